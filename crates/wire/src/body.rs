@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! JSON bodies, shared by requests, replies and configuration files.
+//!
+//! Fields stand in alphabetical order, as the reference writes them. Reading never misses a field: what is absent or null
+//! takes its default. Read and written with `fastjson`.
+
+pub mod group;
+pub mod queue;
+pub mod register;
+pub mod stats;
+pub mod subscription;
+pub mod topic;
+pub mod topic_route;

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Settings of consumer groups.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Str;
+use crate::body::topic::DataVersion;
+
+/// The settings of one consumer group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SubscriptionGroupConfig {
+    /// Free settings.
+    pub attributes: BTreeMap<Str, Str>,
+    /// Replica to read from.
+    pub broker_id: i64,
+    /// Broadcasting consumers may read.
+    pub consume_broadcast_enable: bool,
+    /// The group may read at all.
+    pub consume_enable: bool,
+    /// A new group may begin at the first message.
+    pub consume_from_min_enable: bool,
+    /// The group reads in order.
+    pub consume_message_orderly: bool,
+    /// Time a consumer has for a message.
+    pub consume_timeout_minute: i32,
+    /// Name of the group.
+    pub group_name: Str,
+    /// When failed messages come again.
+    pub group_retry_policy: GroupRetryPolicy,
+    /// Free flags, echoed to clients.
+    pub group_sys_flag: i32,
+    /// Members are told when members change.
+    pub notify_consumer_ids_changed_enable: bool,
+    /// Failed deliveries after which a message is dead.
+    pub retry_max_times: i32,
+    /// Queues of the retry topic; 0 drops failed messages.
+    pub retry_queue_nums: i32,
+    /// Subscriptions fixed by the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription_data_set: Option<Vec<SimpleSubscription>>,
+    /// Replica to read old messages from.
+    pub which_broker_when_consume_slowly: i64,
+}
+
+impl Default for SubscriptionGroupConfig {
+    fn default() -> SubscriptionGroupConfig {
+        SubscriptionGroupConfig {
+            attributes: BTreeMap::new(),
+            broker_id: 0,
+            consume_broadcast_enable: true,
+            consume_enable: true,
+            consume_from_min_enable: true,
+            consume_message_orderly: false,
+            consume_timeout_minute: 15,
+            group_name: Str::default(),
+            group_retry_policy: GroupRetryPolicy::default(),
+            group_sys_flag: 0,
+            notify_consumer_ids_changed_enable: true,
+            retry_max_times: 16,
+            retry_queue_nums: 1,
+            subscription_data_set: None,
+            which_broker_when_consume_slowly: 1,
+        }
+    }
+}
+
+/// When failed messages come again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupRetryPolicy {
+    /// The waits, one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customized_retry_policy: Option<CustomizedRetryPolicy>,
+    /// Growing waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exponential_retry_policy: Option<ExponentialRetryPolicy>,
+    /// Which of the two holds.
+    #[serde(rename = "type")]
+    pub kind: RetryPolicyType,
+}
+
+/// Which retry policy holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RetryPolicyType {
+    /// Growing waits.
+    Exponential,
+    /// Waits one by one.
+    #[default]
+    #[serde(other)]
+    Customized,
+}
+
+/// Waits one by one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CustomizedRetryPolicy {
+    /// Wait before each delivery, ms.
+    pub next: Vec<i64>,
+}
+
+/// Growing waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExponentialRetryPolicy {
+    /// First wait, ms.
+    pub initial: i64,
+    /// Longest wait, ms.
+    pub max: i64,
+    /// Growth from wait to wait.
+    pub multiplier: i64,
+}
+
+impl Default for ExponentialRetryPolicy {
+    fn default() -> ExponentialRetryPolicy {
+        ExponentialRetryPolicy {
+            initial: 5_000,
+            max: 7_200_000,
+            multiplier: 2,
+        }
+    }
+}
+
+/// A subscription fixed by the operator.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SimpleSubscription {
+    /// The expression.
+    pub expression: Str,
+    /// `TAG` or `SQL92`.
+    pub expression_type: Str,
+    /// Topic name.
+    pub topic: Str,
+    /// Version, ms.
+    pub version: i64,
+}
+
+/// All groups of a broker, or a page of them. Also the layout of `subscriptionGroup.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SubscriptionGroupTable {
+    /// Version of the table.
+    pub data_version: DataVersion,
+    /// What a group may not do on a topic, as bits.
+    pub forbidden_table: BTreeMap<Str, BTreeMap<Str, i32>>,
+    /// Settings by group name.
+    pub subscription_group_table: BTreeMap<Str, SubscriptionGroupConfig>,
+}
+
+/// Groups to create or change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SubscriptionGroupList {
+    /// The settings wanted.
+    pub group_config_list: Vec<SubscriptionGroupConfig>,
+}

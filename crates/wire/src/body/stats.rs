@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Offsets and statistics.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Str;
+use crate::body::queue::QueueKey;
+use crate::body::topic::DataVersion;
+
+/// How far groups have read. Also the layout of `consumerOffset.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OffsetTable {
+    /// Version of the table.
+    pub data_version: DataVersion,
+    /// Topics by group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_topic_map: Option<BTreeMap<Str, Vec<Str>>>,
+    /// Offset by queue, by `topic@group`.
+    pub offset_table: BTreeMap<Str, BTreeMap<i32, i64>>,
+}
+
+/// How far the delay levels are. Also the layout of `delayOffset.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DelayOffsetTable {
+    /// Version of the table.
+    pub data_version: DataVersion,
+    /// Offset by level.
+    pub offset_table: BTreeMap<i32, i64>,
+}
+
+/// Offsets by queue, as a reset sends them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueOffsets {
+    /// Offset by queue.
+    pub offset_table: BTreeMap<QueueKey, i64>,
+}
+
+/// The offsets of all queues of a topic.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicStats {
+    /// By queue.
+    pub offset_table: BTreeMap<QueueKey, TopicOffset>,
+    /// Messages a second written to it.
+    pub topic_put_tps: f64,
+}
+
+/// The ends of a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicOffset {
+    /// Store time of the last message, ms.
+    pub last_update_timestamp: i64,
+    /// Offset after the last message.
+    pub max_offset: i64,
+    /// First offset.
+    pub min_offset: i64,
+}
+
+/// How far a group lags.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumeStats {
+    /// Messages a second it reads.
+    pub consume_tps: f64,
+    /// By queue.
+    pub offset_table: BTreeMap<QueueKey, ConsumeOffset>,
+}
+
+/// How far a group lags on one queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumeOffset {
+    /// Offset after the last message.
+    pub broker_offset: i64,
+    /// Offset consumed so far.
+    pub consumer_offset: i64,
+    /// Store time of the last message consumed, ms.
+    pub last_timestamp: i64,
+    /// Offset pulled so far.
+    pub pull_offset: i64,
+}
+
+/// How far all groups of a broker lag.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerConsumeStats {
+    /// Address of the broker.
+    pub broker_addr: Str,
+    /// One entry a group, each with its topics.
+    pub consume_stats_list: Vec<BTreeMap<Str, Vec<ConsumeStats>>>,
+    /// Messages not consumed.
+    pub total_diff: i64,
+    /// Messages pulled, not consumed.
+    pub total_inflight_diff: i64,
+}
+
+/// Texts by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KvTable {
+    /// The table.
+    pub table: BTreeMap<Str, Str>,
+}
