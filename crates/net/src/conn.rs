@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One connection: reads frames, serves them, writes the answers. It owns all requests of its peer; when the peer
+//! goes, they go.
+//!
+//! All frames that arrived together are served before anything is written ([`Service::settle`] in between), so that a
+//! pipelined connection costs one read, one append and one write per batch, and no task or wake-up per request.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use wire::frame::{Decoder, Frame, FrameError};
+
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::peer::Peer;
+use crate::service::{BoxFuture, Due, Outcome, Service, Ticket};
+
+const READ_BYTES_MIN: usize = 8 * 1024;
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// The idle time is checked in this many steps.
+const IDLE_STEPS: u32 = 4;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("closed by the peer")]
+    ByPeer,
+    #[error("closed by us")]
+    ByUs,
+    #[error("idle")]
+    Idle,
+    #[error(transparent)]
+    Malformed(#[from] FrameError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+pub(crate) struct Conn<S: Service> {
+    service: Arc<S>,
+    peer: Arc<Peer>,
+    limits: Arc<Limits>,
+    decoder: Decoder,
+    inbox: BytesMut,
+    outbox: Outbox,
+    gated: VecDeque<(Frame, Ticket)>,
+    held: FuturesUnordered<BoxFuture<Option<Frame>>>,
+    progress: Option<BoxFuture<()>>,
+    pushed: mpsc::Receiver<Frame>,
+    read_bytes: usize,
+    active: bool,
+    /// Complete frames may lie in `inbox`, left there because a limit was reached.
+    backlog: bool,
+}
+
+impl<S: Service> Conn<S> {
+    pub(crate) fn new(
+        service: Arc<S>,
+        peer: Arc<Peer>,
+        pushed: mpsc::Receiver<Frame>,
+        limits: Arc<Limits>,
+    ) -> Conn<S> {
+        Conn {
+            service,
+            peer,
+            decoder: Decoder {
+                frame_bytes_max: limits.frame_bytes_max,
+            },
+            limits,
+            inbox: BytesMut::new(),
+            outbox: Outbox::default(),
+            gated: VecDeque::new(),
+            held: FuturesUnordered::new(),
+            progress: None,
+            pushed,
+            read_bytes: READ_BYTES_MIN,
+            active: true,
+            backlog: false,
+        }
+    }
+
+    /// Serves the connection until either side ends it.
+    pub(crate) async fn run(mut self, mut stream: TcpStream, stop: CancellationToken) {
+        let closing = self.peer.closing.clone();
+        let ended = tokio::select! {
+            biased;
+            () = closing.cancelled() => Ended::ByUs,
+            ended = self.exchange(&mut stream, &stop) => ended,
+        };
+        match &ended {
+            Ended::Malformed(error) => warn!(peer = %self.peer.addr, %error, "closing: malformed frame"),
+            other => debug!(peer = %self.peer.addr, reason = %other, "connection ended"),
+        }
+        self.peer.ended();
+        self.service.closed(&self.peer);
+    }
+
+    async fn exchange(&mut self, stream: &mut TcpStream, stop: &CancellationToken) -> Ended {
+        let step = self.limits.idle / IDLE_STEPS;
+        let mut idle_steps = 0;
+        let mut idle = pin!(sleep_until(Instant::now() + step));
+        let (mut reader, writer) = stream.split();
+        let stream = writer.as_ref();
+        loop {
+            if let Err(ended) = self.work(stream) {
+                return ended;
+            }
+            let deadline = self.deadline();
+            let reading = self.may_take();
+            self.make_room(reading);
+            tokio::select! {
+                biased;
+                read = reader.read_buf(&mut self.inbox), if reading => match read {
+                    Ok(0) => return Ended::ByPeer,
+                    Ok(n) => self.took(n),
+                    Err(e) => return e.into(),
+                },
+                Some(frame) = self.held.next(), if !self.held.is_empty() && self.may_answer() => {
+                    self.reply(frame);
+                }
+                () = poll_some(&mut self.progress) => self.progress = None,
+                Some(frame) = self.pushed.recv() => self.outbox.push(&frame, self.peer.encoding),
+                ready = stream.writable(), if !self.outbox.is_empty() => if let Err(e) = ready { return e.into() },
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+                () = &mut idle => {
+                    idle_steps = if self.active { 0 } else { idle_steps + 1 };
+                    if idle_steps >= IDLE_STEPS {
+                        return Ended::Idle;
+                    }
+                    self.active = false;
+                    idle.as_mut().reset(Instant::now() + step);
+                }
+                () = stop.cancelled() => return self.drain(stream).await,
+            }
+        }
+    }
+
+    /// Serves what has arrived, lets the service write, and sends what may go out.
+    fn work(&mut self, stream: &TcpStream) -> Result<(), Ended> {
+        loop {
+            let served = self.serve_arrived()?;
+            if served {
+                self.service.settle();
+            }
+            self.release_gated();
+            let before = self.outbox.bytes();
+            self.outbox.write(stream)?;
+            self.active |= self.outbox.bytes() < before;
+            if !self.backlog || !self.may_take() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn serve_arrived(&mut self) -> Result<bool, Ended> {
+        let mut served = false;
+        self.backlog = false;
+        while !self.inbox.is_empty() {
+            if !self.may_take() {
+                self.backlog = true;
+                break;
+            }
+            let Some(frame) = self.decoder.next(&mut self.inbox)? else {
+                break;
+            };
+            served = true;
+            if frame.is_reply() {
+                self.peer.answered(frame);
+                continue;
+            }
+            match self.service.serve(&self.peer, frame) {
+                Outcome::Silent => {}
+                Outcome::Reply(frame) => self.outbox.push(&frame, self.peer.encoding),
+                Outcome::Gated(frame, ticket) => self.gated.push_back((frame, ticket)),
+                Outcome::Later(future) => self.held.push(future),
+            }
+        }
+        Ok(served)
+    }
+
+    /// Sends the gated answers that are due; arms `progress` when some are not.
+    fn release_gated(&mut self) {
+        self.pass_gated();
+        if self.gated.is_empty() {
+            self.progress = None;
+        } else if self.progress.is_none() {
+            self.progress = Some(self.service.progress());
+            self.pass_gated();
+        }
+    }
+
+    fn pass_gated(&mut self) {
+        for _ in 0..self.gated.len() {
+            let Some((mut frame, ticket)) = self.gated.pop_front() else {
+                return;
+            };
+            match self.service.due(&ticket) {
+                Due::Passed => {}
+                Due::Waiting => {
+                    self.gated.push_back((frame, ticket));
+                    continue;
+                }
+                Due::Late(code) => frame.code = code.0,
+                Due::Failed(fault) => frame = fault.into_frame(frame.opaque),
+            }
+            self.outbox.push(&frame, self.peer.encoding);
+        }
+    }
+
+    fn reply(&mut self, frame: Option<Frame>) {
+        if let Some(frame) = frame {
+            self.outbox.push(&frame, self.peer.encoding);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.gated.iter().filter_map(|(_, ticket)| ticket.deadline).min()
+    }
+
+    fn may_answer(&self) -> bool {
+        self.outbox.bytes() < self.limits.reply_bytes_max
+    }
+
+    fn may_take(&self) -> bool {
+        self.may_answer()
+            && self.gated.len() < self.limits.gated_max
+            && self.held.len() < self.limits.held_max
+    }
+
+    /// Room for the next read: little for a quiet connection, more for one that fills it.
+    fn make_room(&mut self, reading: bool) {
+        if reading && self.inbox.capacity() - self.inbox.len() < self.read_bytes / 2 {
+            self.inbox.reserve(self.read_bytes);
+        }
+    }
+
+    fn took(&mut self, bytes: usize) {
+        self.active = true;
+        if bytes * 2 >= self.read_bytes {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        } else if bytes * 8 < self.read_bytes && self.read_bytes > READ_BYTES_MIN {
+            self.read_bytes /= 2;
+            if self.inbox.len() == bytes && self.inbox.capacity() > 4 * self.read_bytes {
+                self.inbox = BytesMut::from(&self.inbox[..]);
+            }
+        }
+    }
+
+    /// The server stops: no more requests are read, held ones are dropped, gated answers get a moment.
+    async fn drain(&mut self, stream: &TcpStream) -> Ended {
+        let until = Instant::now() + self.limits.drain;
+        loop {
+            self.release_gated();
+            while let Ok(frame) = self.pushed.try_recv() {
+                self.outbox.push(&frame, self.peer.encoding);
+            }
+            match self.outbox.write(stream) {
+                Ok(true) if self.gated.is_empty() => return Ended::ByUs,
+                Ok(_) => {}
+                Err(e) => return e.into(),
+            }
+            tokio::select! {
+                () = poll_some(&mut self.progress) => self.progress = None,
+                ready = stream.writable(), if !self.outbox.is_empty() => if let Err(e) = ready { return e.into() },
+                () = sleep_until(until) => return Ended::ByUs,
+            }
+        }
+    }
+}
+
+/// Waits for the future if there is one, for ever if not.
+async fn poll_some(future: &mut Option<BoxFuture<()>>) {
+    match future {
+        Some(future) => Pin::new(future).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sockets around `wire`: a server, a client channel, and the one connection loop that both run.
+//!
+//! This crate does not know what a topic, a group or a file is. It turns bytes into frames, hands them to a
+//! [`Service`] and writes what comes back, within limits: see [`Limits`]. The path of a request is
+//! `Conn::run` → `Decoder::next` → `Service::serve` → (`Service::settle`) → one write.
+#![warn(missing_docs)]
+
+mod channel;
+mod conn;
+mod limits;
+mod outbox;
+mod peer;
+/// The table of a server's requests: what a handler gets, what it returns.
+pub mod routes;
+mod server;
+mod service;
+
+pub use channel::{Channel, ConnectError};
+pub use limits::Limits;
+pub use peer::{CallError, Peer, PushError};
+pub use routes::{Answer, Call, Fault, Reply};
+pub use server::{BindError, Listening, Server};
+pub use service::{BoxFuture, Due, Level, Outcome, Service, Ticket};

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a frame to a typed handler and back.
+//!
+//! A server lists its requests once, with [`routes!`](crate::routes!); that list is its dispatch, and the table that
+//! tests and documents read. A handler is `fn(&Arc<Server>, Call<R>) -> Result<Answer<R::Reply>, Fault>`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::Str;
+use wire::code::Request;
+use wire::code::ResponseCode;
+use wire::ext::Ext;
+use wire::frame::{Frame, Language};
+
+use crate::peer::Peer;
+use crate::service::{BoxFuture, Outcome, Ticket};
+
+/// One request on its way to a handler.
+pub struct Call<R> {
+    /// The typed header.
+    pub header: R,
+    /// The request code as it came (several codes may share a handler).
+    pub code: i32,
+    /// The sender's version ordinal.
+    pub version: i32,
+    /// The sender's language.
+    pub language: Language,
+    /// The request's id on its connection.
+    pub opaque: i32,
+    /// Nobody waits for an answer.
+    pub oneway: bool,
+    /// The raw extension fields, for the few that need more than the header.
+    pub ext: Ext,
+    /// The body.
+    pub body: Bytes,
+    /// Who asks.
+    pub peer: Arc<Peer>,
+}
+
+/// A good answer.
+#[derive(Debug, Clone)]
+pub struct Reply<T> {
+    /// Usually success; some requests answer with other codes and a full header.
+    pub code: ResponseCode,
+    /// Free text; some clients read it.
+    pub remark: Option<Str>,
+    /// The typed header.
+    pub header: T,
+    /// Extension fields beside the header.
+    pub extra: Vec<(&'static str, Str)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl<T> Reply<T> {
+    /// Success with this header.
+    pub fn ok(header: T) -> Reply<T> {
+        Reply {
+            code: ResponseCode::SUCCESS,
+            remark: None,
+            header,
+            extra: Vec::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// The same with a body.
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Reply<T> {
+        self.body = body.into();
+        self
+    }
+
+    /// The same with one more extension field.
+    pub fn with(mut self, key: &'static str, value: impl Into<Str>) -> Reply<T> {
+        self.extra.push((key, value.into()));
+        self
+    }
+
+    /// The same with a remark.
+    pub fn with_remark(mut self, remark: impl Into<Str>) -> Reply<T> {
+        self.remark = Some(remark.into());
+        self
+    }
+}
+
+/// What a client is told when its request fails.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// The response code; clients decide by it whether they try again.
+    pub code: ResponseCode,
+    /// What went wrong, and what to do.
+    pub remark: Str,
+    /// Extension fields that the answer carries even so.
+    pub ext: Option<Ext>,
+}
+
+impl Fault {
+    /// A fault with a code and a remark.
+    pub fn new(code: ResponseCode, remark: impl Into<Str>) -> Fault {
+        Fault {
+            code,
+            remark: remark.into(),
+            ext: None,
+        }
+    }
+
+    /// The same with extension fields.
+    pub fn with_ext(mut self, ext: Ext) -> Fault {
+        self.ext = Some(ext);
+        self
+    }
+
+    /// The frame that tells it.
+    pub fn into_frame(self, opaque: i32) -> Frame {
+        let mut frame = Frame::reply(opaque, self.code);
+        frame.remark = Some(self.remark);
+        frame.ext = self.ext.unwrap_or_default();
+        frame
+    }
+}
+
+/// What a handler returns.
+pub enum Answer<T> {
+    /// Goes out at once.
+    Now(Reply<T>),
+    /// Goes out when the ticket is due.
+    Gated(Reply<T>, Ticket),
+    /// Goes out when the future ends.
+    Later(BoxFuture<Result<Reply<T>, Fault>>),
+    /// Nothing goes out.
+    Silent,
+}
+
+impl<T> From<Reply<T>> for Answer<T> {
+    fn from(reply: Reply<T>) -> Answer<T> {
+        Answer::Now(reply)
+    }
+}
+
+/// The type of every handler.
+pub type Handler<O, R> = fn(&Arc<O>, Call<R>) -> Result<Answer<<R as Request>::Reply>, Fault>;
+
+/// Reads the typed header, runs the handler, and makes frames of what it returns. Called by [`routes!`](crate::routes!).
+pub fn run<O, R: Request>(owner: &Arc<O>, peer: &Arc<Peer>, frame: Frame, handler: Handler<O, R>) -> Outcome {
+    let (opaque, oneway) = (frame.opaque, frame.is_oneway());
+    let header = match frame.ext.read::<R>() {
+        Ok(header) => header,
+        Err(error) => {
+            let remark = format!("request {}: {error}", wire::code::Code(frame.code));
+            return refuse(Fault::new(ResponseCode::SYSTEM_ERROR, remark), opaque, oneway);
+        }
+    };
+    let call = Call {
+        header,
+        code: frame.code,
+        version: frame.version,
+        language: frame.language,
+        opaque,
+        oneway,
+        ext: frame.ext,
+        body: frame.body,
+        peer: Arc::clone(peer),
+    };
+    match handler(owner, call) {
+        Err(fault) => refuse(fault, opaque, oneway),
+        Ok(Answer::Silent) => Outcome::Silent,
+        Ok(Answer::Later(future)) => Outcome::Later(Box::pin(async move {
+            let frame = match future.await {
+                Ok(reply) => into_frame(reply, opaque),
+                Err(fault) => fault.into_frame(opaque),
+            };
+            (!oneway).then_some(frame)
+        })),
+        Ok(Answer::Now(_) | Answer::Gated(..)) if oneway => Outcome::Silent,
+        Ok(Answer::Now(reply)) => Outcome::Reply(into_frame(reply, opaque)),
+        Ok(Answer::Gated(reply, ticket)) => Outcome::Gated(into_frame(reply, opaque), ticket),
+    }
+}
+
+/// The answer to a request code that nobody handles. The leading blank is the reference's.
+pub fn unsupported(frame: &Frame) -> Outcome {
+    let remark = format!(" request type {} not supported", frame.code);
+    refuse(
+        Fault::new(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, remark),
+        frame.opaque,
+        frame.is_oneway(),
+    )
+}
+
+fn refuse(fault: Fault, opaque: i32, oneway: bool) -> Outcome {
+    if oneway {
+        Outcome::Silent
+    } else {
+        Outcome::Reply(fault.into_frame(opaque))
+    }
+}
+
+fn into_frame<T: serde::Serialize>(reply: Reply<T>, opaque: i32) -> Frame {
+    let mut frame = Frame::reply(opaque, reply.code);
+    frame.remark = reply.remark;
+    frame.ext = Ext::of(&reply.header);
+    for (key, value) in &reply.extra {
+        frame.ext = frame.ext.with(key, value);
+    }
+    frame.body = reply.body;
+    frame
+}
+
+/// Lists the requests of a server: `routes! { Broker; PullMessage => pull::pull_message; … }`.
+///
+/// Makes `fn route(&Arc<Broker>, &Arc<Peer>, Frame) -> Outcome` and `ROUTES`, the codes in that order.
+#[macro_export]
+macro_rules! routes {
+    ($owner:ty; $($request:ty => $handler:path;)+) => {
+        /// Every request that is served, with its handler.
+        pub const ROUTES: &[(::wire::code::Code, &str)] =
+            &[$((<$request as ::wire::code::Request>::CODE, stringify!($handler))),+];
+
+        /// Hands a frame to the handler of its code.
+        pub(crate) fn route(
+            owner: &::std::sync::Arc<$owner>,
+            peer: &::std::sync::Arc<$crate::Peer>,
+            frame: ::wire::frame::Frame,
+        ) -> $crate::Outcome {
+            match ::wire::code::Code(frame.code) {
+                $(<$request as ::wire::code::Request>::CODE => {
+                    $crate::routes::run::<$owner, $request>(owner, peer, frame, $handler)
+                })+
+                _ => $crate::routes::unsupported(&frame),
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(unreachable_pub, reason = "what the macro makes is public")]
+
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use serde::{Deserialize, Serialize};
+    use wire::code::Code;
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Double {
+        number: i32,
+    }
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    struct Doubled {
+        number: i32,
+    }
+
+    impl Request for Double {
+        const CODE: Code = Code(901);
+        type Reply = Doubled;
+    }
+
+    pub(crate) struct Calculator;
+
+    fn double(_: &Arc<Calculator>, call: Call<Double>) -> Result<Answer<Doubled>, Fault> {
+        if call.header.number < 0 {
+            return Err(Fault::new(ResponseCode::INVALID_PARAMETER, "number is negative"));
+        }
+        let doubled = Doubled {
+            number: call.header.number * 2,
+        };
+        Ok(Reply::ok(doubled)
+            .with("by", "calculator")
+            .with_body(call.body)
+            .into())
+    }
+
+    crate::routes! { Calculator;
+        Double => double;
+    }
+
+    fn ask(frame: Frame) -> Option<Frame> {
+        let nowhere: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
+        let (peer, _) = Peer::new(1, (nowhere, nowhere), wire::frame::Encoding::Json, 1);
+        match route(&Arc::new(Calculator), &Arc::new(peer), frame) {
+            Outcome::Reply(frame) => Some(frame),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_request_reaches_its_handler_and_the_answer_has_header_fields_and_body() {
+        let reply = ask(Frame::request(7, &Double { number: 21 }).with_body("x")).unwrap();
+        assert_eq!(reply.ext.read::<Doubled>().unwrap(), Doubled { number: 42 });
+        assert_eq!(
+            (reply.opaque, reply.ext.get("by").as_deref(), &reply.body[..]),
+            (7, Some("calculator"), &b"x"[..])
+        );
+        assert_eq!(ROUTES, [(Code(901), "double")]);
+    }
+
+    #[test]
+    fn an_unknown_code_is_refused_with_the_references_words() {
+        let reply = ask(Frame {
+            code: 4711,
+            ..Frame::request(7, &Double { number: 1 })
+        })
+        .unwrap();
+        assert_eq!(
+            (reply.code, reply.remark.as_deref()),
+            (3, Some(" request type 4711 not supported"))
+        );
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_read_is_refused_with_the_name_of_the_field() {
+        let reply = ask(Frame {
+            ext: Ext::default(),
+            ..Frame::request(7, &Double { number: 1 })
+        })
+        .unwrap();
+        assert_eq!(reply.code, 1);
+        assert!(reply.remark.unwrap().contains("number"));
+    }
+
+    #[test]
+    fn a_fault_carries_its_code_and_remark() {
+        let reply = ask(Frame::request(7, &Double { number: -1 })).unwrap();
+        assert_eq!(
+            (reply.code, reply.remark.as_deref()),
+            (29, Some("number is negative"))
+        );
+    }
+
+    #[test]
+    fn oneway_requests_are_never_answered() {
+        assert!(ask(Frame::request(7, &Double { number: 1 }).oneway()).is_none());
+        assert!(ask(Frame::request(7, &Double { number: -1 }).oneway()).is_none());
+        assert!(
+            ask(Frame {
+                code: 4711,
+                ..Frame::request(7, &Double { number: 1 }).oneway()
+            })
+            .is_none()
+        );
+    }
+}

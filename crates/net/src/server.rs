@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Listens on a port and runs a [`Conn`] for every connection, within [`Limits`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+use wire::frame::Encoding;
+
+use crate::conn::Conn;
+use crate::limits::Limits;
+use crate::peer::Peer;
+use crate::service::Service;
+
+/// The port could not be taken.
+#[derive(Debug, Error)]
+#[error("cannot listen on {addr}: {source}")]
+pub struct BindError {
+    /// What was asked for.
+    pub addr: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// Takes ports; see [`Server::bind`].
+pub struct Server;
+
+impl Server {
+    /// Takes the port. Connections wait in its backlog until [`Listening::serve`] runs. Port 0 takes a free one.
+    pub async fn bind(addr: SocketAddr) -> Result<Listening, BindError> {
+        let bound = TcpListener::bind(addr)
+            .await
+            .and_then(|listener| Ok((listener.local_addr()?, listener)));
+        match bound {
+            Ok((addr, listener)) => Ok(Listening { listener, addr }),
+            Err(source) => Err(BindError { addr, source }),
+        }
+    }
+}
+
+/// A port that is ours.
+pub struct Listening {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+impl Listening {
+    /// The address that was taken.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Accepts and serves connections until `stop`; returns when the last one has ended.
+    pub async fn serve<S: Service>(self, service: Arc<S>, limits: Limits, stop: CancellationToken) {
+        let limits = Arc::new(limits);
+        let tasks = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, addr)) if tasks.len() >= limits.connections_max => {
+                    drop(stream);
+                    warn!(peer = %addr, limit = limits.connections_max, "refused: too many connections");
+                }
+                Ok((stream, addr)) => match prepare(&stream) {
+                    Ok(local) => {
+                        let (service, limits) = (Arc::clone(&service), Arc::clone(&limits));
+                        let (peer, pushed) =
+                            Peer::new(next_id(), (addr, local), Encoding::Json, limits.push_max);
+                        let conn = Conn::new(service, Arc::new(peer), pushed, limits);
+                        tasks.spawn(conn.run(stream, stop.clone()));
+                    }
+                    Err(error) => warn!(peer = %addr, %error, "connection was gone when it was accepted"),
+                },
+                Err(error) => {
+                    // Out of descriptors: accepting again at once would spin.
+                    warn!(%error, "cannot accept");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(self.listener);
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+pub(crate) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
+    stream.set_nodelay(true)?;
+    stream.local_addr()
+}

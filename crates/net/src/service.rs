@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What stands behind a server's sockets.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use wire::code::ResponseCode;
+use wire::frame::Frame;
+
+use crate::peer::Peer;
+use crate::routes::Fault;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How safe the bytes behind an answer must be before it may go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// In the page cache: survives the end of the process.
+    Written,
+    /// On disk: survives a power loss.
+    Durable,
+}
+
+/// What an answer waits for: a position of the log, in one generation of it, at a level of safety.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    /// The end of what was appended.
+    pub pos: i64,
+    /// Changes when an append failed and positions are used again.
+    pub generation: u32,
+    /// How safe the bytes must be.
+    pub level: Level,
+    /// From then on the answer goes out late, with another code (see [`Due::Late`]).
+    pub deadline: Option<tokio::time::Instant>,
+}
+
+/// What has become of a ticket.
+#[derive(Debug)]
+pub enum Due {
+    /// The answer may go out.
+    Passed,
+    /// Not yet.
+    Waiting,
+    /// Time is up: the answer goes out with this code.
+    Late(ResponseCode),
+    /// It will never be: this goes out instead of the answer.
+    Failed(Fault),
+}
+
+/// What a service makes of one request.
+pub enum Outcome {
+    /// Nothing is sent.
+    Silent,
+    /// Sent at once.
+    Reply(Frame),
+    /// Sent when the ticket is due.
+    Gated(Frame, Ticket),
+    /// Sent when the future ends; dropped with the connection.
+    Later(BoxFuture<Option<Frame>>),
+}
+
+/// The requests of a server. One value serves all connections.
+pub trait Service: Send + Sync + 'static {
+    /// Takes one request. Must not block: what waits goes into [`Outcome::Later`] or [`Outcome::Gated`].
+    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome;
+
+    /// Called once after all requests that arrived together were served: the moment to write what they staged.
+    fn settle(&self) {}
+
+    /// Whether a gated answer may go out.
+    fn due(&self, ticket: &Ticket) -> Due {
+        let _ = ticket;
+        Due::Passed
+    }
+
+    /// Ends when any ticket may have become due. Made before `due` is asked again, so that no progress is missed.
+    fn progress(&self) -> BoxFuture<()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// The connection has ended.
+    fn closed(&self, peer: &Arc<Peer>) {
+        let _ = peer;
+    }
+}

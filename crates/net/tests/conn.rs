@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The connection loop over real sockets: pipelining, gates, limits, and what bad peers get.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use net::{BoxFuture, Channel, Due, Fault, Level, Limits, Outcome, Peer, Server, Service, Ticket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use wire::code::ResponseCode;
+use wire::ext::Ext;
+use wire::frame::{Decoder, Encoding, Frame};
+
+const ECHO: i32 = 1;
+const GATED: i32 = 2;
+const HELD: i32 = 3;
+const CALL_BACK: i32 = 4;
+const BIG: i32 = 5;
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Answers by code; its gates pass when `passed` reaches the number in the request's opaque.
+#[derive(Default)]
+struct Scripted {
+    passed: AtomicI64,
+    failed: AtomicI64,
+    moved: Arc<Notify>,
+    served: AtomicUsize,
+    settled: AtomicUsize,
+    held_dropped: Arc<Notify>,
+    closed: Notify,
+}
+
+struct DropTells(Arc<Notify>);
+
+impl Drop for DropTells {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl Service for Scripted {
+    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
+        self.served.fetch_add(1, Ordering::SeqCst);
+        let mut reply = Frame::reply(frame.opaque, ResponseCode::SUCCESS);
+        reply.body = frame.body;
+        match frame.code {
+            GATED => {
+                let ticket = Ticket {
+                    pos: i64::from(frame.opaque),
+                    generation: 0,
+                    level: Level::Durable,
+                    deadline: (frame.flag & 4 != 0)
+                        .then(|| tokio::time::Instant::now() + Duration::from_millis(20)),
+                };
+                Outcome::Gated(reply, ticket)
+            }
+            HELD => {
+                let tells = DropTells(Arc::clone(&self.held_dropped));
+                Outcome::Later(Box::pin(async move {
+                    let _tells = tells;
+                    std::future::pending().await
+                }))
+            }
+            CALL_BACK => {
+                let peer = Arc::clone(peer);
+                Outcome::Later(Box::pin(async move {
+                    let asked = peer.call(request(ECHO, 0, b"and you?"), WAIT).await.unwrap();
+                    reply.body = asked.body;
+                    Some(reply)
+                }))
+            }
+            BIG => {
+                reply.body = vec![7; 256 * 1024].into();
+                Outcome::Reply(reply)
+            }
+            _ => Outcome::Reply(reply),
+        }
+    }
+
+    fn settle(&self) {
+        self.settled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn due(&self, ticket: &Ticket) -> Due {
+        if self.failed.load(Ordering::SeqCst) >= ticket.pos {
+            Due::Failed(Fault::new(ResponseCode::SERVICE_NOT_AVAILABLE, "disk full"))
+        } else if self.passed.load(Ordering::SeqCst) >= ticket.pos {
+            Due::Passed
+        } else if ticket
+            .deadline
+            .is_some_and(|at| at <= tokio::time::Instant::now())
+        {
+            Due::Late(ResponseCode::FLUSH_DISK_TIMEOUT)
+        } else {
+            Due::Waiting
+        }
+    }
+
+    fn progress(&self) -> BoxFuture<()> {
+        Box::pin(Arc::clone(&self.moved).notified_owned())
+    }
+
+    fn closed(&self, _peer: &Arc<Peer>) {
+        self.closed.notify_one();
+    }
+}
+
+fn request(code: i32, opaque: i32, body: &'static [u8]) -> Frame {
+    let mut frame = Frame::reply(opaque, ResponseCode(code));
+    frame.flag = 0;
+    frame.ext = Ext::default();
+    frame.body = Bytes::from_static(body);
+    frame
+}
+
+async fn start(limits: Limits) -> (Arc<Scripted>, SocketAddr, CancellationToken) {
+    let service = Arc::new(Scripted::default());
+    let listening = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let (addr, stop) = (listening.local_addr(), CancellationToken::new());
+    tokio::spawn(listening.serve(Arc::clone(&service), limits, stop.clone()));
+    (service, addr, stop)
+}
+
+/// A client that sees every byte.
+struct Raw {
+    stream: TcpStream,
+    inbox: BytesMut,
+}
+
+impl Raw {
+    async fn connect(addr: SocketAddr) -> Raw {
+        Raw {
+            stream: TcpStream::connect(addr).await.unwrap(),
+            inbox: BytesMut::new(),
+        }
+    }
+
+    async fn send(&mut self, frames: &[Frame]) {
+        let mut out = BytesMut::new();
+        frames
+            .iter()
+            .for_each(|frame| frame.encode(&mut out, Encoding::Json));
+        self.stream.write_all(&out).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        let decoder = Decoder {
+            frame_bytes_max: 16 << 20,
+        };
+        loop {
+            if let Some(frame) = decoder.next(&mut self.inbox).unwrap() {
+                return Some(frame);
+            }
+            match tokio::time::timeout(WAIT, self.stream.read_buf(&mut self.inbox))
+                .await
+                .expect("no answer")
+            {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn frames_that_arrive_together_are_served_together_and_answered_in_order() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    let frames: Vec<Frame> = (0..20).map(|n| request(ECHO, n, b"hello")).collect();
+    raw.send(&frames).await;
+    for n in 0..20 {
+        let reply = raw.next().await.unwrap();
+        assert_eq!((reply.opaque, &reply.body[..]), (n, &b"hello"[..]));
+    }
+    assert!(
+        service.settled.load(Ordering::SeqCst) < 20,
+        "one settle per batch, not per request"
+    );
+}
+
+#[tokio::test]
+async fn a_gated_answer_waits_for_its_gate_and_does_not_hold_up_the_others() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    raw.send(&[request(GATED, 5, b"gated"), request(ECHO, 6, b"free")])
+        .await;
+    assert_eq!(raw.next().await.unwrap().opaque, 6);
+    service.passed.store(5, Ordering::SeqCst);
+    service.moved.notify_waiters();
+    assert_eq!(raw.next().await.unwrap().opaque, 5);
+}
+
+#[tokio::test]
+async fn a_failed_gate_turns_the_answer_into_the_fault() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    service.failed.store(9, Ordering::SeqCst);
+    let mut raw = Raw::connect(addr).await;
+    raw.send(&[request(GATED, 9, b"lost")]).await;
+    let reply = raw.next().await.unwrap();
+    assert_eq!(
+        (reply.code, reply.remark.as_deref()),
+        (ResponseCode::SERVICE_NOT_AVAILABLE.0, Some("disk full"))
+    );
+    assert!(reply.body.is_empty());
+}
+
+#[tokio::test]
+async fn a_gate_past_its_deadline_is_answered_late_with_the_late_code() {
+    let (_service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    let mut slow = request(GATED, 3, b"slow");
+    slow.flag = 4;
+    raw.send(&[slow]).await;
+    assert_eq!(raw.next().await.unwrap().code, ResponseCode::FLUSH_DISK_TIMEOUT.0);
+}
+
+#[tokio::test]
+async fn held_requests_go_when_their_connection_goes() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    raw.send(&[request(HELD, 1, b""), request(ECHO, 2, b"")]).await;
+    assert_eq!(raw.next().await.unwrap().opaque, 2);
+    drop(raw);
+    tokio::time::timeout(WAIT, service.held_dropped.notified())
+        .await
+        .unwrap();
+    tokio::time::timeout(WAIT, service.closed.notified())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_server_can_ask_its_client_before_it_answers() {
+    let (_service, addr, _stop) = start(Limits::default()).await;
+    let home = Arc::new(Scripted::default());
+    let channel = Channel::connect_with(addr, WAIT, home, Encoding::Binary)
+        .await
+        .unwrap();
+    let reply = channel.call(request(CALL_BACK, 0, b""), WAIT).await.unwrap();
+    assert_eq!(&reply.body[..], b"and you?");
+}
+
+#[tokio::test]
+async fn a_call_ends_when_the_connection_ends() {
+    let (_service, addr, stop) = start(Limits::default()).await;
+    let channel = Channel::connect(addr, WAIT).await.unwrap();
+    channel.call(request(ECHO, 0, b""), WAIT).await.unwrap();
+    let held = channel.call(request(HELD, 0, b""), WAIT);
+    let (answer, ()) = tokio::join!(held, async { stop.cancel() });
+    assert!(answer.is_err());
+    assert!(!channel.is_open());
+}
+
+#[tokio::test]
+async fn a_malformed_or_oversize_frame_closes_its_connection_and_no_other() {
+    let limits = Limits {
+        frame_bytes_max: 4096,
+        ..Limits::default()
+    };
+    let (_service, addr, _stop) = start(limits).await;
+    let mut good = Raw::connect(addr).await;
+    let bad: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0x00, 0x00, 0x20, 0x00, 0, 0, 0, 2, b'{', b'}'],
+        &[0, 0, 0, 8, 0, 0, 0, 200, 1, 2, 3, 4],
+        &[0, 0, 0, 8, 9, 0, 0, 4, 1, 2, 3, 4],
+    ];
+    for bytes in bad {
+        let mut raw = Raw::connect(addr).await;
+        raw.stream.write_all(bytes).await.unwrap();
+        assert!(
+            raw.next().await.is_none(),
+            "the connection is closed without an answer"
+        );
+    }
+    good.send(&[request(ECHO, 1, b"still here")]).await;
+    assert_eq!(&good.next().await.unwrap().body[..], b"still here");
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_not_read_either() {
+    let limits = Limits {
+        reply_bytes_max: 1024 * 1024,
+        ..Limits::default()
+    };
+    let (service, addr, _stop) = start(limits).await;
+    let mut deaf = Raw::connect(addr).await;
+    let asks: Vec<Frame> = (0..1000).map(|n| request(BIG, n, b"")).collect();
+    deaf.send(&asks).await;
+    let mut other = Raw::connect(addr).await;
+    other.send(&[request(ECHO, 1, b"me too")]).await;
+    assert_eq!(&other.next().await.unwrap().body[..], b"me too");
+    let served = service.served.load(Ordering::SeqCst);
+    assert!(
+        served < 200,
+        "{served} answers of 256 KiB were made for a peer that reads none"
+    );
+    for n in 0..1000 {
+        assert_eq!(
+            deaf.next().await.unwrap().opaque,
+            n,
+            "all answers come once it reads"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_is_closed() {
+    let limits = Limits {
+        connections_max: 1,
+        ..Limits::default()
+    };
+    let (_service, addr, _stop) = start(limits).await;
+    let mut first = Raw::connect(addr).await;
+    first.send(&[request(ECHO, 1, b"")]).await;
+    first.next().await.unwrap();
+    let mut second = Raw::connect(addr).await;
+    assert!(second.next().await.is_none());
+    first.send(&[request(ECHO, 2, b"")]).await;
+    assert_eq!(first.next().await.unwrap().opaque, 2);
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed_after_the_idle_time() {
+    let limits = Limits {
+        idle: Duration::from_millis(80),
+        ..Limits::default()
+    };
+    let (_service, addr, _stop) = start(limits).await;
+    let mut raw = Raw::connect(addr).await;
+    assert!(raw.next().await.is_none());
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_is_dropped() {
+    let (_service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    raw.send(&[Frame::reply(77, ResponseCode::SUCCESS), request(ECHO, 1, b"")])
+        .await;
+    assert_eq!(raw.next().await.unwrap().opaque, 1);
+}
