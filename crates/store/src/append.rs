@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Appending: everything that can be done before the lock, then [`Tail`].
+
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+
+use wire::properties::Properties;
+use wire::record::{PROPERTIES_BYTES_MAX, Seal, crc31, properties_len, record_len, sysflag};
+
+use crate::draft::{AppendError, Draft, Gate, LogPos, Receipt};
+use crate::queues::is_directory_name;
+use crate::store::Store;
+use crate::tail::{Deriving, Placed, Prepared, Tail};
+
+/// What a record may take beyond the body limit.
+const RECORD_OVERHEAD_MAX: usize = 64 << 10;
+
+impl Store {
+    /// Appends a message. It is in the log when the gate of the receipt has passed, for which somebody has to
+    /// [`Store::drive`].
+    pub fn append(&self, draft: &Draft<'_>) -> Result<Receipt, AppendError> {
+        let prepared = self.prepare(draft)?;
+        let now_ms = self.admit()?;
+        let mut tail = self.tail.lock();
+        self.check_tail(&tail, draft)?;
+        tail.make_room(prepared.len)?;
+        let placed = tail.put(&prepared, now_ms);
+        let gate = Gate {
+            end: LogPos(tail.pos),
+            generation: tail.generation,
+        };
+        Ok(receipt(placed, prepared.len, gate))
+    }
+
+    /// Appends messages back to back in one file: all or none. Their receipts share one gate.
+    pub fn append_batch(&self, drafts: &[Draft<'_>]) -> Result<Vec<Receipt>, AppendError> {
+        if drafts.is_empty() {
+            return Err(AppendError::Empty);
+        }
+        let prepared = drafts
+            .iter()
+            .map(|draft| self.prepare(draft))
+            .collect::<Result<Vec<_>, _>>()?;
+        let len = prepared.iter().map(|prepared| prepared.len).sum();
+        let now_ms = self.admit()?;
+        let mut tail = self.tail.lock();
+        for draft in drafts {
+            self.check_tail(&tail, draft)?;
+        }
+        tail.make_room(len)?;
+        let placed: Vec<_> = prepared
+            .iter()
+            .map(|prepared| tail.put(prepared, now_ms))
+            .collect();
+        let gate = Gate {
+            end: LogPos(tail.pos),
+            generation: tail.generation,
+        };
+        drop(tail);
+        Ok(placed
+            .into_iter()
+            .zip(&prepared)
+            .map(|(placed, prepared)| receipt(placed, prepared.len, gate))
+            .collect())
+    }
+
+    fn prepare<'a>(&self, draft: &'a Draft<'a>) -> Result<Prepared<'a>, AppendError> {
+        let max = self.config.message_bytes_max;
+        if draft.body.len() > max {
+            return Err(AppendError::BodyTooLarge {
+                bytes: draft.body.len(),
+                max,
+            });
+        }
+        if !is_directory_name(draft.queue.topic()) {
+            return Err(AppendError::Topic);
+        }
+        let deriving = Deriving {
+            delay_levels_ms: &self.config.delay_levels_ms,
+            index_enabled: self.config.index_enabled,
+        };
+        let derived = deriving.derive(draft.queue, draft.properties, draft.sys_flag);
+        let seal = if self.config.seal_records {
+            Seal::Present
+        } else {
+            Seal::Absent
+        };
+        let mut properties = Cow::Borrowed(draft.properties);
+        if seal == Seal::Present && derived.is_sealed {
+            // A seal that came with the message would be taken for ours.
+            let mut cleaned = Properties::from_bytes(draft.properties);
+            cleaned.remove(wire::properties::name::CRC32);
+            properties = Cow::Owned(cleaned.into_bytes());
+        }
+        let bytes = properties_len(&properties, seal);
+        if bytes > PROPERTIES_BYTES_MAX {
+            return Err(AppendError::PropertiesTooLarge {
+                bytes,
+                max: PROPERTIES_BYTES_MAX,
+            });
+        }
+        let body_crc = crc31(draft.body);
+        let is_queued = sysflag::is_queued(draft.sys_flag);
+        let mut prepared = Prepared {
+            draft,
+            properties,
+            body_crc,
+            seal,
+            len: 0,
+            derived,
+            is_queued,
+        };
+        prepared.len = record_len(&prepared.parts(), seal);
+        if prepared.len > max + RECORD_OVERHEAD_MAX {
+            return Err(AppendError::RecordTooLarge {
+                bytes: prepared.len,
+                max: max + RECORD_OVERHEAD_MAX,
+            });
+        }
+        Ok(prepared)
+    }
+
+    /// Refuses what the store as a whole cannot take now; returns the time.
+    fn admit(&self) -> Result<i64, AppendError> {
+        if self.is_failed() {
+            return Err(AppendError::Failed);
+        }
+        if self.is_disk_full.load(Ordering::Relaxed) {
+            return Err(AppendError::DiskFull);
+        }
+        let now_ms = self.env.clock.now_ms();
+        let since = self.writing_since_ms.load(Ordering::Relaxed);
+        if since != 0 && now_ms.saturating_sub(since) > self.busy_after_ms {
+            return Err(AppendError::Busy {
+                pending_bytes: self.tail.lock().waiting_bytes(),
+            });
+        }
+        Ok(now_ms)
+    }
+
+    fn check_tail(&self, tail: &Tail, draft: &Draft<'_>) -> Result<(), AppendError> {
+        if tail.is_closed {
+            return Err(AppendError::Closed);
+        }
+        if draft.queue.deleted.load(Ordering::Relaxed) {
+            return Err(AppendError::Deleted);
+        }
+        let pending_bytes = tail.waiting_bytes();
+        if pending_bytes > self.config.pending_bytes_max {
+            return Err(AppendError::Busy { pending_bytes });
+        }
+        Ok(())
+    }
+}
+
+fn receipt(placed: Placed, size: usize, gate: Gate) -> Receipt {
+    Receipt {
+        pos: LogPos(placed.pos),
+        size,
+        queue_offset: placed.queue_offset,
+        stored_at: placed.stored_at,
+        gate,
+    }
+}

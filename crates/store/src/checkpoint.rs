@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The checkpoint file: where recovery starts.
+//!
+//! ```text
+//! 4096 bytes. The reference's part: physicMsgTimestamp 8 | logicsMsgTimestamp 8 | indexMsgTimestamp 8
+//!   | masterFlushedOffset 8 | confirmPhyOffset 8
+//! Ours, at 64 and at 2048, written in turn: magic 8 | turn 8 | safe 8 | last 8 | index name 8 | index next 8
+//!   | index end 8 | queues 8 | units 8 | copy of the reference's part 40 | crc32 4
+//! ```
+//!
+//! Everything below `safe` is durable and dispatched; the record at `last` ends there. The reference leaves our part
+//! alone but changes its own when it works, and then the copies differ: what we say is out of date and not used.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::{Disk, File, synced};
+use crate::index::IndexMark;
+
+const FILE_BYTES: u64 = 4096;
+const MAGIC: i64 = 0x6261_7271_7565_0001;
+const SLOTS: [usize; 2] = [64, 2048];
+const WORDS: usize = 14;
+const SLOT_BYTES: usize = WORDS * 8 + 4;
+
+/// The reference's part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Store time of the newest durable message.
+    pub(crate) log_ms: i64,
+    /// Store time of the newest message that is durable in its queue.
+    pub(crate) queues_ms: i64,
+    /// Store time of the newest message that is durable in the index.
+    pub(crate) index_ms: i64,
+    pub(crate) master_flushed: i64,
+    pub(crate) confirmed: i64,
+}
+
+impl Times {
+    fn words(&self) -> [i64; 5] {
+        [
+            self.log_ms,
+            self.queues_ms,
+            self.index_ms,
+            self.master_flushed,
+            self.confirmed,
+        ]
+    }
+
+    /// Before this everything was dispatched, by the reference's rule.
+    pub(crate) fn dispatched_before(&self) -> i64 {
+        (self.log_ms.min(self.queues_ms) - 3000).max(0)
+    }
+}
+
+/// Our part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Safe {
+    /// Everything below is durable and dispatched.
+    pub(crate) pos: i64,
+    /// The record that ends there; -1 when the log is empty.
+    pub(crate) last: i64,
+    pub(crate) index: IndexMark,
+    /// Queues that hold or held messages, and the sum of their ends.
+    pub(crate) queues: i64,
+    pub(crate) units: i64,
+}
+
+/// What the file said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    pub(crate) times: Times,
+    pub(crate) safe: Option<Safe>,
+    turn: i64,
+}
+
+/// Reads the file; a missing or damaged one says nothing.
+pub(crate) fn load(disk: &dyn Disk, path: &Path) -> io::Result<Loaded> {
+    let bytes = disk.load(path)?.unwrap_or_default();
+    let Some((head, _)) = bytes.split_first_chunk::<40>() else {
+        return Ok(Loaded::default());
+    };
+    let words = head.as_chunks::<8>().0;
+    let word = |index: usize| words.get(index).map_or(0, |word| i64::from_be_bytes(*word));
+    let times = Times {
+        log_ms: word(0),
+        queues_ms: word(1),
+        index_ms: word(2),
+        master_flushed: word(3),
+        confirmed: word(4),
+    };
+    let slots = SLOTS.map(|at| bytes.get(at..at + SLOT_BYTES).and_then(parse_slot));
+    let turn = slots.iter().flatten().map(|slot| slot.turn).max().unwrap_or(0);
+    let newest = slots.iter().flatten().max_by_key(|slot| slot.turn);
+    let other = slots.iter().flatten().min_by_key(|slot| slot.turn);
+    let safe = match (newest, other) {
+        (Some(newest), _) if newest.copy == *head => Some(newest.safe),
+        // The end came between our part and the other one, or within it.
+        (Some(newest), Some(other)) if is_torn(head, &newest.copy, &other.copy) => Some(other.safe),
+        _ => None,
+    };
+    Ok(Loaded { times, safe, turn })
+}
+
+/// Whether `found` starts as `new` and ends as `old`.
+fn is_torn(found: &[u8; 40], new: &[u8; 40], old: &[u8; 40]) -> bool {
+    (0..=found.len()).any(|cut| found[..cut] == new[..cut] && found[cut..] == old[cut..])
+}
+
+#[derive(Debug)]
+struct Slot {
+    turn: i64,
+    safe: Safe,
+    copy: [u8; 40],
+}
+
+fn parse_slot(bytes: &[u8]) -> Option<Slot> {
+    let (body, crc) = bytes.split_last_chunk::<4>()?;
+    if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
+        return None;
+    }
+    let (words, _) = body.as_chunks::<8>();
+    let word = |index: usize| words.get(index).map(|word| i64::from_be_bytes(*word));
+    if word(0)? != MAGIC {
+        return None;
+    }
+    let index = IndexMark {
+        name: word(4)?,
+        next: u32::try_from(word(5)?).ok()?,
+        end_pos: word(6)?,
+    };
+    let safe = Safe {
+        pos: word(2)?,
+        last: word(3)?,
+        index,
+        queues: word(7)?,
+        units: word(8)?,
+    };
+    Some(Slot {
+        turn: word(1)?,
+        safe,
+        copy: *body.last_chunk()?,
+    })
+}
+
+fn encode_slot(turn: i64, safe: &Safe, copy: &[u8; 40]) -> Vec<u8> {
+    let index = &safe.index;
+    let words = [
+        MAGIC,
+        turn,
+        safe.pos,
+        safe.last,
+        index.name,
+        i64::from(index.next),
+        index.end_pos,
+        safe.queues,
+        safe.units,
+    ];
+    let mut out: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    out.extend_from_slice(copy);
+    let crc = crc32fast::hash(&out);
+    out.extend_from_slice(&crc.to_be_bytes());
+    out
+}
+
+/// Writes checkpoints.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    file: Arc<dyn File>,
+    turn: i64,
+}
+
+impl Checkpoint {
+    /// Opens or makes the file.
+    pub(crate) fn open(disk: &dyn Disk, path: &Path, loaded: &Loaded) -> io::Result<Checkpoint> {
+        let file = match disk.entry(path)? {
+            Some(found) if found.len >= FILE_BYTES => disk.open(path)?,
+            _ => {
+                let file = disk.create(path, FILE_BYTES)?;
+                synced(file.sync())?;
+                synced(path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir)))?;
+                file
+            }
+        };
+        Ok(Checkpoint {
+            file,
+            turn: loaded.turn,
+        })
+    }
+
+    /// Durable when it returns; after an error or a crash the previous one counts.
+    pub(crate) fn write(&mut self, times: &Times, safe: &Safe) -> io::Result<()> {
+        let mut copy = [0; 40];
+        for (to, word) in copy.as_chunks_mut::<8>().0.iter_mut().zip(times.words()) {
+            *to = word.to_be_bytes();
+        }
+        self.turn += 1;
+        let at = SLOTS[(self.turn & 1) as usize] as u64;
+        self.file.write_at(&encode_slot(self.turn, safe, &copy), at)?;
+        synced(self.file.sync())?;
+        self.file.write_at(&copy, 0)?;
+        synced(self.file.sync())
+    }
+}

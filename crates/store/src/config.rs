@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a store is opened with. The defaults are the reference's; its key is named where there is one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// When an append counts as done (`flushDiskType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    /// The log is written; it becomes durable a little later.
+    Async,
+    /// The log is durable. Consumers do not see a message before.
+    Sync,
+}
+
+/// Settings of a store.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `storePathRootDir`.
+    pub root: PathBuf,
+    /// `storePathCommitLog`: one directory or several, between which the files take turns.
+    pub commit_log_dirs: Vec<PathBuf>,
+    /// `mappedFileSizeCommitLog`. A directory made with another size is refused.
+    pub segment_bytes: u64,
+    /// `mappedFileSizeConsumeQueue`, rounded up to a multiple of 20.
+    pub queue_file_bytes: u64,
+    /// `messageIndexEnable`.
+    pub index_enabled: bool,
+    /// `maxHashSlotNum`.
+    pub index_slots: u32,
+    /// `maxIndexNum`.
+    pub index_entries: u32,
+    /// `flushDiskType`.
+    pub flush: FlushMode,
+    /// `flushIntervalCommitLog`.
+    pub flush_interval: Duration,
+    /// `flushIntervalConsumeQueue`.
+    pub queue_flush_interval: Duration,
+    /// `flushConsumeQueueThoroughInterval`: how often everything derived becomes durable and recovery moves on.
+    pub checkpoint_interval: Duration,
+    /// A checkpoint is also due after this many bytes of log, which bounds what recovery reads.
+    pub checkpoint_bytes: u64,
+    /// `checkCRCOnRecover`.
+    pub check_crc_on_recover: bool,
+    /// `enabledAppendPropCRC`: every record gets a CRC over all of it.
+    pub seal_records: bool,
+    /// `forceVerifyPropCRC`: recovery demands that CRC.
+    pub demand_seals: bool,
+    /// `maxMessageSize`.
+    pub message_bytes_max: usize,
+    /// Bytes appended and not yet written at which an append is refused as busy.
+    pub pending_bytes_max: usize,
+    /// `osPageCacheBusyTimeOutMills`: a write that takes longer makes appends busy.
+    pub busy_after: Duration,
+    /// Newest bytes of the log kept in memory for readers at the tail.
+    pub hot_bytes: usize,
+    /// Consume queue files kept open.
+    pub queue_files_open_max: usize,
+    /// `messageDelayLevel` in ms: what the queue of the delay topic holds instead of tag codes.
+    pub delay_levels_ms: Vec<i64>,
+    /// `fileReservedTime`.
+    pub reserved: Duration,
+    /// `deleteWhen`: hours of the day, local time.
+    pub delete_when: Vec<u8>,
+    /// `cleanResourceInterval`.
+    pub clean_interval: Duration,
+    /// `deleteFileBatchMax`.
+    pub delete_batch_max: usize,
+    /// `diskMaxUsedSpaceRatio`, percent.
+    pub disk_used_max: u64,
+    /// `cleanFileForciblyEnable`.
+    pub clean_forcibly: bool,
+    /// `diskSpaceCleanForciblyRatio`, percent; 30 to 85.
+    pub disk_clean_forcibly: u64,
+    /// `diskSpaceWarningLevelRatio`, percent; 35 to 90. Above it the store refuses appends.
+    pub disk_warning: u64,
+}
+
+impl StoreConfig {
+    /// The defaults, under `root`.
+    #[must_use]
+    pub fn at(root: impl AsRef<Path>) -> StoreConfig {
+        let root = root.as_ref().to_path_buf();
+        StoreConfig {
+            commit_log_dirs: vec![root.join("commitlog")],
+            root,
+            segment_bytes: 1 << 30,
+            queue_file_bytes: 6_000_000,
+            index_enabled: true,
+            index_slots: 5_000_000,
+            index_entries: 20_000_000,
+            flush: FlushMode::Async,
+            flush_interval: Duration::from_millis(500),
+            queue_flush_interval: Duration::from_secs(1),
+            checkpoint_interval: Duration::from_secs(60),
+            checkpoint_bytes: 1 << 30,
+            check_crc_on_recover: true,
+            seal_records: false,
+            demand_seals: false,
+            message_bytes_max: 4 << 20,
+            pending_bytes_max: 64 << 20,
+            busy_after: Duration::from_secs(1),
+            hot_bytes: 8 << 20,
+            queue_files_open_max: 1024,
+            delay_levels_ms: delay_levels(),
+            reserved: Duration::from_secs(72 * 3600),
+            delete_when: vec![4],
+            clean_interval: Duration::from_secs(10),
+            delete_batch_max: 10,
+            disk_used_max: 75,
+            clean_forcibly: true,
+            disk_clean_forcibly: 85,
+            disk_warning: 90,
+        }
+    }
+}
+
+/// `1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h`
+fn delay_levels() -> Vec<i64> {
+    [
+        1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200,
+    ]
+    .map(|seconds| seconds * 1000)
+    .to_vec()
+}

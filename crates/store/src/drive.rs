@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Writing: whoever gets the writer lock writes for everybody, one write per run of adjacent records. Then publishing:
+//! messages become visible in their queues, in log order, when they are written (async) or durable (sync).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use crate::config::FlushMode;
+use crate::draft::{AppendError, Gate, GateState, Level};
+use crate::index::file::Put;
+use crate::queue::Queue;
+use crate::recover::Recovered;
+use crate::store::Store;
+use crate::tail::{Pending, Staged};
+
+/// What the holder of the writer lock knows.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    /// Bytes of a failed write may lie in the log up to here.
+    dirty_end: i64,
+    /// Buffers to give back.
+    done: Pending,
+}
+
+/// What is written and not visible yet, and how far visibility got.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    waiting: VecDeque<Staged>,
+    hashes: VecDeque<u32>,
+    puts: Vec<Put>,
+    /// Everything below is in its queue and in the index's hands.
+    pub(crate) upto: i64,
+    /// Position of the last record below; -1 for none.
+    pub(crate) last: i64,
+    pub(crate) last_stored_at: i64,
+    /// Queues that hold a message or did, and the sum of their ends: lets recovery notice that one was lost.
+    pub(crate) queues: i64,
+    pub(crate) units: i64,
+}
+
+impl Publisher {
+    pub(crate) fn new(found: &Recovered) -> Publisher {
+        Publisher {
+            upto: found.end,
+            last: found.last,
+            last_stored_at: found.last_stored_at,
+            queues: found.queues,
+            units: found.units,
+            ..Publisher::default()
+        }
+    }
+}
+
+impl Store {
+    /// Writes everything that is pending, unless somebody else is at it, who then writes it too. Cheap when there is
+    /// nothing to do; to be called once after a group of appends.
+    pub fn drive(&self) {
+        // The writer lock is given back before the last look at the tail: an append that came between and found the
+        // lock taken is seen by that look.
+        while !self.tail.lock().pending.is_empty() {
+            let Some(mut writer) = self.writer.try_lock() else {
+                return;
+            };
+            self.write_pending(&mut writer);
+        }
+    }
+
+    /// As [`Store::drive`], but waits for a writer that is at work.
+    pub(crate) fn drain(&self) {
+        while !self.tail.lock().pending.is_empty() {
+            let mut writer = self.writer.lock();
+            self.write_pending(&mut writer);
+        }
+        drop(self.writer.lock());
+    }
+
+    fn write_pending(&self, writer: &mut MutexGuard<'_, Writer>) {
+        loop {
+            let done = std::mem::take(&mut writer.done);
+            let mut batch = {
+                let mut tail = self.tail.lock();
+                tail.take(done)
+            };
+            if batch.is_empty() {
+                writer.done = batch;
+                return;
+            }
+            self.writing_since_ms
+                .store(self.env.clock.now_ms().max(1), Ordering::Relaxed);
+            let written = self.write_batch(writer, &batch);
+            self.writing_since_ms.store(0, Ordering::Relaxed);
+            match written {
+                Ok(()) => self.after_write(&mut batch),
+                Err(error) => {
+                    tracing::error!(%error, bytes = batch.bytes, "log write failed, its messages are refused");
+                    self.after_failure(writer, &mut batch);
+                }
+            }
+            writer.done = batch;
+            self.progress.notify_waiters();
+        }
+    }
+
+    fn write_batch(&self, writer: &mut Writer, batch: &Pending) -> io::Result<()> {
+        if self.is_failed() {
+            return Err(io::Error::other("the store has failed"));
+        }
+        self.heal(writer)?;
+        for run in &batch.runs {
+            let segment = self.log.segment_for(run.at)?;
+            writer.dirty_end = writer.dirty_end.max(run.end());
+            segment
+                .file
+                .write_at(&run.bytes, (run.at - segment.base).unsigned_abs())?;
+        }
+        for run in &batch.runs {
+            self.log.hot.put(run.at, &run.bytes);
+        }
+        Ok(())
+    }
+
+    /// Zeroes what a failed write may have left behind the end. Without it, records nobody was promised could come
+    /// back to life after a crash, when the log has grown up to the start of one of them.
+    fn heal(&self, writer: &mut Writer) -> io::Result<()> {
+        let written = self.log.written.load(Ordering::Acquire);
+        if writer.dirty_end <= written {
+            return Ok(());
+        }
+        self.log.zero(written, writer.dirty_end)?;
+        if let Err(error) = self.log.sync(written, writer.dirty_end) {
+            self.fail("sync of the log", &error);
+            return Err(error);
+        }
+        writer.dirty_end = written;
+        Ok(())
+    }
+
+    fn after_write(&self, batch: &mut Pending) {
+        let Some(end) = batch.runs.last().map(|run| run.end()) else {
+            return;
+        };
+        {
+            // Before `written` moves: a flusher that sees the new end finds the messages here.
+            let mut publisher = self.publisher.lock();
+            publisher.waiting.extend(batch.staged.drain(..));
+            publisher.hashes.extend(batch.hashes.drain(..));
+        }
+        let before = self.log.written.swap(end, Ordering::AcqRel);
+        match self.config.flush {
+            FlushMode::Async => self.publish(end),
+            FlushMode::Sync if batch.is_urgent => self.flush_bell.ring(),
+            FlushMode::Sync => self.flush_bell.ring_soon(),
+        }
+        // Wake the tidy thread where a segment is half full, so that the next one is ready in time.
+        let half = self.log.segment_bytes() / 2;
+        if before / half != end / half {
+            self.tidy_bell.ring();
+        }
+    }
+
+    fn after_failure(&self, writer: &mut Writer, batch: &mut Pending) {
+        let written = self.log.written.load(Ordering::Acquire);
+        {
+            let mut tail = self.tail.lock();
+            tail.take_back(batch, written);
+            self.generation.store(tail.generation, Ordering::Release);
+        }
+        batch.staged.clear();
+        batch.hashes.clear();
+        if let Err(error) = self.heal(writer) {
+            tracing::warn!(%error, "rest of a failed write stays until the next one");
+        }
+    }
+
+    /// Makes everything below `limit` visible, in log order.
+    pub(crate) fn publish(&self, limit: i64) {
+        let mut awaited: Vec<Arc<Queue>> = Vec::new();
+        let mut publisher = self.publisher.lock();
+        let publisher = &mut *publisher;
+        while let Some(staged) = publisher.waiting.pop_front_if(|staged| staged.end() <= limit) {
+            let pos = staged.unit.pos;
+            publisher.upto = staged.end();
+            publisher.last = pos;
+            publisher.last_stored_at = staged.stored_at;
+            let puts = publisher.hashes.drain(..staged.hashes);
+            publisher.puts.extend(puts.map(|hash| Put {
+                hash,
+                pos,
+                stored_at: staged.stored_at,
+            }));
+            if staged.is_queued && !staged.queue.deleted.load(Ordering::Relaxed) {
+                publisher.queues += i64::from(staged.queue_offset == 0);
+                publisher.units += 1;
+                if staged.queue.push(staged.unit) {
+                    self.queues.list(&staged.queue);
+                }
+                let is_last = awaited
+                    .last()
+                    .is_some_and(|last| Arc::ptr_eq(last, &staged.queue));
+                if !is_last && staged.queue.is_awaited() {
+                    awaited.push(staged.queue);
+                }
+            }
+        }
+        self.index.push(&mut publisher.puts);
+        for queue in awaited {
+            queue.wake();
+        }
+    }
+
+    /// Where an append stands.
+    pub fn state(&self, gate: &Gate, level: Level) -> GateState {
+        let mark = match level {
+            Level::Written => self.log.written.load(Ordering::Acquire),
+            Level::Durable => self.log.durable.load(Ordering::Acquire),
+        };
+        // Read after the mark: if that already counted bytes of a newer generation, this shows it.
+        let is_alive = self.generation.load(Ordering::Acquire) == gate.generation
+            || self.tail.lock().was_written(gate.generation, gate.end.0);
+        if !is_alive {
+            return GateState::Failed;
+        }
+        if self.is_failed() && gate.end.0 > self.log.durable.load(Ordering::Acquire) {
+            return GateState::Failed;
+        }
+        if gate.end.0 <= mark {
+            GateState::Passed
+        } else {
+            GateState::Waiting
+        }
+    }
+
+    /// Resolves at the next progress of the log, or failure. Take it before looking at a gate's state.
+    pub fn progress(&self) -> tokio::sync::futures::OwnedNotified {
+        Arc::clone(&self.progress).notified_owned()
+    }
+
+    /// Waits for a gate.
+    pub async fn reach(&self, gate: Gate, level: Level) -> Result<(), AppendError> {
+        loop {
+            let progress = self.progress();
+            match self.state(&gate, level) {
+                GateState::Passed => return Ok(()),
+                GateState::Failed => return Err(AppendError::Failed),
+                GateState::Waiting => progress.await,
+            }
+        }
+    }
+}

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The key index: from a hash of `topic#key` (unique id, user key) or `topic#T#tag` to log positions, in the
+//! reference's files ([`file`] draws them).
+//!
+//! A publisher only appends to `pending`. Entries are put into their slots in groups, where the cache misses of one
+//! group overlap, by the tidy thread or by the publisher that finds too many. All of it can be derived from the log
+//! again, and is after an abnormal end, from the last checkpoint on.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, synced};
+use crate::env::Clock;
+use crate::index::file::{Current, Header, Put, Question, Searched, Shape, read_header};
+
+pub(crate) mod file;
+
+/// Pending entries at which a publisher puts them away itself, if nobody is at the files.
+const PENDING_MANY: usize = 8192;
+/// Pending entries at which it waits for the files.
+const PENDING_MAX: usize = 1 << 20;
+
+/// Where the index stands, as the checkpoint keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct IndexMark {
+    /// Name of the file being filled, as a number; 0 for none.
+    pub(crate) name: i64,
+    /// Its next entry.
+    pub(crate) next: u32,
+    /// Position of the newest record that is indexed; -1 for none.
+    pub(crate) end_pos: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct KeyIndex {
+    is_enabled: bool,
+    pending: Mutex<Vec<Put>>,
+    files: Mutex<Files>,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    name: i64,
+    path: PathBuf,
+    header: Header,
+}
+
+struct Files {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    dir: PathBuf,
+    shape: Shape,
+    /// Full files, oldest first.
+    sealed: Vec<Sealed>,
+    current: Option<Current>,
+    is_dir_unsynced: bool,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files")
+            .field("sealed", &self.sealed)
+            .field("current", &self.current)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the index lives and what it is made of.
+pub(crate) struct IndexPlace {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dir: PathBuf,
+    pub(crate) shape: Shape,
+    pub(crate) is_enabled: bool,
+}
+
+/// Positions found, and how far the index is.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) positions: Vec<i64>,
+    pub(crate) end_at: i64,
+    pub(crate) end_pos: i64,
+}
+
+/// The name of an index file as a number, when it is one.
+pub(crate) fn parse_name(name: &str) -> Option<i64> {
+    (name.len() == 17 && name.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| name.parse().ok())
+        .flatten()
+}
+
+impl KeyIndex {
+    /// Opens the files with these names (ascending), as they were left.
+    pub(crate) fn open(place: IndexPlace, names: &[i64]) -> io::Result<KeyIndex> {
+        let IndexPlace {
+            disk,
+            clock,
+            dir,
+            shape,
+            is_enabled,
+        } = place;
+        let mut files = Files {
+            disk,
+            clock,
+            dir,
+            shape,
+            sealed: Vec::new(),
+            current: None,
+            is_dir_unsynced: false,
+        };
+        if is_enabled {
+            for name in names {
+                files.adopt(*name)?;
+            }
+        }
+        Ok(KeyIndex {
+            is_enabled,
+            pending: Mutex::default(),
+            files: Mutex::new(files),
+        })
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.is_enabled
+    }
+
+    /// Adds the entries of published messages.
+    pub(crate) fn push(&self, puts: &mut Vec<Put>) {
+        if puts.is_empty() {
+            return;
+        }
+        let len = {
+            let mut pending = self.pending.lock();
+            pending.append(puts);
+            pending.len()
+        };
+        if len >= PENDING_MANY
+            && let Some(mut files) = if len < PENDING_MAX {
+                self.files.try_lock()
+            } else {
+                Some(self.files.lock())
+            }
+        {
+            let may_roll = len >= PENDING_MAX;
+            if let Err(error) = self.put_away(&mut files, may_roll) {
+                tracing::warn!(%error, "key index is behind");
+            }
+        }
+    }
+
+    fn put_away(&self, files: &mut Files, may_roll: bool) -> io::Result<()> {
+        let puts = std::mem::take(&mut *self.pending.lock());
+        let mut rest = puts.as_slice();
+        let mut done = Ok(());
+        while !rest.is_empty() && done.is_ok() {
+            match files.put_some(rest, may_roll) {
+                Ok(0) => break,
+                Ok(taken) => rest = &rest[taken..],
+                Err(error) => done = Err(error),
+            }
+        }
+        if !rest.is_empty() {
+            let mut pending = self.pending.lock();
+            let newer = std::mem::take(&mut *pending);
+            pending.extend_from_slice(rest);
+            pending.extend(newer);
+        }
+        done
+    }
+
+    /// Puts everything away and writes new entries to the file.
+    pub(crate) fn write_out(&self) -> io::Result<()> {
+        let mut files = self.files.lock();
+        self.put_away(&mut files, true)?;
+        files.current.as_mut().map_or(Ok(()), Current::write_entries)
+    }
+
+    /// Makes everything published so far durable and says how far that is.
+    pub(crate) fn flush(&self) -> io::Result<IndexMark> {
+        let mut files = self.files.lock();
+        self.put_away(&mut files, true)?;
+        if let Some(current) = &mut files.current {
+            current.flush()?;
+        }
+        if files.is_dir_unsynced {
+            synced(files.disk.sync_dir(&files.dir))?;
+            if let Some(above) = files.dir.parent() {
+                synced(files.disk.sync_dir(above))?;
+            }
+            files.is_dir_unsynced = false;
+        }
+        Ok(files.mark())
+    }
+
+    pub(crate) fn mark(&self) -> IndexMark {
+        self.files.lock().mark()
+    }
+
+    /// End time of the newest durable entry: the checkpoint's `indexMsgTimestamp`.
+    pub(crate) fn end_at(&self) -> i64 {
+        let files = self.files.lock();
+        match (&files.current, files.sealed.last()) {
+            (Some(current), _) => current.header.end_at,
+            (None, Some(last)) => last.header.end_at,
+            (None, None) => 0,
+        }
+    }
+
+    /// Looks up a hash, newest files first.
+    pub(crate) fn query(&self, hash: u32, range: (i64, i64), max: usize) -> io::Result<Found> {
+        let mut files = self.files.lock();
+        self.put_away(&mut files, true)?;
+        files.query(&Question {
+            hash,
+            begin_ms: range.0,
+            end_ms: range.1,
+            max,
+        })
+    }
+
+    /// After an abnormal end: keeps exactly what the checkpoint vouches for.
+    pub(crate) fn cut_to_mark(&self, mark: &IndexMark) -> io::Result<()> {
+        let mut files = self.files.lock();
+        files.remove_newer(mark.name)?;
+        files.reopen_last()?;
+        if let Some(current) = &mut files.current
+            && current.name == mark.name
+        {
+            current.rebuild(mark.next, i64::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// After an abnormal end without a mark: believes the entries of the newest file as far as they are plausible, but
+    /// not those of its last message, which may be incomplete. Then [`KeyIndex::cut_behind`] follows.
+    pub(crate) fn check_newest(&self) -> io::Result<()> {
+        let mut files = self.files.lock();
+        files.reopen_last()?;
+        if let Some(current) = &mut files.current {
+            current.rebuild(current.header.next, i64::MAX)?;
+            current.drop_partial(current.header.end_pos)?;
+            if current.header.next <= 1 {
+                files.remove_current()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes entries that point to `end` or behind it.
+    pub(crate) fn cut_behind(&self, end: i64) -> io::Result<()> {
+        let mut files = self.files.lock();
+        while files.mark().end_pos >= end {
+            files.reopen_last()?;
+            let Some(current) = &mut files.current else {
+                return Ok(());
+            };
+            if current.header.begin_pos < end {
+                current.write_entries()?;
+                current.rebuild(current.header.next, end)?;
+                if current.header.next > 1 {
+                    return Ok(());
+                }
+            }
+            files.remove_current()?;
+        }
+        Ok(())
+    }
+
+    /// Removes files that only point before `log_min`, never the newest. Returns how many went.
+    pub(crate) fn remove_expired(&self, log_min: i64) -> io::Result<usize> {
+        let mut files = self.files.lock();
+        let mut removed = 0;
+        while let Some(first) = files.sealed.first()
+            && first.header.end_pos < log_min
+            && (files.sealed.len() > 1 || files.current.is_some())
+        {
+            files.disk.remove(&first.path)?;
+            files.sealed.remove(0);
+            files.is_dir_unsynced = true;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+impl Files {
+    fn path(&self, name: i64) -> PathBuf {
+        self.dir.join(format!("{name:017}"))
+    }
+
+    fn adopt(&mut self, name: i64) -> io::Result<()> {
+        self.seal()?;
+        let path = self.path(name);
+        let file = self.disk.open(&path)?;
+        self.current = Some(Current::open(path, name, file, self.shape)?);
+        Ok(())
+    }
+
+    fn mark(&self) -> IndexMark {
+        match (&self.current, self.sealed.last()) {
+            (Some(current), last) => {
+                let before = last.map_or(-1, |last| last.header.end_pos);
+                let end_pos = if current.header.next > 1 {
+                    current.header.end_pos
+                } else {
+                    before
+                };
+                IndexMark {
+                    name: current.name,
+                    next: current.header.next,
+                    end_pos,
+                }
+            }
+            (None, Some(last)) => IndexMark {
+                name: last.name,
+                next: last.header.next,
+                end_pos: last.header.end_pos,
+            },
+            (None, None) => IndexMark {
+                name: 0,
+                next: 0,
+                end_pos: -1,
+            },
+        }
+    }
+
+    fn put_some(&mut self, puts: &[Put], may_roll: bool) -> io::Result<usize> {
+        let is_full = self.current.as_ref().is_none_or(Current::is_full);
+        if is_full {
+            if !may_roll {
+                return Ok(0);
+            }
+            self.roll()?;
+        }
+        match &mut self.current {
+            Some(current) => current.put_all(puts),
+            None => Ok(0),
+        }
+    }
+
+    /// Closes the full file, durably: later ones are only removed while it is whole.
+    fn seal(&mut self) -> io::Result<()> {
+        if let Some(mut current) = self.current.take() {
+            if let Err(error) = current.flush() {
+                self.current = Some(current);
+                return Err(error);
+            }
+            self.sealed.push(Sealed {
+                name: current.name,
+                path: current.path,
+                header: current.header,
+            });
+        }
+        Ok(())
+    }
+
+    fn roll(&mut self) -> io::Result<()> {
+        self.seal()?;
+        let now = self.clock.now_ms() + self.clock.utc_offset_secs() * 1000;
+        let last = self.sealed.last().map_or(0, |last| last.name);
+        let name = name_of_time(now).max(last + 1);
+        let path = self.path(name);
+        self.disk.make_dirs(&self.dir)?;
+        let file = self.disk.create(&path, self.shape.file_bytes())?;
+        self.is_dir_unsynced = true;
+        self.current = Some(Current::fresh(path, name, file, self.shape));
+        Ok(())
+    }
+
+    /// Makes the newest file the current one, even if it is full.
+    fn reopen_last(&mut self) -> io::Result<()> {
+        if self.current.is_none()
+            && let Some(last) = self.sealed.pop()
+        {
+            let file = self.disk.open(&last.path)?;
+            self.current = Some(Current::open(last.path, last.name, file, self.shape)?);
+        }
+        Ok(())
+    }
+
+    fn remove_current(&mut self) -> io::Result<()> {
+        if let Some(current) = self.current.take() {
+            self.disk.remove(&current.path)?;
+            self.is_dir_unsynced = true;
+        }
+        Ok(())
+    }
+
+    fn remove_newer(&mut self, name: i64) -> io::Result<()> {
+        while self.mark().name > name {
+            self.reopen_last()?;
+            self.remove_current()?;
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, question: &Question) -> io::Result<Found> {
+        let mark = self.mark();
+        let mut found = Found {
+            end_pos: mark.end_pos.max(0),
+            ..Found::default()
+        };
+        if let Some(current) = &mut self.current {
+            found.end_at = current.header.end_at;
+            if current.header.overlaps(question.begin_ms, question.end_ms) {
+                current.search(question, &mut found.positions)?;
+            }
+            if current.header.next > 1 && current.header.begin_at < question.begin_ms {
+                return Ok(found);
+            }
+        }
+        for sealed in self.sealed.iter().rev() {
+            if found.end_at == 0 {
+                found.end_at = sealed.header.end_at;
+            }
+            if found.positions.len() >= question.max {
+                break;
+            }
+            if sealed.header.overlaps(question.begin_ms, question.end_ms) {
+                let file = self.disk.open(&sealed.path)?;
+                let header = read_header(&*file)?;
+                let searched = Searched {
+                    file: &*file,
+                    shape: self.shape,
+                    header: &header,
+                };
+                searched.search(question, &mut found.positions)?;
+            }
+            if sealed.header.begin_at < question.begin_ms {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// `yyyyMMddHHmmssSSS` as a number.
+fn name_of_time(local_ms: i64) -> i64 {
+    let day = local_ms.div_euclid(86_400_000);
+    let ms = local_ms.rem_euclid(86_400_000);
+    // Days of the civil calendar, counted in years that start in March.
+    let since = day + 719_468;
+    let era = since.div_euclid(146_097);
+    let day_of_era = since.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let date = (year * 100 + month) * 100 + day_of_month;
+    let time = (ms / 3_600_000 * 100 + ms / 60_000 % 60) * 100 + ms / 1000 % 60;
+    (date * 1_000_000 + time) * 1000 + ms % 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of_time;
+
+    #[test]
+    fn files_are_named_by_the_calendar() {
+        for (ms, name) in [
+            (1_795_210_176_132, 20_261_120_212_936_132),
+            (0, 19_700_101_000_000_000),
+            (1_709_251_199_999, 20_240_229_235_959_999),
+            (1_704_067_200_001, 20_240_101_000_000_001),
+        ] {
+            assert_eq!(name_of_time(ms), name);
+        }
+    }
+}

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One file of the key index.
+//!
+//! ```text
+//! file <root>/index/<yyyyMMddHHmmssSSS>, local time of creation; 40 + 4 * slots + 20 * entries bytes
+//! header 40: beginTimestamp 8 | endTimestamp 8 | beginPhyOffset 8 | endPhyOffset 8 | used slots 4 | next entry 4 (from 1)
+//! slot 4:    number of the newest entry with hash % slots, 0 for none
+//! entry 20:  keyHash 4 | physicalOffset 8 | seconds since beginTimestamp 4 | previous entry of the slot 4
+//! ```
+//!
+//! Entries are appended, slots are changed in memory and written page by page, the header goes last. After an abnormal
+//! end the slots are made anew from the entries.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::{File, synced};
+
+pub(super) const HEADER_BYTES: u64 = 40;
+const SLOT_BYTES: u64 = 4;
+const ENTRY_BYTES: u64 = 20;
+const PAGE_BYTES: u64 = 4096;
+/// Entries read at once when slots are made anew.
+const SCAN_ENTRIES: u32 = 50_000;
+
+/// Sizes of a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) slots: u32,
+    pub(crate) entries: u32,
+}
+
+impl Shape {
+    pub(crate) fn file_bytes(self) -> u64 {
+        self.entry_at(0) + u64::from(self.entries) * ENTRY_BYTES
+    }
+
+    fn entry_at(self, number: u32) -> u64 {
+        HEADER_BYTES + u64::from(self.slots) * SLOT_BYTES + u64::from(number) * ENTRY_BYTES
+    }
+
+    fn slot_of(self, hash: u32) -> usize {
+        (hash % self.slots) as usize
+    }
+}
+
+/// One key of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Put {
+    pub(crate) hash: u32,
+    pub(crate) pos: i64,
+    pub(crate) stored_at: i64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) begin_at: i64,
+    pub(super) end_at: i64,
+    pub(super) begin_pos: i64,
+    pub(super) end_pos: i64,
+    pub(super) used_slots: u32,
+    /// Number of the next entry.
+    pub(super) next: u32,
+}
+
+impl Header {
+    fn encode(&self) -> [u8; HEADER_BYTES as usize] {
+        let mut out = [0; HEADER_BYTES as usize];
+        out[0..8].copy_from_slice(&self.begin_at.to_be_bytes());
+        out[8..16].copy_from_slice(&self.end_at.to_be_bytes());
+        out[16..24].copy_from_slice(&self.begin_pos.to_be_bytes());
+        out[24..32].copy_from_slice(&self.end_pos.to_be_bytes());
+        out[32..36].copy_from_slice(&self.used_slots.to_be_bytes());
+        out[36..40].copy_from_slice(&self.next.to_be_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8; HEADER_BYTES as usize]) -> Header {
+        let long = |at: usize| {
+            bytes[at..at + 8]
+                .iter()
+                .fold(0_i64, |value, byte| value << 8 | i64::from(*byte))
+        };
+        Header {
+            begin_at: long(0),
+            end_at: long(8),
+            begin_pos: long(16),
+            end_pos: long(24),
+            used_slots: (long(32) >> 32) as u32,
+            next: (long(32) as u32).max(1),
+        }
+    }
+
+    /// Whether messages stored between the two times may be in the file.
+    pub(super) fn overlaps(&self, begin_ms: i64, end_ms: i64) -> bool {
+        self.next > 1 && begin_ms <= self.end_at && end_ms >= self.begin_at
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    hash: u32,
+    pos: i64,
+    seconds: i32,
+    previous: u32,
+}
+
+impl Entry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.hash.to_be_bytes());
+        out.extend_from_slice(&self.pos.to_be_bytes());
+        out.extend_from_slice(&self.seconds.to_be_bytes());
+        out.extend_from_slice(&self.previous.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8; ENTRY_BYTES as usize]) -> Entry {
+        let [
+            h0,
+            h1,
+            h2,
+            h3,
+            p0,
+            p1,
+            p2,
+            p3,
+            p4,
+            p5,
+            p6,
+            p7,
+            s0,
+            s1,
+            s2,
+            s3,
+            l0,
+            l1,
+            l2,
+            l3,
+        ] = *bytes;
+        Entry {
+            hash: u32::from_be_bytes([h0, h1, h2, h3]),
+            pos: i64::from_be_bytes([p0, p1, p2, p3, p4, p5, p6, p7]),
+            seconds: i32::from_be_bytes([s0, s1, s2, s3]),
+            previous: u32::from_be_bytes([l0, l1, l2, l3]),
+        }
+    }
+}
+
+pub(super) fn read_header(file: &dyn File) -> io::Result<Header> {
+    let mut bytes = [0; HEADER_BYTES as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(Header::decode(&bytes))
+}
+
+/// What a query asks of one file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question {
+    pub(super) hash: u32,
+    pub(super) begin_ms: i64,
+    pub(super) end_ms: i64,
+    pub(super) max: usize,
+}
+
+/// A file to search.
+pub(super) struct Searched<'a> {
+    pub(super) file: &'a dyn File,
+    pub(super) shape: Shape,
+    pub(super) header: &'a Header,
+}
+
+impl Searched<'_> {
+    /// Adds the positions that match, newest first.
+    pub(super) fn search(&self, question: &Question, found: &mut Vec<i64>) -> io::Result<()> {
+        let mut slot = [0; SLOT_BYTES as usize];
+        let at = HEADER_BYTES + self.shape.slot_of(question.hash) as u64 * SLOT_BYTES;
+        self.file.read_exact_at(&mut slot, at)?;
+        self.follow(u32::from_be_bytes(slot), question, found)
+    }
+
+    fn follow(&self, first: u32, question: &Question, found: &mut Vec<i64>) -> io::Result<()> {
+        let mut number = first;
+        let mut bound = self.header.next;
+        while number > 0 && number < bound && found.len() < question.max {
+            let mut bytes = [0; ENTRY_BYTES as usize];
+            self.file.read_exact_at(&mut bytes, self.shape.entry_at(number))?;
+            let entry = Entry::decode(&bytes);
+            let stored_at = self
+                .header
+                .begin_at
+                .saturating_add(i64::from(entry.seconds) * 1000);
+            if entry.seconds < 0 {
+                break;
+            }
+            if entry.hash == question.hash
+                && (question.begin_ms..=question.end_ms).contains(&stored_at)
+                && !found.contains(&entry.pos)
+            {
+                found.push(entry.pos);
+            }
+            if stored_at < question.begin_ms {
+                break;
+            }
+            // A chain only goes back; anything else is damage and would go round in circles.
+            bound = number;
+            number = entry.previous;
+        }
+        Ok(())
+    }
+}
+
+/// The file that is being filled.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) path: PathBuf,
+    pub(super) name: i64,
+    pub(super) file: Arc<dyn File>,
+    pub(super) header: Header,
+    shape: Shape,
+    /// Empty until they are needed.
+    slots: Vec<u32>,
+    /// One bit per page of the slots that differs from the file.
+    dirty: Vec<u64>,
+    /// Entries that are not in the file yet; the first has number `buffered_from`.
+    buffer: Vec<u8>,
+    buffered_from: u32,
+    is_header_dirty: bool,
+}
+
+impl Current {
+    pub(super) fn fresh(path: PathBuf, name: i64, file: Arc<dyn File>, shape: Shape) -> Current {
+        let mut fresh = Current::with_header(path, name, file, shape);
+        fresh.header = Header {
+            next: 1,
+            ..Header::default()
+        };
+        fresh.slots = vec![0; shape.slots as usize];
+        fresh
+    }
+
+    fn with_header(path: PathBuf, name: i64, file: Arc<dyn File>, shape: Shape) -> Current {
+        let pages = (HEADER_BYTES + u64::from(shape.slots) * SLOT_BYTES).div_ceil(PAGE_BYTES);
+        Current {
+            path,
+            name,
+            file,
+            header: Header::default(),
+            shape,
+            slots: Vec::new(),
+            dirty: vec![0; pages.div_ceil(64) as usize],
+            buffer: Vec::new(),
+            buffered_from: 1,
+            is_header_dirty: false,
+        }
+    }
+
+    /// Opens a file that was left in order.
+    pub(super) fn open(path: PathBuf, name: i64, file: Arc<dyn File>, shape: Shape) -> io::Result<Current> {
+        let mut current = Current::with_header(path, name, file, shape);
+        current.header = read_header(&*current.file)?;
+        current.buffered_from = current.header.next;
+        Ok(current)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.header.next >= self.shape.entries
+    }
+
+    fn load_slots(&mut self) -> io::Result<()> {
+        if self.slots.is_empty() {
+            let mut bytes = vec![0; self.shape.slots as usize * SLOT_BYTES as usize];
+            self.file.read_exact_at(&mut bytes, HEADER_BYTES)?;
+            self.slots = bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|slot| u32::from_be_bytes(*slot))
+                .collect();
+        }
+        Ok(())
+    }
+
+    /// Adds entries until the file is full; returns how many went in.
+    pub(super) fn put_all(&mut self, puts: &[Put]) -> io::Result<usize> {
+        self.load_slots()?;
+        let room = self.shape.entries.saturating_sub(self.header.next) as usize;
+        for put in puts.iter().take(room) {
+            self.put(put);
+        }
+        Ok(puts.len().min(room))
+    }
+
+    fn put(&mut self, put: &Put) {
+        let number = self.header.next;
+        if number <= 1 {
+            self.header.begin_pos = put.pos;
+            self.header.begin_at = put.stored_at;
+        }
+        let seconds = (put.stored_at - self.header.begin_at) / 1000;
+        let previous = self.enter(put.hash, number);
+        let seconds = if self.header.begin_at <= 0 {
+            0
+        } else {
+            seconds.clamp(0, i64::from(i32::MAX)) as i32
+        };
+        Entry {
+            hash: put.hash,
+            pos: put.pos,
+            seconds,
+            previous,
+        }
+        .encode(&mut self.buffer);
+        self.header.next = number + 1;
+        self.header.end_pos = put.pos;
+        self.header.end_at = put.stored_at;
+        self.is_header_dirty = true;
+    }
+
+    /// Makes `number` the newest entry of its slot; returns the one before.
+    fn enter(&mut self, hash: u32, number: u32) -> u32 {
+        let slot = self.shape.slot_of(hash);
+        let page = (HEADER_BYTES + slot as u64 * SLOT_BYTES) / PAGE_BYTES;
+        self.dirty[(page / 64) as usize] |= 1 << (page % 64);
+        let previous = std::mem::replace(&mut self.slots[slot], number);
+        if previous == 0 || previous >= number {
+            self.header.used_slots += u32::from(previous == 0);
+            0
+        } else {
+            previous
+        }
+    }
+
+    pub(super) fn write_entries(&mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.file
+                .write_at(&self.buffer, self.shape.entry_at(self.buffered_from))?;
+            self.buffered_from = self.header.next;
+            self.buffer.clear();
+            self.buffer.shrink_to(1 << 20);
+        }
+        Ok(())
+    }
+
+    fn write_slots(&mut self) -> io::Result<()> {
+        let end = HEADER_BYTES + self.slots.len() as u64 * SLOT_BYTES;
+        let pages = end.div_ceil(PAGE_BYTES);
+        let is_dirty = |dirty: &[u64], page: u64| dirty[(page / 64) as usize] & 1 << (page % 64) != 0;
+        let mut page = 0;
+        let mut bytes = Vec::new();
+        while page < pages {
+            let first = page;
+            while page < pages && is_dirty(&self.dirty, page) && page - first < 256 {
+                page += 1;
+            }
+            if page == first {
+                page += 1;
+                continue;
+            }
+            let from = (first * PAGE_BYTES).max(HEADER_BYTES);
+            let to = (page * PAGE_BYTES).min(end);
+            let slots =
+                ((from - HEADER_BYTES) / SLOT_BYTES) as usize..((to - HEADER_BYTES) / SLOT_BYTES) as usize;
+            bytes.clear();
+            for slot in &self.slots[slots] {
+                bytes.extend_from_slice(&slot.to_be_bytes());
+            }
+            self.file.write_at(&bytes, from)?;
+        }
+        self.dirty.fill(0);
+        Ok(())
+    }
+
+    /// Writes everything and makes it durable, the header after the rest.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if !self.is_header_dirty {
+            return Ok(());
+        }
+        self.write_entries()?;
+        self.write_slots()?;
+        synced(self.file.sync())?;
+        self.file.write_at(&self.header.encode(), 0)?;
+        synced(self.file.sync())?;
+        self.is_header_dirty = false;
+        Ok(())
+    }
+
+    /// As [`Searched::search`].
+    pub(super) fn search(&mut self, question: &Question, found: &mut Vec<i64>) -> io::Result<()> {
+        self.write_entries()?;
+        self.load_slots()?;
+        let first = self.slots[self.shape.slot_of(question.hash)];
+        Searched {
+            file: &*self.file,
+            shape: self.shape,
+            header: &self.header,
+        }
+        .follow(first, question, found)
+    }
+
+    /// Keeps the entries below number `next` that point before `limit` and are plausible, and makes the slots anew.
+    pub(super) fn rebuild(&mut self, next: u32, limit: i64) -> io::Result<()> {
+        let old = self.header;
+        self.header = Header {
+            next: 1,
+            end_pos: old.begin_pos,
+            end_at: old.begin_at,
+            used_slots: 0,
+            ..old
+        };
+        self.slots = vec![0; self.shape.slots as usize];
+        self.dirty.fill(u64::MAX);
+        self.is_header_dirty = true;
+        self.buffer.clear();
+        let next = next.min(self.shape.entries);
+        'scan: while self.header.next < next {
+            let from = self.header.next;
+            let count = SCAN_ENTRIES.min(next - from);
+            let mut bytes = vec![0; count as usize * ENTRY_BYTES as usize];
+            let read = self.file.read_at(&mut bytes, self.shape.entry_at(from))?;
+            let entries = bytes[..read].as_chunks::<{ ENTRY_BYTES as usize }>().0;
+            for entry in entries.iter().map(Entry::decode) {
+                let number = self.header.next;
+                let is_sound = entry.pos >= self.header.end_pos
+                    && entry.pos < limit
+                    && entry.seconds >= 0
+                    && entry.previous < number
+                    && (number > 1 || entry.pos == old.begin_pos);
+                if !is_sound {
+                    break 'scan;
+                }
+                self.enter(entry.hash, number);
+                self.header.next = number + 1;
+                self.header.end_pos = entry.pos;
+                self.header.end_at = old.begin_at + i64::from(entry.seconds) * 1000;
+            }
+            if entries.is_empty() {
+                break;
+            }
+        }
+        if self.header.next == old.next && self.header.end_pos == old.end_pos {
+            // Nothing was cut: the exact time is known.
+            self.header.end_at = old.end_at;
+        }
+        self.buffered_from = self.header.next;
+        Ok(())
+    }
+
+    /// Drops the newest entries that point to `pos`: they may be only some of those of one message.
+    pub(super) fn drop_partial(&mut self, pos: i64) -> io::Result<()> {
+        if self.header.next > 1 && self.header.end_pos == pos {
+            self.write_entries()?;
+            self.rebuild(self.header.next, pos)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The message store: one append log for all messages, a consume queue per topic and number, a key index. The files are
+//! those of the reference, byte for byte, and can be opened by either side.
+//!
+//! The store knows bytes and offsets. It never learns that consumer groups, clients or sockets exist.
+//!
+//! Start reading at `store` (the whole), then `append` and `tail` (the path of a message until it is encoded), `drive`
+//! (until it is visible), `flush` and `tidy` (until it is durable), `read`, `recover`.
+
+#![warn(missing_docs)]
+
+pub mod disk;
+pub mod env;
+
+mod append;
+mod bell;
+mod checkpoint;
+mod config;
+mod draft;
+mod drive;
+mod filter;
+mod flush;
+mod hot;
+mod index;
+mod log;
+mod queue;
+mod queue_files;
+mod queues;
+mod read;
+mod recover;
+mod retain;
+mod scan;
+mod store;
+mod survey;
+mod tail;
+mod tidy;
+
+pub use config::{FlushMode, StoreConfig};
+pub use draft::{AppendError, Draft, Gate, GateState, Level, LogPos, Receipt};
+pub use env::Env;
+pub use filter::{All, Filter};
+pub use queue::Queue;
+pub use read::{Batch, Boundary, FarLimit, IndexKind, Lookup, QueryHits, ReadError, ReadLimit, ReadStatus};
+pub use store::{CloseError, Store};
+pub use survey::OpenError;

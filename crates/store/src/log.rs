@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The commit log: all messages of all topics, one sequence cut into files of one size.
+//!
+//! ```text
+//! file <dir>/<20 digits>: named by its first position; records back to back, closed by a blank record
+//! ```
+//!
+//! A file is created at full size without taking room, as the reference demands, and is durable with its name before
+//! the first byte goes into it. The log knows bytes and how far they got, not what they mean.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::disk::{Disk, File};
+use crate::hot::Hot;
+
+/// Whether a read may wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadMode {
+    /// Only what is in memory; for threads that must not block.
+    Cached,
+    /// Waits.
+    Blocking,
+}
+
+/// One file of the log.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base: i64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    disk: Arc<dyn Disk>,
+    dirs: Vec<PathBuf>,
+    segment_bytes: i64,
+    /// Ascending, without gaps.
+    segments: RwLock<Vec<Arc<Segment>>>,
+    /// Everything below is in the files.
+    pub(crate) written: AtomicI64,
+    /// Everything below is synced.
+    pub(crate) durable: AtomicI64,
+    pub(crate) hot: Hot,
+}
+
+/// The name of a file that starts at `base`.
+pub(crate) fn file_name(base: i64) -> String {
+    format!("{base:020}")
+}
+
+/// The start a file name says; only names made of 20 digits are ours.
+pub(crate) fn parse_file_name(name: &str) -> Option<i64> {
+    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| name.parse().ok())
+        .flatten()
+}
+
+impl Log {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dirs: Vec<PathBuf>,
+        segment_bytes: i64,
+        segments: Vec<Arc<Segment>>,
+        hot: Hot,
+    ) -> Log {
+        Log {
+            disk,
+            dirs,
+            segment_bytes,
+            segments: RwLock::new(segments),
+            written: AtomicI64::new(0),
+            durable: AtomicI64::new(0),
+            hot,
+        }
+    }
+
+    pub(crate) fn segment_bytes(&self) -> i64 {
+        self.segment_bytes
+    }
+
+    /// Start of the file a position lies in.
+    pub(crate) fn base_of(&self, pos: i64) -> i64 {
+        pos / self.segment_bytes * self.segment_bytes
+    }
+
+    /// The oldest position there is.
+    pub(crate) fn min(&self) -> i64 {
+        self.segments
+            .read()
+            .first()
+            .map_or_else(|| self.written.load(Ordering::Acquire), |first| first.base)
+    }
+
+    /// End of the last file.
+    pub(crate) fn capacity_end(&self) -> i64 {
+        self.segments
+            .read()
+            .last()
+            .map_or(0, |last| last.base + self.segment_bytes)
+    }
+
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().clone()
+    }
+
+    pub(crate) fn segment_at(&self, pos: i64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let first = segments.first()?.base;
+        let behind = pos.checked_sub(first).filter(|behind| *behind >= 0)?;
+        segments
+            .get(usize::try_from(behind / self.segment_bytes).ok()?)
+            .cloned()
+    }
+
+    /// The file for a position about to be written, made when it is missing.
+    pub(crate) fn segment_for(&self, pos: i64) -> io::Result<Arc<Segment>> {
+        if let Some(segment) = self.segment_at(pos) {
+            return Ok(segment);
+        }
+        let mut segments = self.segments.write();
+        let base = self.base_of(pos);
+        if let Some(there) = segments.iter().find(|segment| segment.base == base) {
+            return Ok(Arc::clone(there));
+        }
+        // The first file of a new log may start anywhere; later ones follow each other.
+        assert!(
+            segments
+                .last()
+                .is_none_or(|last| last.base + self.segment_bytes == base),
+            "gap in the log"
+        );
+        let segment = Arc::new(self.create(base)?);
+        segments.push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    fn create(&self, base: i64) -> io::Result<Segment> {
+        let turn = (base / self.segment_bytes).unsigned_abs() as usize % self.dirs.len().max(1);
+        let dir = self.dirs.get(turn).ok_or(io::ErrorKind::NotFound)?;
+        self.disk.make_dirs(dir)?;
+        let path = dir.join(file_name(base));
+        let file = self.disk.create(&path, self.segment_bytes.unsigned_abs())?;
+        file.sync()?;
+        self.disk.sync_dir(dir)?;
+        if let Some(above) = dir.parent().filter(|_| base == 0) {
+            self.disk.sync_dir(above)?;
+        }
+        tracing::info!(base, "log file created");
+        Ok(Segment { base, path, file })
+    }
+
+    /// Makes the next file when the last one is half used. Returns whether it did.
+    pub(crate) fn prepare_next(&self) -> io::Result<bool> {
+        let written = self.written.load(Ordering::Acquire);
+        let next = self.base_of(written) + self.segment_bytes;
+        let is_half_used = (written - self.base_of(written)) * 2 >= self.segment_bytes;
+        let is_last = self
+            .segments
+            .read()
+            .last()
+            .is_some_and(|last| last.base + self.segment_bytes == next);
+        if is_half_used && is_last {
+            self.segment_for(next)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Syncs the files that hold `[from, to)`.
+    pub(crate) fn sync(&self, from: i64, to: i64) -> io::Result<()> {
+        for segment in self.segments() {
+            if segment.base < to && segment.base + self.segment_bytes > from {
+                segment.file.sync()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `[from, to)` read as zero, wherever there are files.
+    pub(crate) fn zero(&self, from: i64, to: i64) -> io::Result<()> {
+        for segment in self.segments() {
+            let start = from.max(segment.base);
+            let end = to.min(segment.base + self.segment_bytes);
+            if start < end {
+                segment.file.zero(
+                    (start - segment.base).unsigned_abs(),
+                    (end - start).unsigned_abs(),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `buf` from the log at `pos`, within one file.
+    pub(crate) fn read(&self, pos: i64, buf: &mut [u8], mode: ReadMode) -> io::Result<()> {
+        if self.hot.read(pos, buf) {
+            return Ok(());
+        }
+        let segment = self.segment_at(pos).ok_or(io::ErrorKind::NotFound)?;
+        let at = (pos - segment.base).unsigned_abs();
+        let read = match mode {
+            ReadMode::Cached => segment.file.read_at_nowait(buf, at)?,
+            ReadMode::Blocking => segment.file.read_at(buf, at)?,
+        };
+        if read == buf.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    /// Removes the first file, if it is not the last.
+    pub(crate) fn remove_first(&self) -> io::Result<bool> {
+        let first = {
+            let mut segments = self.segments.write();
+            if segments.len() < 2 {
+                return Ok(false);
+            }
+            segments.remove(0)
+        };
+        self.disk.remove(&first.path)?;
+        self.sync_dir_of(&first.path)?;
+        Ok(true)
+    }
+
+    /// Removes the files that start at or behind `end`; durable when it returns.
+    pub(crate) fn remove_behind(&self, end: i64) -> io::Result<()> {
+        loop {
+            let last = {
+                let mut segments = self.segments.write();
+                match segments.last() {
+                    Some(last) if last.base >= end => segments.pop(),
+                    _ => None,
+                }
+            };
+            let Some(last) = last else { return Ok(()) };
+            self.disk.remove(&last.path)?;
+            self.sync_dir_of(&last.path)?;
+        }
+    }
+
+    fn sync_dir_of(&self, path: &Path) -> io::Result<()> {
+        path.parent().map_or(Ok(()), |dir| self.disk.sync_dir(dir))
+    }
+}

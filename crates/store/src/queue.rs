@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One consume queue: where the messages of a topic's queue lie in the log.
+//!
+//! ```text
+//! file <root>/consumequeue/<topic>/<id>/<20 digits>: units of 20 bytes, offset k at byte k * 20 of all files
+//! unit: physicalOffset 8 | size 4 | tagsCode 8          (0 | 0x7FFFFFFF | 0: nothing, skip)
+//! ```
+//!
+//! The newest units live in memory: [`Queue::push`] makes no system call. The tidy thread writes them to their file and
+//! lets them go; they can always be derived from the log again. An idle queue holds neither units nor open files.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use wire::properties::java_hash_onto;
+
+/// Bytes of a unit.
+pub(crate) const UNIT_BYTES: i64 = 20;
+/// Size that marks a unit without a message.
+const NOTHING: i32 = i32::MAX;
+/// Written units a busy queue keeps for readers at its end.
+const KEPT_UNITS: usize = 1024;
+/// The topic whose units hold delivery times.
+const DELAY_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// One entry of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unit {
+    pub(crate) pos: i64,
+    pub(crate) size: i32,
+    pub(crate) tags_code: i64,
+}
+
+impl Unit {
+    pub(crate) const BLANK: Unit = Unit {
+        pos: 0,
+        size: NOTHING,
+        tags_code: 0,
+    };
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.pos.to_be_bytes());
+        out.extend_from_slice(&self.size.to_be_bytes());
+        out.extend_from_slice(&self.tags_code.to_be_bytes());
+    }
+
+    pub(crate) fn decode(bytes: &[u8; UNIT_BYTES as usize]) -> Unit {
+        let [
+            p0,
+            p1,
+            p2,
+            p3,
+            p4,
+            p5,
+            p6,
+            p7,
+            s0,
+            s1,
+            s2,
+            s3,
+            t0,
+            t1,
+            t2,
+            t3,
+            t4,
+            t5,
+            t6,
+            t7,
+        ] = *bytes;
+        Unit {
+            pos: i64::from_be_bytes([p0, p1, p2, p3, p4, p5, p6, p7]),
+            size: i32::from_be_bytes([s0, s1, s2, s3]),
+            tags_code: i64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+        }
+    }
+
+    /// Whether the unit says there is no message at its offset.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.size == NOTHING
+    }
+
+    /// Whether anything was ever written here.
+    pub(crate) fn is_written(&self) -> bool {
+        self.pos >= 0 && self.size > 0
+    }
+}
+
+/// What the queue holds in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Where its files start, in bytes, ascending.
+    pub(crate) bases: Vec<i64>,
+    /// The newest units; the first has offset `start`.
+    pub(crate) units: Vec<Unit>,
+    pub(crate) start: i64,
+    /// Offsets below are in the files.
+    pub(crate) written: i64,
+    /// Whether the tidy thread has it on its list.
+    pub(crate) listed: bool,
+    /// `written` when the tidy thread came last.
+    pub(crate) seen: i64,
+}
+
+/// One queue of a topic.
+#[derive(Debug)]
+pub struct Queue {
+    topic: Arc<str>,
+    id: u32,
+    /// Names it in the table of open files.
+    pub(crate) key: u64,
+    /// Next offset to assign; changed only by the holder of the log's tail.
+    pub(crate) next: AtomicI64,
+    pub(crate) min: AtomicI64,
+    max: AtomicI64,
+    pub(crate) deleted: AtomicBool,
+    pub(crate) held: Mutex<Held>,
+    news: Notify,
+    waiting: AtomicU32,
+    /// Hash of `topic#`, from which the hash of an index key goes on.
+    pub(crate) key_hash: i32,
+}
+
+impl Queue {
+    pub(crate) fn new(topic: Arc<str>, id: u32, key: u64) -> Queue {
+        let key_hash = java_hash_onto(java_hash_onto(0, &topic), "#");
+        Queue {
+            topic,
+            id,
+            key,
+            next: AtomicI64::new(0),
+            min: AtomicI64::new(0),
+            max: AtomicI64::new(0),
+            deleted: AtomicBool::new(false),
+            held: Mutex::default(),
+            news: Notify::new(),
+            waiting: AtomicU32::new(0),
+            key_hash,
+        }
+    }
+
+    /// Its topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Offset of the oldest message; equal to [`Queue::max`] when there is none.
+    pub fn min(&self) -> i64 {
+        self.min.load(Ordering::Acquire)
+    }
+
+    /// Offset behind the newest message readers may see.
+    pub fn max(&self) -> i64 {
+        self.max.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when there is a message at `offset`, or the queue was deleted.
+    pub async fn wait_past(&self, offset: i64) {
+        let _waiter = Waiter::count(&self.waiting);
+        loop {
+            let news = self.news.notified();
+            let mut news = std::pin::pin!(news);
+            news.as_mut().enable();
+            if self.max() > offset || self.deleted.load(Ordering::Acquire) {
+                return;
+            }
+            news.await;
+        }
+    }
+
+    /// Whether its units hold delivery times instead of tag codes.
+    pub(crate) fn is_delay(&self) -> bool {
+        &*self.topic == DELAY_TOPIC
+    }
+
+    /// Whether a publisher has to call [`Queue::wake`].
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) fn wake(&self) {
+        self.news.notify_waiters();
+    }
+
+    /// Makes the next message visible. Returns whether the queue has to go on the tidy thread's list.
+    pub(crate) fn push(&self, unit: Unit) -> bool {
+        let mut held = self.held.lock();
+        held.units.push(unit);
+        let max = held.start + held.units.len() as i64;
+        self.max.store(max, Ordering::SeqCst);
+        !std::mem::replace(&mut held.listed, true)
+    }
+
+    /// Sets everything to a queue that ends at `max` with all its units in files. Only while nobody else uses it.
+    pub(crate) fn reset(&self, max: i64) {
+        let mut held = self.held.lock();
+        held.units = Vec::new();
+        held.start = max;
+        held.written = max;
+        held.seen = max;
+        self.max.store(max, Ordering::SeqCst);
+        self.next.store(max, Ordering::SeqCst);
+    }
+
+    /// The units in memory from `from` on, at most `count`; `Err` with the first offset in memory when `from` lies
+    /// before it.
+    pub(crate) fn in_memory(&self, from: i64, count: usize) -> Result<Vec<Unit>, i64> {
+        let held = self.held.lock();
+        let skip = usize::try_from(from - held.start).map_err(|_| held.start)?;
+        Ok(held.units.iter().skip(skip).take(count).copied().collect())
+    }
+
+    /// Lets go of units that are in the files. Returns whether the queue stays on the list of the tidy thread.
+    pub(crate) fn let_go(&self) -> bool {
+        let mut held = self.held.lock();
+        let in_files = (held.written - held.start) as usize;
+        let is_idle = held.written == held.seen;
+        held.seen = held.written;
+        let drop = if is_idle {
+            in_files
+        } else {
+            in_files.saturating_sub(KEPT_UNITS)
+        };
+        held.units.drain(..drop);
+        held.start += drop as i64;
+        if held.units.is_empty() || held.units.capacity() > 4 * held.units.len().max(KEPT_UNITS) {
+            held.units.shrink_to_fit();
+        }
+        held.listed = !held.units.is_empty();
+        held.listed
+    }
+}
+
+struct Waiter<'a>(&'a AtomicU32);
+
+impl<'a> Waiter<'a> {
+    fn count(waiting: &'a AtomicU32) -> Waiter<'a> {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Waiter(waiting)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The files behind the queues: written by the tidy thread, read by whoever is behind the units in memory. A bounded
+//! number stays open.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, File, synced};
+use crate::log::{ReadMode, file_name};
+use crate::queue::{Queue, UNIT_BYTES, Unit};
+
+/// Units encoded and written at once.
+const WRITE_UNITS: usize = 50_000;
+
+#[derive(Debug)]
+pub(crate) struct QueueFiles {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    file_bytes: i64,
+    open: Mutex<OpenFiles>,
+}
+
+#[derive(Debug)]
+struct OpenFiles {
+    max: usize,
+    clock: u64,
+    /// By queue and first byte, with the time of the last use.
+    files: HashMap<(u64, i64), (Arc<dyn File>, u64)>,
+}
+
+/// What was written and is not durable yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unsynced {
+    files: HashMap<(u64, i64), Arc<dyn File>>,
+    dirs: BTreeSet<PathBuf>,
+}
+
+impl Unsynced {
+    /// Makes it all durable. What fails stays for the next time.
+    pub(crate) fn sync(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        while let Some((key, file)) = self
+            .files
+            .iter()
+            .next()
+            .map(|(key, file)| (*key, Arc::clone(file)))
+        {
+            synced(file.sync())?;
+            self.files.remove(&key);
+        }
+        while let Some(dir) = self.dirs.first().cloned() {
+            synced(disk.sync_dir(&dir))?;
+            self.dirs.remove(&dir);
+        }
+        Ok(())
+    }
+
+    /// Forgets the files of a queue that is deleted.
+    pub(crate) fn forget(&mut self, queue: &Queue) {
+        self.files.retain(|(key, _), _| *key != queue.key);
+    }
+
+    /// Forgets directories below a removed one.
+    pub(crate) fn forget_dirs(&mut self, below: &Path) {
+        self.dirs.retain(|dir| !dir.starts_with(below));
+    }
+
+    pub(crate) fn add_dir(&mut self, dir: PathBuf) {
+        self.dirs.insert(dir);
+    }
+}
+
+impl QueueFiles {
+    pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf, file_bytes: i64, open_max: usize) -> QueueFiles {
+        let open = OpenFiles {
+            max: open_max.max(1),
+            clock: 0,
+            files: HashMap::new(),
+        };
+        QueueFiles {
+            disk,
+            root,
+            file_bytes,
+            open: Mutex::new(open),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn dir(&self, queue: &Queue) -> PathBuf {
+        self.root.join(queue.topic()).join(queue.id().to_string())
+    }
+
+    /// First byte of the file that holds an offset.
+    pub(crate) fn base_of(&self, offset: i64) -> i64 {
+        offset * UNIT_BYTES / self.file_bytes * self.file_bytes
+    }
+
+    /// First offset behind the file that holds an offset.
+    pub(crate) fn end_of_file(&self, offset: i64) -> i64 {
+        (self.base_of(offset) + self.file_bytes) / UNIT_BYTES
+    }
+
+    fn open(&self, queue: &Queue, base: i64) -> io::Result<Arc<dyn File>> {
+        let key = (queue.key, base);
+        let mut open = self.open.lock();
+        open.clock += 1;
+        let now = open.clock;
+        if let Some((file, used)) = open.files.get_mut(&key) {
+            *used = now;
+            return Ok(Arc::clone(file));
+        }
+        drop(open);
+        let file = self.disk.open(&self.dir(queue).join(file_name(base)))?;
+        self.remember(key, &file);
+        Ok(file)
+    }
+
+    fn remember(&self, key: (u64, i64), file: &Arc<dyn File>) {
+        let mut open = self.open.lock();
+        if open.files.len() >= open.max {
+            // The older half goes at once, so that the sort is paid for by many opens.
+            let mut used: Vec<u64> = open.files.values().map(|(_, used)| *used).collect();
+            let middle = used.len() / 2;
+            let (_, &mut limit, _) = used.select_nth_unstable(middle);
+            open.files.retain(|_, (_, used)| *used > limit);
+        }
+        open.clock += 1;
+        let now = open.clock;
+        open.files.insert(key, (Arc::clone(file), now));
+    }
+
+    /// Closes the files of a queue.
+    pub(crate) fn close(&self, queue: &Queue) {
+        self.open.lock().files.retain(|(key, _), _| *key != queue.key);
+    }
+
+    /// Reads units of one file, from `from` on, at most `count`: an empty answer means there is no such file.
+    pub(crate) fn read(
+        &self,
+        queue: &Queue,
+        from: i64,
+        count: usize,
+        mode: ReadMode,
+    ) -> io::Result<Vec<Unit>> {
+        let base = self.base_of(from);
+        let count = count.min((self.end_of_file(from) - from) as usize);
+        let file = match self.open(queue, base) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = vec![0; count * UNIT_BYTES as usize];
+        let at = (from * UNIT_BYTES - base).unsigned_abs();
+        let read = match mode {
+            ReadMode::Cached => file.read_at_nowait(&mut bytes, at)?,
+            ReadMode::Blocking => file.read_at(&mut bytes, at)?,
+        };
+        let (units, _) = bytes[..read].as_chunks::<{ UNIT_BYTES as usize }>();
+        Ok(units.iter().map(Unit::decode).collect())
+    }
+
+    /// Reads one unit, from memory or file.
+    pub(crate) fn unit(&self, queue: &Queue, offset: i64) -> io::Result<Option<Unit>> {
+        match queue.in_memory(offset, 1) {
+            Ok(units) => Ok(units.first().copied()),
+            Err(_) => Ok(self.read(queue, offset, 1, ReadMode::Blocking)?.first().copied()),
+        }
+    }
+
+    /// Writes the units that are not in a file yet.
+    pub(crate) fn write_out(&self, queue: &Queue, unsynced: &mut Unsynced) -> io::Result<()> {
+        loop {
+            let mut bytes = Vec::new();
+            let from = {
+                let held = queue.held.lock();
+                let done = (held.written - held.start) as usize;
+                // Up to the end of the file.
+                let count = WRITE_UNITS.min((self.end_of_file(held.written) - held.written) as usize);
+                for unit in held.units.iter().skip(done).take(count) {
+                    unit.encode(&mut bytes);
+                }
+                held.written
+            };
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let base = self.base_of(from);
+            let file = self.open_or_create(queue, base, unsynced)?;
+            file.write_at(&bytes, (from * UNIT_BYTES - base).unsigned_abs())?;
+            unsynced.files.insert((queue.key, base), file);
+            queue.held.lock().written = from + bytes.len() as i64 / UNIT_BYTES;
+        }
+    }
+
+    fn open_or_create(&self, queue: &Queue, base: i64, unsynced: &mut Unsynced) -> io::Result<Arc<dyn File>> {
+        if queue.held.lock().bases.contains(&base) {
+            match self.open(queue, base) {
+                // Somebody removed it. The units before are lost until the queue is rebuilt; go on.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => return done,
+            }
+        }
+        let dir = self.dir(queue);
+        self.disk.make_dirs(&dir)?;
+        let file = self
+            .disk
+            .create(&dir.join(file_name(base)), self.file_bytes.unsigned_abs())?;
+        for fresh in dir.ancestors().take_while(|above| above.starts_with(&self.root)) {
+            unsynced.add_dir(fresh.to_path_buf());
+        }
+        if let Some(above) = self.root.parent() {
+            unsynced.add_dir(above.to_path_buf());
+        }
+        // Units in front of the first one of a file do not exist.
+        let mut held = queue.held.lock();
+        let first = held.written;
+        if !held.bases.contains(&base) {
+            held.bases.push(base);
+            held.bases.sort_unstable();
+        }
+        drop(held);
+        let missing = first - base / UNIT_BYTES;
+        if missing > 0 {
+            let mut blanks = Vec::with_capacity((missing * UNIT_BYTES) as usize);
+            for _ in 0..missing {
+                Unit::BLANK.encode(&mut blanks);
+            }
+            file.write_at(&blanks, 0)?;
+        }
+        self.remember((queue.key, base), &file);
+        Ok(file)
+    }
+
+    /// Removes every unit from `max` on: zeroes the rest of its file and removes the files behind.
+    pub(crate) fn truncate(&self, queue: &Queue, max: i64, unsynced: &mut Unsynced) -> io::Result<()> {
+        let dir = self.dir(queue);
+        let end = max * UNIT_BYTES;
+        let bases = queue.held.lock().bases.clone();
+        for base in bases.iter().rev() {
+            // The first file stays, unless all is gone: a queue keeps its end by its last file.
+            if *base >= end && (end == 0 || bases.first() != Some(base)) {
+                self.disk.remove(&dir.join(file_name(*base)))?;
+                self.open.lock().files.remove(&(queue.key, *base));
+                unsynced.files.remove(&(queue.key, *base));
+                unsynced.add_dir(dir.clone());
+                queue.held.lock().bases.retain(|kept| kept != base);
+            } else if base + self.file_bytes > end {
+                let file = self.open(queue, *base)?;
+                let at = (end - base).max(0);
+                file.zero(at.unsigned_abs(), (self.file_bytes - at).unsigned_abs())?;
+                unsynced.files.insert((queue.key, *base), file);
+            }
+        }
+        queue.reset(max);
+        Ok(())
+    }
+
+    /// Removes files all of whose units point before `log_min`, never the last one. Returns how many went.
+    pub(crate) fn remove_expired(
+        &self,
+        queue: &Queue,
+        log_min: i64,
+        unsynced: &mut Unsynced,
+    ) -> io::Result<usize> {
+        let mut removed = 0;
+        loop {
+            let bases = queue.held.lock().bases.clone();
+            let &[first, second, ..] = bases.as_slice() else {
+                return Ok(removed);
+            };
+            let last = self.unit(queue, second / UNIT_BYTES - 1)?;
+            if last.is_none_or(|unit| unit.is_blank() || unit.pos >= log_min) {
+                return Ok(removed);
+            }
+            let dir = self.dir(queue);
+            self.disk.remove(&dir.join(file_name(first)))?;
+            self.open.lock().files.remove(&(queue.key, first));
+            unsynced.files.remove(&(queue.key, first));
+            unsynced.add_dir(dir);
+            queue.held.lock().bases.retain(|base| *base != first);
+            removed += 1;
+        }
+    }
+
+    /// Sets the oldest offset: the first unit that points to something at or behind `log_min`.
+    pub(crate) fn correct_min(&self, queue: &Queue, log_min: i64) -> io::Result<()> {
+        let max = queue.max();
+        let first = {
+            let held = queue.held.lock();
+            held.bases.first().map_or(held.start, |base| base / UNIT_BYTES)
+        };
+        let (mut low, mut high) = (first.max(queue.min()).min(max), max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_there = self
+                .unit(queue, middle)?
+                .is_some_and(|unit| !unit.is_blank() && unit.pos >= log_min);
+            if is_there {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        queue.min.store(low, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+}

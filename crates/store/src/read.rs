@@ -1,0 +1,610 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading: from queue units to records. Adjacent records are read at once. What a unit points to is believed only when
+//! size, position, topic and queue agree, so that a damaged entry is skipped and neither served nor stuck on.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use wire::properties::tags_code;
+use wire::record::{MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN, RecordHead};
+
+use crate::draft::LogPos;
+use crate::filter::Filter;
+use crate::log::ReadMode;
+use crate::queue::{Queue, Unit};
+use crate::store::Store;
+
+/// Units looked at together.
+const UNITS_AT_ONCE: usize = 256;
+/// A unit that claims more is checked against the record before room is made for it.
+const SIZE_TO_CHECK: usize = 8 << 20;
+/// Tag codes from here down are addresses in a ConsumeQueueExt file.
+const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
+
+/// How much a read returns at most. The first message is returned whatever its size.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// Messages.
+    pub count: usize,
+    /// Bytes.
+    pub bytes: usize,
+    /// Queue entries looked at.
+    pub scan: usize,
+    /// Other limits for messages far behind the end of the log.
+    pub far: Option<FarLimit>,
+}
+
+/// Limits for messages that are probably not in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct FarLimit {
+    /// So many bytes of log behind a message make it far.
+    pub behind_bytes: i64,
+    /// Messages.
+    pub count: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl ReadLimit {
+    fn is_full(&self, count: usize, bytes: usize, size: usize, behind: i64) -> bool {
+        if count == 0 {
+            return false;
+        }
+        let bytes = bytes.saturating_add(size);
+        count >= self.count
+            || bytes > self.bytes
+            || self
+                .far
+                .is_some_and(|far| behind > far.behind_bytes && (count >= far.count || bytes > far.bytes))
+    }
+}
+
+/// What a read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadStatus {
+    /// Messages.
+    Found,
+    /// Entries, but none that the filter lets pass.
+    NoMatch,
+    /// Entries whose messages are no longer in the log.
+    Removed,
+    /// The file with the entries is missing; [`Batch::next_offset`] lies behind it.
+    EntriesMissing,
+}
+
+/// The answer of a read.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// What was found.
+    pub status: ReadStatus,
+    /// Records back to back.
+    pub bytes: Bytes,
+    /// How many.
+    pub count: usize,
+    /// Where to go on.
+    pub next_offset: i64,
+    /// [`Queue::min`] at the time.
+    pub min: i64,
+    /// [`Queue::max`] at the time.
+    pub max: i64,
+    /// Bytes of log behind the last message returned.
+    pub behind_bytes: i64,
+}
+
+/// Why there is nothing to return.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It would have to wait for the disk.
+    #[error("not in memory")]
+    NotCached,
+    /// The topic was deleted.
+    #[error("no such queue")]
+    NoQueue,
+    /// There never was a message.
+    #[error("queue is empty")]
+    Empty,
+    /// The offset lies before the oldest message.
+    #[error("oldest offset is {min}")]
+    TooSmall {
+        /// The oldest offset.
+        min: i64,
+        /// The offset behind the newest.
+        max: i64,
+    },
+    /// The offset is the next to be written.
+    #[error("at the end")]
+    AtEnd {
+        /// The oldest offset.
+        min: i64,
+    },
+    /// The offset lies behind the next to be written.
+    #[error("the end is {max}")]
+    BeyondEnd {
+        /// The oldest offset.
+        min: i64,
+        /// The offset behind the newest.
+        max: i64,
+    },
+    /// No record starts there.
+    #[error("no record at {0}")]
+    NoRecord(LogPos),
+    /// The disk failed.
+    #[error("read: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            ReadError::NotCached
+        } else {
+            ReadError::Io(error)
+        }
+    }
+}
+
+/// A read on its way.
+struct Reading<'a> {
+    store: &'a Store,
+    queue: &'a Queue,
+    filter: &'a dyn Filter,
+    mode: ReadMode,
+    out: Vec<u8>,
+    count: usize,
+    next: i64,
+    last_pos: i64,
+    removed: usize,
+    damaged: usize,
+}
+
+impl Store {
+    /// Reads messages of a queue from an offset on, waiting for the disk if need be.
+    pub fn read(
+        &self,
+        queue: &Queue,
+        from: i64,
+        limit: &ReadLimit,
+        filter: &dyn Filter,
+    ) -> Result<Batch, ReadError> {
+        self.reading(queue, from, filter, ReadMode::Blocking)?.run(limit)
+    }
+
+    /// As [`Store::read`] but never waits: [`ReadError::NotCached`] says that [`Store::read`] has to be called where
+    /// it may. What is in memory in front of that is returned first.
+    pub fn read_cached(
+        &self,
+        queue: &Queue,
+        from: i64,
+        limit: &ReadLimit,
+        filter: &dyn Filter,
+    ) -> Result<Batch, ReadError> {
+        self.reading(queue, from, filter, ReadMode::Cached)?.run(limit)
+    }
+
+    fn reading<'a>(
+        &'a self,
+        queue: &'a Queue,
+        from: i64,
+        filter: &'a dyn Filter,
+        mode: ReadMode,
+    ) -> Result<Reading<'a>, ReadError> {
+        let (min, max) = (queue.min(), queue.max());
+        if queue.deleted.load(Ordering::Acquire) {
+            return Err(ReadError::NoQueue);
+        }
+        if max == 0 {
+            return Err(ReadError::Empty);
+        }
+        if from < min {
+            return Err(ReadError::TooSmall { min, max });
+        }
+        if from == max {
+            return Err(ReadError::AtEnd { min });
+        }
+        if from > max {
+            return Err(ReadError::BeyondEnd { min, max });
+        }
+        let (out, count, next) = (Vec::new(), 0, from);
+        Ok(Reading {
+            store: self,
+            queue,
+            filter,
+            mode,
+            out,
+            count,
+            next,
+            last_pos: -1,
+            removed: 0,
+            damaged: 0,
+        })
+    }
+
+    /// The record that starts at a position, waiting for the disk if need be.
+    pub fn record_at(&self, pos: LogPos) -> Result<Bytes, ReadError> {
+        let missing = ReadError::NoRecord(pos);
+        let written = self.log.written.load(Ordering::Acquire);
+        if pos.0 < self.log.min() || pos.0.saturating_add(RECORD_BYTES_MIN as i64) > written {
+            return Err(missing);
+        }
+        let Some(size) = self.size_at(pos.0)? else {
+            return Err(missing);
+        };
+        let mut record = vec![0; size];
+        self.log.read(pos.0, &mut record, ReadMode::Blocking)?;
+        match RecordHead::scan(&record) {
+            Ok(head) if head.stamp.physical_offset == pos.0 => Ok(Bytes::from(record)),
+            _ => Err(missing),
+        }
+    }
+
+    /// The size a record says at its front, if it is plausible.
+    fn size_at(&self, pos: i64) -> io::Result<Option<usize>> {
+        let mut front = [0; 8];
+        if self.log.base_of(pos) + self.log.segment_bytes() - pos < front.len() as i64 {
+            return Ok(None);
+        }
+        self.log.read(pos, &mut front, ReadMode::Blocking)?;
+        let [s0, s1, s2, s3, m0, m1, m2, m3] = front;
+        let size = i64::from(u32::from_be_bytes([s0, s1, s2, s3]));
+        let is_record = matches!(i32::from_be_bytes([m0, m1, m2, m3]), MAGIC_V1 | MAGIC_V2);
+        let end =
+            (self.log.base_of(pos) + self.log.segment_bytes()).min(self.log.written.load(Ordering::Acquire));
+        Ok((is_record && pos + size <= end).then_some(size as usize))
+    }
+
+    /// The units of a queue from an offset on, at most `count`; none when their file is missing.
+    pub(crate) fn units(
+        &self,
+        queue: &Queue,
+        from: i64,
+        count: usize,
+        mode: ReadMode,
+    ) -> io::Result<Vec<Unit>> {
+        match queue.in_memory(from, count) {
+            Ok(units) => Ok(units),
+            Err(start) => {
+                let count = count.min(usize::try_from(start - from).unwrap_or(count));
+                self.queue_files.read(queue, from, count, mode)
+            }
+        }
+    }
+}
+
+impl Reading<'_> {
+    fn run(mut self, limit: &ReadLimit) -> Result<Batch, ReadError> {
+        let (min, max) = (self.queue.min(), self.queue.max());
+        let first = self.next;
+        let log_min = self.store.log.min();
+        let log_max = self.store.log.written.load(Ordering::Acquire);
+        let stop = first.saturating_add(limit.scan.max(1) as i64).min(max);
+        while self.next < stop {
+            let count = UNITS_AT_ONCE
+                .min((stop - self.next) as usize)
+                .min(limit.count.max(1));
+            let units = match self.store.units(self.queue, self.next, count, self.mode) {
+                Err(error) if self.count > 0 && error.kind() == io::ErrorKind::WouldBlock => break,
+                done => done?,
+            };
+            if units.is_empty() {
+                if self.count == 0 {
+                    return Ok(self.entries_missing(min, max));
+                }
+                break;
+            }
+            let mut wanted: Vec<(i64, Unit)> = Vec::with_capacity(units.len());
+            let mut wanted_bytes = 0;
+            let mut is_full = false;
+            for unit in units {
+                let size = usize::try_from(unit.size).unwrap_or(0);
+                if !unit.is_blank() && self.may_match(&unit) {
+                    let behind = log_max - unit.pos;
+                    let (count, bytes) = (self.count + wanted.len(), self.out.len() + wanted_bytes);
+                    is_full = limit.is_full(count, bytes, size, behind);
+                    if is_full {
+                        break;
+                    }
+                    if unit.pos < log_min {
+                        self.removed += 1;
+                    } else {
+                        wanted.push((self.next, unit));
+                        wanted_bytes += size;
+                    }
+                }
+                self.next += 1;
+            }
+            let refused = self.take(&wanted)?;
+            if self.next < wanted.last().map_or(0, |(offset, _)| offset + 1) || (is_full && refused == 0) {
+                break;
+            }
+        }
+        self.warn_of_damage(first);
+        Ok(self.batch(min, max, log_max))
+    }
+
+    fn entries_missing(&self, min: i64, max: i64) -> Batch {
+        let next_offset = self.store.queue_files.end_of_file(self.next).min(max);
+        let status = ReadStatus::EntriesMissing;
+        Batch {
+            status,
+            bytes: Bytes::new(),
+            count: 0,
+            next_offset,
+            min,
+            max,
+            behind_bytes: 0,
+        }
+    }
+
+    fn batch(self, min: i64, max: i64, log_max: i64) -> Batch {
+        let status = match (self.count, self.removed) {
+            (0, 0) => ReadStatus::NoMatch,
+            (0, _) => ReadStatus::Removed,
+            _ => ReadStatus::Found,
+        };
+        let behind_bytes = if self.last_pos < 0 {
+            0
+        } else {
+            log_max - self.last_pos
+        };
+        let bytes = Bytes::from(self.out);
+        Batch {
+            status,
+            bytes,
+            count: self.count,
+            next_offset: self.next,
+            min,
+            max,
+            behind_bytes,
+        }
+    }
+
+    fn warn_of_damage(&self, from: i64) {
+        if self.damaged > 0 {
+            let (topic, queue, count) = (self.queue.topic(), self.queue.id(), self.damaged);
+            tracing::warn!(
+                topic,
+                queue,
+                from,
+                to = self.next,
+                count,
+                "damaged entries or records skipped"
+            );
+        }
+    }
+
+    /// Whether the filter may let a unit pass, as far as the unit tells.
+    fn may_match(&self, unit: &Unit) -> bool {
+        unit.tags_code <= EXT_ADDRESS_MAX || self.filter.by_code(unit.tags_code)
+    }
+
+    /// Reads the records of these units, adjacent ones at once. Returns how many were refused. Stops, with `next` set
+    /// to the first that is missing, when one is not in memory and something was read before.
+    fn take(&mut self, wanted: &[(i64, Unit)]) -> Result<usize, ReadError> {
+        let before = self.count;
+        let mut rest = wanted;
+        while let Some(((_, first), more)) = rest.split_first() {
+            let mut end = first.pos.saturating_add(i64::from(first.size));
+            let adjacent = more.iter().take_while(|(_, unit)| {
+                let is_next =
+                    unit.pos == end && self.store.log.base_of(end) == self.store.log.base_of(first.pos);
+                end = end.saturating_add(i64::from(unit.size).max(1));
+                is_next
+            });
+            let (group, others) = rest.split_at(1 + adjacent.count());
+            match self.take_group(group) {
+                Err(ReadError::NotCached) if self.count > 0 => {
+                    self.next = group[0].0;
+                    return Ok(0);
+                }
+                done => done?,
+            }
+            rest = others;
+        }
+        Ok(wanted.len() - (self.count - before))
+    }
+
+    fn take_group(&mut self, group: &[(i64, Unit)]) -> Result<(), ReadError> {
+        let Some((_, first)) = group.first() else {
+            return Ok(());
+        };
+        let bytes: usize = group
+            .iter()
+            .map(|(_, unit)| usize::try_from(unit.size).unwrap_or(0))
+            .sum();
+        if !self.is_plausible(first.pos, bytes)? {
+            return self.take_singly(group);
+        }
+        let start = self.out.len();
+        self.out.resize(start + bytes, 0);
+        if let Err(error) = self.store.log.read(first.pos, &mut self.out[start..], self.mode) {
+            self.out.truncate(start);
+            if error.kind() == io::ErrorKind::NotFound {
+                // Removed since the start of the log was looked at.
+                self.removed += group.len();
+                return Ok(());
+            }
+            return Err(error.into());
+        }
+        let (mut from, mut to) = (start, start);
+        for (_, unit) in group {
+            let size = unit.size as usize;
+            if self.is_wanted(unit, from) {
+                if from != to {
+                    self.out.copy_within(from..from + size, to);
+                }
+                to += size;
+                self.count += 1;
+                self.last_pos = unit.pos;
+            }
+            from += size;
+        }
+        self.out.truncate(to);
+        Ok(())
+    }
+
+    /// Whether there can be so many bytes of records at a position.
+    fn is_plausible(&self, pos: i64, bytes: usize) -> Result<bool, ReadError> {
+        let log = &self.store.log;
+        let end = pos.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let is_inside = pos >= 0
+            && bytes >= RECORD_BYTES_MIN
+            && end <= log.base_of(pos) + log.segment_bytes()
+            && end <= log.written.load(Ordering::Acquire);
+        if !is_inside || bytes < SIZE_TO_CHECK {
+            return Ok(is_inside);
+        }
+        match self.mode {
+            ReadMode::Cached => Err(ReadError::NotCached),
+            ReadMode::Blocking => Ok(self.store.size_at(pos)?.is_some_and(|size| size <= bytes)),
+        }
+    }
+
+    /// When a group as a whole cannot be: only the units that are wrong are dropped.
+    fn take_singly(&mut self, group: &[(i64, Unit)]) -> Result<(), ReadError> {
+        if group.len() == 1 {
+            self.damaged += 1;
+            return Ok(());
+        }
+        for unit in group {
+            self.take_group(std::slice::from_ref(unit))?;
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&mut self, unit: &Unit, at: usize) -> bool {
+        let record = &self.out[at..at + unit.size as usize];
+        let head = match RecordHead::scan(record) {
+            Ok(head)
+                if head.total_size == record.len()
+                    && head.stamp.physical_offset == unit.pos
+                    && head.parts.queue_id == self.queue.id()
+                    && head.parts.topic == self.queue.topic() =>
+            {
+                head
+            }
+            _ => {
+                self.damaged += 1;
+                return false;
+            }
+        };
+        if unit.tags_code <= EXT_ADDRESS_MAX {
+            let tags = wire::properties::get(head.parts.properties, wire::properties::name::TAGS);
+            if !self.filter.by_code(tags.map_or(0, tags_code)) {
+                return false;
+            }
+        }
+        !self.filter.needs_record() || self.filter.by_record(record)
+    }
+}
+
+/// Which side of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first message stored at or after it.
+    Lower,
+    /// The last message stored at or before it.
+    Upper,
+}
+
+impl Store {
+    /// Store time of the message at an offset. Waits for the disk.
+    pub fn stored_at(&self, queue: &Queue, offset: i64) -> Option<i64> {
+        if offset < queue.min() || offset >= queue.max() {
+            return None;
+        }
+        let unit = *self.units(queue, offset, 1, ReadMode::Blocking).ok()?.first()?;
+        if unit.is_blank() {
+            return None;
+        }
+        let record = self.record_at(LogPos(unit.pos)).ok()?;
+        RecordHead::scan(&record).ok().map(|head| head.stamp.stored_at)
+    }
+
+    /// The offset for a time, by binary search: store times only grow. Waits for the disk.
+    pub fn offset_by_time(&self, queue: &Queue, stored_ms: i64, boundary: Boundary) -> i64 {
+        let (min, max) = (queue.min(), queue.max());
+        // The first offset stored after the time (upper) or at it (lower).
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_before = self.stored_at(queue, middle).is_none_or(|at| match boundary {
+                Boundary::Lower => at < stored_ms,
+                Boundary::Upper => at <= stored_ms,
+            });
+            if is_before {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        match boundary {
+            Boundary::Lower => low,
+            // The reference answers 0 for a time before the first message, whatever the oldest offset is.
+            Boundary::Upper if low == min => 0,
+            Boundary::Upper => low - 1,
+        }
+    }
+}
+
+/// What to look up in the key index.
+#[derive(Debug, Clone, Copy)]
+pub struct Lookup<'a> {
+    /// Topic.
+    pub topic: &'a str,
+    /// Key, unique id or tag.
+    pub key: &'a str,
+    /// Which of them.
+    pub kind: IndexKind,
+    /// Messages at most.
+    pub max: usize,
+    /// Stored at or after.
+    pub begin_ms: i64,
+    /// Stored at or before.
+    pub end_ms: i64,
+}
+
+/// Kinds of index entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexKind {
+    /// One of the user's keys.
+    Key,
+    /// The unique id.
+    Unique,
+    /// The tag.
+    Tag,
+}
+
+/// What the key index found. Two keys may share a hash: the caller compares.
+#[derive(Debug, Clone, Default)]
+pub struct QueryHits {
+    /// Records in the order of the log.
+    pub records: Vec<Bytes>,
+    /// Store time of the newest indexed message.
+    pub last_update_ms: i64,
+    /// Its position.
+    pub last_update_pos: LogPos,
+}
+
+impl Store {
+    /// Looks messages up by key. Waits for the disk.
+    pub fn query(&self, lookup: &Lookup<'_>) -> Result<QueryHits, ReadError> {
+        let kind = if lookup.kind == IndexKind::Tag { "T#" } else { "" };
+        let hash = wire::properties::java_hash(&format!("{}#{kind}{}", lookup.topic, lookup.key));
+        let hash = hash.checked_abs().unwrap_or(0).unsigned_abs();
+        let mut found = self
+            .index
+            .query(hash, (lookup.begin_ms, lookup.end_ms), lookup.max)?;
+        found.positions.sort_unstable();
+        let records = found
+            .positions
+            .iter()
+            .filter_map(|pos| self.record_at(LogPos(*pos)).ok())
+            .collect();
+        Ok(QueryHits {
+            records,
+            last_update_ms: found.end_at,
+            last_update_pos: LogPos(found.end_pos),
+        })
+    }
+}

@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Opening a log and what is derived from it, however the last run ended.
+//!
+//! * With a valid safe position (see [`crate::checkpoint`]): queues and index are cut back to what was durable then,
+//!   and only the log behind it is read.
+//! * Without (a directory of the reference, or one it has worked on since): by the reference's rule. After an orderly
+//!   end from the file the queues reach into; else from the newest file that starts with a message the checkpoint
+//!   knows to be dispatched.
+//! * What queues or index lack although the log has it is derived again, from the start of the log if need be.
+//!
+//! Reading stops at the first thing that is no record. That is the new end; what lies behind is zeroed, so that it can
+//! never be taken for a continuation.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use wire::record::{RecordHead, sysflag};
+
+use crate::checkpoint::{Loaded, Safe};
+use crate::config::StoreConfig;
+use crate::disk::Disk;
+use crate::index::KeyIndex;
+use crate::index::file::Put;
+use crate::log::{Log, ReadMode};
+use crate::queue::{Queue, UNIT_BYTES, Unit};
+use crate::queue_files::{QueueFiles, Unsynced};
+use crate::queues::Queues;
+use crate::scan::{Behind, Scanner, Verify};
+use crate::survey::Survey;
+use crate::tail::Deriving;
+
+/// Units derived before they are written out.
+const UNITS_HELD: usize = 500_000;
+/// Queue files looked through from the end when there is no safe position, as in the reference.
+const FILES_LOOKED_AT: usize = 3;
+
+/// Queue offsets from here on are damage; so are gaps larger than this.
+const OFFSET_MAX: i64 = 1 << 48;
+const GAP_MAX: i64 = 10_000_000;
+
+/// What it means when a queue lacks the units in front of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gaps {
+    /// They have to be derived from what was not read.
+    Lacking,
+    /// There is nothing more to derive them from.
+    Final,
+}
+
+/// Everything recovery works on.
+pub(crate) struct Recovery<'a> {
+    pub(crate) config: &'a StoreConfig,
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) log: &'a Log,
+    pub(crate) queues: &'a Queues,
+    pub(crate) files: &'a QueueFiles,
+    pub(crate) index: &'a KeyIndex,
+    pub(crate) unsynced: Unsynced,
+    /// Queues whose messages are not for plain consume queues.
+    pub(crate) batch_queues: HashSet<(String, u32)>,
+    /// Position of the newest unit of a queue, by its key.
+    newest: HashMap<u64, i64>,
+    /// Queues that lack units in front of what was read.
+    lacking: HashMap<u64, Arc<Queue>>,
+    pushed: usize,
+    /// Records up to this position are in the index.
+    index_end: i64,
+    /// Position and store time of the last record.
+    last: Option<(i64, i64)>,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) end: i64,
+    pub(crate) last: i64,
+    pub(crate) last_stored_at: i64,
+    pub(crate) queues: i64,
+    pub(crate) units: i64,
+    pub(crate) unsynced: Unsynced,
+}
+
+/// The parts recovery is made from.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a StoreConfig,
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) log: &'a Log,
+    pub(crate) queues: &'a Queues,
+    pub(crate) files: &'a QueueFiles,
+    pub(crate) index: &'a KeyIndex,
+}
+
+impl<'a> Recovery<'a> {
+    pub(crate) fn new(parts: Parts<'a>, survey: &Survey) -> Recovery<'a> {
+        let Parts {
+            config,
+            disk,
+            log,
+            queues,
+            files,
+            index,
+        } = parts;
+        for (topic, id, bases) in &survey.queues {
+            queues.get(topic, *id).held.lock().bases.clone_from(bases);
+        }
+        Recovery {
+            config,
+            disk,
+            log,
+            queues,
+            files,
+            index,
+            unsynced: Unsynced::default(),
+            batch_queues: survey.batch_queues.iter().cloned().collect(),
+            newest: HashMap::new(),
+            lacking: HashMap::new(),
+            pushed: 0,
+            index_end: -1,
+            last: None,
+        }
+    }
+
+    pub(crate) fn run(mut self, loaded: &Loaded, is_abnormal: bool) -> io::Result<Recovered> {
+        if self.log.segments().is_empty() {
+            return self.start_empty();
+        }
+        let safe = match loaded.safe {
+            Some(safe) if self.is_sound(&safe)? => Some(safe),
+            _ => None,
+        };
+        let from = match &safe {
+            Some(safe) => self.cut_to_safe(safe, is_abnormal)?,
+            None => self.cut_by_reference_rule(loaded, is_abnormal)?,
+        };
+        let from = from.max(self.log.min());
+        self.index_end = self.index.mark().end_pos;
+        tracing::info!(
+            from,
+            safe = safe.is_some(),
+            abnormal = is_abnormal,
+            "recovery reads the log"
+        );
+        let (end, behind) = self.dispatch_from(
+            from,
+            if from <= self.log.min() {
+                Gaps::Final
+            } else {
+                Gaps::Lacking
+            },
+        )?;
+        self.fill_lacking(from)?;
+        self.finish(from, end, is_abnormal || behind == Behind::Garbage)
+    }
+
+    /// No log: whatever the queues point to is gone.
+    fn start_empty(mut self) -> io::Result<Recovered> {
+        for queue in self.queues.all() {
+            self.disk.remove_tree(&self.files.dir(&queue))?;
+            queue.held.lock().bases.clear();
+            self.unsynced.add_dir(self.files.root().to_path_buf());
+        }
+        self.index.cut_behind(0)?;
+        self.recovered(0)
+    }
+
+    fn verify(&self) -> Verify {
+        if self.config.demand_seals {
+            Verify::Seal
+        } else if self.config.check_crc_on_recover {
+            Verify::Body
+        } else {
+            Verify::Nothing
+        }
+    }
+
+    /// Whether a record ends at the safe position.
+    fn is_sound(&mut self, safe: &Safe) -> io::Result<bool> {
+        let min = self.log.min();
+        if safe.pos > self.log.capacity_end() {
+            return Ok(false);
+        }
+        if safe.pos <= min {
+            // All that was safe is removed or nothing was.
+            return Ok(true);
+        }
+        if safe.last < min {
+            return Ok(false);
+        }
+        let mut scanner = Scanner::new(self.log, self.verify(), safe.last);
+        let Some((pos, record)) = scanner.next()? else {
+            return Ok(false);
+        };
+        if pos + record.len() as i64 != safe.pos {
+            return Ok(false);
+        }
+        self.last = stored_at(&record).map(|stored_at| (pos, stored_at));
+        Ok(true)
+    }
+
+    /// Brings queues and index back to the safe position. Returns where to read from.
+    fn cut_to_safe(&mut self, safe: &Safe, is_abnormal: bool) -> io::Result<i64> {
+        let (mut count, mut units) = (0, 0);
+        for queue in self.queues.all() {
+            let max = self.end_before(&queue, safe.pos)?;
+            if is_abnormal {
+                self.files.truncate(&queue, max, &mut self.unsynced)?;
+            } else {
+                queue.reset(max);
+            }
+            count += i64::from(max > 0);
+            units += max;
+        }
+        let mut from = safe.pos;
+        if (count, units) != (safe.queues, safe.units) {
+            tracing::warn!(
+                queues = count,
+                expected_queues = safe.queues,
+                units,
+                expected_units = safe.units,
+                "consume queues are incomplete, reading the whole log"
+            );
+            from = self.log.min();
+        }
+        if self.index.is_enabled() {
+            if self.index.mark() != safe.index {
+                self.index.cut_to_mark(&safe.index)?;
+            }
+            let end = self.index.mark().end_pos;
+            if end < safe.index.end_pos {
+                tracing::warn!(end, expected = safe.index.end_pos, "key index is incomplete");
+                from = from.min(end);
+            }
+        }
+        Ok(from)
+    }
+
+    /// First offset that is not written or points to `pos` or behind. Below the safe position units have no gaps.
+    fn end_before(&self, queue: &Queue, pos: i64) -> io::Result<i64> {
+        let bases = queue.held.lock().bases.clone();
+        let (Some(first), Some(last)) = (bases.first(), bases.last()) else {
+            return Ok(0);
+        };
+        let (mut low, mut high) = (first / UNIT_BYTES, self.files.end_of_file(last / UNIT_BYTES));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let unit = self.files.read(queue, middle, 1, ReadMode::Blocking)?;
+            if unit
+                .first()
+                .is_some_and(|unit| unit.is_written() && unit.pos < pos)
+            {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    fn cut_by_reference_rule(&mut self, loaded: &Loaded, is_abnormal: bool) -> io::Result<i64> {
+        let mut dispatched = 0;
+        let queues = self.queues.all();
+        for queue in &queues {
+            let (max, end) = self.end_by_scan(queue)?;
+            if is_abnormal {
+                self.files.truncate(queue, max, &mut self.unsynced)?;
+            } else {
+                queue.reset(max);
+            }
+            dispatched = dispatched.max(end);
+        }
+        let mut from = if queues.is_empty() {
+            self.log.min()
+        } else if is_abnormal {
+            self.dispatched_file(loaded.times.dispatched_before())?
+        } else {
+            self.log.base_of(dispatched)
+        };
+        if self.index.is_enabled() {
+            if is_abnormal {
+                self.index.check_newest()?;
+            }
+            // No index although there are messages: all of it is missing.
+            from = from.min(self.index.mark().end_pos);
+        }
+        Ok(from)
+    }
+
+    /// The end of a queue by reading its last files up to the first unit nobody wrote, and the end of the record
+    /// the last unit points to.
+    fn end_by_scan(&self, queue: &Queue) -> io::Result<(i64, i64)> {
+        let bases = queue.held.lock().bases.clone();
+        let Some(base) = bases.get(bases.len().saturating_sub(FILES_LOOKED_AT)) else {
+            return Ok((0, 0));
+        };
+        let mut max = base / UNIT_BYTES;
+        let mut end = 0;
+        loop {
+            let units = self.files.read(queue, max, 50_000, ReadMode::Blocking)?;
+            let written = units.iter().take_while(|unit| unit.is_written()).count();
+            if let Some(unit) = units[..written].iter().rev().find(|unit| !unit.is_blank()) {
+                end = unit.pos.saturating_add(i64::from(unit.size));
+            }
+            max += written as i64;
+            if written < units.len() || units.is_empty() {
+                return Ok((max, end));
+            }
+        }
+    }
+
+    /// Start of the newest file whose first message was stored no later than `before_ms`; the first file if none was.
+    fn dispatched_file(&self, before_ms: i64) -> io::Result<i64> {
+        for segment in self.log.segments().iter().rev() {
+            let first = Scanner::new(self.log, Verify::Nothing, segment.base).next()?;
+            if first
+                .and_then(|(_, record)| stored_at(&record))
+                .is_some_and(|at| at > 0 && at <= before_ms)
+            {
+                return Ok(segment.base);
+            }
+        }
+        Ok(self.log.min())
+    }
+
+    /// Reads the log to its end and gives every record to the queue and index that lack it.
+    fn dispatch_from(&mut self, from: i64, gaps: Gaps) -> io::Result<(i64, Behind)> {
+        let mut scanner = Scanner::new(self.log, self.verify(), from);
+        while let Some((pos, record)) = scanner.next()? {
+            let Ok(head) = RecordHead::scan(&record) else {
+                break;
+            };
+            self.last = Some((pos, head.stamp.stored_at));
+            let queue = self.queues.get(head.parts.topic, head.parts.queue_id);
+            let deriving = Deriving {
+                delay_levels_ms: &self.config.delay_levels_ms,
+                index_enabled: self.index.is_enabled(),
+            };
+            let derived = deriving.derive(&queue, head.parts.properties, head.parts.sys_flag);
+            if pos > self.index_end {
+                self.index_end = pos;
+                let stored_at = head.stamp.stored_at;
+                let mut puts = derived
+                    .hashes
+                    .iter()
+                    .map(|hash| Put { hash, pos, stored_at })
+                    .collect();
+                self.index.push(&mut puts);
+            }
+            if self.is_plain(&head) {
+                let tags_code = derived.tags.at(head.stamp.stored_at);
+                let unit = Unit {
+                    pos,
+                    size: head.total_size as i32,
+                    tags_code,
+                };
+                self.give(&queue, head.stamp.queue_offset, unit, gaps)?;
+            }
+        }
+        Ok((scanner.pos, scanner.behind))
+    }
+
+    /// Whether a record belongs into a plain consume queue.
+    fn is_plain(&self, head: &RecordHead<'_>) -> bool {
+        let parts = &head.parts;
+        sysflag::is_queued(parts.sys_flag)
+            && parts.sys_flag & sysflag::INNER_BATCH == 0
+            && (self.batch_queues.is_empty()
+                || !self
+                    .batch_queues
+                    .contains(&(parts.topic.to_owned(), parts.queue_id)))
+    }
+
+    fn give(&mut self, queue: &Arc<Queue>, offset: i64, unit: Unit, gaps: Gaps) -> io::Result<()> {
+        let max = queue.max();
+        let newest = match self.newest.get(&queue.key) {
+            Some(newest) => *newest,
+            None if max == 0 => -1,
+            None => self.files.unit(queue, max - 1)?.map_or(-1, |unit| unit.pos),
+        };
+        self.newest.insert(queue.key, newest);
+        if unit.pos <= newest || self.lacking.contains_key(&queue.key) {
+            return Ok(());
+        }
+        // The CRC does not cover the offset.
+        if !(0..OFFSET_MAX).contains(&offset) || (max > 0 && offset > max + GAP_MAX) {
+            tracing::warn!(
+                topic = queue.topic(),
+                queue = queue.id(),
+                max,
+                offset,
+                "impossible queue offset"
+            );
+            return Ok(());
+        }
+        if offset > max && gaps == Gaps::Lacking {
+            tracing::warn!(
+                topic = queue.topic(),
+                queue = queue.id(),
+                max,
+                offset,
+                "consume queue lacks units"
+            );
+            self.lacking.insert(queue.key, Arc::clone(queue));
+            return Ok(());
+        }
+        if offset == 0 && max > 0 {
+            // The topic was deleted and made again: what the queue held belongs to the old one.
+            self.files.truncate(queue, 0, &mut self.unsynced)?;
+        } else if offset < max {
+            tracing::warn!(
+                topic = queue.topic(),
+                queue = queue.id(),
+                max,
+                offset,
+                "second message at an offset"
+            );
+            return Ok(());
+        } else if offset > max && max == 0 {
+            // Older messages are gone from the log.
+            queue.reset(offset);
+        }
+        while queue.max() < offset {
+            self.push(queue, Unit::BLANK)?;
+        }
+        self.newest.insert(queue.key, unit.pos);
+        self.push(queue, unit)
+    }
+
+    fn push(&mut self, queue: &Arc<Queue>, unit: Unit) -> io::Result<()> {
+        if queue.push(unit) {
+            self.queues.list(queue);
+        }
+        self.pushed += 1;
+        if self.pushed.is_multiple_of(UNITS_HELD) {
+            self.write_out()?;
+        }
+        Ok(())
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        for queue in self.queues.take_listed() {
+            self.files.write_out(&queue, &mut self.unsynced)?;
+            if queue.let_go() {
+                self.queues.list(&queue);
+            }
+        }
+        self.index.write_out()
+    }
+
+    /// Reads the log once more from its start for queues that lacked something in front.
+    fn fill_lacking(&mut self, from: i64) -> io::Result<()> {
+        if self.lacking.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            queues = self.lacking.len(),
+            from,
+            "consume queues are rebuilt from the start of the log"
+        );
+        for (key, queue) in std::mem::take(&mut self.lacking) {
+            self.files.truncate(&queue, 0, &mut self.unsynced)?;
+            self.newest.insert(key, -1);
+        }
+        let (again, _) = self.dispatch_from(self.log.min(), Gaps::Final)?;
+        if again < from {
+            // Damage in front of where reading began: what lies behind it was found good and stays readable.
+            tracing::error!(at = again, "damaged record inside the log");
+            self.dispatch_from(from, Gaps::Final)?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything that lies behind the end of the log and makes what was found durable.
+    fn finish(mut self, from: i64, end: i64, is_dirty: bool) -> io::Result<Recovered> {
+        if is_dirty {
+            self.log.zero(end, self.log.capacity_end())?;
+            self.log.sync(from, self.log.capacity_end())?;
+            self.log.remove_behind(end.max(self.log.min() + 1))?;
+        }
+        for queue in self.queues.all() {
+            let dangling = match queue.max().checked_sub(1) {
+                Some(last) if last >= 0 => self.files.unit(&queue, last)?.is_some_and(|unit| unit.pos >= end),
+                _ => false,
+            };
+            if dangling {
+                let max = self.end_before(&queue, end)?;
+                self.files.truncate(&queue, max, &mut self.unsynced)?;
+            }
+            self.files.correct_min(&queue, self.log.min())?;
+            queue.next.store(queue.max(), Ordering::Relaxed);
+        }
+        if self.index.is_enabled() {
+            self.index.write_out()?;
+            self.index.cut_behind(end)?;
+        }
+        self.recovered(end)
+    }
+
+    fn recovered(self, end: i64) -> io::Result<Recovered> {
+        let all = self.queues.all();
+        let (last, last_stored_at) = self.last.unwrap_or((-1, 0));
+        Ok(Recovered {
+            end,
+            last,
+            last_stored_at,
+            queues: all.iter().filter(|queue| queue.max() > 0).count() as i64,
+            units: all.iter().map(|queue| queue.max()).sum(),
+            unsynced: self.unsynced,
+        })
+    }
+}
+
+fn stored_at(record: &Bytes) -> Option<i64> {
+    RecordHead::scan(record).ok().map(|head| head.stamp.stored_at)
+}

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The store as a whole: opening, closing, its threads, and what they share.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::bell::Bell;
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::StoreConfig;
+use crate::disk::Lock;
+use crate::draft::LogPos;
+use crate::drive::{Publisher, Writer};
+use crate::env::Env;
+use crate::hot::Hot;
+use crate::index::file::Shape;
+use crate::index::{IndexPlace, KeyIndex};
+use crate::log::{Log, Segment};
+use crate::queue::Queue;
+use crate::queue_files::QueueFiles;
+use crate::queues::Queues;
+use crate::recover::{Parts, Recovery};
+use crate::survey::{OpenError, Survey, queue_file_bytes, survey, tried};
+use crate::tail::Tail;
+use crate::tidy::Tidy;
+
+/// An append log of messages with consume queues and a key index.
+///
+/// Locks, in the order they may be taken: `tidy`, `writer`, `flushing`, `tail`, `publisher`, then those inside queues
+/// and index. None is held across an `await`.
+pub struct Store {
+    pub(crate) config: StoreConfig,
+    pub(crate) env: Env,
+    pub(crate) log: Log,
+    pub(crate) queues: Queues,
+    pub(crate) queue_files: QueueFiles,
+    pub(crate) index: KeyIndex,
+    pub(crate) tail: Mutex<Tail>,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) publisher: Mutex<Publisher>,
+    pub(crate) flushing: Mutex<()>,
+    pub(crate) tidy: Mutex<Tidy>,
+    /// [`Tail::generation`], to be read without its lock.
+    pub(crate) generation: AtomicU32,
+    /// Since when a write is under way; 0 when none is.
+    pub(crate) writing_since_ms: AtomicI64,
+    pub(crate) busy_after_ms: i64,
+    pub(crate) is_disk_full: AtomicBool,
+    pub(crate) manual_cleanings: AtomicU32,
+    pub(crate) progress: Arc<Notify>,
+    pub(crate) flush_bell: Arc<Bell>,
+    pub(crate) tidy_bell: Arc<Bell>,
+    failure: OnceLock<String>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+/// Why a store did not close in order. The next opening recovers.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// The store had failed before.
+    #[error("store failed: {0}")]
+    Failed(String),
+    /// The disk failed while closing.
+    #[error("close: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("root", &self.config.root)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens or makes a store, recovers it, and starts its two threads.
+    pub fn open(config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
+        let store = Store::open_manual(config, env)?;
+        let flush_interval = store.config.flush_interval;
+        let tidy_interval = store.config.queue_flush_interval;
+        let started = store
+            .start("store-flush", &store.flush_bell, flush_interval, |store| {
+                store.turn_flush();
+            })
+            .and_then(|()| store.start("store-tidy", &store.tidy_bell, tidy_interval, Store::turn_tidy));
+        tried("start a thread", started)?;
+        Ok(store)
+    }
+
+    /// As [`Store::open`] without threads: whoever opened it calls [`Store::turn_flush`] and [`Store::turn_tidy`].
+    pub fn open_manual(mut config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
+        check(&config)?;
+        config.queue_file_bytes = queue_file_bytes(&config);
+        let disk = &*env.disk;
+        tried("make the store directory", disk.make_dirs(&config.root))?;
+        let lock_path = config.root.join("lock");
+        let lock = tried("lock the store", disk.lock(&lock_path))?.ok_or(OpenError::Locked(lock_path))?;
+        let shape = Shape {
+            slots: config.index_slots,
+            entries: config.index_entries,
+        };
+        let survey = survey(&config, disk, shape.file_bytes())?;
+        let checkpoint_path = config.root.join("checkpoint");
+        let loaded = tried("read the checkpoint", checkpoint::load(disk, &checkpoint_path))?;
+        // From here on the directory is changed.
+        for path in &survey.empty {
+            tried("remove an empty file", disk.remove(path))?;
+        }
+        let log = tried("open the commit log", open_log(&config, &env, &survey))?;
+        let queues = Queues::default();
+        let files = QueueFiles::new(
+            Arc::clone(&env.disk),
+            config.root.join("consumequeue"),
+            config.queue_file_bytes as i64,
+            config.queue_files_open_max,
+        );
+        let place = IndexPlace {
+            disk: Arc::clone(&env.disk),
+            clock: Arc::clone(&env.clock),
+            dir: config.root.join("index"),
+            shape,
+            is_enabled: config.index_enabled,
+        };
+        let index = tried("open the key index", KeyIndex::open(place, &survey.index))?;
+        let parts = Parts {
+            config: &config,
+            disk,
+            log: &log,
+            queues: &queues,
+            files: &files,
+            index: &index,
+        };
+        let recovery = Recovery::new(parts, &survey);
+        let mut found = tried("recover", recovery.run(&loaded, survey.is_abnormal))?;
+        log.hot.start_at(found.end);
+        log.written.store(found.end, Ordering::Release);
+        log.durable.store(found.end, Ordering::Release);
+        let mut times = loaded.times;
+        times.confirmed = found.last.max(0);
+        let checkpoint = tried(
+            "open the checkpoint",
+            Checkpoint::open(disk, &checkpoint_path, &loaded),
+        )?;
+        tried("write the abort file", write_abort(&config, &env))?;
+        let tidy = Tidy::new(
+            checkpoint,
+            times,
+            std::mem::take(&mut found.unsynced),
+            env.clock.instant(),
+        );
+        let tail = Tail::new(log.segment_bytes(), found.end, found.last_stored_at);
+        let publisher = Publisher::new(&found);
+        tracing::info!(
+            end = found.end,
+            queues = found.queues,
+            units = found.units,
+            "store is open"
+        );
+        Ok(Arc::new(Store {
+            busy_after_ms: i64::try_from(config.busy_after.as_millis()).unwrap_or(i64::MAX),
+            config,
+            env,
+            log,
+            queues,
+            queue_files: files,
+            index,
+            tail: Mutex::new(tail),
+            writer: Mutex::default(),
+            publisher: Mutex::new(publisher),
+            flushing: Mutex::default(),
+            tidy: Mutex::new(tidy),
+            generation: AtomicU32::new(0),
+            writing_since_ms: AtomicI64::new(0),
+            is_disk_full: AtomicBool::new(false),
+            manual_cleanings: AtomicU32::new(0),
+            progress: Arc::default(),
+            flush_bell: Arc::default(),
+            tidy_bell: Arc::default(),
+            failure: OnceLock::new(),
+            threads: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        }))
+    }
+
+    fn start(
+        self: &Arc<Store>,
+        name: &str,
+        bell: &Arc<Bell>,
+        interval: Duration,
+        turn: fn(&Store),
+    ) -> io::Result<()> {
+        // The thread does not keep the store alive: one that is dropped without being closed ends its threads.
+        let store: Weak<Store> = Arc::downgrade(self);
+        let bell = Arc::clone(bell);
+        let run = move || {
+            while bell.wait(interval) {
+                let Some(store) = store.upgrade() else { return };
+                turn(&store);
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    /// Ends appends, makes everything durable and leaves the directory so that the next opening need not recover.
+    pub fn close(&self) -> Result<(), CloseError> {
+        self.tail.lock().is_closed = true;
+        self.stop_threads();
+        if let Some(failure) = self.failure.get() {
+            self.progress.notify_waiters();
+            self.lock.lock().take();
+            return Err(CloseError::Failed(failure.clone()));
+        }
+        let closed = self.close_files();
+        self.progress.notify_waiters();
+        self.lock.lock().take();
+        closed.map_err(CloseError::Io)
+    }
+
+    fn close_files(&self) -> io::Result<()> {
+        self.drain();
+        self.flush_log()?;
+        let mut tidy = self.tidy.lock();
+        self.checkpoint(&mut tidy)?;
+        self.env.disk.remove(&self.config.root.join("abort"))?;
+        self.env.disk.sync_dir(&self.config.root)?;
+        tracing::info!(end = self.log.written.load(Ordering::Acquire), "store is closed");
+        Ok(())
+    }
+
+    fn stop_threads(&self) {
+        self.flush_bell.stop();
+        self.tidy_bell.stop();
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+
+    /// The store cannot go on: nothing is acknowledged any more.
+    pub(crate) fn fail(&self, what: &str, error: &io::Error) {
+        if self.failure.set(format!("{what}: {error}")).is_ok() {
+            tracing::error!(%error, what, "the store has failed and stops acknowledging");
+        }
+        self.progress.notify_waiters();
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
+    /// Resolves when the store has failed, with the reason. The process has to end then, with an error.
+    pub async fn failed(&self) -> String {
+        loop {
+            let progress = self.progress();
+            match self.failure.get() {
+                Some(failure) => return failure.clone(),
+                None => progress.await,
+            }
+        }
+    }
+
+    /// Whether appends are accepted at the moment, as far as the store as a whole decides.
+    pub fn is_writable(&self) -> bool {
+        !self.is_failed() && !self.is_disk_full.load(Ordering::Relaxed) && !self.tail.lock().is_closed
+    }
+
+    /// For how long the write under way has been running; zero when none is.
+    pub fn write_stall(&self) -> Duration {
+        let since = self.writing_since_ms.load(Ordering::Relaxed);
+        if since == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_millis(
+            self.env
+                .clock
+                .now_ms()
+                .saturating_sub(since)
+                .max(0)
+                .unsigned_abs(),
+        )
+    }
+
+    /// The queue of a topic, made (in memory) when there is none.
+    pub fn queue(&self, topic: &str, id: u32) -> Arc<Queue> {
+        self.queues.get(topic, id)
+    }
+
+    /// The queue of a topic, if there is one.
+    pub fn find_queue(&self, topic: &str, id: u32) -> Option<Arc<Queue>> {
+        self.queues.find(topic, id)
+    }
+
+    /// All queues of a topic there are, by number.
+    pub fn queues_of(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.queues.of_topic(topic)
+    }
+
+    /// The topics that have queues.
+    pub fn topics(&self) -> Vec<Arc<str>> {
+        self.queues.topics()
+    }
+
+    /// The oldest position of the log.
+    pub fn min_pos(&self) -> LogPos {
+        LogPos(self.log.min())
+    }
+
+    /// The end of the log, pending appends included.
+    pub fn max_pos(&self) -> LogPos {
+        LogPos(self.tail.lock().pos)
+    }
+
+    /// Everything below is written.
+    pub fn written(&self) -> LogPos {
+        LogPos(self.log.written.load(Ordering::Acquire))
+    }
+
+    /// Everything below is durable.
+    pub fn durable(&self) -> LogPos {
+        LogPos(self.log.durable.load(Ordering::Acquire))
+    }
+
+    /// What it was opened with.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// The world it was opened in.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.flush_bell.stop();
+        self.tidy_bell.stop();
+    }
+}
+
+fn check(config: &StoreConfig) -> Result<(), OpenError> {
+    if config.segment_bytes < 1024 || i64::try_from(config.segment_bytes).is_err() {
+        return Err(OpenError::Config(
+            "mappedFileSizeCommitLog is too small or too large",
+        ));
+    }
+    if u32::try_from(config.segment_bytes).is_err() {
+        return Err(OpenError::Config(
+            "mappedFileSizeCommitLog does not fit into a blank record",
+        ));
+    }
+    if config.queue_file_bytes == 0 || config.queue_file_bytes > 1 << 40 {
+        return Err(OpenError::Config(
+            "mappedFileSizeConsumeQueue is too small or too large",
+        ));
+    }
+    if config.index_slots == 0 || config.index_entries < 2 {
+        return Err(OpenError::Config(
+            "maxHashSlotNum and maxIndexNum must be positive",
+        ));
+    }
+    if config.commit_log_dirs.is_empty() {
+        return Err(OpenError::Config("storePathCommitLog is empty"));
+    }
+    Ok(())
+}
+
+fn open_log(config: &StoreConfig, env: &Env, survey: &Survey) -> io::Result<Log> {
+    let mut segments = Vec::with_capacity(survey.segments.len());
+    for (base, path) in &survey.segments {
+        let file = env.disk.open(path)?;
+        segments.push(Arc::new(Segment {
+            base: *base,
+            path: path.clone(),
+            file,
+        }));
+    }
+    let hot = Hot::new(config.hot_bytes);
+    let (disk, dirs) = (Arc::clone(&env.disk), config.commit_log_dirs.clone());
+    Ok(Log::new(disk, dirs, config.segment_bytes as i64, segments, hot))
+}
+
+fn write_abort(config: &StoreConfig, env: &Env) -> io::Result<()> {
+    let file = env.disk.create(&config.root.join("abort"), 0)?;
+    file.write_at(std::process::id().to_string().as_bytes(), 0)?;
+    file.sync()?;
+    env.disk.sync_dir(&config.root)
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looking at a store directory without touching it: what is there, and whether it is what we can open.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::StoreConfig;
+use crate::disk::{Disk, Entry};
+use crate::index;
+use crate::log::parse_file_name;
+use crate::queue::UNIT_BYTES;
+
+/// Why a store cannot be opened. Nothing was changed, unless it is an I/O error.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{0} is locked: the store is open already")]
+    Locked(PathBuf),
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Config(&'static str),
+    /// A file was made with other settings.
+    #[error("{path} has {found} bytes, {key} asks for {expected}")]
+    FileSize {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// The length by the settings.
+        expected: u64,
+        /// The setting.
+        key: &'static str,
+    },
+    /// Something is not as a store is laid out.
+    #[error("{path}: {why}")]
+    Layout {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The disk failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Adds what was tried to an I/O error.
+pub(crate) fn tried<T>(what: &'static str, done: io::Result<T>) -> Result<T, OpenError> {
+    done.map_err(|source| OpenError::Io { what, source })
+}
+
+/// What is there.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Log files by first position, without gaps.
+    pub(crate) segments: BTreeMap<i64, PathBuf>,
+    /// Consume queues with the starts of their files, ascending.
+    pub(crate) queues: Vec<(String, u32, Vec<i64>)>,
+    /// Queues that are kept as batch consume queues.
+    pub(crate) batch_queues: Vec<(String, u32)>,
+    pub(crate) index: Vec<i64>,
+    /// Empty last files, left by an end between making a file and giving it its size.
+    pub(crate) empty: Vec<PathBuf>,
+    /// The last run did not end in order.
+    pub(crate) is_abnormal: bool,
+}
+
+/// Bytes of a queue file by the settings.
+pub(crate) fn queue_file_bytes(config: &StoreConfig) -> u64 {
+    config
+        .queue_file_bytes
+        .next_multiple_of(UNIT_BYTES.unsigned_abs())
+}
+
+pub(crate) fn survey(config: &StoreConfig, disk: &dyn Disk, index_bytes: u64) -> Result<Survey, OpenError> {
+    let mut found = Survey {
+        is_abnormal: tried("look for the abort file", disk.entry(&config.root.join("abort")))?.is_some(),
+        ..Survey::default()
+    };
+    survey_log(config, disk, &mut found)?;
+    survey_queues(config, disk, &mut found)?;
+    for (topic, id, _) in numbered_dirs(disk, &config.root.join("batchconsumequeue"))? {
+        found.batch_queues.push((topic, id));
+    }
+    if config.index_enabled {
+        let dir = config.root.join("index");
+        for entry in tried("list the index", disk.list(&dir))? {
+            let Some(name) = index::parse_name(&entry.name).filter(|_| !entry.is_dir) else {
+                tracing::warn!(name = entry.name, "not an index file, left alone");
+                continue;
+            };
+            let path = dir.join(&entry.name);
+            if entry.len == 0 {
+                found.empty.push(path);
+                continue;
+            }
+            check_size(path, &entry, index_bytes, "maxHashSlotNum/maxIndexNum")?;
+            found.index.push(name);
+        }
+        found.index.sort_unstable();
+    }
+    Ok(found)
+}
+
+fn check_size(path: PathBuf, entry: &Entry, expected: u64, key: &'static str) -> Result<(), OpenError> {
+    if entry.len == expected {
+        Ok(())
+    } else {
+        Err(OpenError::FileSize {
+            path,
+            found: entry.len,
+            expected,
+            key,
+        })
+    }
+}
+
+fn survey_log(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> Result<(), OpenError> {
+    let mut files = BTreeMap::new();
+    for dir in &config.commit_log_dirs {
+        for entry in tried("list the commit log", disk.list(dir))? {
+            let path = dir.join(&entry.name);
+            // A mount point has its `lost+found`.
+            if entry.is_dir {
+                continue;
+            }
+            let Some(base) = parse_file_name(&entry.name) else {
+                return Err(OpenError::Layout {
+                    path,
+                    why: "not the name of a commit log file",
+                });
+            };
+            if files.insert(base, (path.clone(), entry)).is_some() {
+                return Err(OpenError::Layout {
+                    path,
+                    why: "commit log file exists twice",
+                });
+            }
+        }
+    }
+    if let Some(last) = files.last_entry()
+        && last.get().1.len == 0
+    {
+        found.empty.push(last.remove().0);
+    }
+    let mut next = None;
+    for (base, (path, entry)) in files {
+        check_size(
+            path.clone(),
+            &entry,
+            config.segment_bytes,
+            "mappedFileSizeCommitLog",
+        )?;
+        let is_aligned = base.unsigned_abs() % config.segment_bytes == 0;
+        if !is_aligned || next.is_some_and(|next| next != base) {
+            return Err(OpenError::Layout {
+                path,
+                why: "commit log files do not follow each other",
+            });
+        }
+        next = Some(base + config.segment_bytes as i64);
+        found.segments.insert(base, path);
+    }
+    Ok(())
+}
+
+fn survey_queues(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> Result<(), OpenError> {
+    let root = config.root.join("consumequeue");
+    if tried("look at the consume queues", disk.entry(&root.join("CURRENT")))?.is_some() {
+        return Err(OpenError::Layout {
+            path: root,
+            why: "consume queues are kept in RocksDB",
+        });
+    }
+    let expected = queue_file_bytes(config);
+    for (topic, id, dir) in numbered_dirs(disk, &root)? {
+        let mut bases = Vec::new();
+        let mut files = tried("list a consume queue", disk.list(&dir))?;
+        files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let last = files.len().saturating_sub(1);
+        for (index, entry) in files.iter().enumerate() {
+            let path = dir.join(&entry.name);
+            let Some(base) = parse_file_name(&entry.name).filter(|_| !entry.is_dir) else {
+                return Err(OpenError::Layout {
+                    path,
+                    why: "not the name of a consume queue file",
+                });
+            };
+            if entry.len == 0 && index == last {
+                found.empty.push(path);
+                continue;
+            }
+            check_size(path.clone(), entry, expected, "mappedFileSizeConsumeQueue")?;
+            if base.unsigned_abs() % expected != 0 {
+                return Err(OpenError::Layout {
+                    path,
+                    why: "consume queue file has an odd start",
+                });
+            }
+            bases.push(base);
+        }
+        found.queues.push((topic, id, bases));
+    }
+    Ok(())
+}
+
+/// `<root>/<topic>/<number>` directories.
+fn numbered_dirs(disk: &dyn Disk, root: &Path) -> Result<Vec<(String, u32, PathBuf)>, OpenError> {
+    let mut dirs = Vec::new();
+    for topic in tried("list topics", disk.list(root))? {
+        if !topic.is_dir {
+            continue;
+        }
+        let of_topic = root.join(&topic.name);
+        for queue in tried("list queues", disk.list(&of_topic))? {
+            match queue.name.parse() {
+                Ok(id) if queue.is_dir => dirs.push((topic.name.clone(), id, of_topic.join(&queue.name))),
+                _ => tracing::warn!(topic = topic.name, name = queue.name, "not a queue, left alone"),
+            }
+        }
+    }
+    Ok(dirs)
+}
