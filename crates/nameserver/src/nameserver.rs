@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The name server as a whole: what it owns, how it starts and stops.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use net::{Answer, Fault, Listening, Outcome, Peer, Service};
+use parking_lot::{Mutex, RwLock};
+use store::env::Env;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use wire::frame::Frame;
+
+use crate::config::Config;
+use crate::kv::{Kv, LoadError};
+use crate::registry::{Limits, Notice, Registry};
+use crate::{liveness, notify, routes};
+
+/// Notices that wait for being sent; more are dropped, since brokers also ask (code 901).
+const NOTICES_MAX: usize = 1024;
+
+/// The name server could not start.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Kv(#[from] LoadError),
+}
+
+/// What handlers return.
+pub(crate) type Answered<T> = Result<Answer<T>, Fault>;
+
+/// A name server.
+pub struct NameServer {
+    pub(crate) config: ArcSwap<Config>,
+    /// Held while changed settings are written.
+    pub(crate) changing: Mutex<()>,
+    pub(crate) registry: RwLock<Registry>,
+    pub(crate) kv: Kv,
+    pub(crate) env: Env,
+    /// Connections that brought a registration, to close them when the broker falls silent.
+    pub(crate) registrants: Mutex<HashMap<u64, Arc<Peer>>>,
+    notices: mpsc::Sender<Notice>,
+    outgoing: Mutex<Option<mpsc::Receiver<Notice>>>,
+    started: Instant,
+}
+
+impl NameServer {
+    /// Loads the key-value table; takes no port.
+    pub fn open(config: Config, env: Env) -> Result<Arc<NameServer>, OpenError> {
+        let kv = Kv::open(Arc::clone(&env.disk), PathBuf::from(&config.kv_config_path))?;
+        let (notices, outgoing) = mpsc::channel(NOTICES_MAX);
+        Ok(Arc::new(NameServer {
+            config: ArcSwap::from_pointee(config),
+            changing: Mutex::new(()),
+            registry: RwLock::new(Registry::new(Limits::default())),
+            kv,
+            registrants: Mutex::default(),
+            notices,
+            outgoing: Mutex::new(Some(outgoing)),
+            started: env.clock.instant(),
+            env,
+        }))
+    }
+
+    /// Serves until `stop`; returns when the last connection has ended.
+    pub async fn run(self: Arc<Self>, listening: Listening, stop: CancellationToken) {
+        let idle = Duration::from_secs(self.config.load().server_channel_max_idle_time_seconds.get());
+        let limits = net::Limits {
+            idle,
+            ..net::Limits::default()
+        };
+        info!(addr = %listening.local_addr(), "name server started");
+        let outgoing = self.outgoing.lock().take();
+        let serve = listening.serve(Arc::clone(&self), limits, stop.clone());
+        tokio::join!(
+            serve,
+            liveness::watch(&self, &stop),
+            notify::send_all(outgoing, &stop)
+        );
+        info!("name server stopped");
+    }
+
+    /// How long ago it was opened.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.env.clock.instant().saturating_duration_since(self.started)
+    }
+
+    /// The time that the registry lives by: it never goes back.
+    pub(crate) fn now_ms(&self) -> i64 {
+        i64::try_from(self.uptime().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Queues a notice, if settings want notices.
+    pub(crate) fn notify(&self, notice: Option<Notice>) {
+        let Some(notice) = notice.filter(|_| self.config.load().notify_min_broker_id_changed) else {
+            return;
+        };
+        if let Err(error) = self.notices.try_send(notice) {
+            warn!(%error, "a change of the smallest broker id is not told");
+        }
+    }
+}
+
+impl Service for NameServer {
+    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
+        routes::route(self, peer, frame)
+    }
+
+    fn closed(&self, peer: &Arc<Peer>) {
+        liveness::connection_ended(self, peer);
+    }
+}
