@@ -449,8 +449,8 @@ impl Reading<'_> {
         let end = pos.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
         let is_inside = pos >= 0
             && bytes >= RECORD_BYTES_MIN
-            && end <= log.base_of(pos) + log.segment_bytes()
-            && end <= log.written.load(Ordering::Acquire);
+            && end <= log.written.load(Ordering::Acquire)
+            && end <= log.base_of(pos) + log.segment_bytes();
         if !is_inside || bytes < SIZE_TO_CHECK {
             return Ok(is_inside);
         }

@@ -66,7 +66,7 @@ pub(crate) struct Survey {
     /// Queues that are kept as batch consume queues.
     pub(crate) batch_queues: Vec<(String, u32)>,
     pub(crate) index: Vec<i64>,
-    /// Empty last files, left by an end between making a file and giving it its size.
+    /// Empty files, left by an end between making a file and giving it its size.
     pub(crate) empty: Vec<PathBuf>,
     /// The last run did not end in order.
     pub(crate) is_abnormal: bool,
@@ -184,8 +184,7 @@ fn survey_queues(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> R
         let mut bases = Vec::new();
         let mut files = tried("list a consume queue", disk.list(&dir))?;
         files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        let last = files.len().saturating_sub(1);
-        for (index, entry) in files.iter().enumerate() {
+        for entry in &files {
             let path = dir.join(&entry.name);
             let Some(base) = parse_file_name(&entry.name).filter(|_| !entry.is_dir) else {
                 return Err(OpenError::Layout {
@@ -193,7 +192,7 @@ fn survey_queues(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> R
                     why: "not the name of a consume queue file",
                 });
             };
-            if entry.len == 0 && index == last {
+            if entry.len == 0 {
                 found.empty.push(path);
                 continue;
             }

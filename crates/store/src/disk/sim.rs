@@ -1,2 +1,595 @@
 // SPDX-License-Identifier: Apache-2.0
-//! wip
+//! A file system in memory that breaks on request, the same way for the same seed.
+//!
+//! Every file has the content that readers see and the content that would be found after a crash; a sync moves the one
+//! to the other. Names become durable by a sync of their directory. [`SimDisk::crash`] throws away what was not synced,
+//! or keeps a random part of it, with writes torn at any byte.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Disk, Entry, File, Lock, Space};
+use crate::env::Rng;
+use crate::env::sim::SimRng;
+
+/// What a crash does to everything that was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It is kept: only the process ended.
+    Nothing,
+    /// It is lost.
+    Everything,
+    /// A random part of the writes is kept, some of them torn; of the names in a directory a random first part.
+    Random,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// An I/O error. A write was done in part; what a sync was to make durable is lost although it stays readable.
+    Broken,
+    /// No space left. A write was done in part.
+    Full,
+}
+
+/// A file system in memory.
+#[derive(Debug)]
+pub struct SimDisk {
+    world: Arc<Mutex<World>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inode {
+    Dir,
+    File(usize),
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Link(PathBuf, Inode),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, Inode),
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Bytes(usize, Vec<u8>),
+    Len(usize),
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Change::Bytes(at, bytes) => {
+                if content.len() < at + bytes.len() {
+                    content.resize(at + bytes.len(), 0);
+                }
+                content[*at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            Change::Len(len) => content.resize(*len, 0),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    content: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<Change>,
+    modified_ms: i64,
+}
+
+#[derive(Debug)]
+struct World {
+    rng: SimRng,
+    nodes: Vec<Node>,
+    names: BTreeMap<PathBuf, Inode>,
+    durable_names: BTreeMap<PathBuf, Inode>,
+    /// By directory, in order.
+    unsynced_names: BTreeMap<PathBuf, Vec<NameChange>>,
+    locked: BTreeSet<PathBuf>,
+    /// Counts crashes: handles of a former life are dead.
+    life: u64,
+    ops: u64,
+    halt_at: Option<u64>,
+    is_halted: bool,
+    faults: BTreeMap<u64, Fault>,
+    is_full: bool,
+    is_cold: bool,
+    bytes_read: u64,
+    now_ms: i64,
+    space: Space,
+}
+
+#[derive(Debug)]
+struct SimFile {
+    world: Arc<Mutex<World>>,
+    node: usize,
+    life: u64,
+}
+
+#[derive(Debug)]
+struct SimLock {
+    world: Arc<Mutex<World>>,
+    path: PathBuf,
+    life: u64,
+}
+
+impl Lock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut world = self.world.lock();
+        if world.life == self.life {
+            world.locked.remove(&self.path);
+        }
+    }
+}
+
+impl SimDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn seeded(seed: u64) -> SimDisk {
+        let free = 1 << 40;
+        let world = World {
+            rng: SimRng::seeded(seed),
+            nodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            unsynced_names: BTreeMap::new(),
+            locked: BTreeSet::new(),
+            life: 0,
+            ops: 0,
+            halt_at: None,
+            is_halted: false,
+            faults: BTreeMap::new(),
+            is_full: false,
+            is_cold: false,
+            bytes_read: 0,
+            now_ms: 0,
+            space: Space {
+                total: free,
+                free,
+                available: free,
+            },
+        };
+        SimDisk {
+            world: Arc::new(Mutex::new(world)),
+        }
+    }
+
+    /// Operations so far that change something or sync.
+    #[must_use]
+    pub fn ops(&self) -> u64 {
+        self.world.lock().ops
+    }
+
+    /// Stops the machine at an operation: that one is done in part, everything after fails until [`SimDisk::crash`].
+    pub fn halt_at(&self, op: u64) {
+        self.world.lock().halt_at = Some(op);
+    }
+
+    /// Whether the machine has stopped.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.world.lock().is_halted
+    }
+
+    /// Lets one operation fail.
+    pub fn fail_at(&self, op: u64, fault: Fault) {
+        self.world.lock().faults.insert(op, fault);
+    }
+
+    /// Lets every write and every new file fail for lack of space, or not any more.
+    pub fn set_full(&self, is_full: bool) {
+        self.world.lock().is_full = is_full;
+    }
+
+    /// Lets no read be answered without waiting, or all.
+    pub fn set_cold(&self, is_cold: bool) {
+        self.world.lock().is_cold = is_cold;
+    }
+
+    /// The time files are stamped with.
+    pub fn set_now_ms(&self, now_ms: i64) {
+        self.world.lock().now_ms = now_ms;
+    }
+
+    /// What [`Disk::space`] answers.
+    pub fn set_space(&self, space: Space) {
+        self.world.lock().space = space;
+    }
+
+    /// Bytes read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.world.lock().bytes_read
+    }
+
+    /// Ends everything that uses the disk and starts it anew: open files and locks are gone.
+    pub fn crash(&self, loss: Loss) {
+        let mut world = self.world.lock();
+        world.life += 1;
+        world.locked.clear();
+        world.halt_at = None;
+        world.is_halted = false;
+        world.faults.clear();
+        let World { rng, nodes, .. } = &mut *world;
+        for node in nodes {
+            match loss {
+                Loss::Nothing => node.durable.clone_from(&node.content),
+                Loss::Everything => {}
+                Loss::Random => keep_some(node, rng),
+            }
+            node.unsynced.clear();
+            node.content.clone_from(&node.durable);
+        }
+        world.crash_names(loss);
+    }
+}
+
+fn keep_some(node: &mut Node, rng: &SimRng) {
+    let fates: Vec<u64> = node.unsynced.iter().map(|_| rng.below(4)).collect();
+    for (index, change) in node.unsynced.iter().enumerate() {
+        // A journaling file system knows the length before it takes bytes that were written later.
+        let is_needed = matches!(change, Change::Len(_)) && fates[index + 1..].iter().any(|fate| *fate > 0);
+        match (fates[index], change) {
+            (0, _) if !is_needed => {}
+            (1, Change::Bytes(at, bytes)) => {
+                let torn = rng.below(bytes.len() as u64 + 1) as usize;
+                Change::Bytes(*at, bytes[..torn].to_vec()).apply(&mut node.durable);
+            }
+            _ => change.apply(&mut node.durable),
+        }
+    }
+}
+
+impl World {
+    fn crash_names(&mut self, loss: Loss) {
+        for (_, changes) in std::mem::take(&mut self.unsynced_names) {
+            let kept = match loss {
+                Loss::Nothing => changes.len(),
+                Loss::Everything => 0,
+                Loss::Random => self.rng.below(changes.len() as u64 + 1) as usize,
+            };
+            for change in &changes[..kept] {
+                apply_name(&mut self.durable_names, change);
+            }
+        }
+        let found = self.durable_names.clone();
+        // What lies in a directory whose own name was lost is lost too.
+        self.durable_names.retain(|path, _| {
+            path.ancestors()
+                .skip(1)
+                .all(|above| above.parent().is_none() || found.contains_key(above))
+        });
+        self.names = self.durable_names.clone();
+    }
+
+    /// Counts an operation. `Err` when the machine has stopped before it; else what happens to it.
+    fn step(&mut self) -> io::Result<Option<io::Error>> {
+        if self.is_halted {
+            return Err(io::Error::other("machine has stopped"));
+        }
+        let op = self.ops;
+        self.ops += 1;
+        if self.halt_at == Some(op) {
+            self.is_halted = true;
+            return Ok(Some(io::Error::other("machine stops")));
+        }
+        Ok(match self.faults.remove(&op) {
+            Some(Fault::Broken) => Some(io::Error::other("broken")),
+            Some(Fault::Full) => Some(io::ErrorKind::StorageFull.into()),
+            None => None,
+        })
+    }
+
+    fn step_or_fail(&mut self) -> io::Result<()> {
+        self.step()?.map_or(Ok(()), Err)
+    }
+
+    fn inode(&self, path: &Path) -> io::Result<Inode> {
+        if path.parent().is_none() {
+            return Ok(Inode::Dir);
+        }
+        self.names
+            .get(path)
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn file(&self, path: &Path) -> io::Result<usize> {
+        match self.inode(path)? {
+            Inode::File(node) => Ok(node),
+            Inode::Dir => Err(io::ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn change_name(&mut self, dir: &Path, change: NameChange) {
+        apply_name(&mut self.names, &change);
+        self.unsynced_names
+            .entry(dir.to_path_buf())
+            .or_default()
+            .push(change);
+    }
+
+    fn change(&mut self, node: usize, change: Change) {
+        let now_ms = self.now_ms;
+        if let Some(node) = self.nodes.get_mut(node) {
+            change.apply(&mut node.content);
+            node.unsynced.push(change);
+            node.modified_ms = now_ms;
+        }
+    }
+
+    fn write(&mut self, node: usize, at: usize, bytes: &[u8]) -> io::Result<()> {
+        let mut failure = self.step()?;
+        if failure.is_none() && self.is_full {
+            failure = Some(io::ErrorKind::StorageFull.into());
+        }
+        let Some(error) = failure else {
+            self.change(node, Change::Bytes(at, bytes.to_vec()));
+            return Ok(());
+        };
+        let done = self.rng.below(bytes.len() as u64 + 1) as usize;
+        if done > 0 {
+            self.change(node, Change::Bytes(at, bytes[..done].to_vec()));
+        }
+        Err(error)
+    }
+}
+
+fn apply_name(names: &mut BTreeMap<PathBuf, Inode>, change: &NameChange) {
+    match change {
+        NameChange::Link(path, inode) => {
+            names.insert(path.clone(), *inode);
+        }
+        NameChange::Unlink(path) => {
+            names.remove(path);
+        }
+        NameChange::Rename(from, to, inode) => {
+            names.remove(from);
+            names.insert(to.clone(), *inode);
+        }
+    }
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+impl SimFile {
+    fn with<T>(&self, run: impl FnOnce(&mut World, usize) -> io::Result<T>) -> io::Result<T> {
+        let mut world = self.world.lock();
+        if world.life != self.life {
+            return Err(io::Error::other("file of a former life"));
+        }
+        run(&mut world, self.node)
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.with(|world, node| {
+            let content = &world.nodes[node].content;
+            let rest = content.get(at as usize..).unwrap_or_default();
+            let read = rest.len().min(buf.len());
+            buf[..read].copy_from_slice(&rest[..read]);
+            world.bytes_read += read as u64;
+            Ok(read)
+        })
+    }
+
+    fn read_at_nowait(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        if self.world.lock().is_cold {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.read_at(buf, at)
+    }
+
+    fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        self.with(|world, node| world.write(node, at as usize, buf))
+    }
+
+    fn zero(&self, at: u64, len: u64) -> io::Result<()> {
+        self.with(|world, node| {
+            world.step_or_fail()?;
+            let end = (at + len).min(world.nodes[node].content.len() as u64);
+            world.change(
+                node,
+                Change::Bytes(at as usize, vec![0; end.saturating_sub(at) as usize]),
+            );
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|world, node| {
+            let failure = world.step()?;
+            if world.is_halted {
+                return failure.map_or(Ok(()), Err);
+            }
+            let node = &mut world.nodes[node];
+            if let Some(error) = failure {
+                // The system drops the pages and calls them clean: readable now, gone after a crash.
+                node.unsynced.clear();
+                return Err(error);
+            }
+            node.durable.clone_from(&node.content);
+            node.unsynced.clear();
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(|world, node| {
+            world.step_or_fail()?;
+            world.change(node, Change::Len(len as usize));
+            Ok(())
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with(|world, node| Ok(world.nodes[node].content.len() as u64))
+    }
+}
+
+impl SimDisk {
+    fn handle(&self, world: &World, node: usize) -> Arc<dyn File> {
+        Arc::new(SimFile {
+            world: Arc::clone(&self.world),
+            node,
+            life: world.life,
+        })
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let world = self.world.lock();
+        Ok(self.handle(&world, world.file(path)?))
+    }
+
+    fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
+        let mut world = self.world.lock();
+        let dir = parent(path)?;
+        world.inode(dir)?;
+        world.step_or_fail()?;
+        if world.is_full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let node = match world.names.get(path) {
+            Some(Inode::File(node)) => *node,
+            Some(Inode::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
+            None => {
+                world.nodes.push(Node::default());
+                let node = world.nodes.len() - 1;
+                world.change_name(dir, NameChange::Link(path.to_path_buf(), Inode::File(node)));
+                node
+            }
+        };
+        world.change(node, Change::Len(0));
+        // The name comes first, the length is one more step.
+        world.step_or_fail()?;
+        world.change(node, Change::Len(len as usize));
+        Ok(self.handle(&world, node))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let world = self.world.lock();
+        let inside = world.names.iter().filter(|(path, _)| path.parent() == Some(dir));
+        Ok(inside
+            .filter_map(|(path, inode)| entry(&world, path, *inode))
+            .collect())
+    }
+
+    fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
+        let world = self.world.lock();
+        Ok(world
+            .inode(path)
+            .ok()
+            .and_then(|inode| entry(&world, path, inode)))
+    }
+
+    fn make_dirs(&self, dir: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let above: Vec<&Path> = dir.ancestors().filter(|dir| dir.parent().is_some()).collect();
+        for dir in above.into_iter().rev() {
+            if world.inode(dir).is_err() {
+                world.step_or_fail()?;
+                world.change_name(parent(dir)?, NameChange::Link(dir.to_path_buf(), Inode::Dir));
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let inode = world.inode(from)?;
+        world.step_or_fail()?;
+        world.change_name(
+            parent(to)?,
+            NameChange::Rename(from.to_path_buf(), to.to_path_buf(), inode),
+        );
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.file(path)?;
+        world.step_or_fail()?;
+        world.change_name(parent(path)?, NameChange::Unlink(path.to_path_buf()));
+        Ok(())
+    }
+
+    fn remove_tree(&self, dir: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let inside: Vec<PathBuf> = world
+            .names
+            .keys()
+            .filter(|path| path.starts_with(dir))
+            .rev()
+            .cloned()
+            .collect();
+        for path in inside {
+            world.step_or_fail()?;
+            world.change_name(parent(&path)?, NameChange::Unlink(path.clone()));
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.inode(dir)?;
+        world.step_or_fail()?;
+        for change in world.unsynced_names.remove(dir).unwrap_or_default() {
+            apply_name(&mut world.durable_names, &change);
+        }
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        if self.entry(path)?.is_none() {
+            self.create(path, 0)?.write_at(b"lock", 0)?;
+        }
+        let mut world = self.world.lock();
+        if !world.locked.insert(path.to_path_buf()) {
+            return Ok(None);
+        }
+        let life = world.life;
+        Ok(Some(Box::new(SimLock {
+            world: Arc::clone(&self.world),
+            path: path.to_path_buf(),
+            life,
+        })))
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        Ok(self.world.lock().space)
+    }
+}
+
+fn entry(world: &World, path: &Path, inode: Inode) -> Option<Entry> {
+    let name = path.file_name()?.to_str()?.to_owned();
+    Some(match inode {
+        Inode::Dir => Entry {
+            name,
+            is_dir: true,
+            len: 0,
+            modified_ms: 0,
+        },
+        Inode::File(node) => {
+            let node = world.nodes.get(node)?;
+            Entry {
+                name,
+                is_dir: false,
+                len: node.content.len() as u64,
+                modified_ms: node.modified_ms,
+            }
+        }
+    })
+}

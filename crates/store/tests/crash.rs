@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Crashes at every point where something is written or synced, lost and torn writes, disks that break or fill up.
+//!
+//! What must hold: nothing acknowledged is lost; the log is a first part of what was appended; queues and index say
+//! what the log says; nothing that was refused comes back; and work goes on.
+
+#[path = "support/rig.rs"]
+mod rig;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use rig::*;
+use store::disk::sim::{Fault, Loss, SimDisk};
+use store::env::Rng;
+use store::env::sim::SimRng;
+use store::{FlushMode, Gate, GateState, IndexKind, Level, LogPos, Store};
+
+const TOPICS: [&str; 3] = ["A", "B", "%RETRY%C"];
+
+/// A message the store accepted.
+#[derive(Debug, Clone)]
+struct Sent {
+    topic: &'static str,
+    id: u32,
+    name: String,
+    pos: LogPos,
+    queue_offset: i64,
+    gate: Gate,
+    is_acknowledged: bool,
+}
+
+/// Does things to a store and remembers what it was told.
+struct Workload {
+    rng: SimRng,
+    sent: Vec<Sent>,
+    refused: Vec<Sent>,
+    names: u32,
+}
+
+impl Workload {
+    fn new(seed: u64) -> Workload {
+        Workload {
+            rng: SimRng::seeded(seed),
+            sent: Vec::new(),
+            refused: Vec::new(),
+            names: 0,
+        }
+    }
+
+    fn run(&mut self, rig: &Rig, store: &Store, steps: usize) {
+        for _ in 0..steps {
+            match self.rng.below(16) {
+                0..=8 => self.append(store, 1),
+                9 => self.append(store, 3),
+                10 | 11 => {
+                    store.turn_flush();
+                }
+                12 => rig.tidy_after(store, 2),
+                13 => rig.tidy_after(store, 61),
+                _ => store.drive(),
+            }
+            self.look(rig, store);
+        }
+        store.drive();
+        store.turn_flush();
+        self.look(rig, store);
+    }
+
+    fn append(&mut self, store: &Store, count: usize) {
+        let topic = TOPICS[self.rng.below(3) as usize];
+        let id = self.rng.below(2) as u32;
+        let queue = store.queue(topic, id);
+        let messages: Vec<(String, Vec<u8>, Vec<u8>)> = (0..count)
+            .map(|_| {
+                self.names += 1;
+                let name = format!("m{}", self.names);
+                let body = format!("{name} {}", "x".repeat(self.rng.below(300) as usize)).into_bytes();
+                (name.clone(), body, properties(&name))
+            })
+            .collect();
+        let drafts: Vec<_> = messages
+            .iter()
+            .map(|(_, body, properties)| draft(&queue, body, properties))
+            .collect();
+        let Ok(receipts) = store.append_batch(&drafts) else {
+            return;
+        };
+        for ((name, _, _), receipt) in messages.into_iter().zip(receipts) {
+            let (pos, queue_offset, gate) = (receipt.pos, receipt.queue_offset, receipt.gate);
+            self.sent.push(Sent {
+                topic,
+                id,
+                name,
+                pos,
+                queue_offset,
+                gate,
+                is_acknowledged: false,
+            });
+        }
+        if self.rng.below(2) == 0 {
+            store.drive();
+        }
+    }
+
+    /// Notes what is acknowledged and what is refused. When the machine has stopped nobody hears of a refusal.
+    fn look(&mut self, rig: &Rig, store: &Store) {
+        for sent in &mut self.sent {
+            sent.is_acknowledged |= store.state(&sent.gate, Level::Durable) == GateState::Passed;
+        }
+        if !rig.disk.is_halted() {
+            let is_refused = |sent: &mut Sent| store.state(&sent.gate, Level::Written) == GateState::Failed;
+            self.refused.extend(self.sent.extract_if(.., is_refused));
+        }
+    }
+
+    /// Everything that must hold after an opening. What was appended and did not make it is forgotten.
+    fn check(&mut self, store: &Store, why: &str) {
+        let log = walk(store);
+        for (record, sent) in log.iter().zip(&self.sent) {
+            let body = text(&record.body);
+            let name = body.split(' ').next().unwrap_or_default();
+            assert_eq!(
+                name, sent.name,
+                "{why}: the log is a first part of what was appended"
+            );
+            assert_eq!(
+                record.physical_offset, sent.pos.0,
+                "{why}: {name} lies where it was promised"
+            );
+            assert_eq!(
+                record.queue_offset, sent.queue_offset,
+                "{why}: {name} has the offset it was promised"
+            );
+        }
+        assert!(log.len() <= self.sent.len(), "{why}: the log holds nothing else");
+        let lost: Vec<Sent> = self.sent.split_off(log.len());
+        if let Some(lost) = lost.iter().find(|lost| lost.is_acknowledged) {
+            panic!("{why}: acknowledged message is lost: {lost:?}");
+        }
+        let mut queues: BTreeMap<(&str, u32), Vec<&Sent>> = BTreeMap::new();
+        for sent in &self.sent {
+            queues.entry((sent.topic, sent.id)).or_default().push(sent);
+        }
+        for topic in TOPICS {
+            for id in 0..2 {
+                let expected = queues.remove(&(topic, id)).unwrap_or_default();
+                let found = read_all(store, topic, id);
+                let found: Vec<(i64, i64)> = found
+                    .iter()
+                    .map(|record| (record.queue_offset, record.physical_offset))
+                    .collect();
+                let expected: Vec<(i64, i64)> = expected
+                    .iter()
+                    .map(|sent| (sent.queue_offset, sent.pos.0))
+                    .collect();
+                assert_eq!(found, expected, "{why}: queue {topic}/{id}");
+                let max = store.find_queue(topic, id).map_or(0, |queue| queue.max());
+                assert_eq!(max, expected.len() as i64, "{why}: end of {topic}/{id}");
+            }
+        }
+        for sent in &self.sent {
+            let found = find(store, sent.topic, &sent.name, IndexKind::Unique);
+            assert!(!found.is_empty(), "{why}: {} is indexed", sent.name);
+        }
+        for sent in lost.iter().chain(&self.refused) {
+            let found = find(store, sent.topic, &sent.name, IndexKind::Unique);
+            let is_there = found
+                .iter()
+                .any(|body| body.split(' ').next() == Some(&sent.name));
+            assert!(!is_there, "{why}: {} is not indexed", sent.name);
+        }
+    }
+}
+
+/// Runs a workload up to an operation, crashes, and looks at what comes back; then goes on and looks again.
+fn crash_at(seed: u64, op: u64, loss: Loss, flush: FlushMode) -> bool {
+    let why = format!("seed {seed}, operation {op}, {loss:?}, {flush:?}");
+    let rig = Rig::new(seed, flush);
+    rig.disk.halt_at(op);
+    let mut workload = Workload::new(seed);
+    if let Ok(store) = rig.try_open() {
+        workload.run(&rig, &store, 60);
+        if !rig.disk.is_halted() {
+            let closed = store.close();
+            assert!(closed.is_ok() || rig.disk.is_halted(), "{why}: {closed:?}");
+            workload.look(&rig, &store);
+        }
+    }
+    let is_past_the_end = !rig.disk.is_halted();
+    rig.disk.crash(loss);
+    let store = rig.open();
+    workload.check(&store, &why);
+    workload.run(&rig, &store, 20);
+    workload.check(&store, &format!("{why}, going on"));
+    rig.disk.crash(Loss::Random);
+    drop(store);
+    let store = rig.open();
+    workload.check(&store, &format!("{why}, second crash"));
+    workload.run(&rig, &store, 10);
+    store.close().unwrap();
+    drop(store);
+    let store = rig.open();
+    workload.check(&store, &format!("{why}, orderly end"));
+    is_past_the_end
+}
+
+fn crash_everywhere(seed: u64, loss: Loss, flush: FlushMode) {
+    for op in 0.. {
+        if crash_at(seed, op, loss, flush) {
+            assert!(op > 100, "the workload does something: {op} operations");
+            return;
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_everything_unsynced_is() {
+    crash_everywhere(11, Loss::Everything, FlushMode::Sync);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_unsynced_writes_are_torn_and_reordered() {
+    crash_everywhere(12, Loss::Random, FlushMode::Sync);
+    crash_everywhere(13, Loss::Random, FlushMode::Async);
+}
+
+#[test]
+fn nothing_is_lost_when_only_the_process_ends() {
+    crash_everywhere(14, Loss::Nothing, FlushMode::Async);
+}
+
+/// One operation fails in every possible place; the store goes on or says that it cannot.
+fn fail_everywhere(seed: u64, fault: Fault, flush: FlushMode) {
+    for op in 0.. {
+        let why = format!("seed {seed}, operation {op}, {fault:?}, {flush:?}");
+        let rig = Rig::new(seed, flush);
+        let mut workload = Workload::new(seed);
+        rig.disk.fail_at(op, fault);
+        let opened = rig.try_open();
+        let is_past_the_end = rig.disk.ops() <= op;
+        if let Ok(store) = opened {
+            workload.run(&rig, &store, 60);
+            let is_writable = store.is_writable();
+            workload.look(&rig, &store);
+            if is_writable {
+                let mut so_far = Workload {
+                    sent: workload.sent.clone(),
+                    ..Workload::new(0)
+                };
+                so_far.refused.clone_from(&workload.refused);
+                so_far.check(&store, &why);
+            }
+            if rig.disk.ops() <= op {
+                assert!(op > 100);
+                return;
+            }
+        }
+        assert!(!is_past_the_end);
+        rig.disk.crash(Loss::Random);
+        let store = rig.open();
+        workload.check(&store, &format!("{why}, after a crash"));
+        workload.run(&rig, &store, 20);
+        store.close().unwrap();
+        drop(store);
+        workload.check(&rig.open(), &format!("{why}, orderly end"));
+    }
+}
+
+#[test]
+fn a_disk_that_breaks_once_costs_only_what_was_refused() {
+    fail_everywhere(21, Fault::Broken, FlushMode::Sync);
+    fail_everywhere(22, Fault::Broken, FlushMode::Async);
+}
+
+#[test]
+fn a_disk_that_is_full_once_costs_only_what_was_refused() {
+    fail_everywhere(23, Fault::Full, FlushMode::Async);
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_room_again() {
+    let rig = Rig::new(3, FlushMode::Async);
+    let store = rig.open();
+    for number in 0..20 {
+        send(&store, "T", 0, &format!("before {number}"));
+    }
+    rig.disk.set_full(true);
+    for number in 0..20 {
+        let receipt = append(&store, "T", 0, &format!("refused {number}")).unwrap();
+        store.drive();
+        assert_eq!(store.state(&receipt.gate, Level::Written), GateState::Failed);
+        rig.tidy_after(&store, 2);
+    }
+    rig.disk.set_full(false);
+    for number in 0..20 {
+        let receipt = send(&store, "T", 0, &format!("after {number}"));
+        assert_eq!(receipt.queue_offset, 20 + number);
+        assert_eq!(store.state(&receipt.gate, Level::Durable), GateState::Passed);
+    }
+    let expected: Vec<String> = (0..20)
+        .map(|number| format!("before {number}"))
+        .chain((0..20).map(|number| format!("after {number}")))
+        .collect();
+    assert_eq!(bodies(&store, "T", 0), expected);
+    rig.disk.crash(Loss::Random);
+    drop(store);
+    assert_eq!(bodies(&rig.open(), "T", 0), expected);
+}
+
+#[test]
+fn messages_appended_behind_a_failed_write_fail_with_it() {
+    let rig = Rig::new(3, FlushMode::Async);
+    let store = rig.open();
+    send(&store, "T", 0, "kept");
+    let first = append(&store, "T", 0, "a").unwrap();
+    let second = append(&store, "T", 1, "b").unwrap();
+    rig.disk.fail_at(rig.disk.ops(), Fault::Broken);
+    store.drive();
+    for receipt in [first, second] {
+        assert_eq!(store.state(&receipt.gate, Level::Written), GateState::Failed);
+    }
+    let again = send(&store, "T", 0, "c");
+    assert_eq!((again.pos, again.queue_offset), (first.pos, first.queue_offset));
+    // The position is taken by another message now; the old gate does not mistake it for its own.
+    assert_eq!(store.state(&first.gate, Level::Durable), GateState::Failed);
+    assert_eq!(store.state(&again.gate, Level::Durable), GateState::Passed);
+    assert_eq!(bodies(&store, "T", 0), ["kept", "c"]);
+    assert!(bodies(&store, "T", 1).is_empty());
+}
+
+#[test]
+fn a_failed_sync_is_the_end_and_is_never_retried() {
+    let rig = Rig::new(3, FlushMode::Sync);
+    let store = rig.open();
+    let kept = send(&store, "T", 0, "kept");
+    let receipt = append(&store, "T", 0, "lost").unwrap();
+    store.drive();
+    rig.disk.fail_at(rig.disk.ops(), Fault::Broken);
+    store.turn_flush();
+    let ops = rig.disk.ops();
+    assert_eq!(store.state(&receipt.gate, Level::Durable), GateState::Failed);
+    assert_eq!(store.state(&receipt.gate, Level::Written), GateState::Failed);
+    assert_eq!(store.state(&kept.gate, Level::Durable), GateState::Passed);
+    assert!(append(&store, "T", 0, "more").is_err());
+    assert!(!store.turn_flush());
+    rig.tidy_after(&store, 100);
+    assert!(store.close().is_err());
+    assert_eq!(rig.disk.ops(), ops, "the disk is left alone");
+    rig.disk.crash(Loss::Everything);
+    drop(store);
+    assert_eq!(bodies(&rig.open(), "T", 0), ["kept"]);
+}
+
+#[test]
+fn recovery_reads_what_came_after_the_checkpoint_and_not_the_whole_log() {
+    let read_to_open = |messages: usize| {
+        let mut rig = Rig::new(4, FlushMode::Async);
+        rig.config.segment_bytes = 64 << 10;
+        rig.config.index_slots = 100;
+        rig.config.index_entries = 100_000;
+        rig.config.queue_file_bytes = 20 * 100_000;
+        let store = rig.open();
+        for number in 0..messages {
+            append(&store, "T", 0, &number.to_string()).unwrap();
+            if number % 50 == 0 {
+                store.drive();
+            }
+        }
+        store.drive();
+        rig.tidy_after(&store, 61);
+        for number in 0..10 {
+            send(&store, "T", 0, &format!("late {number}"));
+        }
+        rig.disk.crash(Loss::Everything);
+        drop(store);
+        let before = rig.disk.bytes_read();
+        let store = rig.open();
+        assert_eq!(store.queue("T", 0).max(), messages as i64 + 10);
+        rig.disk.bytes_read() - before
+    };
+    let (few, many) = (read_to_open(500), read_to_open(20_000));
+    // Five megabytes of log more; what grows is the index file whose slots are made anew.
+    assert!(
+        many < few + 20_000 * 4 * 20 + (256 << 10),
+        "{few} and {many} bytes"
+    );
+}
+
+#[test]
+fn a_checkpoint_is_due_after_so_many_bytes() {
+    let mut rig = Rig::new(4, FlushMode::Async);
+    rig.config.checkpoint_bytes = 20_000;
+    let store = rig.open();
+    rig.tidy_after(&store, 1);
+    let safe = |disk: &SimDisk| {
+        use store::disk::Disk;
+        disk.load("/store/checkpoint".as_ref()).unwrap()
+    };
+    let before = safe(&rig.disk);
+    for number in 0..30 {
+        send(&store, "T", 0, &number.to_string());
+    }
+    rig.tidy_after(&store, 1);
+    assert!(safe(&rig.disk) == before);
+    for number in 0..100 {
+        send(&store, "T", 0, &number.to_string());
+    }
+    rig.tidy_after(&store, 1);
+    assert!(safe(&rig.disk) != before);
+}
+
+#[test]
+fn missing_queues_and_index_are_made_anew() {
+    use store::disk::Disk;
+    for (lost, is_crash) in [
+        ("/store/consumequeue", false),
+        ("/store/consumequeue", true),
+        ("/store/consumequeue/T/0", false),
+        ("/store/consumequeue/T/0", true),
+        ("/store/index", false),
+        ("/store/index", true),
+        ("/store/consumequeue/T/0/00000000000000000000", false),
+        ("/store/consumequeue/T/0/00000000000000000320", true),
+    ] {
+        let rig = Rig::new(4, FlushMode::Async);
+        let store = rig.open();
+        for number in 0..50 {
+            send(&store, "T", 0, &number.to_string());
+            send(&store, "T", 1, &number.to_string());
+        }
+        rig.tidy_after(&store, 61);
+        if is_crash {
+            send(&store, "T", 0, "50");
+            rig.disk.crash(Loss::Nothing);
+        } else {
+            store.close().unwrap();
+        }
+        drop(store);
+        rig.disk.remove_tree(lost.as_ref()).unwrap();
+        let store = rig.open();
+        let expected: Vec<String> = (0..50 + i32::from(is_crash))
+            .map(|number| number.to_string())
+            .collect();
+        assert_eq!(bodies(&store, "T", 0), expected, "{lost}");
+        assert_eq!(bodies(&store, "T", 1), expected[..50], "{lost}");
+        assert_eq!(find(&store, "T", "3", IndexKind::Unique), ["3", "3"], "{lost}");
+        assert_eq!(send(&store, "T", 1, "x").queue_offset, 50, "{lost}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_crash_of_any_workload_is_survived(seed: u64, op in 0u64..500, is_sync: bool) {
+        let flush = if is_sync { FlushMode::Sync } else { FlushMode::Async };
+        crash_at(seed, op, Loss::Random, flush);
+    }
+}

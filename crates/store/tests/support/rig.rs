@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A store on a simulated disk with a clock that stands still, and what tests ask of it.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store::disk::sim::SimDisk;
+use store::env::Env;
+use store::env::sim::{SimClock, SimRng};
+use store::{
+    All, AppendError, Draft, FlushMode, IndexKind, LogPos, Lookup, OpenError, Queue, ReadError, ReadLimit,
+    Receipt, Store, StoreConfig,
+};
+use wire::record::Record;
+
+/// When simulated worlds begin.
+pub(crate) const START_MS: i64 = 1_800_000_000_000;
+
+pub(crate) struct Rig {
+    pub(crate) disk: Arc<SimDisk>,
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) config: StoreConfig,
+}
+
+impl Rig {
+    /// Small files, so that a few messages roll all of them.
+    pub(crate) fn new(seed: u64, flush: FlushMode) -> Rig {
+        let config = StoreConfig {
+            segment_bytes: 4096,
+            queue_file_bytes: 20 * 8,
+            index_slots: 16,
+            index_entries: 48,
+            flush,
+            hot_bytes: 1024,
+            queue_files_open_max: 4,
+            message_bytes_max: 2048,
+            ..StoreConfig::at("/store")
+        };
+        let disk = SimDisk::seeded(seed);
+        disk.set_now_ms(START_MS);
+        Rig {
+            disk: Arc::new(disk),
+            clock: Arc::new(SimClock::at(START_MS)),
+            config,
+        }
+    }
+
+    pub(crate) fn env(&self) -> Env {
+        Env {
+            clock: self.clock.clone(),
+            disk: self.disk.clone(),
+            rng: Arc::new(SimRng::seeded(1)),
+        }
+    }
+
+    pub(crate) fn try_open(&self) -> Result<Arc<Store>, OpenError> {
+        Store::open_manual(self.config.clone(), self.env())
+    }
+
+    pub(crate) fn open(&self) -> Arc<Store> {
+        self.try_open().expect("store opens")
+    }
+
+    /// Lets time pass and the tidy thread have its turn.
+    pub(crate) fn tidy_after(&self, store: &Store, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+        self.disk.set_now_ms(store.env().clock.now_ms());
+        store.turn_tidy();
+    }
+}
+
+pub(crate) fn properties(unique: &str) -> Vec<u8> {
+    format!("KEYS\u{1}k-{unique} shared\u{2}UNIQ_KEY\u{1}{unique}\u{2}TAGS\u{1}Tag\u{2}").into_bytes()
+}
+
+pub(crate) fn draft<'a>(queue: &'a Arc<Queue>, body: &'a [u8], properties: &'a [u8]) -> Draft<'a> {
+    Draft {
+        queue,
+        flag: 0,
+        sys_flag: 0,
+        born_at: 1,
+        born_host: ([127, 0, 0, 1], 1234).into(),
+        store_host: ([127, 0, 0, 1], 10911).into(),
+        reconsume_times: 0,
+        prepared_pos: 0,
+        body,
+        properties,
+        wait: true,
+    }
+}
+
+/// Appends a message that names itself, without driving.
+pub(crate) fn append(store: &Store, topic: &str, id: u32, name: &str) -> Result<Receipt, AppendError> {
+    let queue = store.queue(topic, id);
+    store.append(&draft(&queue, name.as_bytes(), &properties(name)))
+}
+
+/// Appends and makes durable.
+pub(crate) fn send(store: &Store, topic: &str, id: u32, name: &str) -> Receipt {
+    let receipt = append(store, topic, id, name).expect("append is accepted");
+    store.drive();
+    store.turn_flush();
+    receipt
+}
+
+pub(crate) const MANY: ReadLimit = ReadLimit {
+    count: 1000,
+    bytes: 1 << 20,
+    scan: 1000,
+    far: None,
+};
+
+/// All messages of a queue.
+pub(crate) fn read_all(store: &Store, topic: &str, id: u32) -> Vec<Record> {
+    let Some(queue) = store.find_queue(topic, id) else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    let mut next = queue.min();
+    loop {
+        match store.read(&queue, next, &MANY, &All) {
+            Ok(batch) => {
+                all.extend(Record::decode_all(&batch.bytes).map(|record| record.expect("record is sound")));
+                assert!(batch.next_offset > next, "a read goes on");
+                next = batch.next_offset;
+            }
+            Err(ReadError::AtEnd { .. } | ReadError::Empty) => return all,
+            Err(error) => panic!("{topic}/{id} at {next}: {error}"),
+        }
+    }
+}
+
+pub(crate) fn bodies(store: &Store, topic: &str, id: u32) -> Vec<String> {
+    read_all(store, topic, id)
+        .iter()
+        .map(|record| text(&record.body))
+        .collect()
+}
+
+pub(crate) fn text(body: &Bytes) -> String {
+    String::from_utf8_lossy(body).into_owned()
+}
+
+/// Every record of the log, read from position to position.
+pub(crate) fn walk(store: &Store) -> Vec<Record> {
+    let mut all = Vec::new();
+    let mut pos = store.min_pos().0;
+    let segment = store.config().segment_bytes as i64;
+    while pos < store.written().0 {
+        match store.record_at(LogPos(pos)) {
+            Ok(bytes) => {
+                let record = Record::decode(&bytes).expect("record is sound");
+                pos += record.total_size as i64;
+                all.push(record);
+            }
+            // Behind the last record of a file lies a blank.
+            Err(ReadError::NoRecord(_)) => pos = (pos / segment + 1) * segment,
+            Err(error) => panic!("log at {pos}: {error}"),
+        }
+    }
+    all
+}
+
+pub(crate) fn find(store: &Store, topic: &str, key: &str, kind: IndexKind) -> Vec<String> {
+    let lookup = Lookup {
+        topic,
+        key,
+        kind,
+        max: 64,
+        begin_ms: 0,
+        end_ms: i64::MAX,
+    };
+    let hits = store.query(&lookup).expect("index is readable");
+    hits.records
+        .iter()
+        .map(|record| text(&Record::decode(record).expect("record is sound").body))
+        .collect()
+}
