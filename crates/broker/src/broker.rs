@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One broker: its state, how it starts, what it does on its own, and how it ends.
+//!
+//! Each part of the state has one owner in one file; handlers reach all of them through [`Broker`]. A start goes store,
+//! topics, groups, offsets, sockets, name servers; a stop goes the other way round, and so ends with the store.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use net::{BindError, BoxFuture, Due, Fault, Level, Limits, Listening, Outcome, Peer, Reply, Server, Service, Ticket};
+use store::{Env, Gate, GateState, LogPos, Store};
+use thiserror::Error;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+use wire::body::group::SubscriptionGroupConfig;
+use wire::body::topic::TopicConfig;
+use wire::code::{Code, ResponseCode};
+use wire::frame::Frame;
+use wire::message_id::UniqueIds;
+
+use crate::clients::Clients;
+use crate::config::{Config, ConfigError};
+use crate::counts::{Counts, sample_topic};
+use crate::fault::not_appended;
+use crate::group::Groups;
+use crate::hold::Held;
+use crate::lock::Locks;
+use crate::offset::Offsets;
+use crate::peers::{Announced, Peers};
+use crate::routes::route;
+use crate::saved::{LoadError, SaveError};
+use crate::topic::{Topic, Topics};
+use crate::{admin, heartbeat, names, offset, peers};
+
+/// How often the counters are sampled.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// How often, in such samples, those of the topics are.
+const TOPIC_SAMPLE_EVERY: u32 = 10;
+
+/// A broker, open: it serves requests once [`Broker::run`] is called.
+pub struct Broker {
+    config: ArcSwap<Config>,
+    /// The world: clock, disk, randomness.
+    pub env: Env,
+    /// Messages.
+    pub store: Arc<Store>,
+    /// Topics and their settings.
+    pub(crate) topics: Topics,
+    /// Consumer groups and their settings.
+    pub(crate) groups: Groups,
+    /// How far groups have read.
+    pub(crate) offsets: Offsets,
+    /// Connected producers and consumers.
+    pub(crate) clients: Clients,
+    /// Queues held by orderly consumers.
+    pub(crate) locks: Locks,
+    /// Pulls that wait for a message.
+    pub(crate) held: Held,
+    /// Name servers.
+    pub(crate) peers: Peers,
+    /// What happened since the start.
+    pub(crate) counts: Counts,
+    /// Ids for messages that come without.
+    pub(crate) ids: UniqueIds,
+    /// The settings as they stand in the file, and their version.
+    pub(crate) settings: admin::Settings,
+    /// The address clients reach this broker by; it stands in every message.
+    pub host: SocketAddr,
+}
+
+/// Why a broker does not start.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The settings do not go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// A table is damaged.
+    #[error(transparent)]
+    Table(#[from] LoadError),
+}
+
+/// Why a broker stopped by itself. The process must end with an error.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A write or a flush of the log failed: nothing may be acknowledged any more.
+    #[error("the store failed and takes no more messages: {0}")]
+    StoreFailed(String),
+}
+
+/// Why a broker did not end in good order. The next start recovers.
+#[derive(Debug, Error)]
+pub enum CloseError {
+    /// Offsets of consumers were lost: messages of the last seconds will be consumed again.
+    #[error(transparent)]
+    Offsets(#[from] SaveError),
+    /// The store could not write its last bytes.
+    #[error(transparent)]
+    Store(#[from] store::CloseError),
+}
+
+/// The two ports of a broker.
+pub struct Ports {
+    main: Listening,
+    /// Two below the main one: everything but the pulls, for producers that want a port of their own.
+    fast: Listening,
+}
+
+impl Ports {
+    /// Takes the ports of the settings. Port 0 takes any two free ones; [`Ports::port`] must then go into the settings.
+    pub async fn bind(config: &Config) -> Result<Ports, BindError> {
+        let ip = config.bind_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let main = Server::bind(SocketAddr::new(ip, config.listen_port)).await?;
+        let fast = Server::bind(SocketAddr::new(ip, config.listen_port.saturating_sub(2))).await?;
+        Ok(Ports { main, fast })
+    }
+
+    /// The number of the main port.
+    pub fn port(&self) -> u16 {
+        self.main.local_addr().port()
+    }
+
+    /// The number of the other port.
+    pub fn fast_port(&self) -> u16 {
+        self.fast.local_addr().port()
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// Opens the store and reads the tables. Blocks while the store recovers.
+    pub fn open(config: Config, env: Env) -> Result<Arc<Broker>, OpenError> {
+        config.check()?;
+        let ip = config.broker_ip1.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let host = SocketAddr::new(ip, config.listen_port);
+        let store = Store::open(config.store(), env.clone())?;
+        let now_ms = env.clock.now_ms();
+        let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
+        Ok(Arc::new(Broker {
+            topics: Topics::open(&config, env.clone())?,
+            groups: Groups::open(&config, env.clone())?,
+            offsets: Offsets::open(&config, env.clone())?,
+            clients: Clients::default(),
+            locks: Locks::default(),
+            held: Held::default(),
+            peers: Peers::of(&config),
+            counts: Counts::new(now_ms),
+            ids: UniqueIds::new(ip, std::process::id(), salt),
+            settings: admin::Settings::new(now_ms),
+            config: ArcSwap::from_pointee(config),
+            store,
+            host,
+            env,
+        }))
+    }
+
+    /// The settings as they are now.
+    pub fn config(&self) -> Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// Changes the settings that may change while the broker runs.
+    pub(crate) fn set_config(&self, config: Config) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Serves requests until `stop`, or until the store fails. The broker is registered with its name servers meanwhile.
+    pub async fn run(self: Arc<Self>, ports: Ports, stop: CancellationToken) -> Result<(), RunError> {
+        let (serving, registered) = (CancellationToken::new(), CancellationToken::new());
+        let (tasks, links) = (TaskTracker::new(), TaskTracker::new());
+        let limits = self.limits();
+        let fast = Arc::new(FastPort(Arc::clone(&self)));
+        info!(broker = %self.config().broker_name, address = %self.host, "broker is started");
+        tasks.spawn(ports.main.serve(Arc::clone(&self), limits.clone(), serving.clone()));
+        tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
+        tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
+        tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
+        tasks.spawn(keep_sampling(Arc::clone(&self), serving.clone()));
+        peers::keep_registered(&self, &links, &registered);
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            reason = self.store.failed() => Err(RunError::StoreFailed(reason)),
+        };
+        if let Err(error) = &ended {
+            error!(%error, "stopping");
+        }
+        // Clients must not be sent here any more before connections end.
+        registered.cancel();
+        links.close();
+        links.wait().await;
+        serving.cancel();
+        tasks.close();
+        tasks.wait().await;
+        info!("broker is stopped");
+        ended
+    }
+
+    /// Saves what is only in memory and closes the store. Blocks. Nothing may be served any more.
+    pub fn close(&self) -> Result<(), CloseError> {
+        let saved = self.offsets.save();
+        self.store.close()?;
+        Ok(saved?)
+    }
+
+    /// A consumer group; made when groups may come into being by themselves. Writes a file then.
+    pub(crate) fn group(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        self.groups.get(&self.config(), group)
+    }
+
+    /// A topic, made with these settings if there is none; name servers hear of it. Writes a file then.
+    pub(crate) fn ensure_topic(&self, config: TopicConfig) -> Result<(Arc<Topic>, Announced), SaveError> {
+        let (topic, made) = self.topics.ensure(config)?;
+        let announced = if made { self.announce(vec![topic.config.clone()]) } else { Announced::default() };
+        Ok((topic, announced))
+    }
+
+    /// The retry topic of a group, made if there is none.
+    pub(crate) fn ensure_retry_topic(
+        &self,
+        group: &SubscriptionGroupConfig,
+        sys_flag: i32,
+    ) -> Result<(Arc<Topic>, Announced), SaveError> {
+        let queues = group.retry_queue_nums.max(1);
+        self.ensure_topic(TopicConfig {
+            topic_name: names::retry_topic(&group.group_name),
+            read_queue_nums: queues,
+            write_queue_nums: queues,
+            topic_sys_flag: sys_flag,
+            ..TopicConfig::default()
+        })
+    }
+
+    /// Tells the name servers of new settings of topics; ends when all that are reachable have taken note.
+    pub(crate) fn announce(&self, topics: Vec<TopicConfig>) -> Announced {
+        self.peers.announce(topics)
+    }
+
+    fn limits(&self) -> Limits {
+        let config = self.config();
+        Limits {
+            connections_max: config.connections_max as usize,
+            gated_max: config.in_flight_per_connection_max as usize,
+            held_max: config.held_per_connection_max as usize,
+            reply_bytes_max: config.reply_bytes_per_connection_max as usize,
+            push_max: config.push_frames_per_connection_max as usize,
+            idle: Duration::from_secs(u64::from(config.server_channel_max_idle_time_seconds)),
+            drain: Duration::from_millis(u64::from(config.shutdown_drain_ms)),
+            ..Limits::default()
+        }
+    }
+
+    /// Waits until a gated answer may go out: for answers that are made outside of a connection.
+    pub(crate) async fn pass<T>(&self, mut reply: Reply<T>, ticket: Ticket) -> Result<Reply<T>, Fault> {
+        loop {
+            let progress = self.store.progress();
+            match self.due(&ticket) {
+                Due::Passed => return Ok(reply),
+                Due::Late(code) => {
+                    reply.code = code;
+                    return Ok(reply);
+                }
+                Due::Failed(fault) => return Err(fault),
+                Due::Waiting => match ticket.deadline {
+                    // Whether it was progress or the end of the time: `due` knows.
+                    Some(deadline) => drop(tokio::time::timeout_at(deadline, progress).await),
+                    None => progress.await,
+                },
+            }
+        }
+    }
+}
+
+impl Service for Broker {
+    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
+        route(self, peer, frame)
+    }
+
+    fn settle(&self) {
+        self.store.drive();
+    }
+
+    fn due(&self, ticket: &Ticket) -> Due {
+        let gate = Gate { end: LogPos(ticket.pos), generation: ticket.generation };
+        let level = match ticket.level {
+            Level::Written => store::Level::Written,
+            Level::Durable => store::Level::Durable,
+        };
+        match self.store.state(&gate, level) {
+            GateState::Passed => Due::Passed,
+            GateState::Failed => Due::Failed(not_appended(&store::AppendError::Failed)),
+            GateState::Waiting if self.is_over(ticket) => Due::Late(ResponseCode::FLUSH_DISK_TIMEOUT),
+            GateState::Waiting => Due::Waiting,
+        }
+    }
+
+    fn progress(&self) -> BoxFuture<()> {
+        Box::pin(self.store.progress())
+    }
+
+    fn closed(&self, peer: &Arc<Peer>) {
+        heartbeat::disconnected(self, peer.id);
+    }
+}
+
+impl Broker {
+    fn is_over(&self, ticket: &Ticket) -> bool {
+        ticket.deadline.is_some_and(|deadline| deadline.into_std() <= self.env.clock.instant())
+    }
+}
+
+/// The port that takes no pulls.
+struct FastPort(Arc<Broker>);
+
+impl Service for FastPort {
+    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
+        match Code(frame.code) {
+            Code::PULL_MESSAGE
+            | Code::LITE_PULL_MESSAGE
+            | Code::PEEK_MESSAGE
+            | Code::POP_MESSAGE
+            | Code::NOTIFICATION
+            | Code::POLLING_INFO => net::routes::unsupported(&frame),
+            _ => self.0.serve(peer, frame),
+        }
+    }
+
+    fn settle(&self) {
+        self.0.settle();
+    }
+
+    fn due(&self, ticket: &Ticket) -> Due {
+        self.0.due(ticket)
+    }
+
+    fn progress(&self) -> BoxFuture<()> {
+        self.0.progress()
+    }
+
+    fn closed(&self, peer: &Arc<Peer>) {
+        self.0.closed(peer);
+    }
+}
+
+/// Samples the counters until `stop`.
+async fn keep_sampling(b: Arc<Broker>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(SAMPLE_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut until_topics = 0;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let now_ms = b.env.clock.now_ms();
+        b.counts.sample(now_ms, b.env.clock.utc_offset_secs() * 1000);
+        if until_topics == 0 {
+            until_topics = TOPIC_SAMPLE_EVERY;
+            for topic in b.topics.all().values() {
+                sample_topic(&topic.puts, now_ms);
+            }
+        }
+        until_topics -= 1;
+    }
+}

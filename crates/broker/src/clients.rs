@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who is connected: the members of consumer and producer groups, and what each consumer group subscribes to.
+//!
+//! A member is a connection, not a client id: two processes with one id are two members. What a group is (its kind and
+//! its subscriptions) is what the last heartbeat of any member said. A group without members is forgotten at once, with
+//! its subscriptions. The tables do not know sockets beyond [`Peer`], nor group settings; `heartbeat.rs` decides who may
+//! join, and tells the others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use net::Peer;
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use wire::Str;
+use wire::body::subscription::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
+use wire::frame::Language;
+
+use crate::filter::Subscription;
+
+/// One client on one connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) id: Str,
+    pub(crate) language: Language,
+    pub(crate) version: i32,
+}
+
+/// How a consumer group consumes; the last heartbeat decides for all members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) consume_type: ConsumeType,
+    pub(crate) message_model: MessageModel,
+    pub(crate) consume_from_where: ConsumeFromWhere,
+}
+
+impl Kind {
+    fn is_broadcast(self) -> bool {
+        self.message_model == MessageModel::Broadcasting
+    }
+}
+
+/// What a heartbeat says about one consumer group.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    pub(crate) kind: Kind,
+    /// All subscriptions of the group; `None` when the client only shows that it is alive.
+    pub(crate) subscriptions: Option<Vec<SubscriptionData>>,
+    /// Stands for all that the client would say; 0 from clients that do not send one.
+    pub(crate) fingerprint: i32,
+}
+
+/// What a heartbeat changed in one consumer group.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// The client has to say everything again.
+    pub(crate) wants_all: bool,
+    /// Members that must look at the group again.
+    pub(crate) tell: Vec<Arc<Peer>>,
+}
+
+/// A group whose members changed, and who is to be told.
+pub(crate) type Changed = (Str, Vec<Arc<Peer>>);
+
+/// There are as many members as there may be.
+#[derive(Debug, Error)]
+#[error("{0} group members are connected, which is the limit")]
+pub(crate) struct TooManyMembers(usize);
+
+/// A consumer group with its members, as admin tools see it.
+#[derive(Debug)]
+pub(crate) struct GroupView {
+    pub(crate) kind: Kind,
+    pub(crate) subscriptions: BTreeMap<Str, Arc<Subscription>>,
+    pub(crate) members: Vec<Arc<Client>>,
+}
+
+/// What a pull has to know about its group.
+pub(crate) enum Lookup {
+    /// No member is connected.
+    Offline,
+    /// The group does not subscribe to the topic.
+    NotSubscribed(Kind),
+    /// It does.
+    Found(Kind, Arc<Subscription>),
+}
+
+#[derive(Debug)]
+struct Member {
+    client: Arc<Client>,
+    seen: Instant,
+}
+
+#[derive(Debug)]
+struct Group {
+    kind: Kind,
+    subscriptions: HashMap<Str, Arc<Subscription>>,
+    members: BTreeMap<u64, Member>,
+    fingerprint: i32,
+}
+
+/// What one connection has joined: so that its end costs what it used, not what all use.
+#[derive(Debug, Default)]
+struct Memberships {
+    consumers: BTreeSet<Str>,
+    producers: BTreeSet<Str>,
+}
+
+/// Heartbeats and pulls that bring groups into being at the same time.
+const CREATING_MAX: usize = 2;
+
+/// All connected clients.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    /// Taken while a client's groups come into being.
+    pub(crate) creating: Semaphore,
+    tables: RwLock<Tables>,
+    /// Groups whose members will be told with the next batch.
+    unannounced: Mutex<BTreeSet<Str>>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    consumers: HashMap<Str, Group>,
+    producers: HashMap<Str, BTreeMap<u64, Member>>,
+    peers: HashMap<u64, Memberships>,
+    /// Members of all groups.
+    count: usize,
+}
+
+impl Default for Clients {
+    fn default() -> Clients {
+        Clients {
+            creating: Semaphore::new(CREATING_MAX),
+            tables: RwLock::default(),
+            unannounced: Mutex::default(),
+        }
+    }
+}
+
+impl Clients {
+    /// Lets a client join a consumer group, or shows that it is still there.
+    pub(crate) fn join(
+        &self,
+        client: &Arc<Client>,
+        group: &str,
+        beat: Beat,
+        (now, members_max): (Instant, usize),
+    ) -> Result<Joined, TooManyMembers> {
+        let mut tables = self.tables.write();
+        let Tables {
+            consumers,
+            peers,
+            count,
+            ..
+        } = &mut *tables;
+        let peer = client.peer.id;
+        let known = consumers.get(group);
+        let is_new_member = known.is_none_or(|known| !known.members.contains_key(&peer));
+        if is_new_member && *count >= members_max {
+            return Err(TooManyMembers(members_max));
+        }
+        let wants_all = match known {
+            // A client that says nothing about subscriptions nobody remembers.
+            None => beat.subscriptions.is_none(),
+            Some(known) => known.fingerprint != beat.fingerprint,
+        };
+        if known.is_none() {
+            consumers.insert(group.into(), Group::new(beat.kind));
+        }
+        let Some(entry) = consumers.get_mut(group) else {
+            return Ok(Joined {
+                wants_all,
+                tell: Vec::new(),
+            });
+        };
+        entry.kind = beat.kind;
+        entry.fingerprint = beat.fingerprint;
+        entry.members.insert(
+            peer,
+            Member {
+                client: Arc::clone(client),
+                seen: now,
+            },
+        );
+        let subscriptions_changed = beat.subscriptions.is_some_and(|all| entry.subscribe(all));
+        if is_new_member {
+            *count += 1;
+            peers.entry(peer).or_default().consumers.insert(group.into());
+        }
+        let tell = if is_new_member || subscriptions_changed {
+            entry.audience()
+        } else {
+            Vec::new()
+        };
+        Ok(Joined { wants_all, tell })
+    }
+
+    /// The same for a producer group.
+    pub(crate) fn join_producers(
+        &self,
+        client: &Arc<Client>,
+        group: &str,
+        (now, members_max): (Instant, usize),
+    ) -> Result<(), TooManyMembers> {
+        let mut tables = self.tables.write();
+        let Tables {
+            producers,
+            peers,
+            count,
+            ..
+        } = &mut *tables;
+        let peer = client.peer.id;
+        let member = Member {
+            client: Arc::clone(client),
+            seen: now,
+        };
+        if let Some(known) = producers
+            .get_mut(group)
+            .and_then(|members| members.get_mut(&peer))
+        {
+            *known = member;
+            return Ok(());
+        }
+        if *count >= members_max {
+            return Err(TooManyMembers(members_max));
+        }
+        producers.entry(group.into()).or_default().insert(peer, member);
+        peers.entry(peer).or_default().producers.insert(group.into());
+        *count += 1;
+        Ok(())
+    }
+
+    /// A connection leaves a consumer group; returns who is to be told, were it a member or not.
+    pub(crate) fn leave(&self, peer: u64, group: &str) -> Vec<Arc<Peer>> {
+        let mut tables = self.tables.write();
+        tables.forget(peer, |memberships| memberships.consumers.remove(group));
+        tables.leave(peer, group)
+    }
+
+    /// A connection leaves a producer group.
+    pub(crate) fn leave_producers(&self, peer: u64, group: &str) {
+        let mut tables = self.tables.write();
+        tables.forget(peer, |memberships| memberships.producers.remove(group));
+        tables.leave_producers(peer, group);
+    }
+
+    /// A connection has ended: it leaves all its groups.
+    pub(crate) fn leave_all(&self, peer: u64) -> Vec<Changed> {
+        let mut tables = self.tables.write();
+        let Some(memberships) = tables.peers.remove(&peer) else {
+            return Vec::new();
+        };
+        for group in &memberships.producers {
+            tables.leave_producers(peer, group);
+        }
+        let consumers = memberships.consumers.into_iter();
+        consumers
+            .map(|group| (group.clone(), tables.leave(peer, &group)))
+            .collect()
+    }
+
+    /// Connections that belong to a group in which they have not been heard of for `expiry`.
+    pub(crate) fn expired(&self, now: Instant, expiry: Duration) -> Vec<Arc<Peer>> {
+        let tables = self.tables.read();
+        let consumers = tables.consumers.values().flat_map(|group| group.members.values());
+        let producers = tables.producers.values().flat_map(BTreeMap::values);
+        let silent = consumers
+            .chain(producers)
+            .filter(|m| now.saturating_duration_since(m.seen) > expiry);
+        let peers: BTreeMap<u64, Arc<Peer>> = silent
+            .map(|member| (member.client.peer.id, Arc::clone(&member.client.peer)))
+            .collect();
+        peers.into_values().collect()
+    }
+
+    /// What a pull has to know.
+    pub(crate) fn lookup(&self, group: &str, topic: &str) -> Lookup {
+        let tables = self.tables.read();
+        let Some(group) = tables.consumers.get(group) else {
+            return Lookup::Offline;
+        };
+        match group.subscriptions.get(topic) {
+            None => Lookup::NotSubscribed(group.kind),
+            Some(subscription) => Lookup::Found(group.kind, Arc::clone(subscription)),
+        }
+    }
+
+    /// The subscription of an online group to a topic.
+    pub(crate) fn subscription(&self, group: &str, topic: &str) -> Option<Arc<Subscription>> {
+        match self.lookup(group, topic) {
+            Lookup::Found(_, subscription) => Some(subscription),
+            Lookup::Offline | Lookup::NotSubscribed(_) => None,
+        }
+    }
+
+    /// The kind of a group, if it is online, and whether the connection is a member of it.
+    pub(crate) fn membership(&self, group: &str, peer: u64) -> Option<(Kind, bool)> {
+        let tables = self.tables.read();
+        tables
+            .consumers
+            .get(group)
+            .map(|group| (group.kind, group.members.contains_key(&peer)))
+    }
+
+    /// How many topics the group subscribes to; 0 when it is offline.
+    pub(crate) fn subscription_count(&self, group: &str) -> usize {
+        self.tables
+            .read()
+            .consumers
+            .get(group)
+            .map_or(0, |group| group.subscriptions.len())
+    }
+
+    /// The client ids of a consumer group, in the order the connections came.
+    pub(crate) fn ids(&self, group: &str) -> Vec<Str> {
+        let tables = self.tables.read();
+        let members = tables
+            .consumers
+            .get(group)
+            .into_iter()
+            .flat_map(|group| group.members.values());
+        members.map(|member| member.client.id.clone()).collect()
+    }
+
+    /// The members to be told of a change; none when the group broadcasts.
+    pub(crate) fn audience(&self, group: &str) -> Vec<Arc<Peer>> {
+        self.tables
+            .read()
+            .consumers
+            .get(group)
+            .map_or_else(Vec::new, Group::audience)
+    }
+
+    /// The online groups that subscribe to a topic, sorted.
+    pub(crate) fn groups_consuming(&self, topic: &str) -> BTreeSet<Str> {
+        let tables = self.tables.read();
+        let groups = tables
+            .consumers
+            .iter()
+            .filter(|(_, group)| group.subscriptions.contains_key(topic));
+        groups.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A consumer group, if it is online.
+    pub(crate) fn consumer_group(&self, group: &str) -> Option<GroupView> {
+        let tables = self.tables.read();
+        tables.consumers.get(group).map(|group| GroupView {
+            kind: group.kind,
+            subscriptions: group
+                .subscriptions
+                .iter()
+                .map(|(t, s)| (t.clone(), Arc::clone(s)))
+                .collect(),
+            members: group
+                .members
+                .values()
+                .map(|member| Arc::clone(&member.client))
+                .collect(),
+        })
+    }
+
+    /// The members of a producer group, if it is online.
+    pub(crate) fn producer_group(&self, group: &str) -> Option<Vec<Arc<Client>>> {
+        let tables = self.tables.read();
+        tables
+            .producers
+            .get(group)
+            .map(|members| members.values().map(|m| Arc::clone(&m.client)).collect())
+    }
+
+    /// All producer groups with their members and when these were last heard of.
+    pub(crate) fn producer_groups(&self) -> BTreeMap<Str, Vec<(Arc<Client>, Instant)>> {
+        let tables = self.tables.read();
+        let members =
+            |all: &BTreeMap<u64, Member>| all.values().map(|m| (Arc::clone(&m.client), m.seen)).collect();
+        tables
+            .producers
+            .iter()
+            .map(|(group, all)| (group.clone(), members(all)))
+            .collect()
+    }
+
+    /// Notes that the members of the group are to be told later.
+    pub(crate) fn announce_later(&self, group: &str) {
+        self.unannounced.lock().insert(group.into());
+    }
+
+    /// The groups that were noted since the last time, with their members of now.
+    pub(crate) fn take_unannounced(&self) -> Vec<Changed> {
+        let groups = std::mem::take(&mut *self.unannounced.lock());
+        groups
+            .into_iter()
+            .map(|group| (group.clone(), self.audience(&group)))
+            .collect()
+    }
+}
+
+impl Tables {
+    fn leave(&mut self, peer: u64, name: &str) -> Vec<Arc<Peer>> {
+        let Some(group) = self.consumers.get_mut(name) else {
+            return Vec::new();
+        };
+        if group.members.remove(&peer).is_some() {
+            self.count -= 1;
+        }
+        let rest = group.audience();
+        if group.members.is_empty() {
+            self.consumers.remove(name);
+        }
+        rest
+    }
+
+    fn leave_producers(&mut self, peer: u64, name: &str) {
+        let Some(members) = self.producers.get_mut(name) else {
+            return;
+        };
+        if members.remove(&peer).is_some() {
+            self.count -= 1;
+        }
+        if members.is_empty() {
+            self.producers.remove(name);
+        }
+    }
+
+    fn forget(&mut self, peer: u64, change: impl FnOnce(&mut Memberships) -> bool) {
+        let Some(memberships) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        change(memberships);
+        if memberships.consumers.is_empty() && memberships.producers.is_empty() {
+            self.peers.remove(&peer);
+        }
+    }
+}
+
+impl Group {
+    fn new(kind: Kind) -> Group {
+        Group {
+            kind,
+            subscriptions: HashMap::new(),
+            members: BTreeMap::new(),
+            fingerprint: 0,
+        }
+    }
+
+    /// Makes these the subscriptions of the group; returns whether a topic came or went. A subscription that is there
+    /// already gives way only to a newer version of itself, which alone is no change.
+    fn subscribe(&mut self, all: Vec<SubscriptionData>) -> bool {
+        let mut changed = false;
+        let topics: BTreeSet<Str> = all.iter().map(|data| data.topic.clone()).collect();
+        for data in all {
+            match self.subscriptions.get_mut(&data.topic) {
+                Some(known) if data.sub_version <= known.data.sub_version => {}
+                Some(known) => *known = Arc::new(Subscription::new(data)),
+                None => {
+                    self.subscriptions
+                        .insert(data.topic.clone(), Arc::new(Subscription::new(data)));
+                    changed = true;
+                }
+            }
+        }
+        let before = self.subscriptions.len();
+        self.subscriptions.retain(|topic, _| topics.contains(topic));
+        changed || self.subscriptions.len() != before
+    }
+
+    fn audience(&self) -> Vec<Arc<Peer>> {
+        if self.kind.is_broadcast() {
+            return Vec::new();
+        }
+        self.members
+            .values()
+            .map(|member| Arc::clone(&member.client.peer))
+            .collect()
+    }
+}

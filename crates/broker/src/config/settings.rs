@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Every setting that has an effect: its name in the file, its type, its default, and what it does. The list is the
+//! whole truth: the struct, the parser, the answer to request 26 and the reference page are made from it.
+//!
+//! `start` settings are read when the broker starts; `live` ones also take effect when request 25 changes them.
+
+use wire::Str;
+
+use super::value::{BrokerRole, FlushDiskType, Value};
+
+/// What is known about a setting besides its value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setting {
+    pub(super) section: &'static str,
+    pub(super) key: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) when: When,
+    pub(super) doc: &'static str,
+}
+
+/// When a changed setting takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// At once.
+    Live,
+    /// At the next start.
+    Start,
+}
+
+/// What became of an assignment.
+pub(super) enum Put {
+    Done(When),
+    WrongType(&'static str),
+    NoSuchKey,
+}
+
+macro_rules! settings {
+    (@when live) => { When::Live };
+    (@when start) => { When::Start };
+    ($(section $section:literal $(
+        $(#[doc = $doc:literal])+
+        $when:ident $field:ident: $type:ty = $default:expr, $key:literal;
+    )+)+) => {
+        /// The settings of a broker. Fields carry the reference's names in snake case.
+        #[derive(Debug, Clone)]
+        pub struct Config {
+            $($($(#[doc = $doc])+ pub $field: $type,)+)+
+        }
+
+        impl Default for Config {
+            fn default() -> Config {
+                Config { $($($field: $default,)+)+ }
+            }
+        }
+
+        pub(super) const SETTINGS: &[Setting] = &[$($(Setting {
+            section: $section,
+            key: $key,
+            kind: <$type as Value>::KIND,
+            when: settings!(@when $when),
+            doc: concat!($($doc),+),
+        },)+)+];
+
+        impl Config {
+            pub(super) fn put(&mut self, key: &str, text: &str) -> Put {
+                match key {
+                    $($($key => match <$type as Value>::read(text) {
+                        Some(value) => {
+                            self.$field = value;
+                            Put::Done(settings!(@when $when))
+                        }
+                        None => Put::WrongType(<$type as Value>::WANTED),
+                    },)+)+
+                    _ => Put::NoSuchKey,
+                }
+            }
+
+            /// The value of a setting as it would stand in a file.
+            pub fn get(&self, key: &str) -> Option<String> {
+                match key {
+                    $($($key => Some(self.$field.show()),)+)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    section "Who the broker is"
+    /// Name of the cluster the broker belongs to.
+    start broker_cluster_name: Str = Str::const_new("DefaultCluster"), "brokerClusterName";
+    /// Name of the broker, unique among all clusters of a name server. Empty: the host name.
+    start broker_name: Str = Str::const_new(""), "brokerName";
+    /// 0, the master. Replicas are not there yet.
+    start broker_id: i64 = 0, "brokerId";
+    /// Part the broker plays among its replicas.
+    start broker_role: BrokerRole = BrokerRole::AsyncMaster, "brokerRole";
+    /// IP address that clients are told to connect to; it is also written into every message. Empty: an address of this
+    /// host.
+    start broker_ip1: Str = Str::const_new(""), "brokerIP1";
+    /// IP address told to replicas. Empty: like brokerIP1.
+    start broker_ip2: Str = Str::const_new(""), "brokerIP2";
+    /// Name of the region, written into messages and answers as MSG_REGION.
+    live region_id: Str = Str::const_new("DefaultRegion"), "regionId";
+    /// Home directory of the installation; environment ROCKETMQ_HOME.
+    start rocketmq_home: Str = Str::const_new(""), "rocketmqHome";
+    /// The file these settings came from; request 25 writes changes back to it.
+    start broker_config_path: Str = Str::const_new(""), "brokerConfigPath";
+    /// Settings that request 25 may not change, joined by `;`.
+    start config_black_list: Str = Str::const_new("configBlackList;brokerConfigPath"), "configBlackList";
+
+    section "Ports"
+    /// Port of the broker. The port two below it serves everything but the pulls; 0 takes free ports.
+    start listen_port: u16 = 10911, "listenPort";
+    /// Address to listen on.
+    start bind_address: Str = Str::const_new("0.0.0.0"), "bindAddress";
+    /// Port told to replicas. Nothing listens on it yet.
+    start ha_listen_port: u16 = 10912, "haListenPort";
+    /// A connection on which nothing was read or written for so many seconds is closed.
+    start server_channel_max_idle_time_seconds: u32 = 120, "serverChannelMaxIdleTimeSeconds";
+
+    section "Name servers"
+    /// Name servers, `host:port` joined by `;`; environment NAMESRV_ADDR. Empty: the broker registers nowhere.
+    start namesrv_addr: Str = Str::const_new(""), "namesrvAddr";
+    /// Milliseconds between two registrations, held between 10 000 and 60 000.
+    start register_name_server_period: u32 = 30_000, "registerNameServerPeriod";
+    /// Milliseconds a name server has to answer a registration.
+    live register_broker_timeout_mills: u32 = 24_000, "registerBrokerTimeoutMills";
+    /// Register in every period; false asks first (request 322) whether the name server is up to date.
+    live force_register: bool = true, "forceRegister";
+    /// Milliseconds to connect to a name server.
+    start connect_timeout_millis: u32 = 3_000, "connectTimeoutMillis";
+    /// What clients may do here, as it is registered: 4 read, 2 write, 6 both.
+    live broker_permission: u32 = 6, "brokerPermission";
+
+    section "Topics"
+    /// A send to an unknown topic creates it from TBW102.
+    live auto_create_topic_enable: bool = true, "autoCreateTopicEnable";
+    /// Queues of TBW102, and so the most queues of a topic created by a send.
+    start default_topic_queue_nums: u32 = 8, "defaultTopicQueueNums";
+    /// New topics may be created from the topic named like the cluster.
+    start cluster_topic_enable: bool = true, "clusterTopicEnable";
+    /// New topics may be created from the topic named like the broker.
+    start broker_topic_enable: bool = true, "brokerTopicEnable";
+    /// Create the topic for message traces at start.
+    start trace_topic_enable: bool = false, "traceTopicEnable";
+    /// Name of the topic for message traces.
+    start msg_trace_topic_name: Str = Str::const_new("RMQ_SYS_TRACE_TOPIC"), "msgTraceTopicName";
+    /// Create the topic of timer messages at start.
+    start timer_wheel_enable: bool = true, "timerWheelEnable";
+    /// Queues of the topic for pop checkpoints.
+    start revive_queue_num: u32 = 8, "reviveQueueNum";
+    /// Refuse to change system topics (request 17).
+    live validate_system_topic_when_update_topic: bool = true, "validateSystemTopicWhenUpdateTopic";
+    /// Topics may have the message type MIXED.
+    live enable_mixed_message_type: bool = false, "enableMixedMessageType";
+    /// Deleting a topic deletes its pop retry topics too.
+    live clear_retry_topic_when_delete_topic: bool = true, "clearRetryTopicWhenDeleteTopic";
+    /// Answer requests 21 and 201 in pages when they ask for a page.
+    live enable_split_metadata: bool = true, "enableSplitMetadata";
+    /// Most entries of such a page.
+    live split_metadata_size: u32 = 2_000, "splitMetadataSize";
+
+    section "Groups and clients"
+    /// A consumer group that nobody created comes into being when it is first used.
+    live auto_create_subscription_group: bool = true, "autoCreateSubscriptionGroup";
+    /// The same for groups whose name begins with CID_RMQ_SYS_.
+    live enable_create_sys_group: bool = true, "enableCreateSysGroup";
+    /// Tell the members of a group when it changes.
+    live notify_consumer_ids_changed_enable: bool = true, "notifyConsumerIdsChangedEnable";
+    /// Tell them at once; false: every 15 s.
+    live real_time_notify_consumer_change: bool = true, "realTimeNotifyConsumerChange";
+    /// Milliseconds without a heartbeat after which a client counts as gone.
+    live channel_expired_timeout: u64 = 120_000, "channelExpiredTimeout";
+    /// Milliseconds a subscription known only from pulls is kept.
+    live subscription_expired_timeout: u64 = 600_000, "subscriptionExpiredTimeout";
+    /// Serve pulls of registered consumers only.
+    live reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable";
+
+    section "Sending"
+    /// Sends are refused before this moment (milliseconds since 1970).
+    live start_accept_send_request_time_stamp: i64 = 0, "startAcceptSendRequestTimeStamp";
+    /// Clients may trace messages; written into messages and answers as TRACE_ON.
+    live trace_on: bool = true, "traceOn";
+    /// Largest body of a message, bytes; for a batch that of all its messages together.
+    live max_message_size: u32 = 4_194_304, "maxMessageSize";
+    /// Refuse transactional messages.
+    live reject_transaction_message: bool = false, "rejectTransactionMessage";
+
+    section "Pulling"
+    /// Hold a pull that finds nothing for as long as it asks; false: for shortPollingTimeMills.
+    live long_polling_enable: bool = true, "longPollingEnable";
+    /// Milliseconds such a pull is held when longPollingEnable is false.
+    live short_polling_time_mills: u64 = 1_000, "shortPollingTimeMills";
+    /// Serve lite pulls (request 361).
+    live lite_pull_message_enable: bool = true, "litePullMessageEnable";
+    /// Most bytes one pull gets from memory.
+    live max_transfer_bytes_on_message_in_memory: u32 = 262_144, "maxTransferBytesOnMessageInMemory";
+    /// Most messages one pull gets from memory.
+    live max_transfer_count_on_message_in_memory: u32 = 32, "maxTransferCountOnMessageInMemory";
+    /// Most bytes one pull gets from disk.
+    live max_transfer_bytes_on_message_in_disk: u32 = 65_536, "maxTransferBytesOnMessageInDisk";
+    /// Most messages one pull gets from disk.
+    live max_transfer_count_on_message_in_disk: u32 = 8, "maxTransferCountOnMessageInDisk";
+    /// Messages that far behind the end of the log, in percent of the memory of the host, count as being on disk.
+    live access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio";
+    /// Bytes of a consume queue that one pull may scan for messages that match.
+    live max_filter_message_size: u32 = 16_000, "maxFilterMessageSize";
+    /// Most messages a query by key returns.
+    live max_msgs_num_batch: u32 = 64, "maxMsgsNumBatch";
+    /// Most messages a query by unique key returns.
+    live default_query_max_num: u32 = 32, "defaultQueryMaxNum";
+
+    section "Consumer offsets"
+    /// Milliseconds between two writes of the consumer offsets.
+    start flush_consumer_offset_interval: u32 = 5_000, "flushConsumerOffsetInterval";
+    /// Commits after which the version of the offsets moves on.
+    live consumer_offset_update_version_step: u64 = 500, "consumerOffsetUpdateVersionStep";
+
+    section "Store"
+    /// Directory of all data. Empty: `store` in the home directory of the user.
+    start store_path_root_dir: Str = Str::const_new(""), "storePathRootDir";
+    /// Directory of the commit log, or several joined by `,` between which its files take turns. Empty: `commitlog` in
+    /// storePathRootDir.
+    start store_path_commit_log: Str = Str::const_new(""), "storePathCommitLog";
+    /// Bytes of a commit log file.
+    start mapped_file_size_commit_log: u32 = 1_073_741_824, "mappedFileSizeCommitLog";
+    /// Bytes of a consume queue file, rounded up to whole entries of 20 bytes.
+    start mapped_file_size_consume_queue: u32 = 6_000_000, "mappedFileSizeConsumeQueue";
+    /// Keep an index of message keys.
+    start message_index_enable: bool = true, "messageIndexEnable";
+    /// Hash slots of an index file.
+    start max_hash_slot_num: u32 = 5_000_000, "maxHashSlotNum";
+    /// Entries of an index file.
+    start max_index_num: u32 = 20_000_000, "maxIndexNum";
+    /// ASYNC_FLUSH acknowledges a message when it is written, SYNC_FLUSH when it is on disk.
+    start flush_disk_type: FlushDiskType = FlushDiskType::Async, "flushDiskType";
+    /// Milliseconds between two flushes of the commit log (ASYNC_FLUSH).
+    start flush_interval_commit_log: u32 = 500, "flushIntervalCommitLog";
+    /// Milliseconds between two writes of the consume queues and the key index.
+    start flush_interval_consume_queue: u32 = 1_000, "flushIntervalConsumeQueue";
+    /// Milliseconds between two moments at which everything is on disk and recovery would begin there.
+    start flush_consume_queue_thorough_interval: u32 = 60_000, "flushConsumeQueueThoroughInterval";
+    /// Milliseconds a write may take before sends are answered with SYSTEM_BUSY.
+    start os_page_cache_busy_time_out_mills: u64 = 1_000, "osPageCacheBusyTimeOutMills";
+    /// Milliseconds a send waits for the flush (SYNC_FLUSH) before it is answered with FLUSH_DISK_TIMEOUT.
+    live sync_flush_timeout: u32 = 5_000, "syncFlushTimeout";
+    /// Add a checksum over its properties to every message.
+    start enabled_append_prop_crc: bool = false, "enabledAppendPropCRC";
+    /// Demand that checksum of every message when the store recovers.
+    start force_verify_prop_crc: bool = false, "forceVerifyPropCRC";
+    /// Check the sums of the messages when the store recovers.
+    start check_crc_on_recover: bool = true, "checkCRCOnRecover";
+    /// Delays by level, in the units s, m, h and d.
+    start message_delay_level: Str =
+        Str::const_new("1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"), "messageDelayLevel";
+    /// Hours that a commit log file is kept after its last write.
+    start file_reserved_time: u32 = 72, "fileReservedTime";
+    /// Hours of the day, joined by `;`, in which old files are deleted.
+    start delete_when: Str = Str::const_new("04"), "deleteWhen";
+    /// Percent of the disk from which on old files are deleted at any hour.
+    start disk_max_used_space_ratio: u32 = 75, "diskMaxUsedSpaceRatio";
+    /// Percent of the disk from which on files are deleted before their time; at most 85 counts.
+    start disk_space_clean_forcibly_ratio: u32 = 85, "diskSpaceCleanForciblyRatio";
+    /// Percent of the disk from which on nothing is written any more; at most 90 counts.
+    start disk_space_warning_level_ratio: u32 = 90, "diskSpaceWarningLevelRatio";
+    /// Delete files before their time when the disk fills up.
+    start clean_file_forcibly_enable: bool = true, "cleanFileForciblyEnable";
+    /// Milliseconds between two looks for files to delete.
+    start clean_resource_interval: u32 = 10_000, "cleanResourceInterval";
+    /// Most files deleted at one go.
+    start delete_file_batch_max: u32 = 10, "deleteFileBatchMax";
+
+    section "Limits (not in the reference)"
+    /// Connections of each port; one more is closed at once.
+    start connections_max: u32 = 20_000, "connectionsMax";
+    /// Requests of one connection that wait for the store; then its socket is not read.
+    start in_flight_per_connection_max: u32 = 16_384, "inFlightPerConnectionMax";
+    /// Requests of one connection that are held; then its socket is not read.
+    start held_per_connection_max: u32 = 65_536, "heldPerConnectionMax";
+    /// Groups one heartbeat may name.
+    live groups_per_heartbeat_max: u32 = 1_000, "groupsPerHeartbeatMax";
+    /// Memberships of connected clients in groups.
+    live group_members_max: u32 = 200_000, "groupMembersMax";
+    /// Queues locked by orderly consumers.
+    live queue_locks_max: u32 = 1_000_000, "queueLocksMax";
+    /// Pulls held by the broker; one more is answered at once.
+    live held_pulls_max: u32 = 100_000, "heldPullsMax";
+    /// Answer bytes queued to a connection that does not read; then no more requests are taken from it.
+    start reply_bytes_per_connection_max: u32 = 16_777_216, "replyBytesPerConnectionMax";
+    /// Messages and calls queued to one client.
+    start push_frames_per_connection_max: u32 = 1_024, "pushFramesPerConnectionMax";
+    /// Newest bytes of the log kept in memory for consumers that keep up.
+    start hot_bytes: u64 = 8_388_608, "hotBytes";
+    /// Consume queue files kept open.
+    start queue_files_open_max: u32 = 1_024, "queueFilesOpenMax";
+    /// Bytes that wait to be written to the log; then sends are answered with SYSTEM_BUSY.
+    start append_pending_bytes_max: u64 = 67_108_864, "appendPendingBytesMax";
+    /// Milliseconds a stopping broker works on answers that are still due.
+    start shutdown_drain_ms: u32 = 3_000, "shutdownDrainMs";
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a broker finds out about the host it runs on, for settings that nobody set.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+
+use wire::Str;
+
+use super::{Config, ConfigError};
+
+/// The host, as far as settings depend on it. The binary fills this in; see [`Surroundings::probe`].
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Name servers (environment NAMESRV_ADDR).
+    pub name_servers: Option<Str>,
+    /// Home of the installation (environment ROCKETMQ_HOME).
+    pub rocketmq_home: Option<Str>,
+    /// Home directory of the user (environment HOME).
+    pub home: Option<Str>,
+    /// Name of the host.
+    pub host_name: Option<Str>,
+    /// An address of the host that others reach it by.
+    pub address: Option<IpAddr>,
+}
+
+impl Surroundings {
+    /// Looks around; `env` reads an environment variable.
+    pub fn probe(env: impl Fn(&str) -> Option<String>) -> Surroundings {
+        let get = |key: &str| env(key).map(Str::from).filter(|value| !value.is_empty());
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let host_name = host_name.map(|name| Str::from(name.trim())).filter(|name| !name.is_empty());
+        Surroundings {
+            name_servers: get("NAMESRV_ADDR"),
+            rocketmq_home: get("ROCKETMQ_HOME"),
+            home: get("HOME"),
+            host_name: host_name.or_else(|| get("HOSTNAME")),
+            address: own_address(),
+        }
+    }
+}
+
+/// The address the host would send from. Connecting a datagram socket sends nothing.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
+}
+
+impl Config {
+    /// Fills in what nobody set from what was found on the host, and checks what is left.
+    pub fn complete(&mut self, found: &Surroundings) -> Result<(), ConfigError> {
+        let fill = |setting: &mut Str, value: Option<Str>| {
+            if let (true, Some(value)) = (setting.is_empty(), value) {
+                *setting = value;
+            }
+        };
+        fill(&mut self.namesrv_addr, found.name_servers.clone());
+        fill(&mut self.rocketmq_home, found.rocketmq_home.clone());
+        fill(&mut self.broker_name, found.host_name.clone());
+        fill(&mut self.broker_ip1, found.address.map(|ip| ip.to_string().into()));
+        fill(&mut self.broker_ip1, Some(Str::const_new("127.0.0.1")));
+        fill(&mut self.broker_ip2, Some(self.broker_ip1.clone()));
+        let store = found.home.as_ref().map(|home| PathBuf::from(home.as_str()).join("store"));
+        fill(&mut self.store_path_root_dir, store.map(|path| path.display().to_string().into()));
+        self.check()
+    }
+
+    /// Whether the broker can start with this: the settings that nobody can guess are there.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let must = [
+            ("brokerName", &self.broker_name),
+            ("brokerClusterName", &self.broker_cluster_name),
+            ("brokerIP1", &self.broker_ip1),
+            ("storePathRootDir", &self.store_path_root_dir),
+        ];
+        for (key, value) in must {
+            if value.is_empty() {
+                return Err(ConfigError::Invalid { key, what: "is not set and cannot be guessed".into() });
+            }
+        }
+        for (key, name) in [("brokerName", &self.broker_name), ("brokerClusterName", &self.broker_cluster_name)] {
+            if crate::names::has_illegal_character(name) || name.len() > crate::names::TOPIC_BYTES_MAX {
+                let what = format!("\"{name}\" is not a valid name: up to 127 of the characters a-z A-Z 0-9 _ - | %");
+                return Err(ConfigError::Invalid { key, what: what.into() });
+            }
+        }
+        if self.listen_port == 1 || self.listen_port == 2 {
+            let what = format!("{} leaves no port two below it", self.listen_port);
+            return Err(ConfigError::Invalid { key: "listenPort", what: what.into() });
+        }
+        if self.name_servers().is_none() {
+            let what = format!("expected host:port, several joined by ; but found \"{}\"", self.namesrv_addr);
+            return Err(ConfigError::Invalid { key: "namesrvAddr", what: what.into() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The types a setting may have, and how they are written in a properties file.
+
+use wire::Str;
+
+/// A type of setting: read from and written as text.
+pub(super) trait Value: Sized {
+    /// What a valid text looks like; ends the sentence "expected …".
+    const WANTED: &'static str;
+    /// The name of the type in the reference page.
+    const KIND: &'static str;
+
+    fn read(text: &str) -> Option<Self>;
+    fn show(&self) -> String;
+}
+
+macro_rules! numbers {
+    ($($type:ty, $wanted:literal;)+) => {
+        $(impl Value for $type {
+            const WANTED: &'static str = $wanted;
+            const KIND: &'static str = "integer";
+
+            fn read(text: &str) -> Option<$type> {
+                text.parse().ok()
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        })+
+    };
+}
+
+numbers! {
+    u16, "an integer from 0 to 65535";
+    u32, "an integer from 0 to 4294967295";
+    i32, "an integer from -2147483648 to 2147483647";
+    u64, "an integer, 0 or more";
+    i64, "an integer";
+}
+
+impl Value for bool {
+    const WANTED: &'static str = "true or false";
+    const KIND: &'static str = "boolean";
+
+    fn read(text: &str) -> Option<bool> {
+        if text.eq_ignore_ascii_case("true") {
+            Some(true)
+        } else if text.eq_ignore_ascii_case("false") {
+            Some(false)
+        } else {
+            None
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Str {
+    const WANTED: &'static str = "text";
+    const KIND: &'static str = "text";
+
+    fn read(text: &str) -> Option<Str> {
+        Some(Str::from(text))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// When an acknowledged message is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushDiskType {
+    /// Soon after the acknowledgement.
+    Async,
+    /// Before the acknowledgement.
+    Sync,
+}
+
+impl Value for FlushDiskType {
+    const WANTED: &'static str = "ASYNC_FLUSH or SYNC_FLUSH";
+    const KIND: &'static str = "ASYNC_FLUSH, SYNC_FLUSH";
+
+    fn read(text: &str) -> Option<FlushDiskType> {
+        match text {
+            "ASYNC_FLUSH" => Some(FlushDiskType::Async),
+            "SYNC_FLUSH" => Some(FlushDiskType::Sync),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            FlushDiskType::Async => "ASYNC_FLUSH",
+            FlushDiskType::Sync => "SYNC_FLUSH",
+        }
+        .to_owned()
+    }
+}
+
+/// The part a broker plays among its replicas. There is one today; the others are refused by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerRole {
+    /// Takes writes and acknowledges them without waiting for a replica.
+    AsyncMaster,
+}
+
+impl Value for BrokerRole {
+    const WANTED: &'static str = "ASYNC_MASTER";
+    const KIND: &'static str = "ASYNC_MASTER";
+
+    fn read(text: &str) -> Option<BrokerRole> {
+        (text == "ASYNC_MASTER").then_some(BrokerRole::AsyncMaster)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            BrokerRole::AsyncMaster => "ASYNC_MASTER".to_owned(),
+        }
+    }
+}

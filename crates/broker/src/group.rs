@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Consumer groups: their settings, kept in `config/subscriptionGroup.json`, and what they may not read.
+//!
+//! As with topics, readers take a snapshot without a lock and a change is saved before anyone sees it. Who is connected
+//! is not known here (see `clients.rs`), nor how far a group has read (see `offset.rs`).
+
+pub(crate) mod requests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
+use serde::Serialize;
+use store::Env;
+use tracing::warn;
+use wire::Str;
+use wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
+use wire::body::topic::DataVersion;
+
+use crate::config::Config;
+use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS, group_error};
+use crate::saved::{self, LoadError, SaveError};
+
+/// The bit of a group's forbidden table that forbids reading.
+const FORBIDDEN_READ: i32 = 1 << 2;
+
+/// Topics a group may not use, as bits.
+type Forbidden = BTreeMap<Str, BTreeMap<Str, i32>>;
+
+/// All groups as they are at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct GroupMap {
+    pub(crate) groups: HashMap<Str, Arc<SubscriptionGroupConfig>>,
+    pub(crate) forbidden: Forbidden,
+}
+
+/// The consumer groups of a broker.
+pub(crate) struct Groups {
+    table: ArcSwap<GroupMap>,
+    /// Held while the table changes.
+    version: Mutex<DataVersion>,
+    path: PathBuf,
+    env: Env,
+}
+
+/// `subscriptionGroup.json`, written without copying the settings.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupsFile<'a> {
+    data_version: DataVersion,
+    forbidden_table: &'a Forbidden,
+    subscription_group_table: BTreeMap<&'a str, &'a SubscriptionGroupConfig>,
+}
+
+impl Groups {
+    /// The groups of the system, and over them those that were saved.
+    pub(crate) fn open(config: &Config, env: Env) -> Result<Groups, LoadError> {
+        let path = config.config_dir().join("subscriptionGroup.json");
+        let saved = saved::load::<SubscriptionGroupTable>(&env, &path)?.unwrap_or_default();
+        let mut version = saved.data_version;
+        if version == DataVersion::default() {
+            version.timestamp = env.clock.now_ms();
+        }
+        let mut groups: HashMap<_, _> =
+            SYSTEM_GROUPS.iter().map(|name| (Str::const_new(name), Arc::new(settings_of(name)))).collect();
+        groups.extend(saved.subscription_group_table.into_iter().map(|(name, group)| (name, Arc::new(group))));
+        let table = GroupMap { groups, forbidden: saved.forbidden_table };
+        Ok(Groups { table: ArcSwap::from_pointee(table), version: Mutex::new(version), path, env })
+    }
+
+    /// A group that exists.
+    pub(crate) fn find(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        self.table.load().groups.get(group).cloned()
+    }
+
+    /// A group, which is made when it does not exist and `config` lets groups come into being by themselves. Writes a
+    /// file then.
+    pub(crate) fn get(&self, config: &Config, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        if let Some(found) = self.find(group) {
+            return Some(found);
+        }
+        if !self.may_come_into_being(config, group) {
+            return None;
+        }
+        let mut change = self.change();
+        if let Some(found) = change.now.groups.get(group) {
+            return Some(Arc::clone(found));
+        }
+        let made = Arc::new(settings_of(group));
+        Arc::make_mut(&mut change.now).groups.insert(group.into(), Arc::clone(&made));
+        match change.publish() {
+            Ok(()) => Some(made),
+            Err(error) => {
+                warn!(group, %error, "group cannot be created");
+                None
+            }
+        }
+    }
+
+    /// Whether a group that does not exist would be made at its first use.
+    pub(crate) fn may_come_into_being(&self, config: &Config, group: &str) -> bool {
+        let is_system = group.starts_with(SYSTEM_GROUP_PREFIX) && config.enable_create_sys_group;
+        (config.auto_create_subscription_group || is_system) && group_error(group).is_none()
+    }
+
+    /// Whether request 353 has forbidden the group to read the topic.
+    pub(crate) fn may_not_read(&self, group: &str, topic: &str) -> bool {
+        let table = self.table.load();
+        let bits = table.forbidden.get(group).and_then(|topics| topics.get(topic));
+        bits.is_some_and(|bits| bits & FORBIDDEN_READ != 0)
+    }
+
+    /// All groups, and the version that belongs to them.
+    pub(crate) fn versioned(&self) -> (DataVersion, Arc<GroupMap>) {
+        let version = self.version.lock();
+        (*version, self.table.load_full())
+    }
+
+    /// Makes groups with these settings, or gives them these settings. Nothing is written when nothing changes.
+    pub(crate) fn put(&self, configs: Vec<SubscriptionGroupConfig>) -> Result<(), SaveError> {
+        let mut change = self.change();
+        let mut changed = false;
+        for config in configs {
+            if change.now.groups.get(&config.group_name).is_some_and(|group| **group == config) {
+                continue;
+            }
+            let groups = &mut Arc::make_mut(&mut change.now).groups;
+            groups.insert(config.group_name.clone(), Arc::new(config));
+            changed = true;
+        }
+        if changed { change.publish() } else { Ok(()) }
+    }
+
+    /// Forgets a group and what it may not read.
+    pub(crate) fn remove(&self, group: &str) -> Result<(), SaveError> {
+        let mut change = self.change();
+        let now = Arc::make_mut(&mut change.now);
+        let was_there = now.groups.remove(group).is_some();
+        let was_forbidden = now.forbidden.remove(group).is_some();
+        if was_there || was_forbidden { change.publish() } else { Ok(()) }
+    }
+
+    fn change(&self) -> Change<'_> {
+        let version = self.version.lock();
+        Change { now: self.table.load_full(), version, groups: self }
+    }
+}
+
+/// The settings of a group that nobody has set.
+fn settings_of(group: &str) -> SubscriptionGroupConfig {
+    SubscriptionGroupConfig { group_name: group.into(), ..SubscriptionGroupConfig::default() }
+}
+
+/// A change of the table under way; others wait.
+struct Change<'a> {
+    now: Arc<GroupMap>,
+    version: MutexGuard<'a, DataVersion>,
+    groups: &'a Groups,
+}
+
+impl Change<'_> {
+    /// Saves the table, then shows it to everyone.
+    fn publish(mut self) -> Result<(), SaveError> {
+        let mut version = *self.version;
+        version.counter += 1;
+        version.timestamp = self.groups.env.clock.now_ms();
+        let file = GroupsFile {
+            data_version: version,
+            forbidden_table: &self.now.forbidden,
+            subscription_group_table: self.now.groups.iter().map(|(k, v)| (k.as_str(), &**v)).collect(),
+        };
+        saved::save(&self.groups.env, &self.groups.path, &file)?;
+        *self.version = version;
+        self.groups.table.store(self.now);
+        Ok(())
+    }
+}

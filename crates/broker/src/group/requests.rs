@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Requests about consumer groups: 200, 201, 207, 225 and 352.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use net::{Answer, Call, Fault, Reply};
+use serde::Serialize;
+use wire::Str;
+use wire::api::group::{
+    DeleteSubscriptiongroup, GetAllSubscriptiongroupConfig, GetAllSubscriptiongroupConfigReply,
+    GetSubscriptiongroupConfig, UpdateAndCreateSubscriptiongroup, UpdateAndCreateSubscriptiongroupList,
+};
+use wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupList};
+use wire::body::topic::DataVersion;
+use wire::code::{NoHeader, ResponseCode};
+use wire::fastjson;
+
+use crate::attributes;
+use crate::blocking;
+use crate::broker::Broker;
+use crate::fault::{bad_body, no_group, refused_attributes, unsaved};
+use crate::names::group_error;
+use crate::topic::requests::Page;
+
+/// Code 200.
+pub(crate) fn update_group(
+    b: &Arc<Broker>,
+    call: Call<UpdateAndCreateSubscriptiongroup>,
+) -> Result<Answer<NoHeader>, Fault> {
+    let wanted: SubscriptionGroupConfig = fastjson::from_slice(&call.body).map_err(|e| bad_body(&e))?;
+    update(b, vec![wanted])
+}
+
+/// Code 225.
+pub(crate) fn update_groups(
+    b: &Arc<Broker>,
+    call: Call<UpdateAndCreateSubscriptiongroupList>,
+) -> Result<Answer<NoHeader>, Fault> {
+    let wanted: SubscriptionGroupList = fastjson::from_slice(&call.body).map_err(|e| bad_body(&e))?;
+    update(b, wanted.group_config_list)
+}
+
+/// All of them or, when one is not valid, none.
+fn update(b: &Arc<Broker>, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answer<NoHeader>, Fault> {
+    let mut settings = Vec::with_capacity(wanted.len());
+    for mut group in wanted {
+        if let Some(error) = group_error(&group.group_name) {
+            return Err(Fault::new(ResponseCode::INVALID_PARAMETER, error));
+        }
+        let current = b.groups.find(&group.group_name);
+        let current = current.as_ref().map(|group| &group.attributes);
+        group.attributes =
+            attributes::alter(attributes::OF_GROUPS, current, &group.attributes).map_err(|e| refused_attributes(&e))?;
+        settings.push(group);
+    }
+    let b = Arc::clone(b);
+    Ok(blocking::later(move || {
+        b.groups.put(settings).map_err(|e| unsaved(&e))?;
+        Ok(Reply::ok(NoHeader))
+    }))
+}
+
+/// The body of the answer to 201.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupTable<'a> {
+    data_version: DataVersion,
+    forbidden_table: &'a BTreeMap<Str, BTreeMap<Str, i32>>,
+    subscription_group_table: BTreeMap<&'a str, &'a SubscriptionGroupConfig>,
+}
+
+/// Code 201.
+pub(crate) fn all_groups(
+    b: &Arc<Broker>,
+    call: Call<GetAllSubscriptiongroupConfig>,
+) -> Result<Answer<GetAllSubscriptiongroupConfigReply>, Fault> {
+    let (version, all) = b.groups.versioned();
+    let header = &call.header;
+    let page = Page::asked(&b.config(), header.group_seq, header.max_group_num, header.data_version.as_deref());
+    let table = GroupTable {
+        data_version: version,
+        forbidden_table: &all.forbidden,
+        subscription_group_table: page.cut(all.groups.iter().map(|(k, v)| (k.as_str(), &**v)), version),
+    };
+    let total = i32::try_from(all.groups.len()).ok();
+    let reply = Reply::ok(GetAllSubscriptiongroupConfigReply { total_group_num: total });
+    Ok(reply.with_body(fastjson::to_vec(&table)).into())
+}
+
+/// Code 352. Asking for a group makes it when groups may come into being by themselves, as the reference does.
+pub(crate) fn one_group(b: &Arc<Broker>, call: Call<GetSubscriptiongroupConfig>) -> Result<Answer<NoHeader>, Fault> {
+    let b = Arc::clone(b);
+    Ok(blocking::later(move || {
+        let name = &call.header.group;
+        let group = b.group(name).ok_or_else(|| no_group(name))?;
+        Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&*group)))
+    }))
+}
+
+/// Code 207.
+pub(crate) fn delete_group(b: &Arc<Broker>, call: Call<DeleteSubscriptiongroup>) -> Result<Answer<NoHeader>, Fault> {
+    let b = Arc::clone(b);
+    Ok(blocking::later(move || {
+        let group = &call.header.group_name;
+        b.groups.remove(group).map_err(|e| unsaved(&e))?;
+        if call.header.clean_offset == Some(true) {
+            b.offsets.remove_group(group);
+        }
+        Ok(Reply::ok(NoHeader))
+    }))
+}

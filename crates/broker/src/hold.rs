@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Pulls that found nothing and wait for a message.
+//!
+//! A held pull is a future of its connection: it sleeps until its queue grows past its offset or its time is up, costs
+//! nothing in between, and is dropped with the connection. Waking up only means to look again, with all checks; a pull
+//! whose filter wants none of the new messages goes back to sleep behind them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use net::{Fault, Reply};
+use wire::api::pull::PullReply;
+use wire::code::ResponseCode;
+
+use crate::broker::Broker;
+use crate::pull::{self, Ask, Found, Plan};
+
+/// How many pulls are held.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    count: AtomicUsize,
+}
+
+/// One held pull; counts as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Place {
+    b: Arc<Broker>,
+}
+
+impl Place {
+    /// A place for one more. When there is none the client is told that the broker is busy, not that there is nothing:
+    /// it would ask again at once, whereas it waits for some seconds before it bothers a busy broker.
+    pub(crate) fn take(b: &Arc<Broker>) -> Result<Place, Fault> {
+        let limit = b.config().held_pulls_max;
+        let place = Place { b: Arc::clone(b) };
+        if b.held.count.fetch_add(1, Ordering::Relaxed) < limit as usize {
+            return Ok(place);
+        }
+        let remark =
+            format!("[OVERLOAD]system busy: {limit} pulls are held, which is the limit (heldPullsMax)");
+        Err(Fault::new(ResponseCode::SYSTEM_BUSY, remark))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.b.held.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How long a pull is held.
+fn patience(b: &Broker, ask: &Ask) -> Duration {
+    let config = b.config();
+    if config.long_polling_enable {
+        Duration::from_millis(u64::try_from(ask.header.suspend_timeout_millis).unwrap_or(0))
+    } else {
+        Duration::from_millis(config.short_polling_time_mills)
+    }
+}
+
+/// Waits until there is something to say, or the time is up.
+pub(crate) async fn hold(place: Place, ask: Ask, mut plan: Plan) -> Result<Reply<PullReply>, Fault> {
+    let b = &place.b;
+    let time_is_up = tokio::time::sleep(patience(b, &ask));
+    tokio::pin!(time_is_up);
+    let mut from = ask.header.queue_offset;
+    loop {
+        let woken = tokio::select! {
+            () = plan.queue.wait_past(from) => true,
+            () = &mut time_is_up => false,
+        };
+        plan = pull::admit(b, &ask)?;
+        match pull::read(b, &ask, &plan, from).await? {
+            // What was passed over need not be looked at again.
+            Found::NoMatch { next } if woken => {
+                from = next;
+                tokio::task::yield_now().await;
+            }
+            Found::AtEnd if from > ask.header.queue_offset => {
+                return Ok(pull::reply(b, &ask, &plan, Found::NoMatch { next: from }));
+            }
+            found => return Ok(pull::reply(b, &ask, &plan, found)),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The broker: decides what a request about topics, groups, messages and offsets means, and answers it.
+//!
+//! `wire` knows the bytes, `net` the sockets, `store` the files; here is what the reference's broker *does*. Start
+//! reading in `routes.rs`, the table of contents; every capability has one file. Handlers have one shape, check →
+//! decide → store → answer, and never block: what waits goes into the answer as a ticket or a future.
+
+mod admin;
+mod attributes;
+mod blocking;
+mod broker;
+mod clients;
+pub mod config;
+mod counts;
+mod fault;
+mod filter;
+mod group;
+mod heartbeat;
+mod hold;
+mod lock;
+mod memory;
+mod names;
+mod offset;
+mod peers;
+mod pull;
+mod query;
+mod routes;
+mod saved;
+mod send;
+mod topic;
+
+pub use broker::{Broker, OpenError, Ports, RunError};
+pub use config::{Config, ConfigError, Warning};
+pub use routes::ROUTES;

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Names of topics and groups: which are legal, which belong to the system, which mean something.
+
+use wire::Str;
+
+/// Longest topic name in bytes.
+pub(crate) const TOPIC_BYTES_MAX: usize = 127;
+/// Longest name of a retry or dead-letter topic.
+pub(crate) const RETRY_TOPIC_BYTES_MAX: usize = 255;
+/// Longest group name in bytes.
+pub(crate) const GROUP_BYTES_MAX: usize = 120;
+
+/// Prefix of a group's topic for another try.
+pub(crate) const RETRY_PREFIX: &str = "%RETRY%";
+/// Prefix of a group's topic for messages that are given up.
+pub(crate) const DLQ_PREFIX: &str = "%DLQ%";
+/// Prefix of the topics that the system makes for itself.
+const SYSTEM_PREFIX: &str = "rmq_sys_";
+/// Prefix of the groups that the system makes for itself.
+pub(crate) const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
+
+pub(crate) const AUTO_CREATE_TOPIC: &str = "TBW102";
+pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+pub(crate) const BENCHMARK_TOPIC: &str = "BenchmarkTest";
+pub(crate) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+pub(crate) const HALF_OP_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+pub(crate) const ROCKSDB_HALF_TOPIC: &str = "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC";
+pub(crate) const ROCKSDB_HALF_OP_TOPIC: &str = "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC";
+pub(crate) const CHECK_MAX_TIME_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+pub(crate) const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
+pub(crate) const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
+pub(crate) const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+const CHECKPOINT_TOPIC: &str = "CHECKPOINT_TOPIC";
+const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
+
+/// Topics that are the system's whatever the broker is called; those named after it are in `topic::system`.
+pub(crate) const SYSTEM_TOPICS: &[&str] = &[
+    AUTO_CREATE_TOPIC,
+    SCHEDULE_TOPIC,
+    BENCHMARK_TOPIC,
+    HALF_TOPIC,
+    TRACE_TOPIC,
+    HALF_OP_TOPIC,
+    ROCKSDB_HALF_TOPIC,
+    ROCKSDB_HALF_OP_TOPIC,
+    CHECK_MAX_TIME_TOPIC,
+    SELF_TEST_TOPIC,
+    OFFSET_MOVED_TOPIC,
+    CHECKPOINT_TOPIC,
+];
+
+/// Topics that only the broker itself writes to.
+const NO_SEND_TOPICS: &[&str] = &[
+    SCHEDULE_TOPIC,
+    HALF_TOPIC,
+    HALF_OP_TOPIC,
+    ROCKSDB_HALF_TOPIC,
+    ROCKSDB_HALF_OP_TOPIC,
+    CHECK_MAX_TIME_TOPIC,
+    SELF_TEST_TOPIC,
+    OFFSET_MOVED_TOPIC,
+];
+
+/// Groups that exist from the start.
+pub(crate) const SYSTEM_GROUPS: &[&str] = &[
+    "TOOLS_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+    "CID_RMQ_SYS_TRANS",
+];
+
+/// The retry topic of a group.
+pub(crate) fn retry_topic(group: &str) -> Str {
+    [RETRY_PREFIX, group].into_iter().collect()
+}
+
+/// The dead-letter topic of a group.
+pub(crate) fn dlq_topic(group: &str) -> Str {
+    [DLQ_PREFIX, group].into_iter().collect()
+}
+
+/// The group whose retry topic this is.
+pub(crate) fn group_of_retry_topic(topic: &str) -> Option<&str> {
+    topic.strip_prefix(RETRY_PREFIX)
+}
+
+/// Whether nobody but the broker may send to the topic.
+pub(crate) fn takes_no_sends(topic: &str) -> bool {
+    NO_SEND_TOPICS.contains(&topic)
+}
+
+/// Whether the name begins like those of the system's own topics.
+pub(crate) fn has_system_prefix(topic: &str) -> bool {
+    topic.starts_with(SYSTEM_PREFIX)
+}
+
+/// Whether a character is none of `%|a-zA-Z0-9_-`.
+pub(crate) fn has_illegal_character(name: &str) -> bool {
+    !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'%' | b'|' | b'_' | b'-'))
+}
+
+/// What is wrong with a topic name, if something is.
+pub(crate) fn topic_error(topic: &str) -> Option<String> {
+    let is_derived = topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX);
+    let bytes_max = if is_derived { RETRY_TOPIC_BYTES_MAX } else { TOPIC_BYTES_MAX };
+    name_error("topic", topic, bytes_max)
+}
+
+/// What is wrong with a group name, if something is.
+pub(crate) fn group_error(group: &str) -> Option<String> {
+    name_error("group", group, GROUP_BYTES_MAX)
+}
+
+fn name_error(what: &str, name: &str, bytes_max: usize) -> Option<String> {
+    if name.trim().is_empty() {
+        Some(format!("the specified {what} is blank"))
+    } else if has_illegal_character(name) {
+        Some(format!("the specified {what} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"))
+    } else if name.len() > bytes_max {
+        Some(format!("the specified {what} is longer than {bytes_max} bytes"))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_name_has_legal_characters_and_a_bounded_length() {
+        assert_eq!(topic_error("T_1-a|b%"), None);
+        assert_eq!(topic_error(&"a".repeat(127)), None);
+        assert!(topic_error(&"a".repeat(128)).unwrap().contains("127"));
+        assert!(topic_error("bad topic").unwrap().contains("illegal characters"));
+        assert!(topic_error(" ").unwrap().contains("blank"));
+        assert!(topic_error("ü").unwrap().contains("illegal characters"));
+    }
+
+    #[test]
+    fn retry_and_dead_letter_topics_may_be_longer() {
+        let group = "g".repeat(120);
+        assert_eq!(topic_error(&retry_topic(&group)), None);
+        assert_eq!(topic_error(&dlq_topic(&group)), None);
+        assert!(topic_error(&retry_topic(&"g".repeat(249))).unwrap().contains("255"));
+        assert!(group_error(&"g".repeat(121)).is_some());
+    }
+
+    #[test]
+    fn the_timer_topic_takes_sends_but_the_schedule_topic_does_not() {
+        assert!(!takes_no_sends(TIMER_TOPIC));
+        assert!(takes_no_sends(SCHEDULE_TOPIC));
+    }
+}

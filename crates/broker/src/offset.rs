@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a consumer asks about offsets: how far its group has read (14, 15, 43), and where a queue begins and ends, also
+//! by time (29 to 32).
+
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::{Answer, Call, Fault, Reply};
+use store::{All, Boundary, Queue, ReadLimit};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+use wire::api::offset::{
+    BoundaryType, GetAllConsumerOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, OffsetReply,
+    QueryConsumerOffset, SearchOffsetByTimestamp, StoretimeReply, UpdateConsumerOffset,
+};
+use wire::code::{Empty, NoHeader, ResponseCode};
+use wire::ext::Ext;
+
+pub(crate) use self::table::Offsets;
+use crate::blocking::later;
+use crate::broker::Broker;
+
+/// Code 14. A group that never committed begins at 0 when the queue still begins there and its first message is in memory:
+/// then everything there is counts as new. Otherwise the client is told so and decides by itself.
+pub(crate) fn query_consumer_offset(
+    b: &Arc<Broker>,
+    call: Call<QueryConsumerOffset>,
+) -> Result<Answer<OffsetReply>, Fault> {
+    let QueryConsumerOffset {
+        consumer_group,
+        topic,
+        queue_id,
+        set_zero_if_not_found,
+    } = &call.header;
+    if let Some(offset) = b.offsets.query(consumer_group, topic, *queue_id) {
+        return Ok(Reply::ok(OffsetReply { offset }).into());
+    }
+    if *set_zero_if_not_found == Some(false) {
+        return Err(not_found(
+            "Not found, do not set to zero, maybe this group boot first",
+        ));
+    }
+    let queue = find_queue(b, topic, *queue_id);
+    if queue.is_some_and(|queue| queue.min() <= 0 && begins_in_memory(b, &queue)) {
+        return Ok(Reply::ok(OffsetReply { offset: 0 }).into());
+    }
+    Err(not_found(
+        "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first",
+    ))
+}
+
+/// Code 15. Stores what a client says, also a smaller offset than before.
+pub(crate) fn update_consumer_offset(
+    b: &Arc<Broker>,
+    call: Call<UpdateConsumerOffset>,
+) -> Result<Answer<Empty>, Fault> {
+    let UpdateConsumerOffset {
+        consumer_group: group,
+        topic,
+        queue_id,
+        commit_offset,
+    } = &call.header;
+    if b.groups.find(group).is_none() {
+        let remark = format!("Group {group} not exist!");
+        return Err(fault(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, &remark));
+    }
+    let Some(known) = b.topics.get(topic) else {
+        return Err(fault(
+            ResponseCode::TOPIC_NOT_EXIST,
+            &format!("Topic {topic} not exist!"),
+        ));
+    };
+    // The reference takes any queue id; here one that can never exist would stay in the table and the file for ever.
+    let queues = known.config.read_queue_nums.max(known.config.write_queue_nums);
+    if *queue_id < 0 || (*queue_id >= queues && find_queue(b, topic, *queue_id).is_none()) {
+        let remark = format!("queueId[{queue_id}] is illegal, topic:[{topic}] has {queues} queues");
+        return Err(fault(ResponseCode::INVALID_PARAMETER, &remark));
+    }
+    if *commit_offset < 0 {
+        let remark = format!("commitOffset[{commit_offset}] is illegal, topic is {topic}");
+        return Err(fault(ResponseCode::INVALID_PARAMETER, &remark));
+    }
+    let step = b.config().consumer_offset_update_version_step;
+    b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);
+    Ok(Reply::ok(Empty {}).into())
+}
+
+/// Code 43. All committed offsets.
+pub(crate) fn all_consumer_offsets(
+    b: &Arc<Broker>,
+    _: Call<GetAllConsumerOffset>,
+) -> Result<Answer<NoHeader>, Fault> {
+    Ok(Reply::ok(NoHeader).with_body(b.offsets.to_json()).into())
+}
+
+/// Code 30. The offset after the last message that can be read; 0 for a queue that is not there.
+pub(crate) fn max_offset(b: &Arc<Broker>, call: Call<GetMaxOffset>) -> Result<Answer<OffsetReply>, Fault> {
+    let queue = find_queue(b, &call.header.topic, call.header.queue_id);
+    Ok(Reply::ok(OffsetReply {
+        offset: queue.map_or(0, |queue| queue.max()),
+    })
+    .into())
+}
+
+/// Code 31. The first offset that can be read; 0 for a queue that is not there. The empty remark is the reference's.
+pub(crate) fn min_offset(b: &Arc<Broker>, call: Call<GetMinOffset>) -> Result<Answer<OffsetReply>, Fault> {
+    let queue = find_queue(b, &call.header.topic, call.header.queue_id);
+    let offset = queue.map_or(0, |queue| queue.min());
+    Ok(Reply::ok(OffsetReply { offset }).with_remark("").into())
+}
+
+/// Code 29. The offset by store time.
+pub(crate) fn offset_by_time(
+    b: &Arc<Broker>,
+    call: Call<SearchOffsetByTimestamp>,
+) -> Result<Answer<OffsetReply>, Fault> {
+    let SearchOffsetByTimestamp {
+        topic,
+        queue_id,
+        timestamp,
+        boundary_type,
+    } = call.header;
+    let Some(queue) = find_queue(b, &topic, queue_id) else {
+        return Ok(Reply::ok(OffsetReply { offset: 0 }).into());
+    };
+    let boundary = match boundary_type.unwrap_or_default() {
+        BoundaryType::Lower => Boundary::Lower,
+        BoundaryType::Upper => Boundary::Upper,
+    };
+    let b = Arc::clone(b);
+    Ok(later(move || {
+        Ok(Reply::ok(OffsetReply {
+            offset: b.store.offset_by_time(&queue, timestamp, boundary),
+        }))
+    }))
+}
+
+/// Code 32. When the first message of a queue was stored; -1 when there is none.
+pub(crate) fn earliest_store_time(
+    b: &Arc<Broker>,
+    call: Call<GetEarliestMsgStoretime>,
+) -> Result<Answer<StoretimeReply>, Fault> {
+    let Some(queue) = find_queue(b, &call.header.topic, call.header.queue_id) else {
+        return Ok(Reply::ok(StoretimeReply { timestamp: -1 }).into());
+    };
+    let b = Arc::clone(b);
+    Ok(later(move || {
+        let timestamp = b.store.stored_at(&queue, queue.min()).unwrap_or(-1);
+        Ok(Reply::ok(StoretimeReply { timestamp }))
+    }))
+}
+
+/// Saves the offsets from time to time until `stop`.
+pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
+    let period = Duration::from_millis(u64::from(b.config().flush_consumer_offset_interval));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(period) => {}
+        }
+        let saving = Arc::clone(&b);
+        match tokio::task::spawn_blocking(move || saving.offsets.save()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "consumer offsets are not saved, and will be tried again"),
+            Err(_) => return,
+        }
+    }
+}
+
+/// A queue that the store knows. Ids below 0 name none.
+pub(crate) fn find_queue(b: &Broker, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
+    u32::try_from(queue_id)
+        .ok()
+        .and_then(|id| b.store.find_queue(topic, id))
+}
+
+/// Whether the first message of a queue is where a read does not wait for the disk.
+fn begins_in_memory(b: &Broker, queue: &Queue) -> bool {
+    let first = ReadLimit {
+        count: 1,
+        bytes: 1,
+        scan: 1,
+        far: None,
+    };
+    b.store
+        .read_cached(queue, 0, &first, &All)
+        .is_ok_and(|batch| batch.count > 0)
+}
+
+fn not_found(remark: &str) -> Fault {
+    fault(ResponseCode::QUERY_NOT_FOUND, remark)
+}
+
+/// Replies to these requests carry a header even when it is empty.
+fn fault(code: ResponseCode, remark: &str) -> Fault {
+    Fault::new(code, remark).with_ext(Ext::of(&Empty {}))
+}

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The name servers this broker is registered with.
+//!
+//! Each has one task with one lasting connection: a name server forgets a broker when its connection ends. After
+//! connecting, the task registers all topics; then again in every period, and topics that changed at once. A name server
+//! that cannot be reached is tried again with growing pauses, and is logged when that changes, not each time.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use net::{BoxFuture, CallError, Channel, ConnectError, Outcome, Peer, Service};
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+use wire::api::register::{QueryDataVersion, QueryDataVersionReply, RegisterBroker, UnregisterBroker};
+use wire::body::register::RegisterBrokerBody;
+use wire::body::stats::KvTable;
+use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
+use wire::code::ResponseCode;
+use wire::ext::ExtError;
+use wire::frame::{Encoding, Frame};
+use wire::record::crc31;
+use wire::{Str, fastjson};
+
+use crate::broker::Broker;
+use crate::config::Config;
+
+/// The first pause after a failure; each next one is twice as long, up to the last.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_LAST: Duration = Duration::from_secs(5);
+/// The bounds of `registerNameServerPeriod`.
+const PERIOD_MIN_MS: u32 = 10_000;
+const PERIOD_MAX_MS: u32 = 60_000;
+/// How long a change waits for the name servers before it is answered.
+const ANNOUNCE_MAX: Duration = Duration::from_secs(3);
+/// How long a stop waits for a name server.
+const LEAVE_MAX: Duration = Duration::from_secs(3);
+
+/// The name servers of a broker.
+#[derive(Default)]
+pub(crate) struct Peers {
+    links: Vec<Arc<Link>>,
+}
+
+/// One name server.
+struct Link {
+    server: Str,
+    news: Mutex<News>,
+    wake: Notify,
+}
+
+/// Changes that a name server has not heard of.
+#[derive(Default)]
+struct News {
+    /// Whether changes are worth queueing: otherwise the next connection brings everything anyway.
+    connected: bool,
+    queue: Vec<Change>,
+}
+
+struct Change {
+    topics: Vec<TopicConfig>,
+    done: oneshot::Sender<()>,
+}
+
+/// Why a name server does not take a request.
+#[derive(Debug, Error)]
+enum PeerError {
+    #[error("the address has no host")]
+    NoSuchHost,
+    #[error("the name is not resolved: {0}")]
+    Resolve(#[source] std::io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("the name server answers {code}: {remark}")]
+    Refused { code: ResponseCode, remark: Str },
+    #[error("the answer makes no sense: {0}")]
+    Reply(#[from] ExtError),
+}
+
+impl PeerError {
+    /// Whether the connection is of no use any more.
+    fn is_fatal(&self) -> bool {
+        !matches!(self, PeerError::Refused { .. } | PeerError::Reply(_))
+    }
+}
+
+/// Ends when every name server that is connected has taken note of a change, or after a while.
+#[derive(Default)]
+pub(crate) struct Announced(Option<BoxFuture<()>>);
+
+impl Future for Announced {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(future) => future.as_mut().poll(cx),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Peers {
+    pub(crate) fn of(config: &Config) -> Peers {
+        let servers = config.name_servers().unwrap_or_default();
+        let link = |server| Arc::new(Link { server, news: Mutex::default(), wake: Notify::new() });
+        Peers { links: servers.into_iter().map(link).collect() }
+    }
+
+    /// Tells all name servers of changed topics.
+    pub(crate) fn announce(&self, topics: Vec<TopicConfig>) -> Announced {
+        let waiting: Vec<_> = self.links.iter().filter_map(|link| link.tell(&topics)).collect();
+        if waiting.is_empty() {
+            return Announced::default();
+        }
+        Announced(Some(Box::pin(async move {
+            let all = async {
+                for done in waiting {
+                    // An error: the connection ended, and the next one brings everything.
+                    drop(done.await);
+                }
+            };
+            drop(tokio::time::timeout(ANNOUNCE_MAX, all).await);
+        })))
+    }
+}
+
+/// Starts a task per name server in `tasks`. They unregister and end when `stop` comes.
+pub(crate) fn keep_registered(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
+    for link in &b.peers.links {
+        tasks.spawn(keep_link(Arc::clone(b), Arc::clone(link), stop.clone()));
+    }
+}
+
+impl Link {
+    fn tell(&self, topics: &[TopicConfig]) -> Option<oneshot::Receiver<()>> {
+        let mut news = self.news.lock();
+        if !news.connected {
+            return None;
+        }
+        let (done, waiting) = oneshot::channel();
+        news.queue.push(Change { topics: topics.to_vec(), done });
+        self.wake.notify_one();
+        Some(waiting)
+    }
+
+    /// From now on changes are queued: they are not in the registration that comes first, or come twice.
+    fn open(&self) {
+        self.news.lock().connected = true;
+    }
+
+    /// Forgets what is queued; whoever waits for it goes on.
+    fn shut(&self) {
+        *self.news.lock() = News::default();
+    }
+}
+
+/// How the attempts to register went lately.
+struct Luck {
+    /// Before the next attempt.
+    pause: Duration,
+    /// The last attempt failed, and that was logged.
+    is_bad: bool,
+}
+
+/// Connects again and again.
+async fn keep_link(b: Arc<Broker>, link: Arc<Link>, stop: CancellationToken) {
+    let mut luck = Luck { pause: PAUSE_FIRST, is_bad: false };
+    loop {
+        let attempt = tokio::select! {
+            () = stop.cancelled() => return,
+            attempt = connect(&b, &link) => attempt,
+        };
+        let error = match attempt {
+            Ok((channel, ended)) => {
+                let error = tokio::select! {
+                    () = stop.cancelled() => return leave(&b, &link, &channel).await,
+                    () = ended.cancelled() => CallError::Ended(channel.peer().addr).into(),
+                    error = attend(&b, &link, &channel, &mut luck) => error,
+                };
+                link.shut();
+                error
+            }
+            Err(error) => error,
+        };
+        if !luck.is_bad {
+            warn!(server = %link.server, %error, "not registered with name server; trying again");
+            luck.is_bad = true;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(luck.pause) => luck.pause = (luck.pause * 2).min(PAUSE_LAST),
+        }
+    }
+}
+
+async fn connect(b: &Arc<Broker>, link: &Link) -> Result<(Channel, CancellationToken), PeerError> {
+    let timeout = Duration::from_millis(u64::from(b.config().connect_timeout_millis));
+    let mut addresses = tokio::net::lookup_host(link.server.as_str()).await.map_err(PeerError::Resolve)?;
+    let address: SocketAddr = addresses.next().ok_or(PeerError::NoSuchHost)?;
+    let ended = CancellationToken::new();
+    let service = Arc::new(Watch { ended: ended.clone() });
+    let channel = Channel::connect_with(address, timeout, service, Encoding::Json).await?;
+    Ok((channel, ended))
+}
+
+/// Registers everything, then again in every period, and changes at once, until the connection is of no use.
+async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck) -> PeerError {
+    link.open();
+    if let Err(error) = register_all(b, channel).await {
+        return error;
+    }
+    info!(server = %link.server, "registered with name server");
+    *luck = Luck { pause: PAUSE_FIRST, is_bad: false };
+    let period_ms = b.config().register_name_server_period.clamp(PERIOD_MIN_MS, PERIOD_MAX_MS);
+    let period = Duration::from_millis(u64::from(period_ms));
+    let mut tick = tokio::time::interval_at(Instant::now() + period, period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_refused = false;
+    loop {
+        let done = tokio::select! {
+            () = link.wake.notified() => register_news(b, link, channel).await,
+            _ = tick.tick() => register_again(b, channel).await,
+        };
+        match done {
+            Ok(()) => is_refused = false,
+            Err(error) if error.is_fatal() => return error,
+            Err(error) if is_refused => debug!(server = %link.server, %error, "name server still refuses"),
+            Err(error) => {
+                warn!(server = %link.server, %error, "name server refuses the registration");
+                is_refused = true;
+            }
+        }
+    }
+}
+
+async fn register_all(b: &Arc<Broker>, channel: &Channel) -> Result<(), PeerError> {
+    let (version, topics) = b.topics.versioned();
+    let topics = topics.values().map(|topic| topic.config.clone()).collect();
+    register(b, channel, version, topics).await
+}
+
+async fn register_again(b: &Arc<Broker>, channel: &Channel) -> Result<(), PeerError> {
+    if !b.config().force_register && !is_outdated(b, channel).await? {
+        return Ok(());
+    }
+    register_all(b, channel).await
+}
+
+async fn register_news(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
+    let queue = std::mem::take(&mut link.news.lock().queue);
+    if queue.is_empty() {
+        return Ok(());
+    }
+    let mut topics = BTreeMap::new();
+    for change in &queue {
+        topics.extend(change.topics.iter().map(|topic| (topic.topic_name.clone(), topic.clone())));
+    }
+    register(b, channel, b.topics.version(), topics.into_values().collect()).await?;
+    for change in queue {
+        let _nobody_waits_any_more = change.done.send(());
+    }
+    Ok(())
+}
+
+/// Code 103.
+async fn register(
+    b: &Arc<Broker>,
+    channel: &Channel,
+    data_version: DataVersion,
+    topics: Vec<TopicConfig>,
+) -> Result<(), PeerError> {
+    let frame = registration(b, data_version, topics);
+    let reply = call(b, channel, frame).await?;
+    if reply.body.is_empty() {
+        return Ok(());
+    }
+    // Which topics are ordered, as the name servers know it.
+    match fastjson::from_slice::<KvTable>(&reply.body) {
+        Ok(ordered) => {
+            let b = Arc::clone(b);
+            let marking = tokio::task::spawn_blocking(move || {
+                b.topics.mark_ordered(ordered.table.keys().map(Str::as_str))
+            });
+            if let Ok(Err(error)) = marking.await {
+                warn!(%error, "ordered topics are not saved");
+            }
+        }
+        Err(error) => warn!(%error, "the list of ordered topics makes no sense"),
+    }
+    Ok(())
+}
+
+fn registration(b: &Broker, data_version: DataVersion, topics: Vec<TopicConfig>) -> Frame {
+    let config = b.config();
+    let mask = i32::try_from(config.broker_permission).unwrap_or_default();
+    let masked = |mut topic: TopicConfig| {
+        if mask != crate::topic::perm::READ_WRITE {
+            topic.perm &= mask;
+        }
+        (topic.topic_name.clone(), topic)
+    };
+    let body = RegisterBrokerBody {
+        filter_server_list: Vec::new(),
+        topic_config_serialize_wrapper: TopicConfigTable {
+            data_version,
+            mapping_data_version: Some(DataVersion { timestamp: b.counts.started_ms(), ..DataVersion::default() }),
+            topic_config_table: topics.into_iter().map(masked).collect(),
+            topic_queue_mapping_detail_map: Some(BTreeMap::new()),
+            topic_queue_mapping_info_map: Some(BTreeMap::new()),
+        },
+    };
+    let body = fastjson::to_vec(&body);
+    let header = RegisterBroker {
+        broker_name: config.broker_name.clone(),
+        broker_addr: b.host.to_string().into(),
+        cluster_name: config.broker_cluster_name.clone(),
+        ha_server_addr: format!("{}:{}", config.broker_ip2, config.ha_listen_port).into(),
+        broker_id: config.broker_id,
+        enable_acting_master: Some(false),
+        compressed: Some(false),
+        body_crc32: i32::try_from(crc31(&body)).ok(),
+        ..RegisterBroker::default()
+    };
+    Frame::request(0, &header).with_body(body)
+}
+
+/// Code 322: whether the name server has other topics than we.
+async fn is_outdated(b: &Arc<Broker>, channel: &Channel) -> Result<bool, PeerError> {
+    let config = b.config();
+    let header = QueryDataVersion {
+        broker_name: config.broker_name.clone(),
+        broker_addr: b.host.to_string().into(),
+        cluster_name: config.broker_cluster_name.clone(),
+        broker_id: config.broker_id,
+    };
+    drop(config);
+    let frame = Frame::request(0, &header).with_body(fastjson::to_vec(&b.topics.version()));
+    let reply: QueryDataVersionReply = call(b, channel, frame).await?.ext.read()?;
+    Ok(reply.changed)
+}
+
+/// Code 104, at a clean stop.
+async fn leave(b: &Arc<Broker>, link: &Link, channel: &Channel) {
+    let config = b.config();
+    let header = UnregisterBroker {
+        broker_name: config.broker_name.clone(),
+        broker_addr: b.host.to_string().into(),
+        cluster_name: config.broker_cluster_name.clone(),
+        broker_id: config.broker_id,
+    };
+    drop(config);
+    let frame = Frame::request(0, &header);
+    match tokio::time::timeout(LEAVE_MAX, call(b, channel, frame)).await {
+        Ok(Ok(_)) => info!(server = %link.server, "unregistered from name server"),
+        Ok(Err(error)) => debug!(server = %link.server, %error, "not unregistered"),
+        Err(_) => debug!(server = %link.server, "not unregistered: no answer"),
+    }
+}
+
+async fn call(b: &Arc<Broker>, channel: &Channel, frame: Frame) -> Result<Frame, PeerError> {
+    let timeout = Duration::from_millis(u64::from(b.config().register_broker_timeout_mills));
+    let reply = channel.call(frame, timeout).await?;
+    if reply.code == ResponseCode::SUCCESS.0 {
+        return Ok(reply);
+    }
+    Err(PeerError::Refused { code: ResponseCode(reply.code), remark: reply.remark.unwrap_or_default() })
+}
+
+/// Takes the requests of a name server, of which there are none, and notes the end of the connection.
+struct Watch {
+    ended: CancellationToken,
+}
+
+impl Service for Watch {
+    fn serve(self: &Arc<Self>, _peer: &Arc<Peer>, frame: Frame) -> Outcome {
+        net::routes::unsupported(&frame)
+    }
+
+    fn closed(&self, _peer: &Arc<Peer>) {
+        self.ended.cancel();
+    }
+}

@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading a queue: 11 and 361.
+//!
+//! A pull goes through [`admit`] (may it read at all, and what does it want), [`read`] (what is there) and
+//! [`Found::verdict`] (what that is called, and where to go on). Nothing there and permission to wait: `hold.rs`. What
+//! is in memory is read at once, on the thread of the connection; what is not, on threads that may wait for the disk.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use net::{Answer, Call, Fault, Peer, Reply};
+use serde::Serialize;
+use store::{Batch, FarLimit, Queue, ReadError, ReadLimit, ReadStatus};
+use tracing::debug;
+use wire::api::pull::{LitePullMessage, PullMessage, PullReply};
+use wire::body::group::SubscriptionGroupConfig;
+use wire::body::subscription::{ConsumeType, MessageModel};
+use wire::code::ResponseCode;
+use wire::ext::Ext;
+
+use crate::blocking;
+use crate::broker::Broker;
+use crate::clients::Lookup;
+use crate::fault::not_read;
+use crate::filter::{Tags, is_tag};
+use crate::heartbeat::no_property_filter;
+use crate::hold::{self, Place};
+use crate::memory;
+use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS};
+use crate::topic::perm;
+
+/// Bits of a pull's flags.
+mod flag {
+    pub(super) const COMMIT: i32 = 1;
+    pub(super) const SUSPEND: i32 = 2;
+    pub(super) const SUBSCRIPTION: i32 = 4;
+}
+
+/// Who forbids a pull; the client is told the number.
+mod forbidden_by {
+    pub(super) const BROKER: i32 = 1;
+    pub(super) const GROUP: i32 = 2;
+    pub(super) const TOPIC: i32 = 3;
+    pub(super) const BROADCASTING: i32 = 4;
+    pub(super) const SUBSCRIPTION: i32 = 5;
+}
+
+/// Bytes of an entry of a consume queue.
+const ENTRY_BYTES: u32 = 20;
+/// What the reference adds to some remarks.
+const SEE_FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+
+/// One pull, as long as it is not answered.
+pub(crate) struct Ask {
+    pub(crate) header: PullMessage,
+    peer: Arc<Peer>,
+    is_lite: bool,
+}
+
+/// A pull that may read: where, and what it wants.
+pub(crate) struct Plan {
+    pub(crate) queue: Arc<Queue>,
+    tags: Tags,
+    topic_sys_flag: i32,
+    group_sys_flag: i32,
+}
+
+/// What a look into a queue came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Messages.
+    Messages { records: Bytes, count: usize, next: i64 },
+    /// Messages, none of them wanted.
+    NoMatch { next: i64 },
+    /// Messages that are being deleted.
+    Removed { next: i64 },
+    /// The file that says where the messages are is missing.
+    NoEntries { next: i64 },
+    /// No message yet behind those that were asked for before.
+    AtEnd,
+    /// No message ever.
+    Empty,
+    /// The queue was deleted in this moment.
+    NoQueue,
+    /// Asked for messages that are deleted.
+    TooSmall { min: i64 },
+    /// Asked for messages that there cannot be yet.
+    TooLarge { max: i64 },
+}
+
+/// How a client is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    code: ResponseCode,
+    /// The name that clients and admin tools know.
+    remark: &'static str,
+    next: i64,
+}
+
+impl Found {
+    fn of(read: Result<Batch, ReadError>) -> Result<Found, ReadError> {
+        let batch = match read {
+            Ok(batch) => batch,
+            Err(ReadError::Empty) => return Ok(Found::Empty),
+            Err(ReadError::NoQueue) => return Ok(Found::NoQueue),
+            Err(ReadError::AtEnd { .. }) => return Ok(Found::AtEnd),
+            Err(ReadError::TooSmall { min, .. }) => return Ok(Found::TooSmall { min }),
+            Err(ReadError::BeyondEnd { max, .. }) => return Ok(Found::TooLarge { max }),
+            Err(error) => return Err(error),
+        };
+        let next = batch.next_offset;
+        Ok(match batch.status {
+            ReadStatus::Found => Found::Messages {
+                records: batch.bytes,
+                count: batch.count,
+                next,
+            },
+            ReadStatus::NoMatch => Found::NoMatch { next },
+            ReadStatus::Removed => Found::Removed { next },
+            ReadStatus::EntriesMissing => Found::NoEntries { next },
+        })
+    }
+
+    /// Whether a pull may wait for more.
+    pub(crate) fn is_nothing_yet(&self, asked: i64) -> bool {
+        *self == Found::AtEnd || (*self == Found::Empty && asked == 0)
+    }
+
+    fn verdict(&self, asked: i64) -> Verdict {
+        let (code, remark, next) = match *self {
+            Found::Messages { next, .. } => (ResponseCode::SUCCESS, "FOUND", next),
+            Found::NoMatch { next } => (ResponseCode::PULL_RETRY_IMMEDIATELY, "NO_MATCHED_MESSAGE", next),
+            Found::Removed { next } => (ResponseCode::PULL_RETRY_IMMEDIATELY, "MESSAGE_WAS_REMOVING", next),
+            Found::NoEntries { next } => (ResponseCode::PULL_NOT_FOUND, "OFFSET_FOUND_NULL", next),
+            Found::AtEnd => (ResponseCode::PULL_NOT_FOUND, "OFFSET_OVERFLOW_ONE", asked),
+            Found::Empty if asked == 0 => (ResponseCode::PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE", 0),
+            Found::Empty => (ResponseCode::PULL_OFFSET_MOVED, "NO_MESSAGE_IN_QUEUE", 0),
+            Found::NoQueue if asked == 0 => (ResponseCode::PULL_NOT_FOUND, "NO_MATCHED_LOGIC_QUEUE", 0),
+            Found::NoQueue => (ResponseCode::PULL_OFFSET_MOVED, "NO_MATCHED_LOGIC_QUEUE", 0),
+            Found::TooSmall { min } => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_TOO_SMALL", min),
+            Found::TooLarge { max } => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_OVERFLOW_BADLY", max),
+        };
+        Verdict { code, remark, next }
+    }
+}
+
+/// Code 11.
+pub(crate) fn pull_message(b: &Arc<Broker>, call: Call<PullMessage>) -> Result<Answer<PullReply>, Fault> {
+    start(
+        b,
+        Ask {
+            header: call.header,
+            peer: call.peer,
+            is_lite: false,
+        },
+    )
+}
+
+/// Code 361. The same from the lite pull consumer.
+pub(crate) fn lite_pull_message(
+    b: &Arc<Broker>,
+    call: Call<LitePullMessage>,
+) -> Result<Answer<PullReply>, Fault> {
+    start(
+        b,
+        Ask {
+            header: call.header.0,
+            peer: call.peer,
+            is_lite: true,
+        },
+    )
+}
+
+fn start(b: &Arc<Broker>, ask: Ask) -> Result<Answer<PullReply>, Fault> {
+    if b.groups.find(&ask.header.consumer_group).is_none() {
+        return Ok(Answer::Later(Box::pin(create_and_pull(Arc::clone(b), ask))));
+    }
+    let plan = admit(b, &ask)?;
+    let found = match look(b, &ask, &plan, ask.header.queue_offset) {
+        Err(ReadError::NotCached) => return Ok(Answer::Later(Box::pin(first(Arc::clone(b), ask, plan)))),
+        found => found.map_err(|error| not_read(&error))?,
+    };
+    note_offsets(b, &ask, &found);
+    if may_wait(&ask, &found) {
+        return Ok(Answer::Later(Box::pin(hold::hold(Place::take(b)?, ask, plan))));
+    }
+    Ok(reply(b, &ask, &plan, found).into())
+}
+
+/// The group comes into being, if it may; that is written to disk first.
+async fn create_and_pull(b: Arc<Broker>, ask: Ask) -> Result<Reply<PullReply>, Fault> {
+    let group = ask.header.consumer_group.clone();
+    blocking::create(Arc::clone(&b), move |b| b.group(&group)).await?;
+    let plan = admit(&b, &ask)?;
+    first(b, ask, plan).await
+}
+
+async fn first(b: Arc<Broker>, ask: Ask, plan: Plan) -> Result<Reply<PullReply>, Fault> {
+    let found = read(&b, &ask, &plan, ask.header.queue_offset).await?;
+    note_offsets(&b, &ask, &found);
+    if may_wait(&ask, &found) {
+        return hold::hold(Place::take(&b)?, ask, plan).await;
+    }
+    Ok(reply(&b, &ask, &plan, found))
+}
+
+fn may_wait(ask: &Ask, found: &Found) -> bool {
+    ask.header.sys_flag & flag::SUSPEND != 0 && found.is_nothing_yet(ask.header.queue_offset)
+}
+
+/// Where the client will go on, and, when it says so, how far it has consumed. Only the first look counts.
+fn note_offsets(b: &Broker, ask: &Ask, found: &Found) {
+    let PullMessage {
+        consumer_group,
+        topic,
+        queue_id,
+        commit_offset,
+        ..
+    } = &ask.header;
+    b.offsets.note_pull(
+        consumer_group,
+        topic,
+        *queue_id,
+        found.verdict(ask.header.queue_offset).next,
+    );
+    if ask.header.sys_flag & flag::COMMIT != 0 && *commit_offset >= 0 {
+        let step = b.config().consumer_offset_update_version_step;
+        b.offsets
+            .commit(consumer_group, topic, (*queue_id, *commit_offset), step);
+    }
+}
+
+/// All that a pull must pass before it may read, in the reference's order.
+pub(crate) fn admit(b: &Broker, ask: &Ask) -> Result<Plan, Fault> {
+    let PullMessage {
+        consumer_group: group,
+        topic,
+        queue_id,
+        ..
+    } = &ask.header;
+    let config = b.config();
+    if config.broker_permission & 4 == 0 {
+        let remark = format!("the broker[{}] pulling message is forbidden", b.host.ip());
+        return Err(forbidden(forbidden_by::BROKER, remark));
+    }
+    if ask.is_lite && !config.lite_pull_message_enable {
+        let remark = format!("the broker[{}] for lite pull consumer is forbidden", b.host.ip());
+        return Err(forbidden(forbidden_by::BROKER, remark));
+    }
+    let Some(settings) = b.groups.find(group) else {
+        let remark = format!("subscription group [{group}] does not exist, {SEE_FAQ}");
+        return Err(refused(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+    };
+    if !settings.consume_enable {
+        return Err(forbidden(
+            forbidden_by::GROUP,
+            format!("subscription group no permission, {group}"),
+        ));
+    }
+    let Some(known) = b.topics.get(topic) else {
+        let remark = format!("topic[{topic}] not exist, apply first please! {SEE_FAQ}");
+        return Err(refused(ResponseCode::TOPIC_NOT_EXIST, remark));
+    };
+    if known.config.perm & perm::READ == 0 {
+        return Err(forbidden(
+            forbidden_by::TOPIC,
+            format!("the topic[{topic}] pulling message is forbidden"),
+        ));
+    }
+    let queues = known.config.read_queue_nums;
+    let queue = known.queue(&b.store, *queue_id).filter(|_| *queue_id < queues);
+    let Some(queue) = queue.map(Arc::clone) else {
+        let remark = format!(
+            "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}] consumer:[{}]",
+            ask.peer.addr
+        );
+        return Err(refused(ResponseCode::INVALID_PARAMETER, remark));
+    };
+    let tags = subscribed(b, ask, &settings)?;
+    if config.reject_pull_consumer_enable {
+        must_be_registered(b, ask)?;
+    }
+    let (topic_sys_flag, group_sys_flag) = (known.config.topic_sys_flag, settings.group_sys_flag);
+    Ok(Plan {
+        queue,
+        tags,
+        topic_sys_flag,
+        group_sys_flag,
+    })
+}
+
+/// What the pull wants: as it says itself, or as the last heartbeat of its group said.
+fn subscribed(b: &Broker, ask: &Ask, settings: &SubscriptionGroupConfig) -> Result<Tags, Fault> {
+    let PullMessage {
+        consumer_group: group,
+        topic,
+        expression_type,
+        ..
+    } = &ask.header;
+    if ask.header.sys_flag & flag::SUBSCRIPTION != 0 {
+        let expression = ask.header.subscription.as_deref().unwrap_or_default();
+        let kind = expression_type.as_deref();
+        return match (is_tag(kind), Tags::parse(expression)) {
+            (true, Ok(tags)) => Ok(tags),
+            (false, _) if !expression.is_empty() => Err(no_property_filter(kind.unwrap_or_default())),
+            _ => Err(refused(
+                ResponseCode::SUBSCRIPTION_PARSE_FAILED,
+                "parse the consumer's subscription failed",
+            )),
+        };
+    }
+    let (kind, subscription) = match b.clients.lookup(group, topic) {
+        Lookup::Offline => {
+            let remark = format!("the consumer's group info not exist{SEE_FAQ}");
+            return Err(refused(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark));
+        }
+        Lookup::NotSubscribed(kind) => (kind, None),
+        Lookup::Found(kind, subscription) => (kind, Some(subscription)),
+    };
+    if !settings.consume_broadcast_enable && kind.message_model == MessageModel::Broadcasting {
+        let remark = format!("the consumer group[{group}] can not consume by broadcast way");
+        return Err(forbidden(forbidden_by::BROADCASTING, remark));
+    }
+    if b.groups.may_not_read(group, topic) {
+        let remark = format!("the consumer group[{group}] is forbidden for topic[{topic}]");
+        return Err(forbidden(forbidden_by::SUBSCRIPTION, remark));
+    }
+    let Some(subscription) = subscription else {
+        let remark = format!("the consumer's subscription not exist{SEE_FAQ}");
+        return Err(refused(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark));
+    };
+    if subscription.data.sub_version < ask.header.sub_version {
+        return Err(refused(
+            ResponseCode::SUBSCRIPTION_NOT_LATEST,
+            "the consumer's subscription not latest",
+        ));
+    }
+    match &subscription.tags {
+        Some(tags) => Ok(tags.clone()),
+        None => Err(no_property_filter(&subscription.data.expression_type)),
+    }
+}
+
+/// With `rejectPullConsumerEnable` pull consumers have to send heartbeats like others.
+fn must_be_registered(b: &Broker, ask: &Ask) -> Result<(), Fault> {
+    let group = ask.header.consumer_group.as_str();
+    let is_allowed = match b.clients.membership(group, ask.peer.id) {
+        Some((kind, is_member)) => kind.consume_type != ConsumeType::ConsumeActively || is_member,
+        None => false,
+    };
+    if is_allowed || group.starts_with(SYSTEM_GROUP_PREFIX) || SYSTEM_GROUPS.contains(&group) {
+        return Ok(());
+    }
+    let remark =
+        format!("the consumer's group info not exist, or the pull consumer is rejected by server.{SEE_FAQ}");
+    Err(refused(ResponseCode::SUBSCRIPTION_NOT_EXIST, remark))
+}
+
+/// Looks into the queue, wherever its messages are.
+pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, Fault> {
+    let found = match look(b, ask, plan, from) {
+        Err(ReadError::NotCached) => {
+            let limit = limit(b, ask);
+            let (b, queue, tags) = (Arc::clone(b), Arc::clone(&plan.queue), plan.tags.clone());
+            blocking::run(move || Found::of(b.store.read(&queue, from, &limit, &tags))).await?
+        }
+        found => found,
+    };
+    found.map_err(|error| not_read(&error))
+}
+
+/// Looks into the part of the queue that is in memory.
+fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, ReadError> {
+    Found::of(b.store.read_cached(&plan.queue, from, &limit(b, ask), &plan.tags))
+}
+
+/// What one pull may take: what the client wants, and no more than is configured for memory or disk.
+fn limit(b: &Broker, ask: &Ask) -> ReadLimit {
+    let config = b.config();
+    let wanted = |wanted: i32| u32::try_from(wanted).unwrap_or(0);
+    let (count, bytes) = (
+        wanted(ask.header.max_msg_nums),
+        ask.header.max_msg_bytes.map_or(u32::MAX, wanted),
+    );
+    let count = count.min(config.max_transfer_count_on_message_in_memory).max(1);
+    let scan = (config.max_filter_message_size / ENTRY_BYTES).max(count);
+    let far = memory::total_bytes().map(|memory_bytes| FarLimit {
+        behind_bytes: memory_bytes / 100 * i64::from(config.access_message_in_memory_max_ratio),
+        count: config.max_transfer_count_on_message_in_disk.min(count) as usize,
+        bytes: config.max_transfer_bytes_on_message_in_disk.min(bytes) as usize,
+    });
+    let bytes = bytes.min(config.max_transfer_bytes_on_message_in_memory);
+    ReadLimit {
+        count: count as usize,
+        bytes: bytes as usize,
+        scan: scan as usize,
+        far,
+    }
+}
+
+/// The answer to a pull.
+pub(crate) fn reply(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<PullReply> {
+    let PullMessage {
+        consumer_group,
+        topic,
+        queue_id,
+        queue_offset,
+        ..
+    } = &ask.header;
+    let Verdict { code, remark, next } = found.verdict(*queue_offset);
+    if code == ResponseCode::PULL_OFFSET_MOVED {
+        debug!(%topic, queue = queue_id, group = %consumer_group, asked = queue_offset, next, remark, "offset moved");
+    }
+    let body = match found {
+        Found::Messages { records, count, .. } => {
+            b.counts.pulled(count as u64);
+            records
+        }
+        _ => {
+            b.counts.missed.add(1);
+            Bytes::new()
+        }
+    };
+    let header = PullReply {
+        // The only replica there is.
+        suggest_which_broker_id: 0,
+        next_begin_offset: next,
+        min_offset: plan.queue.min(),
+        max_offset: plan.queue.max(),
+        offset_delta: None,
+        topic_sys_flag: Some(plan.topic_sys_flag),
+        group_sys_flag: Some(plan.group_sys_flag),
+        forbidden_type: None,
+    };
+    Reply {
+        code,
+        remark: Some(remark.into()),
+        header,
+        extra: Vec::new(),
+        body,
+    }
+}
+
+/// The header of an answer that refuses a pull.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Refusal {
+    forbidden_type: Option<i32>,
+}
+
+fn refused(code: ResponseCode, remark: impl Into<wire::Str>) -> Fault {
+    Fault::new(code, remark).with_ext(Ext::of(&Refusal { forbidden_type: None }))
+}
+
+fn forbidden(by: i32, remark: String) -> Fault {
+    Fault::new(ResponseCode::NO_PERMISSION, remark).with_ext(Ext::of(&Refusal {
+        forbidden_type: Some(by),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_decides_code_status_and_next_offset() {
+        let found = Found::Messages {
+            records: Bytes::from_static(b"record"),
+            count: 1,
+            next: 8,
+        };
+        let table = [
+            (found, 7, (0, "FOUND", 8)),
+            (Found::NoMatch { next: 807 }, 7, (20, "NO_MATCHED_MESSAGE", 807)),
+            (Found::Removed { next: 8 }, 7, (20, "MESSAGE_WAS_REMOVING", 8)),
+            (Found::NoEntries { next: 600 }, 7, (19, "OFFSET_FOUND_NULL", 600)),
+            (Found::NoQueue, 0, (19, "NO_MATCHED_LOGIC_QUEUE", 0)),
+            (Found::NoQueue, 7, (21, "NO_MATCHED_LOGIC_QUEUE", 0)),
+            (Found::AtEnd, 7, (19, "OFFSET_OVERFLOW_ONE", 7)),
+            (Found::Empty, 0, (19, "NO_MESSAGE_IN_QUEUE", 0)),
+            (Found::Empty, 7, (21, "NO_MESSAGE_IN_QUEUE", 0)),
+            (Found::TooSmall { min: 9 }, 7, (21, "OFFSET_TOO_SMALL", 9)),
+            (Found::TooLarge { max: 5 }, 7, (21, "OFFSET_OVERFLOW_BADLY", 5)),
+        ];
+        for (found, asked, (code, remark, next)) in table {
+            let expected = Verdict {
+                code: ResponseCode(code),
+                remark,
+                next,
+            };
+            assert_eq!(found.verdict(asked), expected, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_pull_may_wait_where_the_next_message_will_be_the_one_it_asks_for() {
+        assert!(Found::AtEnd.is_nothing_yet(7) && Found::Empty.is_nothing_yet(0));
+        assert!(!Found::Empty.is_nothing_yet(7) && !Found::NoMatch { next: 8 }.is_nothing_yet(7));
+        assert!(!Found::NoEntries { next: 600 }.is_nothing_yet(7) && !Found::NoQueue.is_nothing_yet(0));
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The table of contents: every request the broker serves, and the function that does it.
+
+use wire::api::config::{GetBrokerConfig, GetBrokerRuntimeInfo, UpdateBrokerConfig};
+use wire::api::group::{
+    DeleteSubscriptiongroup, GetAllProducerInfo, GetAllSubscriptiongroupConfig, GetConsumeStats,
+    GetConsumerConnectionList, GetProducerConnectionList, GetSubscriptiongroupConfig, QuerySubscriptionByConsumer,
+    UpdateAndCreateSubscriptiongroup, UpdateAndCreateSubscriptiongroupList,
+};
+use wire::api::heartbeat::{CheckClientConfig, GetConsumerListByGroup, HeartBeat, UnregisterClient};
+use wire::api::lock::{LockBatchMq, UnlockBatchMq};
+use wire::api::offset::{
+    GetAllConsumerOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, QueryConsumerOffset,
+    SearchOffsetByTimestamp, UpdateConsumerOffset,
+};
+use wire::api::pull::{LitePullMessage, PullMessage};
+use wire::api::query::{QueryMessage, ViewMessageById};
+use wire::api::send::{SendBatchMessage, SendMessage, SendMessageV2};
+use wire::api::topic::{
+    DeleteTopicInBroker, GetAllTopicConfig, GetSystemTopicListFromBroker, GetTopicConfig, GetTopicStatsInfo,
+    QueryTopicConsumeByWho, QueryTopicsByConsumer, UpdateAndCreateTopic, UpdateAndCreateTopicList,
+};
+
+use crate::broker::Broker;
+use crate::{admin, group, heartbeat, lock, offset, pull, query, send, topic};
+
+net::routes! { Broker;
+    SendMessageV2 => send::send_message_v2;
+    SendMessage => send::send_message;
+    SendBatchMessage => send::send_batch_message;
+
+    PullMessage => pull::pull_message;
+    LitePullMessage => pull::lite_pull_message;
+
+    UpdateConsumerOffset => offset::update_consumer_offset;
+    QueryConsumerOffset => offset::query_consumer_offset;
+    GetMaxOffset => offset::max_offset;
+    GetMinOffset => offset::min_offset;
+    SearchOffsetByTimestamp => offset::offset_by_time;
+    GetEarliestMsgStoretime => offset::earliest_store_time;
+    GetAllConsumerOffset => offset::all_consumer_offsets;
+
+    HeartBeat => heartbeat::heart_beat;
+    UnregisterClient => heartbeat::unregister_client;
+    CheckClientConfig => heartbeat::check_client;
+    GetConsumerListByGroup => heartbeat::consumer_ids;
+    GetConsumerConnectionList => heartbeat::consumer_connections;
+    GetProducerConnectionList => heartbeat::producer_connections;
+    GetAllProducerInfo => heartbeat::all_producers;
+
+    LockBatchMq => lock::lock_queues;
+    UnlockBatchMq => lock::unlock_queues;
+
+    QueryMessage => query::query_message;
+    ViewMessageById => query::view_message;
+    GetConsumeStats => query::consume_stats;
+    QueryTopicsByConsumer => query::topics_by_group;
+    QuerySubscriptionByConsumer => query::subscription_by_group;
+
+    UpdateAndCreateTopic => topic::requests::update_topic;
+    UpdateAndCreateTopicList => topic::requests::update_topics;
+    GetAllTopicConfig => topic::requests::all_topics;
+    GetTopicConfig => topic::requests::one_topic;
+    DeleteTopicInBroker => topic::requests::delete_topic;
+    GetTopicStatsInfo => topic::requests::topic_stats;
+    GetSystemTopicListFromBroker => topic::requests::system_topics;
+    QueryTopicConsumeByWho => topic::requests::consumed_by;
+
+    UpdateAndCreateSubscriptiongroup => group::requests::update_group;
+    UpdateAndCreateSubscriptiongroupList => group::requests::update_groups;
+    GetAllSubscriptiongroupConfig => group::requests::all_groups;
+    GetSubscriptiongroupConfig => group::requests::one_group;
+    DeleteSubscriptiongroup => group::requests::delete_group;
+
+    UpdateBrokerConfig => admin::update_config;
+    GetBrokerConfig => admin::read_config;
+    GetBrokerRuntimeInfo => admin::runtime_info;
+}

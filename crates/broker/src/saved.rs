@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tables kept as JSON files in the reference's layout: tabs, sorted keys, and the previous content in `<file>.bak`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use store::Env;
+use store::disk::backup_of;
+use thiserror::Error;
+use tracing::warn;
+use wire::fastjson;
+
+/// A table cannot be read. The broker must not start without it: it would forget what operators and clients made.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The disk failed.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither the file nor its backup makes sense.
+    #[error("neither {path} nor its .bak is a valid table: {source}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: fastjson::JsonError,
+    },
+}
+
+/// A table cannot be written, so the change it came with is not made.
+#[derive(Debug, Error)]
+#[error("cannot write {path}: {source}")]
+pub struct SaveError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// Reads a table; `None` when there is none yet. A file that is missing, empty or damaged gives way to its backup.
+pub(crate) fn load<T: DeserializeOwned>(env: &Env, path: &Path) -> Result<Option<T>, LoadError> {
+    let mut damage = None;
+    for candidate in [path.to_path_buf(), backup_of(path)] {
+        let bytes = env.disk.load(&candidate);
+        let bytes = bytes.map_err(|source| LoadError::Io { path: candidate.clone(), source })?;
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { continue };
+        match fastjson::from_slice(&bytes) {
+            Ok(table) => return Ok(Some(table)),
+            Err(error) => {
+                warn!(path = %candidate.display(), %error, "table is damaged");
+                damage.get_or_insert(error);
+            }
+        }
+    }
+    match damage {
+        Some(source) => Err(LoadError::Damaged { path: path.to_path_buf(), source }),
+        None => Ok(None),
+    }
+}
+
+/// Replaces the file and returns when that is durable.
+pub(crate) fn save<T: Serialize>(env: &Env, path: &Path, table: &T) -> Result<(), SaveError> {
+    let bytes = fastjson::to_vec_pretty(table);
+    env.disk.replace(path, &bytes).map_err(|source| SaveError { path: path.to_path_buf(), source })
+}

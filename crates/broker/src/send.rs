@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sends: 310, 10 and 320.
+//!
+//! check → decide where it goes → rewrite the properties → append → answer when the store's gate has passed. A send to a
+//! topic that does not exist yet takes a detour over the disk (`create_and_send`) and comes back here. Per message there
+//! is one lookup of the topic, no map and no task.
+//!
+//! Messages that must not be delivered as they are (delayed, timed, half messages) are refused until the broker can
+//! keep them back: delivering them early would be worse.
+
+mod check;
+mod properties;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{Answer, Call, Fault, Level, Peer, Reply, Ticket};
+use store::{AppendError, Draft, Gate, Queue};
+use wire::api::send::{SendBatchMessage, SendMessage, SendMessageV2, SendReceipt};
+use wire::body::group::SubscriptionGroupConfig;
+use wire::body::topic::{TopicConfig, TopicFilterType};
+use wire::code::{Request, ResponseCode};
+use wire::ext::Ext;
+use wire::message_id::offset_id;
+use wire::record::sysflag;
+use wire::{Str, batch};
+
+use crate::blocking;
+use crate::broker::Broker;
+use crate::config::{Config, FlushDiskType};
+use crate::fault::{batch_malformed, no_group, not_appended, unsaved};
+use crate::names::{dlq_topic, group_of_retry_topic};
+use crate::peers::Announced;
+use crate::topic::requests::is_compacted;
+use crate::topic::{Topic, sys_flag};
+
+/// From this client version on the limit of deliveries comes with the request.
+const VERSION_WITH_MAX_RECONSUME: i32 = 121;
+
+/// A send without the request it came in.
+struct Send {
+    header: SendMessage,
+    body: Bytes,
+    version: i32,
+    peer: Arc<Peer>,
+}
+
+/// Code 310.
+pub(crate) fn send_message_v2(b: &Arc<Broker>, call: Call<SendMessageV2>) -> Result<Answer<SendReceipt>, Fault> {
+    answer(b, Send::of(call))
+}
+
+/// Code 10.
+pub(crate) fn send_message(b: &Arc<Broker>, call: Call<SendMessage>) -> Result<Answer<SendReceipt>, Fault> {
+    answer(b, Send::of(call))
+}
+
+/// Code 320: a batch unless it says that it is none.
+pub(crate) fn send_batch_message(b: &Arc<Broker>, call: Call<SendBatchMessage>) -> Result<Answer<SendReceipt>, Fault> {
+    let mut send = Send::of(call);
+    send.header.batch.get_or_insert(true);
+    answer(b, send)
+}
+
+impl Send {
+    fn of<R: Request + Into<SendMessage>>(call: Call<R>) -> Send {
+        Send { header: call.header.into(), body: call.body, version: call.version, peer: call.peer }
+    }
+
+    fn is_batch(&self) -> bool {
+        self.header.batch == Some(true)
+    }
+}
+
+/// What becomes of a send.
+enum Outcome {
+    /// It is appended.
+    Staged(Reply<SendReceipt>, Ticket),
+    /// Its topic, or that of the group it belongs to, has to be made first.
+    Missing(Send),
+}
+
+fn answer(b: &Arc<Broker>, send: Send) -> Result<Answer<SendReceipt>, Fault> {
+    match stage(b, send) {
+        Ok(Outcome::Staged(reply, ticket)) => Ok(Answer::Gated(reply, ticket)),
+        Ok(Outcome::Missing(send)) => {
+            let b = Arc::clone(b);
+            Ok(Answer::Later(Box::pin(async move {
+                let sent = create_and_send(&b, send).await;
+                sent.map_err(|fault| fault.with_ext(traced(&b)))
+            })))
+        }
+        Err(fault) => Err(fault.with_ext(traced(b))),
+    }
+}
+
+/// What every answer to a send says, failed or not.
+fn traced(b: &Broker) -> Ext {
+    let config = b.config();
+    Ext::default()
+        .with("MSG_REGION", &config.region_id)
+        .with("TRACE_ON", if config.trace_on { "true" } else { "false" })
+}
+
+/// Checks a send and hands it to the store.
+fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
+    let config = b.config();
+    check::may_send(b, &config, &send)?;
+    let Some(target) = Target::of(b, &config, &send)? else { return Ok(Outcome::Missing(send)) };
+    let staging = Staging { b, config: &config, send: &send, target: &target };
+    let (receipt, ticket, messages) = if send.is_batch() { staging.batch()? } else { staging.single()? };
+    b.counts.puts.add(messages);
+    target.topic.puts.add(messages);
+    Ok(Outcome::Staged(Reply::ok(receipt), ticket))
+}
+
+/// Makes what is missing, lets the name servers know, and sends again. The answer comes after that, so that a consumer
+/// that starts then finds the topic.
+async fn create_and_send(b: &Arc<Broker>, send: Send) -> Result<Reply<SendReceipt>, Fault> {
+    let create = move |b: &Broker| Target::create(b, &send.header).map(|announced| (announced, send));
+    let (announced, send) = blocking::create(Arc::clone(b), create).await??;
+    for announced in announced {
+        announced.await;
+    }
+    let topic = send.header.topic.clone();
+    match stage(b, send)? {
+        Outcome::Staged(reply, ticket) => {
+            b.store.drive();
+            b.pass(reply, ticket).await
+        }
+        // Deleted again in between.
+        Outcome::Missing(_) => Err(check::no_topic(&topic)),
+    }
+}
+
+/// The topic a message is written to.
+struct Target {
+    topic: Arc<Topic>,
+    /// It was meant for a retry topic, but is given up and goes to the dead-letter topic of the group.
+    dead: bool,
+}
+
+impl Target {
+    /// `None`: a topic or a group is missing and can be made.
+    fn of(b: &Broker, config: &Config, send: &Send) -> Result<Option<Target>, Fault> {
+        let name = &send.header.topic;
+        let Some(group) = group_of_retry_topic(name) else {
+            let Some(topic) = b.topics.get(name) else {
+                return check::may_create(b, config, &send.header).map(|()| None);
+            };
+            return Ok(Some(Target { topic, dead: false }));
+        };
+        if send.is_batch() {
+            let remark = format!("batch request does not support retry group {group}");
+            return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+        }
+        let Some(settings) = b.groups.find(group) else {
+            let made = b.groups.may_come_into_being(config, group);
+            return if made { Ok(None) } else { Err(no_group(group)) };
+        };
+        let dead = Target::is_dead(b, send, &settings);
+        let topic = if dead { b.topics.get(&dlq_topic(group)) } else { b.topics.get(name) };
+        Ok(topic.map(|topic| Target { topic, dead }))
+    }
+
+    /// Whether a message for a retry topic is given up: it failed too often, or its group consumes in order, where a
+    /// message that comes back later would come out of order.
+    fn is_dead(b: &Broker, send: &Send, group: &SubscriptionGroupConfig) -> bool {
+        let asked = send.header.max_reconsume_times.filter(|_| send.version >= VERSION_WITH_MAX_RECONSUME);
+        let max = asked.unwrap_or(group.retry_max_times);
+        send.header.reconsume_times.unwrap_or_default() > max
+            || b.locks.holds_any(&group.group_name, b.env.clock.instant())
+    }
+
+    /// Makes what [`Target::of`] misses. Writes files.
+    fn create(b: &Broker, header: &SendMessage) -> Result<Vec<Announced>, Fault> {
+        let config = b.config();
+        let unit_mode = header.unit_mode == Some(true);
+        let Some(group) = group_of_retry_topic(&header.topic) else {
+            let queues = header.default_topic_queue_nums;
+            let derived = b.topics.derive(&config, &header.topic, &header.default_topic, queues);
+            let mut topic = derived.ok_or_else(|| check::no_topic(&header.topic))?;
+            topic.topic_sys_flag = if unit_mode { sys_flag::UNIT } else { 0 };
+            let (_, announced) = b.ensure_topic(topic).map_err(|e| unsaved(&e))?;
+            return Ok(vec![announced]);
+        };
+        let group = b.group(group).ok_or_else(|| no_group(group))?;
+        let single = |name: Str| TopicConfig {
+            topic_name: name,
+            read_queue_nums: 1,
+            write_queue_nums: 1,
+            ..TopicConfig::default()
+        };
+        let unit = if unit_mode { sys_flag::UNIT_SUB } else { 0 };
+        let retry = TopicConfig { topic_sys_flag: unit, ..single(header.topic.clone()) };
+        let topics = [retry, single(dlq_topic(&group.group_name))];
+        let made = topics.into_iter().map(|topic| Ok(b.ensure_topic(topic)?.1)).collect::<Result<_, _>>();
+        made.map_err(|e| unsaved(&e))
+    }
+}
+
+/// One send on its way into the store.
+struct Staging<'a> {
+    b: &'a Broker,
+    config: &'a Config,
+    send: &'a Send,
+    target: &'a Target,
+}
+
+/// What is told to the sender, when, and how many messages there were.
+type Staged = (SendReceipt, Ticket, u64);
+
+impl Staging<'_> {
+    fn single(&self) -> Result<Staged, Fault> {
+        let header = &self.send.header;
+        let topic = &self.target.topic;
+        let sifted = properties::sift(header.properties.as_deref().unwrap_or_default(), self.target.dead);
+        if let Some(name) = sifted.deferred {
+            return Err(check::deferred(self.config, name));
+        }
+        if is_compacted(&topic.config) && !sifted.has_keys {
+            let remark = format!("topic {} is compacted: its messages need KEYS", header.topic);
+            return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+        }
+        let unique = match sifted.unique {
+            Some(unique) => Str::from(unique),
+            None => self.b.ids.next(self.b.env.clock.now_ms()),
+        };
+        let wait = sifted.wait;
+        let queue_id = match sifted.priority {
+            Some(priority) => priority.min(topic.config.write_queue_nums - 1),
+            None => check::queue_id(self.b, self.target, self.send)?,
+        };
+        let text = sifted.finish(self.config, &unique);
+        let draft = self.draft(self.queue(queue_id)?, header.flag, (&self.send.body, &text), wait);
+        let receipt = self.b.store.append(&draft).map_err(|e| self.not_appended(&e))?;
+        let told = SendReceipt {
+            msg_id: offset_id(self.b.host, receipt.pos.0),
+            queue_id,
+            queue_offset: receipt.queue_offset,
+            transaction_id: Some(unique),
+            ..self.receipt()
+        };
+        Ok((told, self.ticket(receipt.gate, wait), 1))
+    }
+
+    fn batch(&self) -> Result<Staged, Fault> {
+        let header = &self.send.header;
+        let queue_id = check::queue_id(self.b, self.target, self.send)?;
+        let queue = self.queue(queue_id)?;
+        let shared = properties::sift(header.properties.as_deref().unwrap_or_default(), false);
+        let mut drafts = Vec::new();
+        let mut deferred = shared.deferred;
+        for message in batch::sub_messages(&self.send.body) {
+            let message = message.map_err(|e| batch_malformed(&e))?;
+            deferred = deferred.or_else(|| properties::deferred_in(message.properties));
+            drafts.push(self.draft(queue, message.flag, (message.body, message.properties), shared.wait));
+        }
+        if let Some(name) = deferred {
+            return Err(check::deferred(self.config, name));
+        }
+        let receipts = self.b.store.append_batch(&drafts).map_err(|e| self.not_appended(&e))?;
+        let Some(last) = receipts.last() else { return Err(self.not_appended(&AppendError::Empty)) };
+        let ids: Vec<Str> = receipts.iter().map(|r| offset_id(self.b.host, r.pos.0)).collect();
+        let told = SendReceipt {
+            msg_id: ids.join(",").into(),
+            queue_id,
+            queue_offset: receipts[0].queue_offset,
+            transaction_id: shared.unique.map(Str::from),
+            ..self.receipt()
+        };
+        Ok((told, self.ticket(last.gate, shared.wait), receipts.len() as u64))
+    }
+
+    fn queue(&self, id: i32) -> Result<&Arc<Queue>, Fault> {
+        // A topic whose queues were taken away between the check and here.
+        self.target.topic.queue(&self.b.store, id).ok_or_else(|| check::no_topic(&self.target.topic.config.topic_name))
+    }
+
+    fn draft<'d>(
+        &self,
+        queue: &'d Arc<Queue>,
+        flag: i32,
+        (body, properties): (&'d [u8], &'d [u8]),
+        wait: bool,
+    ) -> Draft<'d> {
+        let header = &self.send.header;
+        let multi_tags = self.target.topic.config.topic_filter_type == TopicFilterType::MultiTag;
+        Draft {
+            queue,
+            flag,
+            sys_flag: header.sys_flag | if multi_tags { sysflag::MULTI_TAGS } else { 0 },
+            born_at: header.born_timestamp,
+            born_host: self.send.peer.addr,
+            store_host: self.b.host,
+            reconsume_times: header.reconsume_times.unwrap_or_default(),
+            prepared_pos: 0,
+            body,
+            properties,
+            wait,
+        }
+    }
+
+    fn receipt(&self) -> SendReceipt {
+        SendReceipt {
+            region: Some(self.config.region_id.clone()),
+            trace_on: Some(Str::const_new(if self.config.trace_on { "true" } else { "false" })),
+            ..SendReceipt::default()
+        }
+    }
+
+    /// When the sender is told: at once when it does not want to wait for the disk.
+    fn ticket(&self, gate: Gate, wait: bool) -> Ticket {
+        let (level, deadline) = if wait && self.config.flush_disk_type == FlushDiskType::Sync {
+            let patience = Duration::from_millis(u64::from(self.config.sync_flush_timeout));
+            (Level::Durable, Some((self.b.env.clock.instant() + patience).into()))
+        } else {
+            (Level::Written, None)
+        };
+        Ticket { pos: gate.end.0, generation: gate.generation, level, deadline }
+    }
+
+    fn not_appended(&self, error: &AppendError) -> Fault {
+        self.b.counts.put_failures.fetch_add(1, Ordering::Relaxed);
+        not_appended(error)
+    }
+}

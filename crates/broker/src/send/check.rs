@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a send must fulfil, in the order of the reference, and what is said when it does not.
+
+use net::Fault;
+use wire::api::send::SendMessage;
+use wire::code::ResponseCode;
+use wire::record::{PROPERTIES_BYTES_MAX, sysflag};
+
+use super::properties::name::TRAN_MSG;
+use super::{Send, Target};
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::names::{takes_no_sends, topic_error};
+use crate::topic::perm;
+
+/// Everything that does not depend on the settings of the topic.
+pub(super) fn may_send(b: &Broker, config: &Config, send: &Send) -> Result<(), Fault> {
+    let open_at = config.start_accept_send_request_time_stamp;
+    if open_at > 0 && b.env.clock.now_ms() < open_at {
+        let remark = format!("broker unable to service, until {open_at} (startAcceptSendRequestTimeStamp)");
+        return Err(Fault::new(ResponseCode::SYSTEM_ERROR, remark));
+    }
+    if send.body.is_empty() {
+        return Err(Fault::new(ResponseCode::SYSTEM_ERROR, "the message has no body"));
+    }
+    let topic = &send.header.topic;
+    let is_read_only = config.broker_permission.cast_signed() & perm::WRITE == 0;
+    if is_read_only && b.topics.get(topic).is_some_and(|topic| topic.config.order) {
+        let remark = format!("the broker[{}] sending message is forbidden", config.broker_ip1);
+        return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
+    }
+    if let Some(error) = topic_error(topic) {
+        return Err(Fault::new(ResponseCode::INVALID_PARAMETER, error));
+    }
+    if takes_no_sends(topic) {
+        let remark = format!("Sending message to topic[{topic}] is forbidden.");
+        return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
+    }
+    size(config, send)
+}
+
+fn size(config: &Config, send: &Send) -> Result<(), Fault> {
+    let illegal = |remark| Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+    let (body, most) = (send.body.len(), config.max_message_size as usize);
+    if body > most {
+        return illegal(format!("the body has {body} bytes, allowed are {most} (maxMessageSize)"));
+    }
+    let properties = send.header.properties.as_ref().map_or(0, |text| text.len());
+    if properties > PROPERTIES_BYTES_MAX {
+        return illegal(format!("the properties have {properties} bytes, allowed are {PROPERTIES_BYTES_MAX}"));
+    }
+    if send.header.sys_flag & sysflag::TRANSACTION != 0 {
+        let remark = format!("sysFlag {} asks for a transaction, and they are not there yet", send.header.sys_flag);
+        return illegal(remark);
+    }
+    Ok(())
+}
+
+/// Whether a topic that does not exist can be made from the one the send names.
+pub(super) fn may_create(b: &Broker, config: &Config, header: &SendMessage) -> Result<(), Fault> {
+    let queues = header.default_topic_queue_nums;
+    let derived = b.topics.derive(config, &header.topic, &header.default_topic, queues);
+    derived.map(drop).ok_or_else(|| no_topic(&header.topic))
+}
+
+pub(super) fn no_topic(topic: &str) -> Fault {
+    Fault::new(ResponseCode::TOPIC_NOT_EXIST, format!("topic[{topic}] not exist, apply first please!"))
+}
+
+/// The queue a message goes to; any when it names none.
+pub(super) fn queue_id(b: &Broker, target: &Target, send: &Send) -> Result<i32, Fault> {
+    if target.dead {
+        return Ok(0);
+    }
+    let (asked, topic) = (send.header.queue_id, &target.topic.config);
+    if asked >= topic.write_queue_nums.max(topic.read_queue_nums) {
+        let queues = topic.write_queue_nums.max(topic.read_queue_nums);
+        let remark = format!("request queueId[{asked}] is illegal, {} has {queues} queues", topic.topic_name);
+        return Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark));
+    }
+    if asked >= 0 {
+        return Ok(asked);
+    }
+    match u64::try_from(topic.write_queue_nums) {
+        Ok(queues) if queues > 0 => Ok(i32::try_from(b.env.rng.below(queues)).unwrap_or_default()),
+        _ => {
+            let remark = format!("topic {} has no queues to write to", topic.topic_name);
+            Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark))
+        }
+    }
+}
+
+/// The message asks to be kept back. Delivering it at once would break the promise, so it is not taken.
+pub(super) fn deferred(config: &Config, name: &str) -> Fault {
+    if name == TRAN_MSG && config.reject_transaction_message {
+        let remark = format!("the broker[{}] sending transaction message is forbidden", config.broker_ip1);
+        return Fault::new(ResponseCode::NO_PERMISSION, remark);
+    }
+    let what = if name == TRAN_MSG { "transactions are" } else { "delayed delivery is" };
+    Fault::new(ResponseCode::MESSAGE_ILLEGAL, format!("property {name} is not supported: {what} not there yet"))
+}

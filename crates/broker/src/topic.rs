@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Topics: their settings, kept in `config/topics.json`, and the handles to their queues that sends and pulls go
+//! through.
+//!
+//! Readers take a snapshot without a lock. A change is saved before it is seen by anyone; what cannot be saved does not
+//! happen. Name servers are told by the caller: a table knows no sockets.
+
+pub(crate) mod requests;
+mod system;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::{Mutex, MutexGuard};
+use serde::Serialize;
+use store::{Env, Queue, Store};
+use wire::Str;
+use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
+
+use crate::config::Config;
+use crate::counts::Meter;
+use crate::names::AUTO_CREATE_TOPIC;
+use crate::saved::{self, LoadError, SaveError};
+
+/// Most queues of one topic.
+pub(crate) const QUEUES_MAX: i32 = 65_536;
+
+/// Permission bits of a topic.
+pub(crate) mod perm {
+    pub(crate) const INHERIT: i32 = 1;
+    pub(crate) const WRITE: i32 = 2;
+    pub(crate) const READ: i32 = 4;
+    pub(crate) const READ_WRITE: i32 = READ | WRITE;
+}
+
+/// System flags of a topic.
+pub(crate) mod sys_flag {
+    pub(crate) const UNIT: i32 = 1;
+    pub(crate) const UNIT_SUB: i32 = 2;
+}
+
+/// One topic as handlers see it.
+pub(crate) struct Topic {
+    /// Its settings.
+    pub(crate) config: TopicConfig,
+    /// Messages written to it.
+    pub(crate) puts: Arc<Meter>,
+    queues: Box<[OnceLock<Arc<Queue>>]>,
+}
+
+impl Topic {
+    fn new(config: TopicConfig, puts: Arc<Meter>) -> Topic {
+        let queues = config.write_queue_nums.max(config.read_queue_nums).clamp(0, QUEUES_MAX);
+        Topic { config, puts, queues: (0..queues).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The handle of a queue; `None` when the topic has no queue of this number. Made at first use and kept.
+    pub(crate) fn queue(&self, store: &Store, id: i32) -> Option<&Arc<Queue>> {
+        let id = u32::try_from(id).ok()?;
+        let slot = self.queues.get(usize::try_from(id).ok()?)?;
+        Some(slot.get_or_init(|| store.queue(&self.config.topic_name, id)))
+    }
+}
+
+/// All topics by name.
+pub(crate) type TopicMap = HashMap<Str, Arc<Topic>>;
+
+/// The topics of a broker.
+pub(crate) struct Topics {
+    table: ArcSwap<TopicMap>,
+    /// Held while the table changes.
+    version: Mutex<DataVersion>,
+    /// The names that belong to the system.
+    system: Vec<Str>,
+    path: PathBuf,
+    env: Env,
+}
+
+/// `topics.json`, written without copying the settings.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicsFile<'a> {
+    data_version: DataVersion,
+    topic_config_table: BTreeMap<&'a str, &'a TopicConfig>,
+}
+
+impl Topics {
+    /// The topics of the system, and over them those that were saved.
+    pub(crate) fn open(config: &Config, env: Env) -> Result<Topics, LoadError> {
+        let path = config.config_dir().join("topics.json");
+        let saved = saved::load::<TopicConfigTable>(&env, &path)?.unwrap_or_default();
+        let mut version = saved.data_version;
+        if version == DataVersion::default() {
+            version.timestamp = env.clock.now_ms();
+        }
+        let mut table = TopicMap::new();
+        let system = system::topics(config);
+        let names = system::names(config);
+        for mut topic in system.into_iter().chain(saved.topic_config_table.into_values()) {
+            if topic.topic_name == AUTO_CREATE_TOPIC && !config.auto_create_topic_enable {
+                topic.perm &= !perm::INHERIT;
+            }
+            table.insert(topic.topic_name.clone(), Arc::new(Topic::new(topic, Arc::default())));
+        }
+        Ok(Topics { table: ArcSwap::from_pointee(table), version: Mutex::new(version), system: names, path, env })
+    }
+
+    /// A topic by name.
+    pub(crate) fn get(&self, topic: &str) -> Option<Arc<Topic>> {
+        self.table.load().get(topic).cloned()
+    }
+
+    /// All topics as they are now.
+    pub(crate) fn all(&self) -> Guard<Arc<TopicMap>> {
+        self.table.load()
+    }
+
+    /// All topics, and the version that belongs to them.
+    pub(crate) fn versioned(&self) -> (DataVersion, Arc<TopicMap>) {
+        let version = self.version.lock();
+        (*version, self.table.load_full())
+    }
+
+    /// How often the topics changed.
+    pub(crate) fn version(&self) -> DataVersion {
+        *self.version.lock()
+    }
+
+    /// Whether the topic belongs to the system.
+    pub(crate) fn is_system(&self, topic: &str) -> bool {
+        crate::names::has_system_prefix(topic) || self.system.iter().any(|name| name == topic)
+    }
+
+    /// The names that belong to the system.
+    pub(crate) fn system_names(&self) -> &[Str] {
+        &self.system
+    }
+
+    /// Makes a topic with these settings, or gives it these settings. `false`: it had them already.
+    pub(crate) fn put(&self, config: TopicConfig) -> Result<bool, SaveError> {
+        let mut change = self.change();
+        if change.now.get(&config.topic_name).is_some_and(|topic| topic.config == config) {
+            return Ok(false);
+        }
+        change.insert(config);
+        change.publish()?;
+        Ok(true)
+    }
+
+    /// The topic, made with these settings if there is none; and whether it was made.
+    pub(crate) fn ensure(&self, config: TopicConfig) -> Result<(Arc<Topic>, bool), SaveError> {
+        if let Some(topic) = self.get(&config.topic_name) {
+            return Ok((topic, false));
+        }
+        let mut change = self.change();
+        if let Some(topic) = change.now.get(&config.topic_name) {
+            return Ok((Arc::clone(topic), false));
+        }
+        let topic = change.insert(config);
+        change.publish()?;
+        Ok((topic, true))
+    }
+
+    /// The settings a send would create a topic with, if `model` is a topic that others may be made from.
+    pub(crate) fn derive(&self, config: &Config, topic: &str, model: &str, queues: i32) -> Option<TopicConfig> {
+        let model = self.get(model)?;
+        let inherits = model.config.perm & perm::INHERIT != 0;
+        let is_default = model.config.topic_name == AUTO_CREATE_TOPIC;
+        if !inherits || (is_default && !config.auto_create_topic_enable) {
+            return None;
+        }
+        let queues = queues.min(model.config.write_queue_nums).max(0);
+        Some(TopicConfig {
+            topic_name: topic.into(),
+            read_queue_nums: queues,
+            write_queue_nums: queues,
+            perm: model.config.perm & !perm::INHERIT,
+            topic_filter_type: model.config.topic_filter_type,
+            ..TopicConfig::default()
+        })
+    }
+
+    /// Marks topics as ordered, those of them that are there and are not.
+    pub(crate) fn mark_ordered<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), SaveError> {
+        let mut change = self.change();
+        let mut marked = false;
+        for name in names {
+            let Some(topic) = change.now.get(name).filter(|topic| !topic.config.order) else { continue };
+            let config = TopicConfig { order: true, ..topic.config.clone() };
+            change.insert(config);
+            marked = true;
+        }
+        if marked { change.publish() } else { Ok(()) }
+    }
+
+    /// Forgets topics.
+    pub(crate) fn remove(&self, names: &[Str]) -> Result<(), SaveError> {
+        let mut change = self.change();
+        let table = Arc::make_mut(&mut change.now);
+        let before = table.len();
+        for name in names {
+            table.remove(name);
+        }
+        if table.len() == before { Ok(()) } else { change.publish() }
+    }
+
+    /// Counts a change without one, so that name servers take the topics anew.
+    pub(crate) fn touch(&self) -> Result<(), SaveError> {
+        self.change().publish()
+    }
+
+    fn change(&self) -> Change<'_> {
+        let version = self.version.lock();
+        Change { now: self.table.load_full(), version, topics: self }
+    }
+}
+
+/// A change of the table under way; others wait.
+struct Change<'a> {
+    now: Arc<TopicMap>,
+    version: MutexGuard<'a, DataVersion>,
+    topics: &'a Topics,
+}
+
+impl Change<'_> {
+    fn insert(&mut self, config: TopicConfig) -> Arc<Topic> {
+        let table = Arc::make_mut(&mut self.now);
+        let puts = table.get(&config.topic_name).map(|topic| Arc::clone(&topic.puts)).unwrap_or_default();
+        let name = config.topic_name.clone();
+        let topic = Arc::new(Topic::new(config, puts));
+        table.insert(name, Arc::clone(&topic));
+        topic
+    }
+
+    /// Saves the table, then shows it to everyone.
+    fn publish(mut self) -> Result<(), SaveError> {
+        let mut version = *self.version;
+        version.counter += 1;
+        version.timestamp = self.topics.env.clock.now_ms();
+        let file = TopicsFile {
+            data_version: version,
+            topic_config_table: self.now.iter().map(|(name, topic)| (name.as_str(), &topic.config)).collect(),
+        };
+        saved::save(&self.topics.env, &self.topics.path, &file)?;
+        *self.version = version;
+        self.topics.table.store(self.now);
+        Ok(())
+    }
+}

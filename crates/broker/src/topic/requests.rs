@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Requests about topics: 17, 18, 21, 202, 215, 300, 305 and 351.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use net::{Answer, Call, Fault, Reply};
+use serde::Serialize;
+use wire::api::topic::{
+    DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetSystemTopicListFromBroker, GetTopicConfig,
+    GetTopicStatsInfo, QueryTopicConsumeByWho, UpdateAndCreateTopic, UpdateAndCreateTopicList,
+};
+use wire::body::queue::{MessageQueue, QueueKey};
+use wire::body::stats::{TopicOffset, TopicStats};
+use wire::body::topic::{DataVersion, GroupList, TopicConfig, TopicConfigList, TopicFilterType, TopicList};
+use wire::code::{Empty, NoHeader, ResponseCode};
+use wire::{Str, fastjson};
+
+use super::{QUEUES_MAX, Topic};
+use crate::attributes::{self, Attributes, CLEANUP_POLICY, COMPACTION, MESSAGE_TYPE, MIXED};
+use crate::blocking;
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::fault::{bad_body, files_remain, refused_attributes, unsaved};
+use crate::names::{retry_topic, topic_error};
+
+/// Code 17.
+pub(crate) fn update_topic(b: &Arc<Broker>, call: Call<UpdateAndCreateTopic>) -> Result<Answer<NoHeader>, Fault> {
+    let asked = call.header;
+    let changes = attributes::parse(asked.attributes.as_deref().unwrap_or_default());
+    let config = TopicConfig {
+        attributes: changes.map_err(|e| refused_attributes(&e))?,
+        order: asked.order,
+        perm: asked.perm,
+        read_queue_nums: asked.read_queue_nums,
+        topic_filter_type: match asked.topic_filter_type.as_str() {
+            "MULTI_TAG" => TopicFilterType::MultiTag,
+            _ => TopicFilterType::SingleTag,
+        },
+        topic_name: asked.topic,
+        topic_sys_flag: asked.topic_sys_flag.unwrap_or_default(),
+        write_queue_nums: asked.write_queue_nums,
+    };
+    update(b, vec![config])
+}
+
+/// Code 18.
+pub(crate) fn update_topics(
+    b: &Arc<Broker>,
+    call: Call<UpdateAndCreateTopicList>,
+) -> Result<Answer<NoHeader>, Fault> {
+    let list: TopicConfigList = fastjson::from_slice(&call.body).map_err(|e| bad_body(&e))?;
+    update(b, list.topic_config_list)
+}
+
+/// All of them or, when one is not valid, none. The answer waits until the name servers know, so that whoever asked for
+/// the topic finds it there.
+fn update(b: &Arc<Broker>, asked: Vec<TopicConfig>) -> Result<Answer<NoHeader>, Fault> {
+    let asked: Vec<_> = asked.into_iter().map(|topic| settled(b, topic)).collect::<Result<_, _>>()?;
+    let b = Arc::clone(b);
+    Ok(Answer::Later(Box::pin(async move {
+        let saving = Arc::clone(&b);
+        let changed = blocking::run(move || {
+            let put = |topic: TopicConfig| Ok(saving.topics.put(topic.clone())?.then_some(topic));
+            asked.into_iter().map(put).filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+        });
+        let changed = changed.await?.map_err(|e| unsaved(&e))?;
+        if !changed.is_empty() {
+            b.announce(changed).await;
+        }
+        Ok(Reply::ok(NoHeader))
+    })))
+}
+
+/// The settings a topic gets: checked, with the changes of the attributes applied.
+fn settled(b: &Broker, mut topic: TopicConfig) -> Result<TopicConfig, Fault> {
+    let refuse = |remark: String| Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark));
+    let config = b.config();
+    if let Some(error) = topic_error(&topic.topic_name) {
+        return refuse(error);
+    }
+    if config.validate_system_topic_when_update_topic && b.topics.is_system(&topic.topic_name) {
+        return refuse(format!("The topic[{}] is conflict with system topic.", topic.topic_name));
+    }
+    for (what, queues) in [("readQueueNums", topic.read_queue_nums), ("writeQueueNums", topic.write_queue_nums)] {
+        if !(0..=QUEUES_MAX).contains(&queues) {
+            return refuse(format!("{what} is {queues}, allowed are 0 to {QUEUES_MAX}"));
+        }
+    }
+    if !config.enable_mixed_message_type && has(&topic.attributes, MESSAGE_TYPE, MIXED) {
+        return refuse("MIXED message type is not supported.".to_owned());
+    }
+    let current = b.topics.get(&topic.topic_name);
+    let current = current.as_ref().map(|topic| &topic.config.attributes);
+    let altered = attributes::alter(attributes::OF_TOPICS, current, &topic.attributes);
+    topic.attributes = altered.map_err(|e| refused_attributes(&e))?;
+    Ok(topic)
+}
+
+/// Whether the changes set an attribute to a value.
+fn has(changes: &Attributes, key: &str, value: &str) -> bool {
+    changes.iter().any(|(signed, to)| signed.strip_prefix('+') == Some(key) && to == value)
+}
+
+/// What one answer to 21 or 201 holds of a table.
+pub(crate) struct Page<'a> {
+    start: usize,
+    size: usize,
+    /// The version the first page was cut from; a table that changed since is started over.
+    version: Option<&'a str>,
+}
+
+impl<'a> Page<'a> {
+    /// What was asked for; everything, when pages are off or nothing was.
+    pub(crate) fn asked(
+        config: &Config,
+        start: Option<i32>,
+        size: Option<i32>,
+        version: Option<&'a str>,
+    ) -> Page<'a> {
+        if !config.enable_split_metadata || (start.is_none() && size.is_none() && version.is_none()) {
+            return Page { start: 0, size: usize::MAX, version: None };
+        }
+        let most = config.split_metadata_size as usize;
+        let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(most).min(most);
+        let start = start.and_then(|start| usize::try_from(start).ok()).unwrap_or_default();
+        Page { start, size, version: version.filter(|text| !text.is_empty()) }
+    }
+
+    /// The entries of the page, by name.
+    pub(crate) fn cut<T>(&self, all: impl Iterator<Item = (&'a str, T)>, now: DataVersion) -> BTreeMap<&'a str, T> {
+        let is_same = |text| fastjson::from_str::<DataVersion>(text).is_ok_and(|version| version == now);
+        let start = if self.version.is_none_or(is_same) { self.start } else { 0 };
+        let sorted: BTreeMap<_, _> = all.collect();
+        sorted.into_iter().skip(start).take(self.size).collect()
+    }
+}
+
+/// The body of the answer to 21.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicTable<'a> {
+    data_version: DataVersion,
+    mapping_data_version: DataVersion,
+    topic_config_table: BTreeMap<&'a str, &'a TopicConfig>,
+    /// Static topics, of which there are none.
+    topic_queue_mapping_detail_map: Empty,
+    topic_queue_mapping_info_map: Empty,
+}
+
+/// Code 21.
+pub(crate) fn all_topics(
+    b: &Arc<Broker>,
+    call: Call<GetAllTopicConfig>,
+) -> Result<Answer<GetAllTopicConfigReply>, Fault> {
+    let (version, all) = b.topics.versioned();
+    let header = &call.header;
+    let page = Page::asked(&b.config(), header.topic_seq, header.max_topic_num, header.data_version.as_deref());
+    let table = TopicTable {
+        data_version: version,
+        mapping_data_version: DataVersion { timestamp: b.counts.started_ms(), ..DataVersion::default() },
+        topic_config_table: page.cut(all.iter().map(|(name, topic)| (name.as_str(), &topic.config)), version),
+        topic_queue_mapping_detail_map: Empty {},
+        topic_queue_mapping_info_map: Empty {},
+    };
+    let reply = Reply::ok(GetAllTopicConfigReply { total_topic_num: i32::try_from(all.len()).ok() });
+    Ok(reply.with_body(fastjson::to_vec(&table)).into())
+}
+
+/// Code 351.
+pub(crate) fn one_topic(b: &Arc<Broker>, call: Call<GetTopicConfig>) -> Result<Answer<NoHeader>, Fault> {
+    let name = &call.header.topic;
+    let missing = || Fault::new(ResponseCode::TOPIC_NOT_EXIST, format!("No topic in this broker. topic: {name}"));
+    let topic = b.topics.get(name).ok_or_else(missing)?;
+    Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&topic.config)).into())
+}
+
+/// Code 215. The topic goes with its offsets, its queues and the retry topics of its pop consumers.
+pub(crate) fn delete_topic(b: &Arc<Broker>, call: Call<DeleteTopicInBroker>) -> Result<Answer<NoHeader>, Fault> {
+    let refuse = |remark: String| Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark));
+    let name = call.header.topic;
+    if name.trim().is_empty() {
+        return refuse("The specified topic is blank.".to_owned());
+    }
+    if b.config().validate_system_topic_when_update_topic && b.topics.is_system(&name) {
+        return refuse(format!("The topic[{name}] is conflict with system topic."));
+    }
+    let mut names = vec![name];
+    if b.config().clear_retry_topic_when_delete_topic {
+        let topic = names[0].clone();
+        let of_group = |group: Str| ["_", "+"].map(|mark| pop_retry_topic(&group, mark, &topic));
+        let retries = b.offsets.groups_of(&topic).into_iter().flat_map(of_group);
+        names.extend(retries.filter(|name| b.topics.get(name).is_some()));
+    }
+    let b = Arc::clone(b);
+    Ok(blocking::later(move || {
+        b.topics.remove(&names).map_err(|e| unsaved(&e))?;
+        for name in &names {
+            b.offsets.remove_topic(name);
+            b.store.delete_topic(name).map_err(|e| files_remain(name, &e))?;
+        }
+        Ok(Reply::ok(NoHeader))
+    }))
+}
+
+/// The topic that holds what pop consumers of a group did not acknowledge, in either of its two spellings.
+fn pop_retry_topic(group: &str, mark: &str, topic: &str) -> Str {
+    let mut name = retry_topic(group);
+    name.push_str(mark);
+    name.push_str(topic);
+    name
+}
+
+/// Code 202.
+pub(crate) fn topic_stats(b: &Arc<Broker>, call: Call<GetTopicStatsInfo>) -> Result<Answer<NoHeader>, Fault> {
+    let name = call.header.topic;
+    let missing = || Fault::new(ResponseCode::TOPIC_NOT_EXIST, format!("topic[{name}] not exist"));
+    let topic = b.topics.get(&name).ok_or_else(missing)?;
+    let b = Arc::clone(b);
+    Ok(blocking::later(move || {
+        let broker_name = b.config().broker_name.clone();
+        let offset_table = (0..topic.config.write_queue_nums)
+            .map(|queue_id| {
+                let queue = MessageQueue { broker_name: broker_name.clone(), queue_id, topic: name.clone() };
+                (QueueKey(queue), ends_of(&b, &topic, queue_id))
+            })
+            .collect();
+        let stats = TopicStats { offset_table, topic_put_tps: topic.puts.rate_of_all() };
+        Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&stats)))
+    }))
+}
+
+fn ends_of(b: &Broker, topic: &Topic, queue_id: i32) -> TopicOffset {
+    // A queue that nobody wrote to is not made just to look at it.
+    let queue = u32::try_from(queue_id).ok().and_then(|id| b.store.find_queue(&topic.config.topic_name, id));
+    let Some(queue) = queue else { return TopicOffset::default() };
+    let (min_offset, max_offset) = (queue.min(), queue.max());
+    let last = (max_offset > min_offset).then(|| b.store.stored_at(&queue, max_offset - 1)).flatten();
+    TopicOffset { last_update_timestamp: last.unwrap_or_default(), max_offset, min_offset }
+}
+
+/// Code 305.
+pub(crate) fn system_topics(
+    b: &Arc<Broker>,
+    _call: Call<GetSystemTopicListFromBroker>,
+) -> Result<Answer<NoHeader>, Fault> {
+    let list = TopicList { broker_addr: None, topic_list: b.topics.system_names().to_vec() };
+    Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&list)).into())
+}
+
+/// Code 300: who reads the topic now, or has read it.
+pub(crate) fn consumed_by(b: &Arc<Broker>, call: Call<QueryTopicConsumeByWho>) -> Result<Answer<NoHeader>, Fault> {
+    let topic = &call.header.topic;
+    let mut groups = b.clients.groups_consuming(topic);
+    groups.extend(b.offsets.groups_of(topic));
+    let list = GroupList { group_list: groups.into_iter().collect() };
+    Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&list)).into())
+}
+
+/// Whether only the newest message of each key is kept, so that every message needs a key.
+pub(crate) fn is_compacted(topic: &TopicConfig) -> bool {
+    topic.attributes.get(CLEANUP_POLICY).is_some_and(|policy| policy == COMPACTION)
+}

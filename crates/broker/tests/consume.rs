@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What consumers ask of a broker, over real sockets: pulls, offsets, heartbeats, locks, queries.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and looks at files and clocks"
+)]
+
+#[path = "consume/clients.rs"]
+mod clients;
+#[path = "consume/golden.rs"]
+mod golden;
+#[path = "consume/limits.rs"]
+mod limits;
+#[path = "consume/locks.rs"]
+mod locks;
+#[path = "consume/offsets.rs"]
+mod offsets;
+#[path = "consume/pulls.rs"]
+mod pulls;
+#[path = "consume/queries.rs"]
+mod queries;
+#[path = "consume/rig.rs"]
+mod rig;

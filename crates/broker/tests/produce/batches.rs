@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Code 320, and sends that say they are batches.
+
+use wire::api::send::{SendBatchMessage, SendMessageV2, SendReceipt};
+use wire::batch::{SubMessage, encode_sub_message};
+use wire::message_id::decode_offset_id;
+
+use crate::rig::Rig;
+use crate::sends::{send, stored};
+
+fn batch(messages: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (text, properties) in messages {
+        let message = SubMessage { flag: 5, body: text.as_bytes(), properties: properties.as_bytes() };
+        encode_sub_message(&mut body, &message);
+    }
+    body
+}
+
+fn header(topic: &str) -> SendBatchMessage {
+    SendBatchMessage(SendMessageV2 { batch: Some(true), ..send(topic, 0, "UNIQ_KEY\u{1}B\u{2}") })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_messages_of_a_batch_are_stored_one_by_one_with_their_own_properties() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("T", 1).await;
+    client.send("T", 0, "before").await;
+    let body = batch(&[("a", "UNIQ_KEY\u{1}1\u{2}"), ("b", ""), ("c", "TAGS\u{1}x")]);
+    let reply = client.ask_with(&header("T"), body).await;
+    assert_eq!((reply.code, reply.remark.as_deref()), (0, None));
+    let receipt: SendReceipt = reply.ext.read().unwrap();
+    assert_eq!((receipt.queue_offset, receipt.transaction_id.as_deref()), (1, Some("B")));
+
+    let records = stored(&client, "T", 0).await;
+    assert_eq!(records.iter().map(|r| r.body.as_ref()).collect::<Vec<_>>(), [&b"before"[..], b"a", b"b", b"c"]);
+    assert_eq!(records[1].properties.as_ref(), b"UNIQ_KEY\x011\x02");
+    assert_eq!(records[2].properties.as_ref(), b"");
+    assert_eq!(records[3].properties.as_ref(), b"TAGS\x01x");
+    assert_eq!(records[3].flag, 5);
+    let ids: Vec<_> = receipt.msg_id.split(',').map(|id| decode_offset_id(id).unwrap().1).collect();
+    assert_eq!(ids, records[1..].iter().map(|r| r.physical_offset).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_send_may_say_that_it_is_a_batch() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("T", 1).await;
+    let reply = client.ask_with(&header("T").0, batch(&[("a", ""), ("b", "")])).await;
+    assert_eq!(reply.code, 0);
+    assert_eq!(stored(&client, "T", 0).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_batch_that_is_not_valid_nothing_is_stored() {
+    let rig = Rig::start_with(&[("maxMessageSize", "1000")]).await;
+    let client = rig.client_of("T", 1).await;
+    let good = batch(&[("a", ""), ("b", "")]);
+    let cut = good[..good.len() - 1].to_vec();
+    let mut negative = good.clone();
+    negative[16..20].copy_from_slice(&(-1_i32).to_be_bytes());
+    let large = batch(&[("a", ""), (&"x".repeat(990), "")]);
+    for body in [cut, negative, large, b"no batch".to_vec()] {
+        let reply = client.ask_with(&header("T"), body).await;
+        assert_eq!(reply.code, 13, "{:?}", reply.remark);
+        assert!(reply.ext.get("MSG_REGION").is_some());
+    }
+    let delayed = batch(&[("a", ""), ("b", "DELAY\u{1}2\u{2}")]);
+    let reply = client.ask_with(&header("T"), delayed).await;
+    assert_eq!(reply.code, 13);
+    assert!(reply.remark.unwrap().contains("DELAY"));
+    let retry = client.ask_with(&header("%RETRY%G"), good).await;
+    assert_eq!(retry.code, 13, "{:?}", retry.remark);
+    assert_eq!(stored(&client, "T", 0).await.len(), 0);
+}

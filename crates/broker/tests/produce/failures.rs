@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What producers are told when the disk is slow, or fails.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use broker::{Broker, Config, Ports, RunError};
+use parking_lot::{Condvar, Mutex};
+use store::Env;
+use store::disk::sim::{Loss, SimDisk};
+use store::disk::{Disk, Entry, File, Lock, Space};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wire::api::send::SendReceipt;
+
+use crate::rig::{Client, Rig, SOON};
+use crate::sends::{send, stored};
+
+/// A broker in a made-up world.
+struct Running {
+    broker: Arc<Broker>,
+    addr: SocketAddr,
+    stop: CancellationToken,
+    ended: JoinHandle<Result<(), RunError>>,
+}
+
+impl Running {
+    async fn start(disk: Arc<dyn Disk>, settings: &[(&str, &str)]) -> Running {
+        let env = Env { disk, ..Env::real() };
+        let mut config = Config::default();
+        let own = [
+            ("storePathRootDir", "/store"),
+            ("brokerName", "broker-a"),
+            ("brokerIP1", "127.0.0.1"),
+            ("bindAddress", "127.0.0.1"),
+            ("listenPort", "0"),
+            ("mappedFileSizeCommitLog", "1048576"),
+            ("maxHashSlotNum", "100"),
+            ("maxIndexNum", "1000"),
+        ];
+        for (key, value) in own.iter().chain(settings) {
+            config.set(key, value).unwrap();
+        }
+        let ports = Ports::bind(&config).await.unwrap();
+        config.listen_port = ports.port();
+        let addr = SocketAddr::from(([127, 0, 0, 1], ports.port()));
+        let broker = tokio::task::spawn_blocking(|| Broker::open(config, env).unwrap()).await.unwrap();
+        let stop = CancellationToken::new();
+        let ended = tokio::spawn(Arc::clone(&broker).run(ports, stop.clone()));
+        Running { broker, addr, stop, ended }
+    }
+
+    async fn client(&self) -> Client {
+        Rig::client_at(self.addr).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_disk_fails_acknowledges_nothing_more_and_ends_with_an_error() {
+    let disk = Arc::new(SimDisk::seeded(7));
+    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &[("flushDiskType", "SYNC_FLUSH")]).await;
+    let client = running.client().await;
+    client.make_topic("T", 1).await;
+    client.send("T", 0, "before").await;
+    disk.halt_at(disk.ops());
+    let reply = client.channel.call(wire::frame::Frame::request(0, &send("T", 0, "")).with_body("after"), SOON).await;
+    // Told so, or cut off: the broker is on its way out.
+    assert!(reply.map_or(true, |reply| reply.code != 0));
+    let error = tokio::time::timeout(SOON, running.ended).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, RunError::StoreFailed(_)), "{error}");
+    let broker = running.broker;
+    assert!(tokio::task::spawn_blocking(move || broker.close()).await.unwrap().is_err());
+
+    disk.crash(Loss::Everything);
+    let running = Running::start(disk, &[]).await;
+    let records = stored(&running.client().await, "T", 0).await;
+    assert_eq!(records.iter().map(|record| record.body.as_ref()).collect::<Vec<_>>(), [b"before"]);
+    running.stop.cancel();
+    running.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet() {
+    let disk = Arc::new(Tough { disk: SimDisk::seeded(7), door: Arc::default() });
+    let door = Arc::clone(&disk.door);
+    let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "50")];
+    let running = Running::start(disk, &settings).await;
+    let client = running.client().await;
+    client.make_topic("T", 1).await;
+    door.shut();
+    let reply = client.ask_with(&send("T", 0, ""), "a").await;
+    assert_eq!(reply.code, 10);
+    let receipt: SendReceipt = reply.ext.read().unwrap();
+    assert_eq!((receipt.queue_id, receipt.queue_offset), (0, 0));
+    let hurried = client.ask_with(&send("T", 0, "WAIT\u{1}false\u{2}"), "b").await;
+    assert_eq!(hurried.code, 0, "does not want to wait");
+    door.open();
+    client.send("T", 0, "c").await;
+    assert_eq!(stored(&client, "T", 0).await.len(), 3);
+    running.stop.cancel();
+    running.ended.await.unwrap().unwrap();
+}
+
+/// A disk that syncs files only while its door is open.
+#[derive(Debug)]
+struct Tough {
+    disk: SimDisk,
+    door: Arc<Door>,
+}
+
+#[derive(Debug, Default)]
+struct Door {
+    is_shut: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Door {
+    fn shut(&self) {
+        *self.is_shut.lock() = true;
+    }
+
+    fn open(&self) {
+        *self.is_shut.lock() = false;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut is_shut = self.is_shut.lock();
+        self.opened.wait_while(&mut is_shut, |is_shut| *is_shut);
+    }
+}
+
+#[derive(Debug)]
+struct ToughFile {
+    file: Arc<dyn File>,
+    door: Arc<Door>,
+}
+
+impl Tough {
+    fn wrap(&self, file: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(ToughFile { file, door: Arc::clone(&self.door) })
+    }
+}
+
+impl Disk for Tough {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(self.disk.open(path)?))
+    }
+    fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(self.disk.create(path, len)?))
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        self.disk.list(dir)
+    }
+    fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
+        self.disk.entry(path)
+    }
+    fn make_dirs(&self, dir: &Path) -> io::Result<()> {
+        self.disk.make_dirs(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn remove_tree(&self, dir: &Path) -> io::Result<()> {
+        self.disk.remove_tree(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.disk.lock(path)
+    }
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.disk.space(path)
+    }
+}
+
+impl File for ToughFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at(buf, at)
+    }
+    fn read_at_nowait(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.file.read_at_nowait(buf, at)
+    }
+    fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_at(buf, at)
+    }
+    fn zero(&self, at: u64, len: u64) -> io::Result<()> {
+        self.file.zero(at, len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.door.pass();
+        self.file.sync()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+}
