@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: what can be asked for. What is done about it is in the modules named like the commands.
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// A message broker that speaks the Apache RocketMQ protocol.
+#[derive(Debug, Parser)]
+#[command(name = "barque", version, arg_required_else_help = true, after_help = ENVIRONMENT)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const ENVIRONMENT: &str = "\
+Environment:
+  NAMESRV_ADDR   name servers of a broker, where neither -n nor its configuration names any
+  ROCKETMQ_HOME  value of the setting rocketmqHome
+  RUST_LOG       what is logged to stderr: error, warn, info, debug, or per module (store=debug,warn);
+                 dev starts with warn, the others with info
+
+Called as mqnamesrv or mqbroker, the program is `barque nameserver` or `barque broker` with the same options.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a name server and a broker in one process, to develop against
+    Dev(Dev),
+    /// Run a name server
+    Nameserver(Nameserver),
+    /// Run a broker
+    Broker(Broker),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Directory for everything that is stored; created where it is missing
+    #[arg(long, value_name = "DIR", default_value = "barque-data")]
+    pub(crate) data: PathBuf,
+    /// Address to listen on and to tell clients
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port of the name server; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 9876)]
+    pub(crate) nameserver_port: u16,
+    /// Port of the broker, which also takes the port two below; 0 takes free ones
+    #[arg(long, value_name = "PORT", default_value_t = 10911)]
+    pub(crate) broker_port: u16,
+    /// Configuration file of the broker (the options above win over it)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Nameserver {
+    /// Configuration file (Java properties)
+    #[arg(
+        short = 'c',
+        long = "config",
+        visible_alias = "configFile",
+        value_name = "FILE"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the configuration and exit
+    #[arg(short = 'p', long = "print", visible_alias = "printConfigItem")]
+    pub(crate) print: bool,
+    /// Accepted as the Java program does; a name server knows no others
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "LIST", hide = true)]
+    pub(crate) nameservers: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Broker {
+    /// Configuration file (Java properties, as broker.conf)
+    #[arg(
+        short = 'c',
+        long = "config",
+        visible_alias = "configFile",
+        value_name = "FILE"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Name servers, separated by `;`
+    #[arg(
+        short = 'n',
+        long = "nameservers",
+        visible_alias = "namesrvAddr",
+        value_name = "HOST:PORT;…"
+    )]
+    pub(crate) nameservers: Option<String>,
+    /// Print the configuration and exit
+    #[arg(short = 'p', long = "print", visible_alias = "printConfigItem")]
+    pub(crate) print: bool,
+    /// Print the settings that most installations change and exit
+    #[arg(short = 'm', long = "print-important", visible_alias = "printImportantConfig")]
+    pub(crate) print_important: bool,
+    /// The Java program starts a proxy with this
+    #[arg(long = "enable-proxy", hide = true)]
+    pub(crate) enable_proxy: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// One setting, as it would stand in the configuration file; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Puts the command in front of the options when the program was called by one of the reference's names.
+pub(crate) fn with_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let name = args
+        .first()
+        .and_then(|program| Path::new(program).file_stem())
+        .unwrap_or_default();
+    let command = match name.to_str() {
+        Some("mqnamesrv") => "nameserver",
+        Some("mqbroker") => "broker",
+        _ => return args,
+    };
+    args.insert(1, command.into());
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Command {
+        let args = with_command(args.iter().map(OsString::from));
+        Cli::try_parse_from(args).unwrap().command
+    }
+
+    #[test]
+    fn the_reference_names_stand_for_commands() {
+        let Command::Broker(broker) =
+            parse(&["/opt/bin/mqbroker", "-n", "a:9876;b:9876", "-c", "x.conf", "-m"])
+        else {
+            panic!("mqbroker is a broker");
+        };
+        assert_eq!(broker.nameservers.as_deref(), Some("a:9876;b:9876"));
+        assert!(broker.print_important && !broker.print);
+        assert!(matches!(
+            parse(&["mqnamesrv", "-p"]),
+            Command::Nameserver(Nameserver { print: true, .. })
+        ));
+    }
+
+    #[test]
+    fn settings_keep_everything_after_the_first_equals_sign() {
+        let Command::Dev(dev) = parse(&["barque", "dev", "--set", "namesrvAddr = a=b", "--set", "x="]) else {
+            panic!("dev is dev");
+        };
+        let expected = [
+            ("namesrvAddr".to_owned(), "a=b".to_owned()),
+            ("x".to_owned(), String::new()),
+        ];
+        assert_eq!(dev.settings.set, expected);
+    }
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The commands, one file each. What they share is here: the runtime, and printing.
+
+pub(crate) mod broker;
+pub(crate) mod dev;
+pub(crate) mod nameserver;
+
+use anyhow::Context as _;
+use std::io::Write as _;
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime with one worker for each core that the process may use.
+fn runtime() -> anyhow::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let built = Builder::new_multi_thread()
+        .worker_threads(cores)
+        .thread_name("barque-worker")
+        .enable_all()
+        .build();
+    built.context("cannot start the worker threads")
+}
+
+/// Writes to stdout. That nobody reads it any more is no error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

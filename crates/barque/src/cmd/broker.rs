@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `barque broker`.
+
+use crate::{cli, cmd, configuration, listen, report, stop};
+use anyhow::{Context as _, bail};
+use broker::{Broker, Config, Ports};
+use std::path::PathBuf;
+use std::sync::Arc;
+use store::env::Env;
+use tracing::warn;
+
+/// What `-m` prints: the settings that most installations change.
+const IMPORTANT: [&str; 18] = [
+    "brokerClusterName",
+    "brokerName",
+    "brokerId",
+    "brokerRole",
+    "brokerIP1",
+    "listenPort",
+    "namesrvAddr",
+    "brokerPermission",
+    "autoCreateTopicEnable",
+    "autoCreateSubscriptionGroup",
+    "defaultTopicQueueNums",
+    "storePathRootDir",
+    "storePathCommitLog",
+    "flushDiskType",
+    "fileReservedTime",
+    "deleteWhen",
+    "diskMaxUsedSpaceRatio",
+    "maxMessageSize",
+];
+
+pub(crate) fn run(options: &cli::Broker) -> anyhow::Result<()> {
+    if options.enable_proxy {
+        bail!(
+            "--enable-proxy: there is no proxy; leave it out, remoting clients connect to the broker itself"
+        );
+    }
+    let mut config = configuration::broker(options.config.as_deref(), &options.settings)?;
+    if let Some(list) = &options.nameservers {
+        config.set("namesrvAddr", list)?;
+    }
+    config.complete(&configuration::surroundings())?;
+    if options.print {
+        let all = config.all();
+        cmd::print(&wire::java_properties::write(
+            all.iter().map(|(key, value)| (*key, value.as_str())),
+        ));
+        return Ok(());
+    }
+    if options.print_important {
+        let lines = IMPORTANT
+            .iter()
+            .filter_map(|key| Some(format!("{key}={}\n", config.get(key)?)));
+        cmd::print(&lines.collect::<String>());
+        return Ok(());
+    }
+    let runtime = cmd::runtime()?;
+    let (broker, ended) = runtime.block_on(serve(config))?;
+    finish(&broker, ended)
+}
+
+async fn serve(mut config: Config) -> anyhow::Result<(Arc<Broker>, anyhow::Result<()>)> {
+    let ports = Ports::bind(&config)
+        .await
+        .map_err(|error| listen::refused(&error, "listenPort"))?;
+    config.listen_port = ports.port();
+    let alone = config.namesrv_addr.is_empty();
+    let dir = PathBuf::from(config.store_path_root_dir.as_str());
+    let broker = Broker::open(config, Env::real());
+    let broker = broker.map_err(|error| report::not_opened(error, &dir, "storePathRootDir"))?;
+    if alone {
+        warn!("no name server is configured: clients cannot find this broker (-n HOST:PORT)");
+    }
+    let stop = stop::on_signal()?;
+    let ended = Arc::clone(&broker).run(ports, stop).await.map_err(Into::into);
+    Ok((broker, ended))
+}
+
+/// Closes the store. When the broker ended by itself, that is the error to tell.
+pub(super) fn finish(broker: &Broker, ended: anyhow::Result<()>) -> anyhow::Result<()> {
+    let closed = broker
+        .close()
+        .context("the store was not closed cleanly; the next start recovers");
+    ended.and(closed)
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From files, options and the environment to the settings of a server. An option wins over the file, the file over the
+//! environment, the environment over the default.
+
+use crate::cli::Settings;
+use anyhow::{Context as _, anyhow};
+use broker::config::Surroundings;
+use std::path::{Path, PathBuf};
+use tracing::warn;
+
+/// The settings of a broker, not yet completed from the host it runs on.
+pub(crate) fn broker(file: Option<&Path>, settings: &Settings) -> anyhow::Result<broker::Config> {
+    let (mut config, mut warnings) = match file {
+        None => (broker::Config::default(), Vec::new()),
+        Some(path) => broker::Config::load(&read(path)?, &path.display().to_string())?,
+    };
+    for (key, value) in &settings.set {
+        warnings.extend(config.set(key, value)?);
+    }
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    if let Some(path) = file {
+        config.broker_config_path = path.display().to_string().into();
+    }
+    Ok(config)
+}
+
+/// The settings of a name server.
+pub(crate) fn nameserver(
+    file: Option<&Path>,
+    settings: &Settings,
+) -> anyhow::Result<nameserver::config::Config> {
+    let home = home_directory()?;
+    let mut warnings = Vec::new();
+    let mut config = match file {
+        None => nameserver::config::Config::new(&home),
+        Some(path) => {
+            let name = path.display().to_string();
+            let (config, told) = nameserver::config::Config::parse(&home, &name, &read(path)?)?;
+            warnings.extend(
+                told.into_iter()
+                    .map(|w| format!("{name}:{}: {}: {}", w.line, w.key, w.reason)),
+            );
+            config
+        }
+    };
+    for (key, value) in &settings.set {
+        let line = wire::java_properties::write([(key.as_str(), value.as_str())]);
+        let told = config.apply("command line", &line)?;
+        warnings.extend(
+            told.into_iter()
+                .map(|w| format!("command line: {}: {}", w.key, w.reason)),
+        );
+    }
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    Ok(config)
+}
+
+/// What the environment and the host say about settings that nobody set.
+pub(crate) fn surroundings() -> Surroundings {
+    Surroundings::probe(|name| std::env::var(name).ok())
+}
+
+/// Opened for reading only, unlike the files of a server: a configuration may be mounted read-only.
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))
+}
+
+fn home_directory() -> anyhow::Result<PathBuf> {
+    let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    home.ok_or_else(|| {
+        anyhow!(
+            "there is no home directory to put the files in; set HOME, or kvConfigPath and configStorePath"
+        )
+    })
+}

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The built program as a user meets it: what it prints, what it refuses and how, how it starts and stops.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests prepare files for the program, they are not part of it"
+)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// The program, with an environment that is the same on every machine and a home directory of its own.
+fn barque(home: &Path, args: &[&str]) -> Command {
+    program(Path::new(env!("CARGO_BIN_EXE_barque")), home, args)
+}
+
+fn program(path: &Path, home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(path);
+    command.args(args).current_dir(home).env("HOME", home);
+    for name in ["NAMESRV_ADDR", "ROCKETMQ_HOME", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn output(mut command: Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("the program starts")
+}
+
+/// What the program says when it refuses to start: exit code 1, nothing on stdout, one line on stderr.
+fn refusal(command: Command) -> String {
+    let output = output(command);
+    let told = String::from_utf8(output.stderr).expect("the message is text");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(output.stdout.is_empty());
+    assert_eq!(told.lines().count(), 1, "one line, not: {told}");
+    told
+}
+
+fn stdout(command: Command) -> String {
+    let output = output(command);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("the output is text")
+}
+
+fn files_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("the directory is there");
+    entries
+        .map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// A running `barque dev`, killed when the test ends.
+struct Dev {
+    child: Child,
+    nameserver: SocketAddr,
+    broker: SocketAddr,
+}
+
+impl Dev {
+    /// Starts on free ports and waits until it says that it is ready.
+    fn start(home: &Path, args: &[&str]) -> Dev {
+        let mut all = vec!["dev", "--nameserver-port", "0", "--broker-port", "0"];
+        all.extend_from_slice(args);
+        let mut command = barque(home, &all);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut address = |label: &str| -> SocketAddr {
+            let line = lines
+                .by_ref()
+                .map(|l| l.expect("a line"))
+                .find(|l| l.trim_start().starts_with(label));
+            let line = line.unwrap_or_else(|| panic!("dev ended before it told its {label}"));
+            let text = line
+                .trim_start()
+                .trim_start_matches(label)
+                .split_whitespace()
+                .next()
+                .expect("an address");
+            text.parse().expect("an address")
+        };
+        let (nameserver, broker) = (address("name server"), address("broker"));
+        Dev {
+            child,
+            nameserver,
+            broker,
+        }
+    }
+
+    fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill starts");
+        assert!(sent.success());
+        self.child.wait().expect("the program ends").code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.child.kill().expect("the program can be killed");
+            self.child.wait().expect("the program ends");
+        }
+    }
+}
+
+#[test]
+fn help_names_the_commands_and_the_version_is_told() {
+    let home = TempDir::new().unwrap();
+    let help = stdout(barque(home.path(), &["--help"]));
+    for word in ["dev", "nameserver", "broker", "NAMESRV_ADDR", "RUST_LOG"] {
+        assert!(help.contains(word), "{word} is missing in: {help}");
+    }
+    assert_eq!(
+        stdout(barque(home.path(), &["--version"])),
+        concat!("barque ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_by_file_and_line_before_anything_is_written() {
+    let home = TempDir::new().unwrap();
+    for (command, text) in [
+        ("broker", "brokerName=a\nlistenPort=many\n"),
+        ("nameserver", "# ports\nlistenPort=many\n"),
+    ] {
+        let file = home.path().join("server.conf");
+        std::fs::write(&file, text).unwrap();
+        let told = refusal(barque(home.path(), &[command, "-c", "server.conf"]));
+        assert!(
+            told.contains("server.conf:2: ") && told.contains("listenPort") && told.contains("many"),
+            "{told}"
+        );
+        assert_eq!(files_in(home.path()), ["server.conf"]);
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_named() {
+    let home = TempDir::new().unwrap();
+    for command in ["broker", "nameserver", "dev"] {
+        let told = refusal(barque(home.path(), &[command, "-c", "missing.conf"]));
+        assert!(told.contains("missing.conf"), "{told}");
+    }
+    assert!(files_in(home.path()).is_empty());
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_option_that_changes_it_and_nothing_is_written() {
+    let home = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (option, other) in [
+        ("--nameserver-port", "--broker-port"),
+        ("--broker-port", "--nameserver-port"),
+    ] {
+        let told = refusal(barque(
+            home.path(),
+            &["dev", "--data", "d", option, &port, other, "0"],
+        ));
+        assert!(
+            told.contains(&format!("127.0.0.1:{port}")) && told.contains(option),
+            "{told}"
+        );
+    }
+    let set = format!("listenPort={port}");
+    for command in ["broker", "nameserver"] {
+        let told = refusal(barque(
+            home.path(),
+            &[command, "--set", &set, "--set", "bindAddress=127.0.0.1"],
+        ));
+        assert!(
+            told.contains(&format!("127.0.0.1:{port}")) && told.contains("listenPort"),
+            "{told}"
+        );
+    }
+    assert!(files_in(home.path()).is_empty());
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_is_refused_by_name() {
+    let home = TempDir::new().unwrap();
+    let _first = Dev::start(home.path(), &["--data", "both"]);
+    let mut second = barque(
+        home.path(),
+        &[
+            "dev",
+            "--nameserver-port",
+            "0",
+            "--broker-port",
+            "0",
+            "--data",
+            "both",
+        ],
+    );
+    second.env("RUST_LOG", "error");
+    let told = refusal(second);
+    assert!(
+        told.contains("both") && told.contains("another process"),
+        "{told}"
+    );
+}
+
+#[test]
+fn dev_listens_until_sigterm_and_leaves_a_clean_store() {
+    let home = TempDir::new().unwrap();
+    let mut dev = Dev::start(home.path(), &["--data", "d"]);
+    TcpStream::connect(dev.nameserver).expect("the name server listens");
+    TcpStream::connect(dev.broker).expect("the broker listens");
+    let abort = home.path().join("d/store/abort");
+    assert!(abort.exists(), "the mark of a running store");
+    assert_eq!(dev.terminate(), Some(0));
+    assert!(!abort.exists(), "the mark is removed by a clean stop");
+    TcpStream::connect(dev.broker).expect_err("nobody listens any more");
+
+    let mut again = Dev::start(home.path(), &["--data", "d"]);
+    assert_eq!(again.terminate(), Some(0));
+}
+
+#[test]
+fn a_server_stops_with_exit_code_0_on_ctrl_c() {
+    let home = TempDir::new().unwrap();
+    let mut command = barque(
+        home.path(),
+        &[
+            "nameserver",
+            "--set",
+            "listenPort=0",
+            "--set",
+            "bindAddress=127.0.0.1",
+        ],
+    );
+    let mut child = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped"));
+    let mut line = String::new();
+    while !line.contains("started") {
+        line.clear();
+        assert_ne!(
+            lines.read_line(&mut line).expect("a line"),
+            0,
+            "it ended before it started"
+        );
+    }
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill starts");
+    assert!(sent.success());
+    lines.read_to_end(&mut Vec::new()).expect("the rest of the log");
+    assert_eq!(child.wait().expect("the program ends").code(), Some(0));
+}
+
+#[test]
+fn an_option_wins_over_the_file_and_the_file_over_the_environment() {
+    let home = TempDir::new().unwrap();
+    std::fs::write(
+        home.path().join("with.conf"),
+        "namesrvAddr=file:1\nbrokerName=b1\n",
+    )
+    .unwrap();
+    let important = |args: &[&str]| {
+        let mut command = barque(home.path(), &["broker", "-m"]);
+        command.args(args).env("NAMESRV_ADDR", "environment:1");
+        stdout(command)
+    };
+    assert!(important(&[]).contains("namesrvAddr=environment:1\n"));
+    assert!(important(&["-c", "with.conf"]).contains("namesrvAddr=file:1\n"));
+    let told = important(&["-c", "with.conf", "-n", "option:1", "--set", "brokerName=b2"]);
+    assert!(
+        told.contains("namesrvAddr=option:1\n") && told.contains("brokerName=b2\n"),
+        "{told}"
+    );
+    assert_eq!(files_in(home.path()), ["with.conf"]);
+}
+
+#[test]
+fn the_reference_names_of_the_program_work_with_the_reference_options() {
+    let home = TempDir::new().unwrap();
+    let link = |name: &str| {
+        let path = home.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_barque"), &path).unwrap();
+        path
+    };
+    let all = stdout(program(
+        &link("mqbroker"),
+        home.path(),
+        &["-p", "-n", "a:9876;b:9876"],
+    ));
+    assert!(
+        all.contains("namesrvAddr=a:9876;b:9876\n") && all.contains("maxMessageSize=4194304\n"),
+        "{all}"
+    );
+    let all = stdout(program(&link("mqnamesrv"), home.path(), &["-p"]));
+    assert!(all.contains("listenPort=9876\n"), "{all}");
+}
