@@ -106,6 +106,10 @@ macro_rules! honoured {
             idle: BTreeMap<&'static str, String>,
         }
 
+        /// Key, what a value looks like, meaning.
+        const HONOURED: &[(&str, &str, &str)] =
+            &[$(($key, <$type as Value>::EXPECTED, concat!($($doc),+))),+];
+
         impl Config {
             fn defaults() -> Config {
                 let idle = IGNORED.into_iter().chain(FIXED);
@@ -277,6 +281,34 @@ impl Config {
                 .map(|(k, v)| (*k, v.as_str())),
         )
     }
+}
+
+/// All settings as a page of markdown.
+pub fn config_reference() -> String {
+    let defaults = Config::new(Path::new("~")).entries();
+    let mut page = String::from(REFERENCE_HEAD);
+    for (key, expected, doc) in HONOURED {
+        let default = defaults.get(key).map_or("", String::as_str);
+        page.push_str(&format!("| `{key}` | {expected} | `{default}` | {} |\n", doc.trim()));
+    }
+    page.push_str("\n## Refused\n\nThe name server does not start with another value than the default.\n\n");
+    page.push_str(&listed(FIXED.iter().map(|(key, default)| format!("`{key}={default}`"))));
+    page.push_str("\n## Accepted without a meaning\n\nThe name server warns and goes on.\n\n");
+    page.push_str(&listed(IGNORED.iter().map(|(key, _)| format!("`{key}`"))));
+    page
+}
+
+const REFERENCE_HEAD: &str = "# Name server settings
+
+Request 318 (`updateNamesrvConfig`) changes them at once, except the port and the idle time, and saves all in
+`configStorePath`.
+
+| key | expected | default | meaning |
+|---|---|---|---|
+";
+
+fn listed(keys: impl Iterator<Item = String>) -> String {
+    keys.collect::<Vec<_>>().join(", ") + "\n"
 }
 
 #[cfg(test)]

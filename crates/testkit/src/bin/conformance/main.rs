@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The conformance run: official clients, bare requests and whole directories, against the Java reference and against
+//! barque, and what differs. `cargo xtask conformance` builds barque and starts this.
+
+mod cases;
+mod clients;
+mod reach;
+mod requests;
+mod swap;
+
+use anyhow::{Context as _, bail};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use testkit::programs;
+use testkit::server::Program;
+
+const USAGE: &str = "\
+usage: cargo xtask conformance [SECTION...] [--only reference|barque]
+
+sections, all of them when none is named:
+  java   the official Java client, both header encodings
+  go     the official Go client
+  diff   single requests, answers compared field by field
+  swap   one store directory opened by the two brokers in turn, after a stop and after a kill
+  reach  brokers of one kind registered with name servers of the other
+
+environment:
+  BARQUE  the binary to test (cargo xtask builds one when it is not set)
+  CI      `true` makes a missing tool (java, mvn, go) an error instead of a skipped section";
+
+/// The servers that a run is about.
+pub(crate) struct Sides {
+    pub(crate) reference: Option<Program>,
+    pub(crate) barque: Option<Program>,
+    /// Where servers and clients keep their files and logs.
+    pub(crate) dir: PathBuf,
+}
+
+impl Sides {
+    pub(crate) fn all(&self) -> Vec<(&'static str, &Program)> {
+        let named = [("reference", &self.reference), ("barque", &self.barque)];
+        named.into_iter().filter_map(|(name, program)| Some((name, program.as_ref()?))).collect()
+    }
+
+    /// Both, for sections that need them together.
+    pub(crate) fn both(&self) -> Option<(&Program, &Program)> {
+        self.reference.as_ref().zip(self.barque.as_ref())
+    }
+}
+
+/// What a section came to.
+pub(crate) struct Outcome {
+    /// The line that closes the section.
+    pub(crate) line: String,
+    /// Details, one per line.
+    pub(crate) findings: Vec<String>,
+}
+
+/// What a section needs, and how it runs.
+struct Section {
+    name: &'static str,
+    tools: &'static [&'static str],
+    run: fn(&Sides) -> anyhow::Result<Outcome>,
+}
+
+const SECTIONS: [Section; 5] = [
+    Section { name: "java", tools: &["java", "mvn"], run: clients::java },
+    Section { name: "go", tools: &["java", "mvn", "go"], run: clients::go },
+    Section { name: "diff", tools: &["java", "mvn"], run: requests::run },
+    Section { name: "swap", tools: &["java", "mvn"], run: swap::run },
+    Section { name: "reach", tools: &["java", "mvn"], run: reach::run },
+];
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the closing lines are the output of this program")]
+fn run(args: Vec<String>) -> anyhow::Result<bool> {
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        println!("{USAGE}");
+        return Ok(true);
+    }
+    let (chosen, only) = choose(args)?;
+    let dir = programs::target().join("conformance/run");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    std::fs::create_dir_all(&dir)?;
+    let mut closing = Vec::new();
+    let mut passed = true;
+    let mut sides: Option<Sides> = None;
+    for section in chosen {
+        if let Some(programs::Missing(tool)) = programs::missing(section.tools) {
+            if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+                bail!("{}: {tool} is not installed", section.name);
+            }
+            closing.push(format!("{}: SKIPPED, {tool} is not installed", section.name));
+            continue;
+        }
+        let sides = match &mut sides {
+            Some(known) => &*known,
+            none => none.insert(resolve(only.as_deref(), dir.clone())?),
+        };
+        eprintln!("==> {}", section.name);
+        let outcome = (section.run)(sides).with_context(|| format!("section {}", section.name))?;
+        passed &= outcome.findings.is_empty();
+        outcome.findings.iter().for_each(|finding| println!("{finding}"));
+        eprintln!("{}", outcome.line);
+        closing.push(outcome.line);
+    }
+    closing.iter().for_each(|line| println!("{line}"));
+    Ok(passed)
+}
+
+fn choose(args: Vec<String>) -> anyhow::Result<(Vec<&'static Section>, Option<String>)> {
+    let mut names = Vec::new();
+    let mut only = None;
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        if arg == "--only" {
+            only = Some(args.next().filter(|side| side == "reference" || side == "barque").context(USAGE)?);
+        } else if SECTIONS.iter().any(|section| section.name == arg) {
+            names.push(arg);
+        } else {
+            bail!("`{arg}` is no section\n{USAGE}");
+        }
+    }
+    let chosen = SECTIONS.iter().filter(|s| names.is_empty() || names.iter().any(|name| name == s.name));
+    Ok((chosen.collect(), only))
+}
+
+fn resolve(only: Option<&str>, dir: PathBuf) -> anyhow::Result<Sides> {
+    let reference = match only {
+        Some("barque") => None,
+        _ => Some(Program::Reference(programs::java_server()?)),
+    };
+    let barque = match only {
+        Some("reference") => None,
+        _ => Some(Program::Barque(binary()?)),
+    };
+    Ok(Sides { reference, barque, dir })
+}
+
+fn binary() -> anyhow::Result<PathBuf> {
+    let named = std::env::var_os("BARQUE").map(PathBuf::from);
+    let built = ["debug", "release"].map(|profile| programs::target().join(profile).join("barque"));
+    let mut candidates = named.iter().chain(&built);
+    let found = candidates.find(|path| Path::exists(path));
+    found.cloned().context("there is no barque binary: set BARQUE, or run `cargo build -p barque`")
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Two servers asked the same: a [`Case`] is a row of requests that are sent to both, and whose answers are compared field
+//! by field. A case says which response code it expects, so it also documents the reference and can run against it alone.
+//!
+//! Values that must differ are named in the step ([`Step::ignoring`]); times, addresses and message ids are recognised.
+//! In fields and bodies `$broker`, `$nameserver`, `$now` and saved values (`$id`) stand for what they are on each side.
+
+mod answer;
+
+use crate::line::{Line, request};
+use crate::process::eventually;
+pub use answer::Answer;
+use anyhow::{Context as _, bail};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use wire::code::Code;
+use wire::frame::{Encoding, Frame};
+
+/// How long an effect may take that a server does not wait for: an index entry, a route.
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+
+/// A row of requests with one story.
+pub struct Case {
+    /// What holds.
+    pub name: &'static str,
+    /// The requests, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One request and what is expected of its answer.
+pub struct Step {
+    what: String,
+    to: To,
+    line: &'static str,
+    code: Code,
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+    encoding: Encoding,
+    version: Option<i32>,
+    kind: Kind,
+    answers: i32,
+    until: Option<(String, String)>,
+    records: bool,
+    ignored: Vec<&'static str>,
+    saved: Vec<(&'static str, &'static str)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum To {
+    NameServer,
+    Broker,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ask,
+    /// Nothing comes back.
+    Oneway,
+    /// The server sends this to us.
+    Pushed,
+    /// We close the connection.
+    HangUp,
+}
+
+impl Case {
+    /// Names the case and its steps.
+    pub fn new(name: &'static str, steps: Vec<Step>) -> Case {
+        Case { name, steps }
+    }
+}
+
+impl Step {
+    /// A request to the broker.
+    pub fn broker(what: impl Into<String>, code: Code) -> Step {
+        Step::new(what.into(), To::Broker, code, Kind::Ask)
+    }
+
+    /// A request to the name server.
+    pub fn nameserver(what: impl Into<String>, code: Code) -> Step {
+        Step::new(what.into(), To::NameServer, code, Kind::Ask)
+    }
+
+    /// Waits until the broker sends us such a request.
+    pub fn pushed(what: impl Into<String>, code: Code) -> Step {
+        Step::new(what.into(), To::Broker, code, Kind::Pushed)
+    }
+
+    /// Closes a connection to the broker.
+    pub fn hang_up(line: &'static str) -> Step {
+        Step::new(format!("{line} hangs up"), To::Broker, Code(0), Kind::HangUp).on(line)
+    }
+
+    fn new(what: String, to: To, code: Code, kind: Kind) -> Step {
+        Step {
+            what,
+            to,
+            line: "main",
+            code,
+            fields: Vec::new(),
+            body: Vec::new(),
+            encoding: Encoding::Json,
+            version: None,
+            kind,
+            answers: 0,
+            until: None,
+            records: false,
+            ignored: Vec::new(),
+            saved: Vec::new(),
+        }
+    }
+
+    /// With an extension field.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: impl ToString) -> Step {
+        self.fields.retain(|(known, _)| known != name);
+        self.fields.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Without an extension field that was there before.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Step {
+        self.fields.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Step {
+        self.body = body.as_ref().to_vec();
+        self
+    }
+
+    /// On a connection of its own name, not the main one.
+    #[must_use]
+    pub fn on(mut self, line: &'static str) -> Step {
+        self.line = line;
+        self
+    }
+
+    /// With the compact header.
+    #[must_use]
+    pub fn binary(mut self) -> Step {
+        self.encoding = Encoding::Binary;
+        self
+    }
+
+    /// As a client of another version.
+    #[must_use]
+    pub fn version(mut self, version: i32) -> Step {
+        self.version = Some(version);
+        self
+    }
+
+    /// As a request that must not be answered.
+    #[must_use]
+    pub fn oneway(mut self) -> Step {
+        self.kind = Kind::Oneway;
+        self
+    }
+
+    /// Expects this response code instead of success.
+    #[must_use]
+    pub fn answers(mut self, code: i32) -> Step {
+        self.answers = code;
+        self
+    }
+
+    /// Asks again until a field of the answer has this value.
+    #[must_use]
+    pub fn until(mut self, field: &str, value: impl ToString) -> Step {
+        self.until = Some((field.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The body of the answer is stored messages.
+    #[must_use]
+    pub fn records(mut self) -> Step {
+        self.records = true;
+        self
+    }
+
+    /// Both sides must have the field, its value may differ; `*` stands for one part of the path.
+    #[must_use]
+    pub fn ignoring(mut self, field: &'static str) -> Step {
+        self.ignored.push(field);
+        self
+    }
+
+    /// Keeps a field of the answer as `$name` for later steps; of a message id also its position, as `$namePos`.
+    #[must_use]
+    pub fn saving(mut self, name: &'static str, field: &'static str) -> Step {
+        self.saved.push((name, field));
+        self
+    }
+}
+
+/// One server, and what it told in this case so far.
+pub struct Side {
+    nameserver: SocketAddr,
+    broker: SocketAddr,
+    lines: BTreeMap<(&'static str, bool), Line>,
+    saved: BTreeMap<String, String>,
+}
+
+impl Side {
+    /// A server by its addresses.
+    pub fn new(nameserver: SocketAddr, broker: SocketAddr) -> Side {
+        Side {
+            nameserver,
+            broker,
+            lines: BTreeMap::new(),
+            saved: BTreeMap::new(),
+        }
+    }
+
+    /// Closes all connections and forgets what was saved.
+    pub fn reset(&mut self) {
+        self.lines.clear();
+        self.saved.clear();
+    }
+
+    /// Does one step; a step that gets no answer has an empty one.
+    pub fn play(&mut self, step: &Step) -> anyhow::Result<Answer> {
+        let Some((field, value)) = &step.until else {
+            return self.once(step);
+        };
+        let mut answer = Answer::default();
+        let waited = eventually(&format!("{field} = {value}"), SETTLES_WITHIN, || {
+            answer = self.once(step)?;
+            Ok(answer.get(field) == Some(value))
+        });
+        waited.with_context(|| format!("the last answer was {answer:?}"))?;
+        Ok(answer)
+    }
+
+    fn once(&mut self, step: &Step) -> anyhow::Result<Answer> {
+        if step.kind == Kind::HangUp {
+            self.lines.remove(&(step.line, true));
+            return Ok(Answer::default());
+        }
+        let request = self.request(step);
+        let to_broker = step.to == To::Broker;
+        let addr = if to_broker { self.broker } else { self.nameserver };
+        let line = match self.lines.entry((step.line, to_broker)) {
+            std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
+            std::collections::btree_map::Entry::Vacant(closed) => closed.insert(Line::open(addr)?),
+        };
+        let frame = match step.kind {
+            Kind::Ask => line.ask(request, step.encoding)?,
+            Kind::Pushed => line
+                .pushed(SETTLES_WITHIN)?
+                .with_context(|| format!("nothing was pushed, expected {}", step.code))?,
+            Kind::Oneway | Kind::HangUp => {
+                line.send(request, step.encoding)?;
+                return Ok(Answer::default());
+            }
+        };
+        self.keep(step, &frame)?;
+        Ok(Answer::of(&frame, step.records).hiding(&[
+            (&self.broker.to_string(), "<broker>"),
+            (&self.nameserver.to_string(), "<nameserver>"),
+        ]))
+    }
+
+    fn keep(&mut self, step: &Step, frame: &Frame) -> anyhow::Result<()> {
+        for (name, field) in &step.saved {
+            let value = frame.ext.get(field).with_context(|| format!("the answer has no {field}"))?;
+            if let Some((_, pos)) = wire::message_id::decode_offset_id(&value) {
+                self.saved.insert(format!("{name}Pos"), pos.to_string());
+            }
+            self.saved.insert((*name).to_owned(), value.into());
+        }
+        Ok(())
+    }
+
+    fn request(&self, step: &Step) -> Frame {
+        let fields: Vec<(&str, String)> =
+            step.fields.iter().map(|(name, value)| (name.as_str(), self.fill(value))).collect();
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let body = match std::str::from_utf8(&step.body) {
+            Ok(text) => self.fill(text).into_bytes(),
+            Err(_) => step.body.clone(),
+        };
+        let mut frame = request(step.code, &fields, &body);
+        frame.version = step.version.unwrap_or(frame.version);
+        if step.kind == Kind::Oneway { frame.oneway() } else { frame }
+    }
+
+    fn fill(&self, text: &str) -> String {
+        if !text.contains('$') {
+            return text.to_owned();
+        }
+        let mut text = text.to_owned();
+        // Longer names first: `$idPos` is not `$id` and `Pos`.
+        for (name, value) in self.saved.iter().rev() {
+            text = text.replace(&format!("${name}"), value);
+        }
+        text.replace("$broker", &self.broker.to_string())
+            .replace("$nameserver", &self.nameserver.to_string())
+            .replace("$now", &now_ms().to_string())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the servers that are compared live in real time")]
+fn now_ms() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
+/// Plays a case on every side and returns what was not as expected, or not the same: one line each.
+pub fn play(case: &Case, sides: &mut [(&str, Side)]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for step in &case.steps {
+        let mut answers = Vec::new();
+        for (name, side) in &mut *sides {
+            match side.play(step).and_then(|answer| step.expect(answer)) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => findings.push(format!("{}: {}: {name}: {error:#}", case.name, step.what)),
+            }
+        }
+        if let [reference, ours] = answers.as_slice() {
+            let differences = reference.differences(ours, &step.ignored);
+            findings.extend(differences.iter().map(|d| format!("{}: {}: {d}", case.name, step.what)));
+        }
+        if answers.len() < sides.len() {
+            break; // the steps that follow build on this one
+        }
+    }
+    for (_, side) in sides {
+        side.reset();
+    }
+    findings
+}
+
+impl Step {
+    fn expect(&self, answer: Answer) -> anyhow::Result<Answer> {
+        let expected = match self.kind {
+            Kind::Ask => self.answers,
+            Kind::Pushed => self.code.0,
+            Kind::Oneway | Kind::HangUp => return Ok(answer),
+        };
+        let code = answer.get("code").map(String::as_str).unwrap_or_default();
+        if code != expected.to_string() {
+            bail!("code {code}, expected {expected}; {answer:?}");
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An answer as a flat list of `path = value`, so that comparing two answers is comparing two maps.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use wire::fastjson;
+use wire::frame::Frame;
+use wire::message_id::decode_offset_id;
+use wire::properties::pairs;
+use wire::record::Record;
+
+/// Fields of any body whose value is a moment, or counts changes that nobody promised to make in the same steps.
+const MOMENTS: [&str; 6] = [
+    "timestamp",
+    "lastUpdateTimestamp",
+    "counter",
+    "indexLastUpdateTimestamp",
+    "indexLastUpdatePhyoffset",
+    "subVersion",
+];
+
+/// Codes whose remark is read by programs; the remark of every other refusal is prose.
+const REMARK_COUNTS: [i32; 4] = [0, 19, 20, 21];
+
+/// The reference leaves this behind on some successes. It means nothing.
+const LEFTOVER_REMARK: &str = "not set any response code";
+
+/// The fields of one answer.
+#[derive(Default, Clone, PartialEq, Eq)]
+pub struct Answer(BTreeMap<String, String>);
+
+impl Answer {
+    /// Takes a frame apart; the body is read as stored messages, JSON, properties, or as it is.
+    pub(super) fn of(frame: &Frame, records: bool) -> Answer {
+        let mut answer = Answer::default();
+        answer.put("code", frame.code);
+        answer.put("flag", frame.flag);
+        answer.put("language", frame.language.name());
+        answer.put("version", frame.version);
+        answer.remark(frame);
+        if frame.ext.is_absent() {
+            answer.put("ext", "absent");
+        }
+        for (name, value) in frame.ext.iter() {
+            let value = if is_moment(&name) { "<moment>".into() } else { hide_ids(&value) };
+            answer.put(format!("ext.{name}"), value);
+        }
+        if frame.body.is_empty() {
+            answer.put("body", "empty");
+        } else if records {
+            answer.records(frame);
+        } else {
+            answer.text(frame);
+        }
+        answer
+    }
+
+    /// The value of a field.
+    pub fn get(&self, field: &str) -> Option<&String> {
+        self.0.get(field)
+    }
+
+    /// With texts that differ between the sides replaced by what they stand for.
+    pub(super) fn hiding(mut self, texts: &[(&str, &str)]) -> Answer {
+        for (text, name) in texts {
+            for value in self.0.values_mut() {
+                *value = value.replace(text, name);
+            }
+            let renamed = std::mem::take(&mut self.0);
+            self.0 = renamed.into_iter().map(|(path, value)| (path.replace(text, name), value)).collect();
+        }
+        self
+    }
+
+    /// Where another answer differs, one line each.
+    pub(super) fn differences(&self, other: &Answer, ignored: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        let paths: std::collections::BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        for path in paths {
+            let (reference, ours) = (self.0.get(path), other.0.get(path));
+            let may_differ = ignored.iter().any(|pattern| matches(pattern, path));
+            match (reference, ours) {
+                (Some(a), Some(b)) if a == b || may_differ => {}
+                (Some(a), Some(b)) => found.push(format!("{path}: reference {a}, barque {b}")),
+                (Some(a), None) => found.push(format!("{path}: reference {a}, barque has none")),
+                (None, Some(b)) => found.push(format!("{path}: reference has none, barque {b}")),
+                (None, None) => {}
+            }
+        }
+        found
+    }
+
+    fn put(&mut self, path: impl Into<String>, value: impl ToString) {
+        self.0.insert(path.into(), value.to_string());
+    }
+
+    fn remark(&mut self, frame: &Frame) {
+        let remark = frame.remark.as_deref().filter(|remark| *remark != LEFTOVER_REMARK);
+        let told = match remark {
+            Some(text) if REMARK_COUNTS.contains(&frame.code) => text,
+            Some(_) => "<prose>",
+            None => "none",
+        };
+        self.put("remark", told);
+    }
+
+    fn records(&mut self, frame: &Frame) {
+        for (i, record) in Record::decode_all(&frame.body).enumerate() {
+            let at = format!("record[{i}]");
+            let Ok(record) = record else {
+                self.put(at, "unreadable");
+                continue;
+            };
+            self.put(format!("{at}.topic"), &record.topic);
+            self.put(format!("{at}.queue"), record.queue_id);
+            self.put(format!("{at}.offset"), record.queue_offset);
+            self.put(format!("{at}.size"), record.total_size);
+            self.put(format!("{at}.crc"), record.body_crc);
+            self.put(format!("{at}.flag"), record.flag);
+            self.put(format!("{at}.sysFlag"), record.sys_flag);
+            self.put(format!("{at}.bornAt"), record.born_at);
+            self.put(format!("{at}.bornHost"), record.born_host.ip());
+            self.put(format!("{at}.storeHost"), record.store_host);
+            self.put(format!("{at}.reconsumed"), record.reconsume_times);
+            self.put(format!("{at}.prepared"), record.prepared_pos);
+            self.put(format!("{at}.body"), String::from_utf8_lossy(&record.body));
+            for (name, value) in pairs(&record.properties) {
+                self.put(format!("{at}.property.{name}"), value);
+            }
+        }
+    }
+
+    fn text(&mut self, frame: &Frame) {
+        let strict = serde_json::from_slice::<Value>(&frame.body);
+        self.put("body.dialect", if strict.is_ok() { "standard" } else { "fastjson" });
+        if let Ok(value) = fastjson::from_slice::<Value>(&frame.body) {
+            return self.json("body", &value);
+        }
+        self.put("body.dialect", "text");
+        for line in String::from_utf8_lossy(&frame.body).lines() {
+            match line.split_once('=') {
+                Some((key, value)) => self.put(format!("body.{key}"), value),
+                None => self.put(format!("body.{line}"), ""),
+            }
+        }
+    }
+
+    fn json(&mut self, path: &str, value: &Value) {
+        match value {
+            Value::Object(fields) if fields.is_empty() => self.put(path, "{}"),
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    if is_moment(name) {
+                        self.put(format!("{path}.{name}"), "<moment>");
+                    } else {
+                        self.json(&format!("{path}.{name}"), field);
+                    }
+                }
+            }
+            Value::Array(items) if items.is_empty() => self.put(path, "[]"),
+            Value::Array(items) => {
+                // Lists are sets in this protocol: their order is that of somebody's hash table.
+                let mut items: Vec<&Value> = items.iter().collect();
+                items.sort_by_key(|item| item.to_string());
+                for (i, item) in items.into_iter().enumerate() {
+                    self.json(&format!("{path}[{i}]"), item);
+                }
+            }
+            scalar => self.put(path, scalar),
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(&self.0).finish()
+    }
+}
+
+fn is_moment(name: &str) -> bool {
+    MOMENTS.contains(&name)
+}
+
+/// Message ids hold the address and position of a server: what counts is that they are ids.
+fn hide_ids(value: &str) -> String {
+    let ids = value.split(',').map(|part| match decode_offset_id(part) {
+        Some((addr, _)) => format!("<id at {}>", addr.ip()),
+        None => part.to_owned(),
+    });
+    ids.collect::<Vec<String>>().join(",")
+}
+
+/// Whether a path is the pattern, part by part; `*` is any one part.
+fn matches(pattern: &str, path: &str) -> bool {
+    let (mut wanted, mut parts) = (pattern.split('.'), path.split('.'));
+    loop {
+        match (wanted.next(), parts.next()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) if a == "*" || a == b => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use wire::code::ResponseCode;
+
+    fn answer(body: &'static str) -> Answer {
+        let frame = Frame::reply(7, ResponseCode::SUCCESS).with_body(Bytes::from_static(body.as_bytes()));
+        Answer::of(&frame, false)
+    }
+
+    #[test]
+    fn json_that_means_the_same_in_another_order_is_the_same() {
+        let (a, b) = (answer(r#"{"x":[1,2],"y":{"z":"q"}}"#), answer(r#"{"y":{"z":"q"},"x":[2,1]}"#));
+        assert!(a.differences(&b, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_number_where_the_reference_has_a_text_is_a_difference() {
+        let found = answer(r#"{"x":1}"#).differences(&answer(r#"{"x":"1"}"#), &[]);
+        assert_eq!(found, [r#"body.x: reference 1, barque "1""#]);
+    }
+
+    #[test]
+    fn the_dialect_counts() {
+        let found = answer(r#"{0:"a"}"#).differences(&answer(r#"{"0":"a"}"#), &[]);
+        assert_eq!(found, ["body.dialect: reference fastjson, barque standard"]);
+    }
+
+    #[test]
+    fn an_ignored_field_must_still_be_there() {
+        let (a, b, c) = (answer(r#"{"x":1}"#), answer(r#"{"x":2}"#), answer("{}"));
+        assert!(a.differences(&b, &["body.*"]).is_empty());
+        assert!(!a.differences(&c, &["body.*"]).is_empty());
+    }
+}

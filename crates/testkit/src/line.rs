@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A bare blocking connection: it writes frames and reads frames and knows nothing else, so that it can be trusted to
+//! show what a server really sends. It deliberately shares no code with `net`.
+
+use anyhow::{Context as _, bail};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+use wire::code::Code;
+use wire::ext::Ext;
+use wire::frame::{Decoder, Encoding, Frame};
+
+/// Longer than any server here holds a request.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// One connection. Requests of the server are kept apart until somebody asks for them.
+pub struct Line {
+    stream: TcpStream,
+    received: BytesMut,
+    pushed: VecDeque<Frame>,
+    last: i32,
+}
+
+/// A request from its parts, for codes and fields that our own types do not allow.
+pub fn request(code: Code, fields: &[(&str, &str)], body: &[u8]) -> Frame {
+    let ext = fields
+        .iter()
+        .fold(Ext::default(), |ext, (name, value)| ext.with(name, value));
+    Frame {
+        code: code.0,
+        flag: 0,
+        ext,
+        body: Bytes::copy_from_slice(body),
+        ..Frame::reply(0, wire::code::ResponseCode::SUCCESS)
+    }
+}
+
+impl Line {
+    /// Connects.
+    pub fn open(addr: SocketAddr) -> anyhow::Result<Line> {
+        let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(3))
+            .with_context(|| format!("cannot connect to {addr}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Line {
+            stream,
+            received: BytesMut::new(),
+            pushed: VecDeque::new(),
+            last: 0,
+        })
+    }
+
+    /// Sends a request and waits for its answer.
+    pub fn ask(&mut self, request: Frame, encoding: Encoding) -> anyhow::Result<Frame> {
+        let opaque = self.send(request, encoding)?;
+        loop {
+            match self.receive(PATIENCE)? {
+                Some(frame) if frame.is_reply() && frame.opaque == opaque => return Ok(frame),
+                Some(frame) if frame.is_reply() => bail!("an answer to request {} that nobody waits for", frame.opaque),
+                Some(frame) => self.pushed.push_back(frame),
+                None => bail!("no answer within {PATIENCE:?}"),
+            }
+        }
+    }
+
+    /// Sends a request without waiting; returns its number.
+    pub fn send(&mut self, mut request: Frame, encoding: Encoding) -> anyhow::Result<i32> {
+        self.last += 1;
+        request.opaque = self.last;
+        let mut bytes = BytesMut::new();
+        request.encode(&mut bytes, encoding);
+        self.stream.write_all(&bytes)?;
+        Ok(self.last)
+    }
+
+    /// The next request that the server sent to us, in the order of arrival.
+    pub fn pushed(&mut self, within: Duration) -> anyhow::Result<Option<Frame>> {
+        if let Some(frame) = self.pushed.pop_front() {
+            return Ok(Some(frame));
+        }
+        let frame = self.receive(within)?;
+        if let Some(frame) = frame.as_ref().filter(|frame| frame.is_reply()) {
+            bail!("an answer to request {} that nobody waits for", frame.opaque);
+        }
+        Ok(frame)
+    }
+
+    /// The next frame, `None` when none came in time.
+    fn receive(&mut self, within: Duration) -> anyhow::Result<Option<Frame>> {
+        self.stream.set_read_timeout(Some(within))?;
+        loop {
+            if let Some(frame) = Decoder::default().next(&mut self.received)? {
+                return Ok(Some(frame));
+            }
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => bail!("the server closed the connection"),
+                Ok(n) => self.received.extend_from_slice(&chunk[..n]),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A child process with its output in files, that never outlives its owner.
+#![expect(clippy::disallowed_methods, reason = "real processes live in real time and write real files")]
+
+use anyhow::{Context as _, bail};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A running process. Its stdout goes to `NAME.out`, its stderr to `NAME.err`.
+pub struct Process {
+    name: String,
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`, its output in the directory.
+    pub fn start(name: &str, dir: &Path, mut command: Command) -> anyhow::Result<Process> {
+        std::fs::create_dir_all(dir)?;
+        let (out, err) = (dir.join(format!("{name}.out")), dir.join(format!("{name}.err")));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&out)?)
+            .stderr(File::create(&err)?)
+            .spawn()
+            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        Ok(Process {
+            name: name.to_owned(),
+            child,
+            out,
+            err,
+        })
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Waits for its end; kills it when that takes longer than allowed.
+    pub fn finish(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                self.kill()?;
+                bail!("{} did not end within {within:?}; {}", self.name, self.last_words());
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        let pid = self.child.id().to_string();
+        if self.is_running()? {
+            Command::new("kill").args(["-TERM", &pid]).status()?;
+        }
+        self.finish(Duration::from_secs(60))
+    }
+
+    /// Ends it without asking (SIGKILL).
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// What it has written to stdout so far.
+    pub fn output(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(&self.out)?)
+    }
+
+    /// The end of what it wrote, for an error message.
+    pub fn last_words(&self) -> String {
+        let mut words = format!("the end of {} and its stdout:", self.err.display());
+        for file in [&self.err, &self.out] {
+            let text = std::fs::read(file).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let lines: Vec<&str> = text.lines().collect();
+            for line in &lines[lines.len().saturating_sub(15)..] {
+                words.push_str("\n  ");
+                words.push_str(line);
+            }
+        }
+        words
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            // Nothing can be done about a failure here: the process is gone or not ours.
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// Asks `probe` until it holds; an error after the deadline. The one way to wait for another process.
+pub fn eventually(
+    what: &str,
+    within: Duration,
+    mut probe: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + within;
+    while !probe()? {
+        if Instant::now() > deadline {
+            bail!("waited {within:?} for {what}");
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A name server, a broker, or both, as processes: the Java reference and barque behind one face, so that a test can be
+//! run against either and a directory can be handed from one to the other.
+#![expect(clippy::disallowed_methods, reason = "real servers are given real configuration files")]
+
+use crate::line::{Line, request};
+use crate::process::{Process, eventually};
+use anyhow::bail;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use wire::code::{Code, ResponseCode};
+use wire::frame::Encoding;
+
+/// The broker's name unless a plan says otherwise.
+pub const BROKER: &str = "broker-a";
+/// A loaded machine starts two JVMs in this time.
+const READY_WITHIN: Duration = Duration::from_secs(180);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub enum Program {
+    /// The Java reference: the directory of its jars.
+    Reference(PathBuf),
+    /// Our binary.
+    Barque(PathBuf),
+}
+
+/// How to run it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    program: Program,
+    dir: PathBuf,
+    broker: String,
+    settings: Vec<(String, String)>,
+    nameservers: Vec<SocketAddr>,
+}
+
+/// What runs. Ends with its owner, killed if nobody stopped it.
+pub struct Server {
+    nameserver: Option<SocketAddr>,
+    broker: Option<SocketAddr>,
+    /// In the order in which they are stopped.
+    processes: Vec<Process>,
+}
+
+impl Plan {
+    /// Runs `program` with everything it stores below `dir`.
+    pub fn new(program: &Program, dir: &Path) -> Plan {
+        Plan {
+            program: program.clone(),
+            dir: dir.to_path_buf(),
+            broker: BROKER.to_owned(),
+            settings: Vec::new(),
+            nameservers: Vec::new(),
+        }
+    }
+
+    /// With a broker setting, as it would stand in broker.conf.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Plan {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With another broker name.
+    #[must_use]
+    pub fn named(mut self, broker: &str) -> Plan {
+        self.broker = broker.to_owned();
+        self
+    }
+
+    /// With a name server that already runs; may be said twice.
+    #[must_use]
+    pub fn known_to(mut self, nameserver: SocketAddr) -> Plan {
+        self.nameservers.push(nameserver);
+        self
+    }
+
+    /// A name server and a broker that have found each other. Ours are one process, as `barque dev` runs them.
+    pub fn start(&self) -> anyhow::Result<Server> {
+        if let Program::Barque(binary) = &self.program {
+            return self.dev(binary);
+        }
+        let nameserver = self.start_nameserver()?;
+        let mut both = self.clone().known_to(nameserver.nameserver()).start_broker()?;
+        both.nameserver = nameserver.nameserver;
+        both.processes.extend(nameserver.processes);
+        Ok(both)
+    }
+
+    /// A name server alone.
+    pub fn start_nameserver(&self) -> anyhow::Result<Server> {
+        let [port, ..] = free_ports()?;
+        let file = self.dir.join("nameserver.conf");
+        let dir = self.dir.display();
+        let conf = format!(
+            "listenPort={port}\nkvConfigPath={dir}/kvConfig.json\nconfigStorePath={dir}/namesrv.properties\n"
+        );
+        write(&file, &conf)?;
+        let mut command = match &self.program {
+            Program::Reference(jars) => self.java(jars, "namesrv.NamesrvStartup", "-Xmx128m"),
+            Program::Barque(binary) => self.barque(binary, "nameserver"),
+        };
+        command.arg("-c").arg(&file);
+        let mut process = Process::start("nameserver", &self.dir, command)?;
+        let addr = local(port);
+        eventually("the name server", READY_WITHIN, || {
+            alive(&mut process)?;
+            Ok(knows(addr, "any").is_ok())
+        })?;
+        Ok(Server {
+            nameserver: Some(addr),
+            broker: None,
+            processes: vec![process],
+        })
+    }
+
+    /// A broker that has registered with the name servers named before.
+    pub fn start_broker(&self) -> anyhow::Result<Server> {
+        let ports = free_ports()?;
+        let file = self.broker_conf(ports)?;
+        let mut command = match &self.program {
+            Program::Reference(jars) => self.java(jars, "broker.BrokerStartup", "-Xmx512m"),
+            Program::Barque(binary) => self.barque(binary, "broker"),
+        };
+        command.arg("-c").arg(&file);
+        let mut process = Process::start("broker", &self.dir, command)?;
+        for nameserver in &self.nameservers {
+            eventually("the broker to register", READY_WITHIN, || {
+                alive(&mut process)?;
+                knows(*nameserver, &self.broker)
+            })?;
+        }
+        Ok(Server {
+            nameserver: None,
+            broker: Some(local(ports[0])),
+            processes: vec![process],
+        })
+    }
+
+    fn dev(&self, binary: &Path) -> anyhow::Result<Server> {
+        let ports = free_ports()?;
+        let [nameserver, ..] = free_ports()?;
+        let file = self.broker_conf(ports)?;
+        let mut command = self.barque(binary, "dev");
+        command.arg("--data").arg(&self.dir);
+        command.args(["--host", "127.0.0.1", "--nameserver-port", &nameserver.to_string()]);
+        command.args(["--broker-port", &ports[0].to_string(), "--config"]).arg(&file);
+        let mut process = Process::start("dev", &self.dir, command)?;
+        eventually("barque dev", READY_WITHIN, || {
+            alive(&mut process)?;
+            Ok(knows(local(nameserver), &self.broker).unwrap_or(false))
+        })?;
+        Ok(Server {
+            nameserver: Some(local(nameserver)),
+            broker: Some(local(ports[0])),
+            processes: vec![process],
+        })
+    }
+
+    fn barque(&self, binary: &Path, verb: &str) -> Command {
+        let mut command = Command::new(binary);
+        command.arg(verb).current_dir(&self.dir).env("HOME", &self.dir);
+        command
+    }
+
+    /// A JVM that starts fast rather than runs fast, with the doors the reference needs open.
+    fn java(&self, jars: &Path, main: &str, heap: &str) -> Command {
+        let mut command = Command::new("java");
+        for open in ["java.nio", "sun.nio.ch", "java.lang", "java.util"] {
+            command.arg(format!("--add-opens=java.base/{open}=ALL-UNNAMED"));
+        }
+        for export in ["jdk.internal.ref", "sun.nio.ch", "jdk.internal.misc"] {
+            command.arg(format!("--add-exports=java.base/{export}=ALL-UNNAMED"));
+        }
+        command.args([heap, "-XX:MaxDirectMemorySize=512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        command.arg(format!("-Duser.home={}", self.dir.display()));
+        command.arg("-cp").arg(jars.join("*")).arg(format!("org.apache.rocketmq.{main}"));
+        command.current_dir(&self.dir).env("ROCKETMQ_HOME", self.dir.join("home"));
+        command
+    }
+
+    /// The same file for both programs: that is what being a drop-in means.
+    fn broker_conf(&self, [port, _, ha]: [u16; 3]) -> anyhow::Result<PathBuf> {
+        let nameservers: Vec<String> = self.nameservers.iter().map(SocketAddr::to_string).collect();
+        let store = self.dir.join("store");
+        let mut conf = format!(
+            "brokerClusterName=DefaultCluster\nbrokerName={}\nbrokerId=0\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\n\
+             listenPort={port}\nhaListenPort={ha}\nstorePathRootDir={}\nstorePathCommitLog={}\n",
+            self.broker,
+            store.display(),
+            store.join("commitlog").display(),
+        );
+        if !nameservers.is_empty() {
+            conf.push_str(&format!("namesrvAddr={}\n", nameservers.join(";")));
+        }
+        if let Program::Reference(_) = self.program {
+            // It refuses requests that wait 200 ms, which on a loaded machine says nothing about either server.
+            conf.push_str("brokerFastFailureEnable=false\nosPageCacheBusyTimeOutMills=60000\n");
+        }
+        for (key, value) in &self.settings {
+            conf.push_str(&format!("{key}={value}\n"));
+        }
+        let file = self.dir.join("broker.conf");
+        write(&file, &conf)?;
+        Ok(file)
+    }
+}
+
+impl Server {
+    /// Where its name server listens.
+    ///
+    /// # Panics
+    /// If the plan started none.
+    pub fn nameserver(&self) -> SocketAddr {
+        let Some(addr) = self.nameserver else {
+            panic!("this server has no name server");
+        };
+        addr
+    }
+
+    /// Where its broker listens.
+    ///
+    /// # Panics
+    /// If the plan started none.
+    pub fn broker(&self) -> SocketAddr {
+        let Some(addr) = self.broker else {
+            panic!("this server has no broker");
+        };
+        addr
+    }
+
+    /// Ends it in good order, the broker first.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        for process in &mut self.processes {
+            let status = process.stop()?;
+            // A JVM ends with 143 when it was asked by a signal.
+            if !status.success() && status.code() != Some(143) {
+                bail!("stopped with {status}; {}", process.last_words());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it as a power cut would: nothing is asked first.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        for process in &mut self.processes {
+            process.kill()?;
+        }
+        Ok(())
+    }
+}
+
+fn alive(process: &mut Process) -> anyhow::Result<()> {
+    if !process.is_running()? {
+        bail!("ended while it was starting; {}", process.last_words());
+    }
+    Ok(())
+}
+
+/// Whether the name server can route to the topic that every broker has under its own name.
+fn knows(nameserver: SocketAddr, topic: &str) -> anyhow::Result<bool> {
+    let route = request(Code::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)], b"");
+    let reply = Line::open(nameserver)?.ask(route, Encoding::Json)?;
+    Ok(reply.code == ResponseCode::SUCCESS.0)
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// A free port, the one two below it (brokers take both) and one more. Somebody else may take them before we do, but
+/// ports that the system hands out come round again late.
+fn free_ports() -> anyhow::Result<[u16; 3]> {
+    loop {
+        let main = TcpListener::bind(local(0))?;
+        let port = main.local_addr()?.port();
+        let Some(twin) = port.checked_sub(2).filter(|twin| *twin > 1023) else {
+            continue;
+        };
+        if TcpListener::bind(local(twin)).is_ok() {
+            let other = TcpListener::bind(local(0))?.local_addr()?.port();
+            return Ok([port, twin, other]);
+        }
+    }
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(dir) = file.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    Ok(std::fs::write(file, text)?)
+}

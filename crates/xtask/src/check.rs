@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The gate and the test command. Steps go from the cheapest to the dearest and stop at the first that fails.
+
+use crate::tool::{cargo, in_ci, root, step, target, works};
+use crate::{conformance, tidy};
+use anyhow::bail;
+use std::path::PathBuf;
+
+/// Rust tests, tidy, conformance.
+pub(crate) fn test() -> anyhow::Result<()> {
+    rust_tests()?;
+    tidy::run()?;
+    eprintln!("\n==> conformance: official clients against this broker");
+    conformance::run(&[])
+}
+
+/// fmt, tidy, dependency policy, clippy, doc, Rust tests. Conformance is a step of its own.
+pub(crate) fn check() -> anyhow::Result<()> {
+    step(
+        "cargo fmt --check",
+        &mut cargo(&["fmt", "--all", "--", "--check"]),
+    )?;
+    tidy::run()?;
+    dependency_policy()?;
+    step(
+        "cargo clippy",
+        &mut cargo(&[
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    step(
+        "cargo doc",
+        cargo(&[
+            "doc",
+            "--locked",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    rust_tests()?;
+    step(
+        "load generator builds",
+        cargo(&["check", "--locked", "--manifest-path", "bench/loadgen/Cargo.toml"])
+            .env("CARGO_TARGET_DIR", target().join("loadgen")),
+    )?;
+    eprintln!("\ncheck: every step passed");
+    Ok(())
+}
+
+/// Rewrites the generated pages; the same test compares them in `test` and `check`.
+pub(crate) fn write_docs() -> anyhow::Result<()> {
+    step(
+        "docs/configuration.md",
+        cargo(&["test", "-p", "barque", "--test", "reference"]).env("BARQUE_BLESS", "1"),
+    )
+}
+
+fn rust_tests() -> anyhow::Result<()> {
+    step("cargo test", &mut cargo(&["test", "--locked", "--workspace"]))
+}
+
+/// Licences, sources and banned crates, as written in deny.toml. Advisories need the network and are left out.
+fn dependency_policy() -> anyhow::Result<()> {
+    let Some(deny) = cargo_deny() else {
+        if in_ci() {
+            bail!("cargo-deny is missing; .ci/run installs it");
+        }
+        eprintln!("\n==> cargo deny: SKIPPED, not installed (`cargo install cargo-deny --locked`)");
+        return Ok(());
+    };
+    let mut command = std::process::Command::new(deny);
+    command
+        .args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"])
+        .current_dir(root());
+    step("cargo deny", &mut command)
+}
+
+fn cargo_deny() -> Option<PathBuf> {
+    let own = root().join("target/tools/bin/cargo-deny");
+    [own, PathBuf::from("cargo-deny")]
+        .into_iter()
+        .find(|path| works(path, &["--version"]))
+}
