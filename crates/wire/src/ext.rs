@@ -4,16 +4,19 @@
 //! A typed header is read straight from those bytes and written straight into new ones; no map is ever built. Values that
 //! came as JSON numbers or booleans read as their text, nulls read as absent, an unknown field is nobody's business.
 
+mod json;
 mod read;
 mod write;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::Str;
-use crate::scan::{Quoted, Scan, SyntaxError, put_string};
+use crate::scan::{Scan, SyntaxError, Token, put_string};
+use json::Field;
 pub use read::ExtError;
 
 /// The extension fields of one frame, undecoded.
@@ -24,8 +27,12 @@ pub struct Ext(Raw);
 enum Raw {
     #[default]
     Absent,
-    /// A checked JSON object, braces included.
-    Json(Bytes),
+    /// A header in JSON, where the object is in it, braces included, and where the fields are.
+    Json {
+        header: Bytes,
+        object: Range<usize>,
+        fields: Vec<Field>,
+    },
     /// Checked binary pairs.
     Binary(Bytes),
     /// A JSON object this side wrote.
@@ -88,8 +95,15 @@ impl Ext {
         matches!(self.0, Raw::Absent)
     }
 
-    pub(crate) fn from_json(object: Bytes) -> Ext {
-        Ext(Raw::Json(object))
+    /// Takes the object that is next in a header. It is gone through once: what is kept of it is well formed.
+    pub(crate) fn take_json(scan: &mut Scan<'_>, header: &Bytes) -> Result<Ext, SyntaxError> {
+        let start = scan.at();
+        let fields = json::fields(scan)?;
+        Ok(Ext(Raw::Json {
+            header: header.clone(),
+            object: start..scan.at(),
+            fields,
+        }))
     }
 
     pub(crate) fn from_binary(pairs: Bytes) -> Ext {
@@ -99,7 +113,7 @@ impl Ext {
     pub(crate) fn size_hint(&self) -> usize {
         match &self.0 {
             Raw::Absent => 0,
-            Raw::Json(object) => object.len(),
+            Raw::Json { object, .. } => object.len(),
             Raw::Binary(pairs) => pairs.len() + pairs.len() / 4,
             Raw::Built(object) => object.len(),
         }
@@ -109,7 +123,7 @@ impl Ext {
     pub(crate) fn put_json(&self, out: &mut impl BufMut) {
         match &self.0 {
             Raw::Absent => {}
-            Raw::Json(object) => out.put_slice(object),
+            Raw::Json { header, object, .. } => out.put_slice(header.get(object.clone()).unwrap_or_default()),
             Raw::Built(object) => out.put_slice(object),
             Raw::Binary(_) => {
                 let mut open = b'{';
@@ -146,8 +160,14 @@ impl Ext {
     fn pairs(&self) -> Pairs<'_> {
         match &self.0 {
             Raw::Absent => Pairs::Binary(&[]),
-            Raw::Json(object) => Pairs::json(object),
-            Raw::Built(object) => Pairs::json(object),
+            Raw::Json { header, fields, .. } => Pairs::json(header, Cow::Borrowed(fields)),
+            Raw::Built(object) => {
+                let fields = std::str::from_utf8(object).map(|text| json::fields(&mut Scan::new(text)));
+                Pairs::json(
+                    object,
+                    Cow::Owned(fields.ok().and_then(Result::ok).unwrap_or_default()),
+                )
+            }
             Raw::Binary(pairs) => Pairs::Binary(pairs),
         }
     }
@@ -160,24 +180,6 @@ impl std::fmt::Debug for Ext {
         }
         f.debug_map().entries(self.iter()).finish()
     }
-}
-
-/// Walks an object to its end, so that what is kept is known to be well formed.
-pub(crate) fn check_json(scan: &mut Scan<'_>) -> Result<(), SyntaxError> {
-    scan.expect(b'{', "an object begins with {")?;
-    let mut first = true;
-    while !scan.accept(b'}') {
-        if !std::mem::take(&mut first) {
-            scan.expect(b',', "a comma is expected")?;
-        }
-        scan.string()?;
-        scan.expect(b':', "a colon is expected")?;
-        match scan.peek() {
-            Some(b'"' | b'\'') => scan.string().map(|_| ())?,
-            _ => scan.value().map(|_| ())?,
-        }
-    }
-    Ok(())
 }
 
 /// Walks binary pairs to their end.
@@ -196,21 +198,18 @@ pub(crate) fn check_binary(mut pairs: &[u8]) -> Result<(), SyntaxError> {
 /// A value as it stands in the frame.
 #[derive(Debug, Clone)]
 enum Value<'a> {
-    Quoted(Quoted<'a>),
-    /// A number, a boolean, null, or a nested value as its text.
-    Bare(&'a str),
+    Json(&'a str, Token),
     Plain(Cow<'a, str>),
 }
 
 impl<'a> Value<'a> {
     fn is_null(&self) -> bool {
-        matches!(self, Value::Bare("null"))
+        matches!(self, Value::Json(text, token) if token.is_null(text))
     }
 
     fn text(self) -> Cow<'a, str> {
         match self {
-            Value::Quoted(quoted) => quoted.text(),
-            Value::Bare(text) => Cow::Borrowed(text),
+            Value::Json(text, token) => token.text(text),
             Value::Plain(text) => text,
         }
     }
@@ -218,26 +217,34 @@ impl<'a> Value<'a> {
 
 /// Goes through the fields, whatever they are encoded in.
 enum Pairs<'a> {
-    Json { scan: Scan<'a>, first: bool },
+    Json {
+        text: &'a str,
+        fields: Cow<'a, [Field]>,
+        next: usize,
+    },
     Binary(&'a [u8]),
 }
 
 impl<'a> Pairs<'a> {
-    fn json(object: &'a [u8]) -> Pairs<'a> {
-        let mut scan = Scan::new(std::str::from_utf8(object).unwrap_or_default());
-        scan.accept(b'{');
-        Pairs::Json { scan, first: true }
+    fn json(text: &'a [u8], fields: Cow<'a, [Field]>) -> Pairs<'a> {
+        Pairs::Json {
+            text: std::str::from_utf8(text).unwrap_or_default(),
+            fields,
+            next: 0,
+        }
     }
 }
 
 impl<'a> Iterator for Pairs<'a> {
-    type Item = (Cow<'a, str>, Value<'a>);
+    type Item = Pair<'a>;
 
-    fn next(&mut self) -> Option<(Cow<'a, str>, Value<'a>)> {
+    #[inline]
+    fn next(&mut self) -> Option<Pair<'a>> {
         match self {
-            Pairs::Json { scan, first } => {
-                let (key, value) = next_json(scan, first).ok().flatten()?;
-                Some((key.text(), value))
+            Pairs::Json { text, fields, next } => {
+                let field = fields.get(*next)?;
+                *next += 1;
+                Some((field.key.text(text), Value::Json(text, field.value)))
             }
             Pairs::Binary(pairs) => next_binary(pairs),
         }
@@ -245,26 +252,6 @@ impl<'a> Iterator for Pairs<'a> {
 }
 
 type Pair<'a> = (Cow<'a, str>, Value<'a>);
-
-#[inline]
-fn next_json<'a>(
-    scan: &mut Scan<'a>,
-    first: &mut bool,
-) -> Result<Option<(Quoted<'a>, Value<'a>)>, SyntaxError> {
-    if scan.accept(b'}') {
-        return Ok(None);
-    }
-    if !std::mem::take(first) {
-        scan.expect(b',', "a comma is expected")?;
-    }
-    let key = scan.string()?;
-    scan.expect(b':', "a colon is expected")?;
-    let value = match scan.peek() {
-        Some(b'"' | b'\'') => Value::Quoted(scan.string()?),
-        _ => Value::Bare(scan.value()?),
-    };
-    Ok(Some((key, value)))
-}
 
 fn next_binary<'a>(pairs: &mut &'a [u8]) -> Option<Pair<'a>> {
     let (length, rest) = pairs.split_first_chunk::<2>()?;

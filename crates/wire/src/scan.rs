@@ -4,9 +4,12 @@
 //! A cursor over text that never copies: strings come back as the raw characters between the quotes and are unescaped only
 //! when somebody asks. Control characters inside strings are accepted, as the reference accepts them.
 
+mod escape;
+
 use std::borrow::Cow;
 
-use bytes::BufMut;
+use escape::unescape;
+pub(crate) use escape::{put_integer, put_string};
 
 /// How deep values may nest; deeper input is refused rather than recursed into.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -38,24 +41,75 @@ impl<'a> Quoted<'a> {
     }
 }
 
+/// Where a string (without its quotes) or another value stands in the text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Token {
+    start: u32,
+    end: u32,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    Escaped,
+    Bare,
+}
+
+impl Token {
+    /// Texts are shorter than 2^32 bytes, so the places fit.
+    #[inline]
+    fn new(start: usize, end: usize, kind: Kind) -> Token {
+        Token {
+            start: start as u32,
+            end: end as u32,
+            kind,
+        }
+    }
+
+    /// The characters of the token in the text it was found in.
+    #[inline]
+    pub(crate) fn raw<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let raw = self.raw(text);
+        if self.kind == Kind::Escaped {
+            Cow::Owned(unescape(raw))
+        } else {
+            Cow::Borrowed(raw)
+        }
+    }
+
+    pub(crate) fn is_null(&self, text: &str) -> bool {
+        self.kind == Kind::Bare && self.raw(text) == "null"
+    }
+}
+
 /// A cursor over JSON text.
 #[derive(Debug, Clone)]
 pub(crate) struct Scan<'a> {
     text: &'a str,
     at: usize,
-    /// Where the block begins that `marks` is about.
-    block: usize,
-    /// One bit for each byte of the block that is a double quote or a backslash; bits before `at` may be gone.
-    marks: u64,
+    /// Where the next backslash is.
+    backslash: usize,
 }
 
 impl<'a> Scan<'a> {
+    /// A text of 4 GiB or more reads as empty.
     pub(crate) fn new(text: &'a str) -> Scan<'a> {
+        let text = if u32::try_from(text.len()).is_ok() {
+            text
+        } else {
+            ""
+        };
         Scan {
             text,
             at: 0,
-            block: 0,
-            marks: marks(text.as_bytes()),
+            backslash: find(text.as_bytes(), 0, b'\\'),
         }
     }
 
@@ -86,7 +140,10 @@ impl<'a> Scan<'a> {
     /// Takes the next character if it is `wanted`.
     #[inline]
     pub(crate) fn accept(&mut self, wanted: u8) -> bool {
-        let found = self.peek() == Some(wanted);
+        let found = match self.ahead(0) {
+            Some(byte) if byte > b' ' => byte == wanted,
+            _ => self.peek() == Some(wanted),
+        };
         self.at += usize::from(found);
         found
     }
@@ -100,63 +157,151 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A string in the quotes that are next: double, or single as fastjson allows.
+    /// Takes `literal` if it is next, blanks not passed over.
     #[inline]
-    pub(crate) fn string(&mut self) -> Result<Quoted<'a>, SyntaxError> {
-        let quote = match self.peek() {
-            Some(quote @ (b'"' | b'\'')) => quote,
-            _ => return Err(self.error("a string is expected")),
-        };
-        let start = self.at + 1;
+    pub(crate) fn take(&mut self, literal: &str) -> bool {
+        let found = self
+            .text
+            .as_bytes()
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(literal.as_bytes()));
+        self.at += if found { literal.len() } else { 0 };
+        found
+    }
+
+    /// The byte `ahead` of the cursor.
+    #[inline]
+    pub(crate) fn ahead(&self, ahead: usize) -> Option<u8> {
+        self.text.as_bytes().get(self.at + ahead).copied()
+    }
+
+    /// A plain integer, if the value that is next is one.
+    #[inline]
+    pub(crate) fn integer(&mut self) -> Option<i32> {
+        let negative = self.ahead(0) == Some(b'-');
+        let start = self.at + usize::from(negative);
+        let (mut at, mut value) = (start, 0i64);
         let bytes = self.text.as_bytes();
-        let (mut end, mut escaped) = (start, false);
-        loop {
-            end = if quote == b'"' {
-                self.marked(end)
-            } else {
-                find(bytes, end, |b| b == quote || b == b'\\')
-            };
-            match bytes.get(end) {
-                Some(b'\\') => {
-                    escaped = true;
-                    end += 2;
-                }
-                Some(_) => break,
-                None => return Err(self.error("a string does not end")),
+        while let Some(digit) = bytes
+            .get(at)
+            .map(|byte| byte.wrapping_sub(b'0'))
+            .filter(|digit| *digit < 10)
+        {
+            value = value * 10 + i64::from(digit);
+            at += 1;
+            if at > start + 10 {
+                return None;
             }
         }
-        self.at = end + 1;
-        let raw = self.text.get(start..end).ok_or(SyntaxError {
-            what: "a string is cut inside a character",
-            at: start,
-        })?;
-        Ok(Quoted { raw, escaped })
+        if at == start || !matches!(bytes.get(at), Some(b',' | b'}')) {
+            return None;
+        }
+        let value = i32::try_from(if negative { -value } else { value }).ok()?;
+        self.at = at;
+        Some(value)
     }
 
-    /// Where the next double quote or backslash is, from `from` on; the length of the text if there is none.
+    /// Two strings with a colon between them, if that is next without a blank: what nearly all of a header is.
     #[inline]
-    fn marked(&mut self, from: usize) -> usize {
-        loop {
-            if from >= self.block + BLOCK {
-                self.load(from);
+    pub(crate) fn plain_pair(&mut self) -> Option<(Token, Token)> {
+        let bytes = self.text.as_bytes();
+        if self.ahead(0) != Some(b'"') {
+            return None;
+        }
+        let key = self.at + 1;
+        let key_end = find_near(bytes, key, b'"');
+        let value = key_end + 3;
+        if bytes.get(key_end..value) != Some(b"\":\"") {
+            return None;
+        }
+        let value_end = find_near(bytes, value, b'"');
+        if value_end >= bytes.len() || self.backslash < key_end {
+            return None;
+        }
+        let key = Token::new(key, key_end, Kind::Plain);
+        if self.backslash < value_end {
+            self.at = value - 1;
+            return Some((key, self.escaped(value_end, b'"').ok()?));
+        }
+        self.at = value_end + 1;
+        Some((key, Token::new(value, value_end, Kind::Plain)))
+    }
+
+    /// A string in the quotes that are next: double, or single as fastjson allows.
+    #[inline(never)]
+    pub(crate) fn string(&mut self) -> Result<Quoted<'a>, SyntaxError> {
+        let token = self.string_token()?;
+        Ok(Quoted {
+            raw: token.raw(self.text),
+            escaped: token.kind == Kind::Escaped,
+        })
+    }
+
+    /// Any value: a string without its quotes, anything else as it is written.
+    #[inline]
+    pub(crate) fn value_token(&mut self) -> Result<Token, SyntaxError> {
+        if let Some(b'"' | b'\'') = self.peek() {
+            return self.string_token();
+        }
+        let start = self.at;
+        self.value()?;
+        Ok(Token::new(start, self.at, Kind::Bare))
+    }
+
+    #[inline]
+    pub(crate) fn string_token(&mut self) -> Result<Token, SyntaxError> {
+        let bytes = self.text.as_bytes();
+        if bytes.get(self.at) != Some(&b'"') {
+            return self.odd_string();
+        }
+        let end = find_near(bytes, self.at + 1, b'"');
+        if self.backslash < end {
+            return self.escaped(end, b'"');
+        }
+        self.until(end, Kind::Plain)
+    }
+
+    /// A string after blanks or in single quotes.
+    #[inline(never)]
+    fn odd_string(&mut self) -> Result<Token, SyntaxError> {
+        match self.peek() {
+            Some(quote @ (b'"' | b'\'')) => {
+                let end = find(self.text.as_bytes(), self.at + 1, quote);
+                self.escaped(end, quote)
             }
-            while self.marks != 0 {
-                let at = self.block + self.marks.trailing_zeros() as usize;
-                if at >= from {
-                    return at;
-                }
-                self.marks &= self.marks - 1;
-            }
-            if self.block + BLOCK >= self.text.len() {
-                return self.text.len();
-            }
-            self.load(self.block + BLOCK);
+            _ => Err(self.error("a string is expected")),
         }
     }
 
-    fn load(&mut self, at: usize) {
-        self.block = at;
-        self.marks = marks(self.text.as_bytes().get(at..).unwrap_or_default());
+    /// The string that ends at `end` or, if the quote there is escaped, at a later one.
+    #[inline(never)]
+    fn escaped(&mut self, mut end: usize, quote: u8) -> Result<Token, SyntaxError> {
+        let bytes = self.text.as_bytes();
+        let is_escaped = |end: usize| {
+            let before = bytes.get(self.at + 1..end).unwrap_or_default();
+            end < bytes.len() && before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+        };
+        while is_escaped(end) {
+            end = find(bytes, end + 1, quote);
+        }
+        let kind = if self.backslash < end {
+            Kind::Escaped
+        } else {
+            Kind::Plain
+        };
+        self.backslash = find(bytes, end, b'\\');
+        self.until(end, kind)
+    }
+
+    /// The string that ends before the quote at `end`.
+    #[inline]
+    fn until(&mut self, end: usize, kind: Kind) -> Result<Token, SyntaxError> {
+        if end >= self.text.len() {
+            return Err(self.error("a string does not end"));
+        }
+        let token = Token::new(self.at + 1, end, kind);
+        self.at = end + 1;
+        Ok(token)
     }
 
     /// A token without quotes: a number, `true`, `false`, `null`, a bare key.
@@ -213,135 +358,43 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// How many bytes are looked at together.
-const BLOCK: usize = 64;
+pub(super) const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+pub(super) const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
-/// One bit for each of the first `BLOCK` bytes that is a double quote or a backslash.
-///
-/// Nearly all of a header is strings; finding their ends is most of the work of reading it. The comparison compiles to vector
-/// instructions, the product gathers the low bits of eight bytes into one.
-fn marks(bytes: &[u8]) -> u64 {
-    let mut found = [0; BLOCK];
-    match bytes.first_chunk::<BLOCK>() {
-        Some(block) => found
-            .iter_mut()
-            .zip(block)
-            .for_each(|(mark, byte)| *mark = u8::from(is_mark(*byte))),
-        None => found
-            .iter_mut()
-            .zip(bytes)
-            .for_each(|(mark, byte)| *mark = u8::from(is_mark(*byte))),
-    }
-    let words = found.as_chunks::<8>().0.iter().rev();
-    words.fold(0, |marks, word| {
-        marks << 8 | u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56
-    })
+/// The high bit of each byte of `word` that equals `byte`. Of the other bits, those below the first such byte are clear.
+#[inline]
+pub(super) fn equal(word: u64, byte: u8) -> u64 {
+    let zero = word ^ (LOW_BITS * u64::from(byte));
+    zero.wrapping_sub(LOW_BITS) & !zero
 }
 
-fn is_mark(byte: u8) -> bool {
-    byte == b'"' || byte == b'\\'
-}
-
-/// Where the first byte is, from `at` on, that is `wanted`; the length if there is none.
-fn find(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> usize {
+/// Where the next `wanted` is, from `at` on; the length if there is none.
+fn find(bytes: &[u8], at: usize, wanted: u8) -> usize {
     bytes
         .get(at..)
-        .and_then(|rest| rest.iter().position(|&byte| wanted(byte)))
+        .and_then(|rest| memchr::memchr(wanted, rest))
         .map_or(bytes.len(), |found| at + found)
 }
 
-/// Resolves escapes. What is no valid escape stays as it is, without its backslash; half a surrogate pair becomes U+FFFD.
-pub(crate) fn unescape(raw: &str) -> String {
-    let mut out = String::with_capacity(raw.len());
-    let mut rest = raw;
-    loop {
-        let at = find(rest.as_bytes(), 0, |byte| byte == b'\\');
-        let Some((before, after)) = rest.split_at_checked(at) else {
-            return out;
-        };
-        out.push_str(before);
-        if after.is_empty() {
-            return out;
+/// `find` for what is expected to be near: the first bytes are compared eight at a time here in the loop, which is faster than
+/// calling a vector search for the short strings most of a header is.
+#[inline]
+fn find_near(bytes: &[u8], at: usize, wanted: u8) -> usize {
+    const NEAR: usize = 4;
+    let mut at = at;
+    for word in bytes
+        .get(at..)
+        .unwrap_or_default()
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .take(NEAR)
+    {
+        let found = equal(u64::from_le_bytes(*word), wanted) & HIGH_BITS;
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
         }
-        let mut tail = after.chars();
-        tail.next();
-        match tail.next() {
-            Some('u') => {
-                let (character, taken) = unicode_escape(after);
-                out.push(character);
-                rest = after.get(taken..).unwrap_or_default();
-                continue;
-            }
-            Some('n') => out.push('\n'),
-            Some('t') => out.push('\t'),
-            Some('r') => out.push('\r'),
-            Some('b') => out.push('\u{8}'),
-            Some('f') => out.push('\u{c}'),
-            Some(other) => out.push(other),
-            None => {}
-        }
-        rest = tail.as_str();
+        at += 8;
     }
-}
-
-/// The character of `\uXXXX` (or of a surrogate pair) `text` begins with, and how many bytes it takes.
-fn unicode_escape(text: &str) -> (char, usize) {
-    let Some(first) = unit(text.as_bytes(), 0) else {
-        return (char::REPLACEMENT_CHARACTER, 2);
-    };
-    if let Some(character) = char::from_u32(first) {
-        return (character, 6);
-    }
-    match (first, unit(text.as_bytes(), 6)) {
-        (0xd800..=0xdbff, Some(second @ 0xdc00..=0xdfff)) => {
-            let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-            (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
-        }
-        _ => (char::REPLACEMENT_CHARACTER, 6),
-    }
-}
-
-/// The UTF-16 unit of the `\uXXXX` at `at`.
-fn unit(bytes: &[u8], at: usize) -> Option<u32> {
-    let (escape, _) = bytes.get(at..)?.split_first_chunk::<6>()?;
-    let [b'\\', b'u', digits @ ..] = escape else {
-        return None;
-    };
-    digits.iter().try_fold(0, |unit, &digit| {
-        Some(unit << 4 | char::from(digit).to_digit(16)?)
-    })
-}
-
-/// Writes `text` with its quotes, escaping what JSON requires and nothing else.
-pub(crate) fn put_string(out: &mut impl BufMut, text: &str) {
-    out.put_u8(b'"');
-    let bytes = text.as_bytes();
-    let mut from = 0;
-    loop {
-        let at = find(bytes, from, |byte| byte < 0x20 || is_mark(byte));
-        out.put_slice(bytes.get(from..at).unwrap_or_default());
-        let Some(&byte) = bytes.get(at) else { break };
-        from = at + 1;
-        match byte {
-            b'"' => out.put_slice(b"\\\""),
-            b'\\' => out.put_slice(b"\\\\"),
-            b'\n' => out.put_slice(b"\\n"),
-            b'\r' => out.put_slice(b"\\r"),
-            b'\t' => out.put_slice(b"\\t"),
-            8 => out.put_slice(b"\\b"),
-            12 => out.put_slice(b"\\f"),
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.put_slice(&[
-                    b'\\',
-                    b'u',
-                    b'0',
-                    b'0',
-                    HEX[usize::from(byte >> 4)],
-                    HEX[usize::from(byte & 15)],
-                ]);
-            }
-        }
-    }
-    out.put_u8(b'"');
+    find(bytes, at, wanted)
 }

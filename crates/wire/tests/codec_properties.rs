@@ -116,41 +116,41 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(Some(read)) = Decoder::default().next(&mut bytes) {
-            let _ = fields(&read.ext);
-            let _ = read.ext.read::<SendMessageV2>();
-            let _ = encoded(&read, Encoding::Json);
-            let _ = encoded(&read, Encoding::Binary);
+            let _read = fields(&read.ext);
+            let _read = read.ext.read::<SendMessageV2>();
+            let _read = encoded(&read, Encoding::Json);
+            let _read = encoded(&read, Encoding::Binary);
         }
     }
 
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Decoder::default().next(&mut BytesMut::from(&bytes[..]));
+        let _read = Decoder::default().next(&mut BytesMut::from(&bytes[..]));
         for kind in [0u8, 1] {
             let length = u32::try_from(bytes.len()).unwrap();
             let mut framed = BytesMut::new();
             framed.extend_from_slice(&(length + 4).to_be_bytes());
             framed.extend_from_slice(&(u32::from(kind) << 24 | length).to_be_bytes());
             framed.extend_from_slice(&bytes);
-            let _ = Decoder::default().next(&mut framed);
+            let _read = Decoder::default().next(&mut framed);
         }
-        let _ = fastjson::from_slice::<HeartbeatBody>(&bytes);
-        let _ = fastjson::from_slice::<serde_json::Value>(&bytes);
-        let _ = RegisterBrokerBody::decode_compressed(&bytes, 493);
+        let _read = fastjson::from_slice::<HeartbeatBody>(&bytes);
+        let _read = fastjson::from_slice::<serde_json::Value>(&bytes);
+        let _read = RegisterBrokerBody::decode_compressed(&bytes, 493);
     }
 
     #[test]
     fn json_like_noise_never_panics(noise in "[\\[\\]{}:,\"'0-9a-c\\\\u \n.-]{0,120}") {
-        let _ = fastjson::from_str::<serde_json::Value>(&noise);
-        let _ = fastjson::from_str::<TopicStats>(&noise);
+        let _read = fastjson::from_str::<serde_json::Value>(&noise);
+        let _read = fastjson::from_str::<TopicStats>(&noise);
         let header = format!("{{\"code\":1,\"extFields\":{noise}}}");
         let mut framed = BytesMut::new();
         framed.extend_from_slice(&(header.len() as u32 + 4).to_be_bytes());
         framed.extend_from_slice(&(header.len() as u32).to_be_bytes());
         framed.extend_from_slice(header.as_bytes());
         if let Ok(Some(frame)) = Decoder::default().next(&mut framed) {
-            let _ = fields(&frame.ext);
-            let _ = frame.ext.read::<SendMessage>();
+            let _read = fields(&frame.ext);
+            let _read = frame.ext.read::<SendMessage>();
         }
     }
 

@@ -108,7 +108,7 @@ impl<'de> de::MapAccess<'de> for Fields<'de> {
     }
 
     fn next_value_seed<V: de::DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ExtError> {
-        let value = self.value.take().unwrap_or(Value::Bare(""));
+        let value = self.value.take().unwrap_or(Value::Plain(Cow::Borrowed("")));
         seed.deserialize(Text(value)).map_err(|error| match error {
             ExtError::Invalid { value, expected, .. } => ExtError::Invalid {
                 field: Str::from(&*self.field),

@@ -171,12 +171,13 @@ impl Object {
         }
     }
 
-    fn put<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
+    /// Writes a field, or nothing if its value is null.
+    fn put<T: Serialize + ?Sized>(&mut self, key: impl FnOnce(&mut Vec<u8>), value: &T) {
         let before = self.out.len();
         if before > 1 {
             self.out.push(b',');
         }
-        put_string(&mut self.out, key);
+        key(&mut self.out);
         self.out.push(b':');
         if !matches!(value.serialize(Text { out: &mut self.out }), Ok(Written::Value)) {
             self.out.truncate(before);
@@ -198,7 +199,13 @@ impl SerializeStruct for Object {
         key: &'static str,
         value: &T,
     ) -> Result<(), NotFlat> {
-        self.put(key, value);
+        // The name of a field in our own source: there is nothing to escape in it.
+        let put_key = |out: &mut Vec<u8>| {
+            out.push(b'"');
+            out.extend_from_slice(key.as_bytes());
+            out.push(b'"');
+        };
+        self.put(put_key, value);
         Ok(())
     }
 
@@ -223,7 +230,7 @@ impl SerializeMap for Object {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotFlat> {
         let key = std::mem::take(&mut self.key);
-        self.put(&key, value);
+        self.put(|out| put_string(out, &key), value);
         Ok(())
     }
 

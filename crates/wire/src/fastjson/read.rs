@@ -112,8 +112,11 @@ impl<'de> Reader<'de> {
 
     /// Takes null if it is next.
     fn null(&mut self) -> bool {
+        if self.scan.peek() != Some(b'n') {
+            return false;
+        }
         let mut ahead = self.scan.clone();
-        let null = ahead.peek() == Some(b'n') && ahead.bare() == Ok("null");
+        let null = ahead.bare() == Ok("null");
         if null {
             self.scan = ahead;
         }

@@ -5,13 +5,12 @@
 //! Written the way the reference writes it: keys in alphabetical order, what is absent left out.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use compact_str::ToCompactString;
 
 use super::{Frame, FrameError, Language};
 use crate::Str;
 use crate::code::ResponseCode;
-use crate::ext::{self, Ext};
-use crate::scan::{Scan, SyntaxError, put_string};
+use crate::ext::Ext;
+use crate::scan::{Scan, SyntaxError, put_integer, put_string};
 
 pub(super) fn parse(header: &Bytes, body: Bytes) -> Result<Frame, FrameError> {
     let text = std::str::from_utf8(header).map_err(|_| FrameError::NotUtf8)?;
@@ -28,21 +27,15 @@ pub(super) fn parse(header: &Bytes, body: Bytes) -> Result<Frame, FrameError> {
         if !std::mem::take(&mut first) {
             scan.expect(b',', "a comma is expected")?;
         }
-        let key = scan.string()?;
-        scan.expect(b':', "a colon is expected")?;
-        match key.raw {
-            "code" => frame.code = number(&mut scan)?,
-            "version" => frame.version = number(&mut scan)?,
-            "opaque" => frame.opaque = number(&mut scan)?,
-            "flag" => frame.flag = number(&mut scan)?,
-            "language" => {
-                frame.language = text_of(&mut scan)?.map_or(Language::Java, |name| Language::from_name(&name))
-            }
-            "remark" => frame.remark = text_of(&mut scan)?,
-            "extFields" => frame.ext = ext_fields(&mut scan, header)?,
-            _ => {
-                scan.value()?;
-            }
+        match key(&mut scan)? {
+            Key::Code => frame.code = number(&mut scan)?,
+            Key::Version => frame.version = number(&mut scan)?,
+            Key::Opaque => frame.opaque = number(&mut scan)?,
+            Key::Flag => frame.flag = number(&mut scan)?,
+            Key::Language => frame.language = language(&mut scan)?,
+            Key::Remark => frame.remark = remark(&mut scan)?,
+            Key::ExtFields => frame.ext = ext_fields(&mut scan, header)?,
+            Key::Other => scan.value_token().map(|_| ())?,
         }
     }
     match scan.peek() {
@@ -51,8 +44,53 @@ pub(super) fn parse(header: &Bytes, body: Bytes) -> Result<Frame, FrameError> {
     }
 }
 
+#[derive(Clone, Copy)]
+enum Key {
+    Code,
+    ExtFields,
+    Flag,
+    Language,
+    Opaque,
+    Remark,
+    Version,
+    Other,
+}
+
+/// The next key and its colon. Most peers write no blanks, so a key is first looked for as one literal.
+fn key(scan: &mut Scan<'_>) -> Result<Key, SyntaxError> {
+    let (literal, key) = match scan.ahead(1) {
+        Some(b'c') => ("\"code\":", Key::Code),
+        Some(b'e') => ("\"extFields\":", Key::ExtFields),
+        Some(b'f') => ("\"flag\":", Key::Flag),
+        Some(b'l') => ("\"language\":", Key::Language),
+        Some(b'o') => ("\"opaque\":", Key::Opaque),
+        Some(b'r') => ("\"remark\":", Key::Remark),
+        Some(b's') => ("\"serializeTypeCurrentRPC\":", Key::Other),
+        Some(b'v') => ("\"version\":", Key::Version),
+        _ => ("", Key::Other),
+    };
+    if !literal.is_empty() && scan.take(literal) {
+        return Ok(key);
+    }
+    let name = scan.string()?.raw;
+    scan.expect(b':', "a colon is expected")?;
+    Ok(match name {
+        "code" => Key::Code,
+        "extFields" => Key::ExtFields,
+        "flag" => Key::Flag,
+        "language" => Key::Language,
+        "opaque" => Key::Opaque,
+        "remark" => Key::Remark,
+        "version" => Key::Version,
+        _ => Key::Other,
+    })
+}
+
 /// A number, a number in quotes, or null, which counts as 0.
 fn number(scan: &mut Scan<'_>) -> Result<i32, SyntaxError> {
+    if let Some(number) = scan.integer() {
+        return Ok(number);
+    }
     let wrong = scan.error("a number is expected");
     let text = match scan.peek() {
         Some(b'"') => scan.string()?.raw,
@@ -65,7 +103,18 @@ fn number(scan: &mut Scan<'_>) -> Result<i32, SyntaxError> {
     }
 }
 
-fn text_of(scan: &mut Scan<'_>) -> Result<Option<Str>, SyntaxError> {
+fn language(scan: &mut Scan<'_>) -> Result<Language, SyntaxError> {
+    match scan.peek() {
+        Some(b'"') => Ok(Language::from_name(scan.string()?.raw)),
+        _ => Ok(if scan.value()? == "null" {
+            Language::Java
+        } else {
+            Language::Other
+        }),
+    }
+}
+
+fn remark(scan: &mut Scan<'_>) -> Result<Option<Str>, SyntaxError> {
     match scan.peek() {
         Some(b'"') => Ok(Some(Str::from(scan.string()?.text()))),
         _ => Ok(Some(scan.value()?).filter(|text| *text != "null").map(Str::from)),
@@ -73,42 +122,36 @@ fn text_of(scan: &mut Scan<'_>) -> Result<Option<Str>, SyntaxError> {
 }
 
 fn ext_fields(scan: &mut Scan<'_>, header: &Bytes) -> Result<Ext, SyntaxError> {
-    if scan.peek() != Some(b'{') {
-        let wrong = scan.error("extFields is not an object");
-        return if scan.value()? == "null" {
-            Ok(Ext::default())
-        } else {
-            Err(wrong)
-        };
+    if scan.peek() == Some(b'{') {
+        return Ext::take_json(scan, header);
     }
-    let start = scan.at();
-    ext::check_json(scan)?;
-    Ok(Ext::from_json(header.slice(start..scan.at())))
+    let wrong = scan.error("extFields is not an object");
+    if scan.value()? == "null" {
+        Ok(Ext::default())
+    } else {
+        Err(wrong)
+    }
 }
 
 pub(super) fn put(frame: &Frame, out: &mut BytesMut) {
     out.reserve(128 + frame.ext.size_hint() + frame.remark.as_ref().map_or(0, Str::len));
     out.put_slice(b"{\"code\":");
-    put_number(out, frame.code);
+    put_integer(out, frame.code);
     if !frame.ext.is_absent() {
         out.put_slice(b",\"extFields\":");
         frame.ext.put_json(out);
     }
     out.put_slice(b",\"flag\":");
-    put_number(out, frame.flag);
+    put_integer(out, frame.flag);
     out.put_slice(b",\"language\":\"");
     out.put_slice(frame.language.name().as_bytes());
     out.put_slice(b"\",\"opaque\":");
-    put_number(out, frame.opaque);
+    put_integer(out, frame.opaque);
     if let Some(remark) = &frame.remark {
         out.put_slice(b",\"remark\":");
         put_string(out, remark);
     }
     out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    put_number(out, frame.version);
+    put_integer(out, frame.version);
     out.put_u8(b'}');
-}
-
-fn put_number(out: &mut BytesMut, number: i32) {
-    out.put_slice(number.to_compact_string().as_bytes());
 }
