@@ -34,18 +34,27 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(now_ms: i64) -> Settings {
-        Settings { version: Mutex::new(DataVersion { timestamp: now_ms, ..DataVersion::default() }) }
+        Settings {
+            version: Mutex::new(DataVersion {
+                timestamp: now_ms,
+                ..DataVersion::default()
+            }),
+        }
     }
 }
 
 /// Code 25. All of the changes or, when one is not valid, none. What cannot change while the broker runs is saved for
 /// the next start, and the answer says so.
-pub(crate) fn update_config(b: &Arc<Broker>, call: Call<UpdateBrokerConfig>) -> Result<Answer<NoHeader>, Fault> {
+pub(crate) fn update_config(
+    b: &Arc<Broker>,
+    call: Call<UpdateBrokerConfig>,
+) -> Result<Answer<NoHeader>, Fault> {
     let invalid = |remark: String| Fault::new(ResponseCode::INVALID_PARAMETER, remark);
     let text = std::str::from_utf8(&call.body).map_err(|_| invalid("the body is not UTF-8".to_owned()))?;
     let entries = java_properties::parse(text).map_err(|e| invalid(e.to_string()))?;
     let black_list = b.config().config_black_list.clone();
-    let is_black = |key: &str| NEVER_CHANGED.contains(&key) || black_list.split(';').any(|black| black == key);
+    let is_black =
+        |key: &str| NEVER_CHANGED.contains(&key) || black_list.split(';').any(|black| black == key);
     if let Some(entry) = entries.iter().find(|entry| is_black(&entry.key)) {
         let remark = format!("Can not update config in black list: {}", entry.key);
         return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
@@ -56,11 +65,20 @@ pub(crate) fn update_config(b: &Arc<Broker>, call: Call<UpdateBrokerConfig>) -> 
         let changing = Arc::clone(&b);
         let changed = blocking::run(move || change(&changing, &entries)).await??;
         if changed.permission {
-            let topics = b.topics.all().values().map(|topic| topic.config.clone()).collect();
+            let topics = b
+                .topics
+                .all()
+                .values()
+                .map(|topic| topic.config.clone())
+                .collect();
             b.announce(topics).await;
         }
         let reply = Reply::ok(NoHeader);
-        Ok(if changed.remark.is_empty() { reply } else { reply.with_remark(changed.remark) })
+        Ok(if changed.remark.is_empty() {
+            reply
+        } else {
+            reply.with_remark(changed.remark)
+        })
     })))
 }
 
@@ -105,21 +123,36 @@ fn change(b: &Broker, entries: &[Entry]) -> Result<Changed, Fault> {
     b.set_config(live);
     version.counter += 1;
     version.timestamp = b.env.clock.now_ms();
-    Ok(Changed { remark: remarks.join("; "), permission })
+    Ok(Changed {
+        remark: remarks.join("; "),
+        permission,
+    })
 }
 
 /// Changes the file, and leaves everything else in it as it is.
 fn save(env: &Env, path: &Path, entries: &[Entry]) -> Result<(), Fault> {
-    let io = |source| SaveError { path: path.to_path_buf(), source };
-    let invalid = |e: &dyn std::fmt::Display| {
-        Fault::new(ResponseCode::SYSTEM_ERROR, format!("{} is not changed: {e}", path.display()))
+    let io = |source| SaveError {
+        path: path.to_path_buf(),
+        source,
     };
-    let bytes = env.disk.load(path).map_err(|e| unsaved(&io(e)))?.unwrap_or_default();
+    let invalid = |e: &dyn std::fmt::Display| {
+        Fault::new(
+            ResponseCode::SYSTEM_ERROR,
+            format!("{} is not changed: {e}", path.display()),
+        )
+    };
+    let bytes = env
+        .disk
+        .load(path)
+        .map_err(|e| unsaved(&io(e)))?
+        .unwrap_or_default();
     let mut text = String::from_utf8(bytes).map_err(|e| invalid(&e))?;
     for entry in entries {
         text = java_properties::edit(&text, &entry.key, &entry.value).map_err(|e| invalid(&e))?;
     }
-    env.disk.replace(path, text.as_bytes()).map_err(|e| unsaved(&io(e)))
+    env.disk
+        .replace(path, text.as_bytes())
+        .map_err(|e| unsaved(&io(e)))
 }
 
 /// Code 26: the settings as they are in effect.
@@ -130,16 +163,25 @@ pub(crate) fn read_config(
     let version = *b.settings.version.lock();
     let all = b.config().all();
     let text = java_properties::write(all.iter().map(|(key, value)| (*key, value.as_str())));
-    let reply = Reply::ok(GetBrokerConfigReply { version: Some(fastjson::to_string(&version).into()) });
+    let reply = Reply::ok(GetBrokerConfigReply {
+        version: Some(fastjson::to_string(&version).into()),
+    });
     Ok(reply.with_body(text).into())
 }
 
 /// Code 28.
-pub(crate) fn runtime_info(b: &Arc<Broker>, _call: Call<GetBrokerRuntimeInfo>) -> Result<Answer<NoHeader>, Fault> {
+pub(crate) fn runtime_info(
+    b: &Arc<Broker>,
+    _call: Call<GetBrokerRuntimeInfo>,
+) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
     Ok(blocking::later(move || {
-        let table = runtime::table(&b).into_iter().map(|(key, value)| (Str::from(key), Str::from(value)));
-        let table = KvTable { table: table.collect() };
+        let table = runtime::table(&b)
+            .into_iter()
+            .map(|(key, value)| (Str::from(key), Str::from(value)));
+        let table = KvTable {
+            table: table.collect(),
+        };
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&table)))
     }))
 }

@@ -24,19 +24,42 @@ enum Values {
 
 /// What a topic may be told.
 pub(crate) const OF_TOPICS: &[Attribute] = &[
-    Attribute { name: "queue.type", values: Values::OneOf(&["BatchCQ", "SimpleCQ"]), changeable: false },
-    Attribute { name: CLEANUP_POLICY, values: Values::OneOf(&["DELETE", COMPACTION]), changeable: false },
+    Attribute {
+        name: "queue.type",
+        values: Values::OneOf(&["BatchCQ", "SimpleCQ"]),
+        changeable: false,
+    },
+    Attribute {
+        name: CLEANUP_POLICY,
+        values: Values::OneOf(&["DELETE", COMPACTION]),
+        changeable: false,
+    },
     Attribute {
         name: MESSAGE_TYPE,
-        values: Values::OneOf(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "PRIORITY", MIXED]),
+        values: Values::OneOf(&[
+            "UNSPECIFIED",
+            "NORMAL",
+            "FIFO",
+            "DELAY",
+            "TRANSACTION",
+            "PRIORITY",
+            MIXED,
+        ]),
         changeable: true,
     },
-    Attribute { name: "reserve.time", values: Values::Between(-1, i64::MAX), changeable: true },
+    Attribute {
+        name: "reserve.time",
+        values: Values::Between(-1, i64::MAX),
+        changeable: true,
+    },
 ];
 
 /// What a group may be told.
-pub(crate) const OF_GROUPS: &[Attribute] =
-    &[Attribute { name: "priority.factor", values: Values::Between(0, 100), changeable: true }];
+pub(crate) const OF_GROUPS: &[Attribute] = &[Attribute {
+    name: "priority.factor",
+    values: Values::Between(0, 100),
+    changeable: true,
+}];
 
 pub(crate) const MESSAGE_TYPE: &str = "message.type";
 pub(crate) const MIXED: &str = "MIXED";
@@ -110,8 +133,10 @@ pub(crate) fn alter(
         if !add && !altered.contains_key(key) {
             return Err(AttributeError::DeleteMissing(key.into()));
         }
-        let attribute =
-            allowed.iter().find(|a| a.name == key).ok_or_else(|| AttributeError::Unsupported(key.into()))?;
+        let attribute = allowed
+            .iter()
+            .find(|a| a.name == key)
+            .ok_or_else(|| AttributeError::Unsupported(key.into()))?;
         if current.is_some() && !attribute.changeable {
             return Err(AttributeError::Unchangeable(key.into()));
         }
@@ -145,22 +170,41 @@ mod tests {
     fn alter_topic(current: Option<&str>, changes: &str) -> Result<String, AttributeError> {
         let current = current.map(|text| alter(OF_TOPICS, None, &parse(text).unwrap()).unwrap());
         let altered = alter(OF_TOPICS, current.as_ref(), &parse(changes)?)?;
-        Ok(altered.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(","))
+        Ok(altered
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect::<Vec<_>>()
+            .join(","))
     }
 
     #[test]
     fn attributes_are_set_changed_and_removed_by_sign() {
-        assert_eq!(alter_topic(None, "+message.type=FIFO,+reserve.time=5").unwrap(), "message.type=FIFO,reserve.time=5");
-        assert_eq!(alter_topic(Some("+message.type=FIFO"), "+message.type=NORMAL").unwrap(), "message.type=NORMAL");
-        assert_eq!(alter_topic(Some("+message.type=FIFO"), "-message.type").unwrap(), "");
-        assert_eq!(alter_topic(Some("+cleanup.policy=DELETE"), "").unwrap(), "cleanup.policy=DELETE");
+        assert_eq!(
+            alter_topic(None, "+message.type=FIFO,+reserve.time=5").unwrap(),
+            "message.type=FIFO,reserve.time=5"
+        );
+        assert_eq!(
+            alter_topic(Some("+message.type=FIFO"), "+message.type=NORMAL").unwrap(),
+            "message.type=NORMAL"
+        );
+        assert_eq!(
+            alter_topic(Some("+message.type=FIFO"), "-message.type").unwrap(),
+            ""
+        );
+        assert_eq!(
+            alter_topic(Some("+cleanup.policy=DELETE"), "").unwrap(),
+            "cleanup.policy=DELETE"
+        );
     }
 
     #[test]
     fn a_wrong_change_says_what_is_wrong() {
         let error = |current, changes| alter_topic(current, changes).unwrap_err().to_string();
         assert_eq!(error(None, "+foo=1"), "unsupported key: foo");
-        assert_eq!(error(None, "-message.type"), "only add attribute is supported while creating topic. key: message.type");
+        assert_eq!(
+            error(None, "-message.type"),
+            "only add attribute is supported while creating topic. key: message.type"
+        );
         assert!(error(Some("+cleanup.policy=DELETE"), "+cleanup.policy=DELETE").contains("unchangeable"));
         assert!(error(Some(""), "-message.type").contains("nonexistent"));
         assert!(error(None, "+message.type=ODD").contains("not in set"));

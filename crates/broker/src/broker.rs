@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One broker: its state, how it starts, what it does on its own, and how it ends.
 //!
-//! Each part of the state has one owner in one file; handlers reach all of them through [`Broker`]. A start goes store,
-//! topics, groups, offsets, sockets, name servers; a stop goes the other way round, and so ends with the store.
+//! Each part of the state has one owner in one file; handlers reach all of them through [`Broker`]. A start goes
+//! tables, store, sockets, name servers; a stop goes the other way round.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use net::{BindError, BoxFuture, Due, Fault, Level, Limits, Listening, Outcome, Peer, Reply, Server, Service, Ticket};
+use net::{
+    BindError, BoxFuture, Due, Fault, Level, Limits, Listening, Outcome, Peer, Reply, Server, Service, Ticket,
+};
 use store::{Env, Gate, GateState, LogPos, Store};
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
+use wire::Str;
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::topic::TopicConfig;
 use wire::code::{Code, ResponseCode};
@@ -71,6 +74,8 @@ pub struct Broker {
     pub(crate) settings: admin::Settings,
     /// The address clients reach this broker by; it stands in every message.
     pub host: SocketAddr,
+    /// The same address as it is told to name servers: possibly with a name.
+    pub(crate) address: Str,
 }
 
 /// Why a broker does not start.
@@ -116,7 +121,10 @@ pub struct Ports {
 impl Ports {
     /// Takes the ports of the settings. Port 0 takes any two free ones; [`Ports::port`] must then go into the settings.
     pub async fn bind(config: &Config) -> Result<Ports, BindError> {
-        let ip = config.bind_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let ip = config
+            .bind_address
+            .parse()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let main = Server::bind(SocketAddr::new(ip, config.listen_port)).await?;
         let fast = Server::bind(SocketAddr::new(ip, config.listen_port.saturating_sub(2))).await?;
         Ok(Ports { main, fast })
@@ -135,34 +143,40 @@ impl Ports {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
     }
 }
 
 impl Broker {
-    /// Opens the store and reads the tables. Blocks while the store recovers.
+    /// Reads the tables and opens the store. Blocks while the store recovers.
     pub fn open(config: Config, env: Env) -> Result<Arc<Broker>, OpenError> {
         config.check()?;
-        let ip = config.broker_ip1.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let host = SocketAddr::new(ip, config.listen_port);
+        let host = resolve(&config)?;
+        let topics = Topics::open(&config, env.clone())?;
+        let groups = Groups::open(&config, env.clone())?;
+        let offsets = Offsets::open(&config, env.clone())?;
+        // Last, because it cannot be left as if nothing had happened.
         let store = Store::open(config.store(), env.clone())?;
         let now_ms = env.clock.now_ms();
         let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
         Ok(Arc::new(Broker {
-            topics: Topics::open(&config, env.clone())?,
-            groups: Groups::open(&config, env.clone())?,
-            offsets: Offsets::open(&config, env.clone())?,
+            topics,
+            groups,
+            offsets,
             clients: Clients::default(),
             locks: Locks::default(),
             held: Held::default(),
             peers: Peers::of(&config),
             counts: Counts::new(now_ms),
-            ids: UniqueIds::new(ip, std::process::id(), salt),
+            ids: UniqueIds::new(host.ip(), std::process::id(), salt),
             settings: admin::Settings::new(now_ms),
-            config: ArcSwap::from_pointee(config),
+            address: format!("{}:{}", config.broker_ip1, config.listen_port).into(),
             store,
             host,
             env,
+            config: ArcSwap::from_pointee(config),
         }))
     }
 
@@ -183,7 +197,11 @@ impl Broker {
         let limits = self.limits();
         let fast = Arc::new(FastPort(Arc::clone(&self)));
         info!(broker = %self.config().broker_name, address = %self.host, "broker is started");
-        tasks.spawn(ports.main.serve(Arc::clone(&self), limits.clone(), serving.clone()));
+        tasks.spawn(
+            ports
+                .main
+                .serve(Arc::clone(&self), limits.clone(), serving.clone()),
+        );
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
@@ -222,7 +240,11 @@ impl Broker {
     /// A topic, made with these settings if there is none; name servers hear of it. Writes a file then.
     pub(crate) fn ensure_topic(&self, config: TopicConfig) -> Result<(Arc<Topic>, Announced), SaveError> {
         let (topic, made) = self.topics.ensure(config)?;
-        let announced = if made { self.announce(vec![topic.config.clone()]) } else { Announced::default() };
+        let announced = if made {
+            self.announce(vec![topic.config.clone()])
+        } else {
+            Announced::default()
+        };
         Ok((topic, announced))
     }
 
@@ -292,7 +314,10 @@ impl Service for Broker {
     }
 
     fn due(&self, ticket: &Ticket) -> Due {
-        let gate = Gate { end: LogPos(ticket.pos), generation: ticket.generation };
+        let gate = Gate {
+            end: LogPos(ticket.pos),
+            generation: ticket.generation,
+        };
         let level = match ticket.level {
             Level::Written => store::Level::Written,
             Level::Durable => store::Level::Durable,
@@ -316,8 +341,24 @@ impl Service for Broker {
 
 impl Broker {
     fn is_over(&self, ticket: &Ticket) -> bool {
-        ticket.deadline.is_some_and(|deadline| deadline.into_std() <= self.env.clock.instant())
+        ticket
+            .deadline
+            .is_some_and(|deadline| deadline.into_std() <= self.env.clock.instant())
     }
+}
+
+/// The address of the broker: a message can only hold a number.
+fn resolve(config: &Config) -> Result<SocketAddr, ConfigError> {
+    let invalid = |what: &dyn fmt::Display| ConfigError::Invalid {
+        key: "brokerIP1",
+        what: format!("\"{}\" is no address: {what}", config.broker_ip1).into(),
+    };
+    let mut found = (config.broker_ip1.as_str(), config.listen_port)
+        .to_socket_addrs()
+        .map_err(|e| invalid(&e))?;
+    found
+        .next()
+        .ok_or_else(|| invalid(&"nothing is known by that name"))
 }
 
 /// The port that takes no pulls.

@@ -14,6 +14,7 @@ mod surroundings;
 mod value;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -132,17 +133,25 @@ pub(crate) enum Assigned {
 impl Config {
     /// Reads the text of a file over the defaults. `file` is only for messages.
     pub fn load(text: &str, file: &str) -> Result<(Config, Vec<Warning>), ConfigError> {
-        let entries = java_properties::parse(text)
-            .map_err(|source| ConfigError::Malformed { file: file.into(), source })?;
+        let entries = java_properties::parse(text).map_err(|source| ConfigError::Malformed {
+            file: file.into(),
+            source,
+        })?;
         let mut config = Config::default();
         let (mut without_meaning, mut warnings) = (Vec::new(), Vec::new());
         for entry in entries {
-            let place = Place::Line { file: file.into(), line: entry.line };
+            let place = Place::Line {
+                file: file.into(),
+                line: entry.line,
+            };
             match config.assign(&entry.key, &entry.value, &place)? {
                 Assigned::Done(_) => {}
                 Assigned::NoMeaning if without_meaning.contains(&entry.key) => {}
                 Assigned::NoMeaning => without_meaning.push(entry.key),
-                Assigned::Unknown => warnings.push(Warning::Unknown { place, key: entry.key }),
+                Assigned::Unknown => warnings.push(Warning::Unknown {
+                    place,
+                    key: entry.key,
+                }),
             }
         }
         if !without_meaning.is_empty() {
@@ -158,7 +167,10 @@ impl Config {
         Ok(match self.assign(key, value, &place)? {
             Assigned::Done(_) => None,
             Assigned::NoMeaning => Some(Warning::NoMeaning(vec![key.into()])),
-            Assigned::Unknown => Some(Warning::Unknown { place, key: key.into() }),
+            Assigned::Unknown => Some(Warning::Unknown {
+                place,
+                key: key.into(),
+            }),
         })
     }
 
@@ -172,7 +184,12 @@ impl Config {
             wanted: wanted.into(),
         };
         if let Some(why) = refused::why(key, value) {
-            return Err(ConfigError::Refused { place: place.clone(), key: key.into(), value: value.into(), why });
+            return Err(ConfigError::Refused {
+                place: place.clone(),
+                key: key.into(),
+                value: value.into(),
+                why,
+            });
         }
         match self.put(key, value) {
             Put::Done(when) => match self.out_of_bounds(key) {
@@ -194,17 +211,23 @@ impl Config {
         let percent = |value: u32| (value > 100).then_some("a percentage, 0 to 100");
         let above_zero = |value: u32| (value == 0).then_some("an integer above 0");
         match key {
-            "brokerId" => (self.broker_id != 0).then_some("0: replicas (brokerId above 0) are not supported yet"),
+            "brokerId" => {
+                (self.broker_id != 0).then_some("0: replicas (brokerId above 0) are not supported yet")
+            }
             "brokerPermission" => (self.broker_permission & !6 != 0 || self.broker_permission == 0)
                 .then_some("2 (write), 4 (read) or 6 (both)"),
             "diskMaxUsedSpaceRatio" => percent(self.disk_max_used_space_ratio),
             "diskSpaceCleanForciblyRatio" => percent(self.disk_space_clean_forcibly_ratio),
             "diskSpaceWarningLevelRatio" => percent(self.disk_space_warning_level_ratio),
             "accessMessageInMemoryMaxRatio" => percent(self.access_message_in_memory_max_ratio),
-            "messageDelayLevel" => {
-                self.delay_levels_ms().is_none().then_some("numbers with the unit s, m, h or d, joined by blanks")
-            }
-            "deleteWhen" => self.delete_hours().is_none().then_some("hours of the day (0 to 23) joined by ;"),
+            "messageDelayLevel" => self
+                .delay_levels_ms()
+                .is_none()
+                .then_some("numbers with the unit s, m, h or d, joined by blanks"),
+            "deleteWhen" => self
+                .delete_hours()
+                .is_none()
+                .then_some("hours of the day (0 to 23) joined by ;"),
             "mappedFileSizeCommitLog" => (self.mapped_file_size_commit_log < 4096
                 || self.mapped_file_size_commit_log > i32::MAX.unsigned_abs())
             .then_some("4096 to 2147483647 bytes"),
@@ -218,11 +241,16 @@ impl Config {
             "consumerOffsetUpdateVersionStep" => {
                 (self.consumer_offset_update_version_step == 0).then_some("an integer above 0")
             }
-            "namesrvAddr" => self.name_servers().is_none().then_some("host:port, several joined by ;"),
-            "brokerIP1" | "brokerIP2" | "bindAddress" => {
-                let text = [&self.broker_ip1, &self.broker_ip2, &self.bind_address];
-                let valid = text.iter().all(|t| t.is_empty() || t.parse::<std::net::IpAddr>().is_ok());
-                (!valid).then_some("an IP address")
+            "namesrvAddr" => self
+                .name_servers()
+                .is_none()
+                .then_some("host:port, several joined by ;"),
+            "bindAddress" => (self.bind_address.parse::<IpAddr>().is_err()).then_some("an IP address"),
+            "brokerIP1" | "brokerIP2" => {
+                let has_blank = [&self.broker_ip1, &self.broker_ip2]
+                    .iter()
+                    .any(|ip| ip.contains(char::is_whitespace));
+                has_blank.then_some("an IP address or the name of a host")
             }
             _ => None,
         }
@@ -231,7 +259,12 @@ impl Config {
     /// The name servers, one by one; `None` when one of them is not `host:port`.
     pub(crate) fn name_servers(&self) -> Option<Vec<Str>> {
         let mut list = Vec::new();
-        for server in self.namesrv_addr.split(';').map(str::trim).filter(|s| !s.is_empty()) {
+        for server in self
+            .namesrv_addr
+            .split(';')
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+        {
             let (host, port) = server.rsplit_once(':')?;
             if host.is_empty() || port.parse::<u16>().is_err() {
                 return None;
@@ -245,7 +278,11 @@ impl Config {
 
     /// The hours in which old files are deleted.
     pub(crate) fn delete_hours(&self) -> Option<Vec<u8>> {
-        let hours = self.delete_when.split(';').map(str::trim).filter(|h| !h.is_empty());
+        let hours = self
+            .delete_when
+            .split(';')
+            .map(str::trim)
+            .filter(|h| !h.is_empty());
         hours.map(|h| h.parse().ok().filter(|hour| *hour < 24)).collect()
     }
 
@@ -260,7 +297,11 @@ impl Config {
                 "d" => 86_400_000,
                 _ => return None,
             };
-            number.parse::<i64>().ok().filter(|number| *number >= 0)?.checked_mul(unit_ms)
+            number
+                .parse::<i64>()
+                .ok()
+                .filter(|number| *number >= 0)?
+                .checked_mul(unit_ms)
         };
         self.message_delay_level.split_whitespace().map(level).collect()
     }
@@ -272,8 +313,10 @@ impl Config {
 
     /// Every setting with its value, sorted by key.
     pub fn all(&self) -> Vec<(&'static str, String)> {
-        let mut all: Vec<_> =
-            settings::SETTINGS.iter().map(|s| (s.key, self.get(s.key).unwrap_or_default())).collect();
+        let mut all: Vec<_> = settings::SETTINGS
+            .iter()
+            .map(|s| (s.key, self.get(s.key).unwrap_or_default()))
+            .collect();
         all.sort_unstable_by_key(|(key, _)| *key);
         all
     }

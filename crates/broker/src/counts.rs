@@ -62,7 +62,11 @@ impl Meter {
 
 fn per_second((first_ms, first): (i64, u64), (last_ms, last): (i64, u64)) -> f64 {
     let ms = last_ms - first_ms;
-    if ms <= 0 { 0.0 } else { last.saturating_sub(first) as f64 * 1000.0 / ms as f64 }
+    if ms <= 0 {
+        0.0
+    } else {
+        last.saturating_sub(first) as f64 * 1000.0 / ms as f64
+    }
 }
 
 /// The counters of a broker.
@@ -95,7 +99,10 @@ pub(crate) struct Mornings {
 
 impl Counts {
     pub(crate) fn new(now_ms: i64) -> Counts {
-        Counts { started_ms: now_ms, ..Counts::default() }
+        Counts {
+            started_ms: now_ms,
+            ..Counts::default()
+        }
     }
 
     /// Counts a pull that found `messages`.
@@ -125,7 +132,11 @@ impl Counts {
             mornings.day = day;
         } else if mornings.day != day {
             let now = (self.puts.total(), self.transferred.total());
-            *mornings = Mornings { day, yesterday: mornings.today, today: now };
+            *mornings = Mornings {
+                day,
+                yesterday: mornings.today,
+                today: now,
+            };
         }
     }
 }

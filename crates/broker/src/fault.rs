@@ -38,29 +38,44 @@ pub(crate) fn not_appended(error: &AppendError) -> Fault {
 /// The store cannot read what should be there.
 pub(crate) fn not_read(error: &ReadError) -> Fault {
     error!(%error, "the store cannot be read");
-    Fault::new(ResponseCode::SYSTEM_ERROR, format!("the store cannot be read: {error}"))
+    Fault::new(
+        ResponseCode::SYSTEM_ERROR,
+        format!("the store cannot be read: {error}"),
+    )
 }
 
 /// A change is not made because it cannot be saved.
 pub(crate) fn unsaved(error: &SaveError) -> Fault {
     error!(%error, "a change is refused because it cannot be saved");
-    Fault::new(ResponseCode::SYSTEM_ERROR, format!("the change is not made: {error}"))
+    Fault::new(
+        ResponseCode::SYSTEM_ERROR,
+        format!("the change is not made: {error}"),
+    )
 }
 
 /// A topic is deleted, but its files are not.
 pub(crate) fn files_remain(topic: &str, error: &io::Error) -> Fault {
     error!(topic, %error, "the queues of a deleted topic cannot be removed");
-    Fault::new(ResponseCode::SYSTEM_ERROR, format!("topic {topic} is deleted, its files are not: {error}"))
+    Fault::new(
+        ResponseCode::SYSTEM_ERROR,
+        format!("topic {topic} is deleted, its files are not: {error}"),
+    )
 }
 
 /// The body is not the JSON it should be.
 pub(crate) fn bad_body(error: &JsonError) -> Fault {
-    Fault::new(ResponseCode::SYSTEM_ERROR, format!("the body makes no sense: {error}"))
+    Fault::new(
+        ResponseCode::SYSTEM_ERROR,
+        format!("the body makes no sense: {error}"),
+    )
 }
 
 /// The body is not a batch of messages.
 pub(crate) fn batch_malformed(error: &BatchError) -> Fault {
-    Fault::new(ResponseCode::MESSAGE_ILLEGAL, format!("the batch is not stored: {error}"))
+    Fault::new(
+        ResponseCode::MESSAGE_ILLEGAL,
+        format!("the batch is not stored: {error}"),
+    )
 }
 
 /// The attributes of a topic or group cannot be changed like this.
@@ -70,5 +85,8 @@ pub(crate) fn refused_attributes(error: &AttributeError) -> Fault {
 
 /// There is no such consumer group, and it does not come into being by itself.
 pub(crate) fn no_group(group: &str) -> Fault {
-    Fault::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, format!("subscription group [{group}] does not exist"))
+    Fault::new(
+        ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
+        format!("subscription group [{group}] does not exist"),
+    )
 }

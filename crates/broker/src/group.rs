@@ -63,11 +63,26 @@ impl Groups {
         if version == DataVersion::default() {
             version.timestamp = env.clock.now_ms();
         }
-        let mut groups: HashMap<_, _> =
-            SYSTEM_GROUPS.iter().map(|name| (Str::const_new(name), Arc::new(settings_of(name)))).collect();
-        groups.extend(saved.subscription_group_table.into_iter().map(|(name, group)| (name, Arc::new(group))));
-        let table = GroupMap { groups, forbidden: saved.forbidden_table };
-        Ok(Groups { table: ArcSwap::from_pointee(table), version: Mutex::new(version), path, env })
+        let mut groups: HashMap<_, _> = SYSTEM_GROUPS
+            .iter()
+            .map(|name| (Str::const_new(name), Arc::new(settings_of(name))))
+            .collect();
+        groups.extend(
+            saved
+                .subscription_group_table
+                .into_iter()
+                .map(|(name, group)| (name, Arc::new(group))),
+        );
+        let table = GroupMap {
+            groups,
+            forbidden: saved.forbidden_table,
+        };
+        Ok(Groups {
+            table: ArcSwap::from_pointee(table),
+            version: Mutex::new(version),
+            path,
+            env,
+        })
     }
 
     /// A group that exists.
@@ -89,7 +104,9 @@ impl Groups {
             return Some(Arc::clone(found));
         }
         let made = Arc::new(settings_of(group));
-        Arc::make_mut(&mut change.now).groups.insert(group.into(), Arc::clone(&made));
+        Arc::make_mut(&mut change.now)
+            .groups
+            .insert(group.into(), Arc::clone(&made));
         match change.publish() {
             Ok(()) => Some(made),
             Err(error) => {
@@ -123,7 +140,12 @@ impl Groups {
         let mut change = self.change();
         let mut changed = false;
         for config in configs {
-            if change.now.groups.get(&config.group_name).is_some_and(|group| **group == config) {
+            if change
+                .now
+                .groups
+                .get(&config.group_name)
+                .is_some_and(|group| **group == config)
+            {
                 continue;
             }
             let groups = &mut Arc::make_mut(&mut change.now).groups;
@@ -139,18 +161,29 @@ impl Groups {
         let now = Arc::make_mut(&mut change.now);
         let was_there = now.groups.remove(group).is_some();
         let was_forbidden = now.forbidden.remove(group).is_some();
-        if was_there || was_forbidden { change.publish() } else { Ok(()) }
+        if was_there || was_forbidden {
+            change.publish()
+        } else {
+            Ok(())
+        }
     }
 
     fn change(&self) -> Change<'_> {
         let version = self.version.lock();
-        Change { now: self.table.load_full(), version, groups: self }
+        Change {
+            now: self.table.load_full(),
+            version,
+            groups: self,
+        }
     }
 }
 
 /// The settings of a group that nobody has set.
 fn settings_of(group: &str) -> SubscriptionGroupConfig {
-    SubscriptionGroupConfig { group_name: group.into(), ..SubscriptionGroupConfig::default() }
+    SubscriptionGroupConfig {
+        group_name: group.into(),
+        ..SubscriptionGroupConfig::default()
+    }
 }
 
 /// A change of the table under way; others wait.

@@ -29,6 +29,7 @@ use wire::frame::Frame;
 use crate::blocking;
 use crate::broker::Broker;
 use crate::clients::{Beat, Client, Kind, TooManyMembers};
+use crate::fault::bad_body;
 use crate::filter::is_tag;
 use crate::names::retry_topic;
 
@@ -95,16 +96,10 @@ pub(crate) fn unregister_client(
 
 /// Code 46. Clients ask before they subscribe with an expression that is not TAG.
 pub(crate) fn check_client(
-    b: &Arc<Broker>,
+    _: &Arc<Broker>,
     call: Call<CheckClientConfig>,
 ) -> Result<Answer<NoHeader>, Fault> {
-    let _ = b;
-    let body: CheckClientBody = fastjson::from_slice(&call.body).map_err(|error| {
-        Fault::new(
-            ResponseCode::SYSTEM_ERROR,
-            format!("the body is not a subscription: {error}"),
-        )
-    })?;
+    let body: CheckClientBody = fastjson::from_slice(&call.body).map_err(|error| bad_body(&error))?;
     let expression_type = &body.subscription_data.expression_type;
     if is_tag(Some(expression_type)) {
         Ok(Reply::ok(NoHeader).into())
@@ -246,12 +241,7 @@ fn read_body(text: &[u8], groups_max: usize) -> Result<HeartbeatBody, Fault> {
             text.len()
         ));
     }
-    let body: HeartbeatBody = fastjson::from_slice(text).map_err(|error| {
-        Fault::new(
-            ResponseCode::SYSTEM_ERROR,
-            format!("the body is not a heartbeat: {error}"),
-        )
-    })?;
+    let body: HeartbeatBody = fastjson::from_slice(text).map_err(|error| bad_body(&error))?;
     let groups = body.consumer_data_set.len() + body.producer_data_set.len();
     if groups > groups_max {
         return refused(format!(

@@ -16,6 +16,7 @@ use wire::code::{NoHeader, ResponseCode};
 use wire::{Str, fastjson};
 
 use crate::broker::Broker;
+use crate::fault::bad_body;
 
 /// How long a lock lives that is not renewed.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
@@ -153,12 +154,7 @@ pub(crate) fn unlock_queues(b: &Arc<Broker>, call: Call<UnlockBatchMq>) -> Resul
 }
 
 fn read_batch(body: &[u8]) -> Result<LockBatch, Fault> {
-    let mut batch: LockBatch = fastjson::from_slice(body).map_err(|error| {
-        Fault::new(
-            ResponseCode::SYSTEM_ERROR,
-            format!("the body is not a list of queues: {error}"),
-        )
-    })?;
+    let mut batch: LockBatch = fastjson::from_slice(body).map_err(|error| bad_body(&error))?;
     for (what, name) in [
         ("consumerGroup", &batch.consumer_group),
         ("clientId", &batch.client_id),

@@ -100,13 +100,19 @@ pub(crate) fn has_system_prefix(topic: &str) -> bool {
 
 /// Whether a character is none of `%|a-zA-Z0-9_-`.
 pub(crate) fn has_illegal_character(name: &str) -> bool {
-    !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'%' | b'|' | b'_' | b'-'))
+    !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'%' | b'|' | b'_' | b'-'))
 }
 
 /// What is wrong with a topic name, if something is.
 pub(crate) fn topic_error(topic: &str) -> Option<String> {
     let is_derived = topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX);
-    let bytes_max = if is_derived { RETRY_TOPIC_BYTES_MAX } else { TOPIC_BYTES_MAX };
+    let bytes_max = if is_derived {
+        RETRY_TOPIC_BYTES_MAX
+    } else {
+        TOPIC_BYTES_MAX
+    };
     name_error("topic", topic, bytes_max)
 }
 
@@ -119,7 +125,9 @@ fn name_error(what: &str, name: &str, bytes_max: usize) -> Option<String> {
     if name.trim().is_empty() {
         Some(format!("the specified {what} is blank"))
     } else if has_illegal_character(name) {
-        Some(format!("the specified {what} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"))
+        Some(format!(
+            "the specified {what} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"
+        ))
     } else if name.len() > bytes_max {
         Some(format!("the specified {what} is longer than {bytes_max} bytes"))
     } else {
@@ -146,7 +154,11 @@ mod tests {
         let group = "g".repeat(120);
         assert_eq!(topic_error(&retry_topic(&group)), None);
         assert_eq!(topic_error(&dlq_topic(&group)), None);
-        assert!(topic_error(&retry_topic(&"g".repeat(249))).unwrap().contains("255"));
+        assert!(
+            topic_error(&retry_topic(&"g".repeat(249)))
+                .unwrap()
+                .contains("255")
+        );
         assert!(group_error(&"g".repeat(121)).is_some());
     }
 

@@ -113,8 +113,16 @@ impl Future for Announced {
 impl Peers {
     pub(crate) fn of(config: &Config) -> Peers {
         let servers = config.name_servers().unwrap_or_default();
-        let link = |server| Arc::new(Link { server, news: Mutex::default(), wake: Notify::new() });
-        Peers { links: servers.into_iter().map(link).collect() }
+        let link = |server| {
+            Arc::new(Link {
+                server,
+                news: Mutex::default(),
+                wake: Notify::new(),
+            })
+        };
+        Peers {
+            links: servers.into_iter().map(link).collect(),
+        }
     }
 
     /// Tells all name servers of changed topics.
@@ -149,7 +157,10 @@ impl Link {
             return None;
         }
         let (done, waiting) = oneshot::channel();
-        news.queue.push(Change { topics: topics.to_vec(), done });
+        news.queue.push(Change {
+            topics: topics.to_vec(),
+            done,
+        });
         self.wake.notify_one();
         Some(waiting)
     }
@@ -175,7 +186,10 @@ struct Luck {
 
 /// Connects again and again.
 async fn keep_link(b: Arc<Broker>, link: Arc<Link>, stop: CancellationToken) {
-    let mut luck = Luck { pause: PAUSE_FIRST, is_bad: false };
+    let mut luck = Luck {
+        pause: PAUSE_FIRST,
+        is_bad: false,
+    };
     loop {
         let attempt = tokio::select! {
             () = stop.cancelled() => return,
@@ -206,7 +220,9 @@ async fn keep_link(b: Arc<Broker>, link: Arc<Link>, stop: CancellationToken) {
 
 async fn connect(b: &Arc<Broker>, link: &Link) -> Result<(Channel, CancellationToken), PeerError> {
     let timeout = Duration::from_millis(u64::from(b.config().connect_timeout_millis));
-    let mut addresses = tokio::net::lookup_host(link.server.as_str()).await.map_err(PeerError::Resolve)?;
+    let mut addresses = tokio::net::lookup_host(link.server.as_str())
+        .await
+        .map_err(PeerError::Resolve)?;
     let address: SocketAddr = addresses.next().ok_or(PeerError::NoSuchHost)?;
     let ended = CancellationToken::new();
     let service = Arc::new(Watch { ended: ended.clone() });
@@ -221,8 +237,14 @@ async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck
         return error;
     }
     info!(server = %link.server, "registered with name server");
-    *luck = Luck { pause: PAUSE_FIRST, is_bad: false };
-    let period_ms = b.config().register_name_server_period.clamp(PERIOD_MIN_MS, PERIOD_MAX_MS);
+    *luck = Luck {
+        pause: PAUSE_FIRST,
+        is_bad: false,
+    };
+    let period_ms = b
+        .config()
+        .register_name_server_period
+        .clamp(PERIOD_MIN_MS, PERIOD_MAX_MS);
     let period = Duration::from_millis(u64::from(period_ms));
     let mut tick = tokio::time::interval_at(Instant::now() + period, period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -264,7 +286,12 @@ async fn register_news(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Resul
     }
     let mut topics = BTreeMap::new();
     for change in &queue {
-        topics.extend(change.topics.iter().map(|topic| (topic.topic_name.clone(), topic.clone())));
+        topics.extend(
+            change
+                .topics
+                .iter()
+                .map(|topic| (topic.topic_name.clone(), topic.clone())),
+        );
     }
     register(b, channel, b.topics.version(), topics.into_values().collect()).await?;
     for change in queue {
@@ -314,7 +341,10 @@ fn registration(b: &Broker, data_version: DataVersion, topics: Vec<TopicConfig>)
         filter_server_list: Vec::new(),
         topic_config_serialize_wrapper: TopicConfigTable {
             data_version,
-            mapping_data_version: Some(DataVersion { timestamp: b.counts.started_ms(), ..DataVersion::default() }),
+            mapping_data_version: Some(DataVersion {
+                timestamp: b.counts.started_ms(),
+                ..DataVersion::default()
+            }),
             topic_config_table: topics.into_iter().map(masked).collect(),
             topic_queue_mapping_detail_map: Some(BTreeMap::new()),
             topic_queue_mapping_info_map: Some(BTreeMap::new()),
@@ -323,7 +353,7 @@ fn registration(b: &Broker, data_version: DataVersion, topics: Vec<TopicConfig>)
     let body = fastjson::to_vec(&body);
     let header = RegisterBroker {
         broker_name: config.broker_name.clone(),
-        broker_addr: b.host.to_string().into(),
+        broker_addr: b.address.clone(),
         cluster_name: config.broker_cluster_name.clone(),
         ha_server_addr: format!("{}:{}", config.broker_ip2, config.ha_listen_port).into(),
         broker_id: config.broker_id,
@@ -340,7 +370,7 @@ async fn is_outdated(b: &Arc<Broker>, channel: &Channel) -> Result<bool, PeerErr
     let config = b.config();
     let header = QueryDataVersion {
         broker_name: config.broker_name.clone(),
-        broker_addr: b.host.to_string().into(),
+        broker_addr: b.address.clone(),
         cluster_name: config.broker_cluster_name.clone(),
         broker_id: config.broker_id,
     };
@@ -355,7 +385,7 @@ async fn leave(b: &Arc<Broker>, link: &Link, channel: &Channel) {
     let config = b.config();
     let header = UnregisterBroker {
         broker_name: config.broker_name.clone(),
-        broker_addr: b.host.to_string().into(),
+        broker_addr: b.address.clone(),
         cluster_name: config.broker_cluster_name.clone(),
         broker_id: config.broker_id,
     };
@@ -374,7 +404,10 @@ async fn call(b: &Arc<Broker>, channel: &Channel, frame: Frame) -> Result<Frame,
     if reply.code == ResponseCode::SUCCESS.0 {
         return Ok(reply);
     }
-    Err(PeerError::Refused { code: ResponseCode(reply.code), remark: reply.remark.unwrap_or_default() })
+    Err(PeerError::Refused {
+        code: ResponseCode(reply.code),
+        remark: reply.remark.unwrap_or_default(),
+    })
 }
 
 /// Takes the requests of a name server, of which there are none, and notes the end of the connection.

@@ -4,8 +4,8 @@
 use wire::api::config::{GetBrokerConfig, GetBrokerRuntimeInfo, UpdateBrokerConfig};
 use wire::api::group::{
     DeleteSubscriptiongroup, GetAllProducerInfo, GetAllSubscriptiongroupConfig, GetConsumeStats,
-    GetConsumerConnectionList, GetProducerConnectionList, GetSubscriptiongroupConfig, QuerySubscriptionByConsumer,
-    UpdateAndCreateSubscriptiongroup, UpdateAndCreateSubscriptiongroupList,
+    GetConsumerConnectionList, GetProducerConnectionList, GetSubscriptiongroupConfig,
+    QuerySubscriptionByConsumer, UpdateAndCreateSubscriptiongroup, UpdateAndCreateSubscriptiongroupList,
 };
 use wire::api::heartbeat::{CheckClientConfig, GetConsumerListByGroup, HeartBeat, UnregisterClient};
 use wire::api::lock::{LockBatchMq, UnlockBatchMq};

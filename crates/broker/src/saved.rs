@@ -48,8 +48,13 @@ pub(crate) fn load<T: DeserializeOwned>(env: &Env, path: &Path) -> Result<Option
     let mut damage = None;
     for candidate in [path.to_path_buf(), backup_of(path)] {
         let bytes = env.disk.load(&candidate);
-        let bytes = bytes.map_err(|source| LoadError::Io { path: candidate.clone(), source })?;
-        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { continue };
+        let bytes = bytes.map_err(|source| LoadError::Io {
+            path: candidate.clone(),
+            source,
+        })?;
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
+            continue;
+        };
         match fastjson::from_slice(&bytes) {
             Ok(table) => return Ok(Some(table)),
             Err(error) => {
@@ -59,7 +64,10 @@ pub(crate) fn load<T: DeserializeOwned>(env: &Env, path: &Path) -> Result<Option
         }
     }
     match damage {
-        Some(source) => Err(LoadError::Damaged { path: path.to_path_buf(), source }),
+        Some(source) => Err(LoadError::Damaged {
+            path: path.to_path_buf(),
+            source,
+        }),
         None => Ok(None),
     }
 }
@@ -67,5 +75,8 @@ pub(crate) fn load<T: DeserializeOwned>(env: &Env, path: &Path) -> Result<Option
 /// Replaces the file and returns when that is durable.
 pub(crate) fn save<T: Serialize>(env: &Env, path: &Path, table: &T) -> Result<(), SaveError> {
     let bytes = fastjson::to_vec_pretty(table);
-    env.disk.replace(path, &bytes).map_err(|source| SaveError { path: path.to_path_buf(), source })
+    env.disk.replace(path, &bytes).map_err(|source| SaveError {
+        path: path.to_path_buf(),
+        source,
+    })
 }

@@ -48,7 +48,10 @@ struct Send {
 }
 
 /// Code 310.
-pub(crate) fn send_message_v2(b: &Arc<Broker>, call: Call<SendMessageV2>) -> Result<Answer<SendReceipt>, Fault> {
+pub(crate) fn send_message_v2(
+    b: &Arc<Broker>,
+    call: Call<SendMessageV2>,
+) -> Result<Answer<SendReceipt>, Fault> {
     answer(b, Send::of(call))
 }
 
@@ -58,7 +61,10 @@ pub(crate) fn send_message(b: &Arc<Broker>, call: Call<SendMessage>) -> Result<A
 }
 
 /// Code 320: a batch unless it says that it is none.
-pub(crate) fn send_batch_message(b: &Arc<Broker>, call: Call<SendBatchMessage>) -> Result<Answer<SendReceipt>, Fault> {
+pub(crate) fn send_batch_message(
+    b: &Arc<Broker>,
+    call: Call<SendBatchMessage>,
+) -> Result<Answer<SendReceipt>, Fault> {
     let mut send = Send::of(call);
     send.header.batch.get_or_insert(true);
     answer(b, send)
@@ -66,7 +72,12 @@ pub(crate) fn send_batch_message(b: &Arc<Broker>, call: Call<SendBatchMessage>) 
 
 impl Send {
     fn of<R: Request + Into<SendMessage>>(call: Call<R>) -> Send {
-        Send { header: call.header.into(), body: call.body, version: call.version, peer: call.peer }
+        Send {
+            header: call.header.into(),
+            body: call.body,
+            version: call.version,
+            peer: call.peer,
+        }
     }
 
     fn is_batch(&self) -> bool {
@@ -108,9 +119,20 @@ fn traced(b: &Broker) -> Ext {
 fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
     let config = b.config();
     check::may_send(b, &config, &send)?;
-    let Some(target) = Target::of(b, &config, &send)? else { return Ok(Outcome::Missing(send)) };
-    let staging = Staging { b, config: &config, send: &send, target: &target };
-    let (receipt, ticket, messages) = if send.is_batch() { staging.batch()? } else { staging.single()? };
+    let Some(target) = Target::of(b, &config, &send)? else {
+        return Ok(Outcome::Missing(send));
+    };
+    let staging = Staging {
+        b,
+        config: &config,
+        send: &send,
+        target: &target,
+    };
+    let (receipt, ticket, messages) = if send.is_batch() {
+        staging.batch()?
+    } else {
+        staging.single()?
+    };
     b.counts.puts.add(messages);
     target.topic.puts.add(messages);
     Ok(Outcome::Staged(Reply::ok(receipt), ticket))
@@ -119,11 +141,9 @@ fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
 /// Makes what is missing, lets the name servers know, and sends again. The answer comes after that, so that a consumer
 /// that starts then finds the topic.
 async fn create_and_send(b: &Arc<Broker>, send: Send) -> Result<Reply<SendReceipt>, Fault> {
-    let create = move |b: &Broker| Target::create(b, &send.header).map(|announced| (announced, send));
+    let create = move |b: &Broker| Target::create(b, &send).map(|announced| (announced, send));
     let (announced, send) = blocking::create(Arc::clone(b), create).await??;
-    for announced in announced {
-        announced.await;
-    }
+    announced.await;
     let topic = send.header.topic.clone();
     match stage(b, send)? {
         Outcome::Staged(reply, ticket) => {
@@ -161,43 +181,66 @@ impl Target {
             return if made { Ok(None) } else { Err(no_group(group)) };
         };
         let dead = Target::is_dead(b, send, &settings);
-        let topic = if dead { b.topics.get(&dlq_topic(group)) } else { b.topics.get(name) };
+        let topic = if dead {
+            b.topics.get(&dlq_topic(group))
+        } else {
+            b.topics.get(name)
+        };
         Ok(topic.map(|topic| Target { topic, dead }))
     }
 
     /// Whether a message for a retry topic is given up: it failed too often, or its group consumes in order, where a
     /// message that comes back later would come out of order.
     fn is_dead(b: &Broker, send: &Send, group: &SubscriptionGroupConfig) -> bool {
-        let asked = send.header.max_reconsume_times.filter(|_| send.version >= VERSION_WITH_MAX_RECONSUME);
+        let asked = send
+            .header
+            .max_reconsume_times
+            .filter(|_| send.version >= VERSION_WITH_MAX_RECONSUME);
         let max = asked.unwrap_or(group.retry_max_times);
         send.header.reconsume_times.unwrap_or_default() > max
             || b.locks.holds_any(&group.group_name, b.env.clock.instant())
     }
 
     /// Makes what [`Target::of`] misses. Writes files.
-    fn create(b: &Broker, header: &SendMessage) -> Result<Vec<Announced>, Fault> {
-        let config = b.config();
+    fn create(b: &Broker, send: &Send) -> Result<Announced, Fault> {
+        let header = &send.header;
         let unit_mode = header.unit_mode == Some(true);
         let Some(group) = group_of_retry_topic(&header.topic) else {
             let queues = header.default_topic_queue_nums;
-            let derived = b.topics.derive(&config, &header.topic, &header.default_topic, queues);
+            let derived = b
+                .topics
+                .derive(&b.config(), &header.topic, &header.default_topic, queues);
             let mut topic = derived.ok_or_else(|| check::no_topic(&header.topic))?;
             topic.topic_sys_flag = if unit_mode { sys_flag::UNIT } else { 0 };
-            let (_, announced) = b.ensure_topic(topic).map_err(|e| unsaved(&e))?;
-            return Ok(vec![announced]);
+            return Target::make(b, topic);
         };
         let group = b.group(group).ok_or_else(|| no_group(group))?;
-        let single = |name: Str| TopicConfig {
-            topic_name: name,
-            read_queue_nums: 1,
-            write_queue_nums: 1,
-            ..TopicConfig::default()
+        let topic = if Target::is_dead(b, send, &group) {
+            TopicConfig {
+                topic_name: dlq_topic(&group.group_name),
+                ..TopicConfig::default()
+            }
+        } else {
+            let topic_sys_flag = if unit_mode { sys_flag::UNIT_SUB } else { 0 };
+            TopicConfig {
+                topic_name: header.topic.clone(),
+                topic_sys_flag,
+                ..TopicConfig::default()
+            }
         };
-        let unit = if unit_mode { sys_flag::UNIT_SUB } else { 0 };
-        let retry = TopicConfig { topic_sys_flag: unit, ..single(header.topic.clone()) };
-        let topics = [retry, single(dlq_topic(&group.group_name))];
-        let made = topics.into_iter().map(|topic| Ok(b.ensure_topic(topic)?.1)).collect::<Result<_, _>>();
-        made.map_err(|e| unsaved(&e))
+        Target::make(
+            b,
+            TopicConfig {
+                read_queue_nums: 1,
+                write_queue_nums: 1,
+                ..topic
+            },
+        )
+    }
+
+    fn make(b: &Broker, topic: TopicConfig) -> Result<Announced, Fault> {
+        let (_, announced) = b.ensure_topic(topic).map_err(|e| unsaved(&e))?;
+        Ok(announced)
     }
 }
 
@@ -256,13 +299,24 @@ impl Staging<'_> {
         for message in batch::sub_messages(&self.send.body) {
             let message = message.map_err(|e| batch_malformed(&e))?;
             deferred = deferred.or_else(|| properties::deferred_in(message.properties));
-            drafts.push(self.draft(queue, message.flag, (message.body, message.properties), shared.wait));
+            drafts.push(self.draft(
+                queue,
+                message.flag,
+                (message.body, message.properties),
+                shared.wait,
+            ));
         }
         if let Some(name) = deferred {
             return Err(check::deferred(self.config, name));
         }
-        let receipts = self.b.store.append_batch(&drafts).map_err(|e| self.not_appended(&e))?;
-        let Some(last) = receipts.last() else { return Err(self.not_appended(&AppendError::Empty)) };
+        let receipts = self
+            .b
+            .store
+            .append_batch(&drafts)
+            .map_err(|e| self.not_appended(&e))?;
+        let Some(last) = receipts.last() else {
+            return Err(self.not_appended(&AppendError::Empty));
+        };
         let ids: Vec<Str> = receipts.iter().map(|r| offset_id(self.b.host, r.pos.0)).collect();
         let told = SendReceipt {
             msg_id: ids.join(",").into(),
@@ -276,7 +330,10 @@ impl Staging<'_> {
 
     fn queue(&self, id: i32) -> Result<&Arc<Queue>, Fault> {
         // A topic whose queues were taken away between the check and here.
-        self.target.topic.queue(&self.b.store, id).ok_or_else(|| check::no_topic(&self.target.topic.config.topic_name))
+        self.target
+            .topic
+            .queue(&self.b.store, id)
+            .ok_or_else(|| check::no_topic(&self.target.topic.config.topic_name))
     }
 
     fn draft<'d>(
@@ -306,7 +363,11 @@ impl Staging<'_> {
     fn receipt(&self) -> SendReceipt {
         SendReceipt {
             region: Some(self.config.region_id.clone()),
-            trace_on: Some(Str::const_new(if self.config.trace_on { "true" } else { "false" })),
+            trace_on: Some(Str::const_new(if self.config.trace_on {
+                "true"
+            } else {
+                "false"
+            })),
             ..SendReceipt::default()
         }
     }
@@ -315,11 +376,19 @@ impl Staging<'_> {
     fn ticket(&self, gate: Gate, wait: bool) -> Ticket {
         let (level, deadline) = if wait && self.config.flush_disk_type == FlushDiskType::Sync {
             let patience = Duration::from_millis(u64::from(self.config.sync_flush_timeout));
-            (Level::Durable, Some((self.b.env.clock.instant() + patience).into()))
+            (
+                Level::Durable,
+                Some((self.b.env.clock.instant() + patience).into()),
+            )
         } else {
             (Level::Written, None)
         };
-        Ticket { pos: gate.end.0, generation: gate.generation, level, deadline }
+        Ticket {
+            pos: gate.end.0,
+            generation: gate.generation,
+            level,
+            deadline,
+        }
     }
 
     fn not_appended(&self, error: &AppendError) -> Fault {

@@ -52,8 +52,15 @@ pub(crate) struct Topic {
 
 impl Topic {
     fn new(config: TopicConfig, puts: Arc<Meter>) -> Topic {
-        let queues = config.write_queue_nums.max(config.read_queue_nums).clamp(0, QUEUES_MAX);
-        Topic { config, puts, queues: (0..queues).map(|_| OnceLock::new()).collect() }
+        let queues = config
+            .write_queue_nums
+            .max(config.read_queue_nums)
+            .clamp(0, QUEUES_MAX);
+        Topic {
+            config,
+            puts,
+            queues: (0..queues).map(|_| OnceLock::new()).collect(),
+        }
     }
 
     /// The handle of a queue; `None` when the topic has no queue of this number. Made at first use and kept.
@@ -102,9 +109,18 @@ impl Topics {
             if topic.topic_name == AUTO_CREATE_TOPIC && !config.auto_create_topic_enable {
                 topic.perm &= !perm::INHERIT;
             }
-            table.insert(topic.topic_name.clone(), Arc::new(Topic::new(topic, Arc::default())));
+            table.insert(
+                topic.topic_name.clone(),
+                Arc::new(Topic::new(topic, Arc::default())),
+            );
         }
-        Ok(Topics { table: ArcSwap::from_pointee(table), version: Mutex::new(version), system: names, path, env })
+        Ok(Topics {
+            table: ArcSwap::from_pointee(table),
+            version: Mutex::new(version),
+            system: names,
+            path,
+            env,
+        })
     }
 
     /// A topic by name.
@@ -141,7 +157,11 @@ impl Topics {
     /// Makes a topic with these settings, or gives it these settings. `false`: it had them already.
     pub(crate) fn put(&self, config: TopicConfig) -> Result<bool, SaveError> {
         let mut change = self.change();
-        if change.now.get(&config.topic_name).is_some_and(|topic| topic.config == config) {
+        if change
+            .now
+            .get(&config.topic_name)
+            .is_some_and(|topic| topic.config == config)
+        {
             return Ok(false);
         }
         change.insert(config);
@@ -164,7 +184,13 @@ impl Topics {
     }
 
     /// The settings a send would create a topic with, if `model` is a topic that others may be made from.
-    pub(crate) fn derive(&self, config: &Config, topic: &str, model: &str, queues: i32) -> Option<TopicConfig> {
+    pub(crate) fn derive(
+        &self,
+        config: &Config,
+        topic: &str,
+        model: &str,
+        queues: i32,
+    ) -> Option<TopicConfig> {
         let model = self.get(model)?;
         let inherits = model.config.perm & perm::INHERIT != 0;
         let is_default = model.config.topic_name == AUTO_CREATE_TOPIC;
@@ -187,8 +213,13 @@ impl Topics {
         let mut change = self.change();
         let mut marked = false;
         for name in names {
-            let Some(topic) = change.now.get(name).filter(|topic| !topic.config.order) else { continue };
-            let config = TopicConfig { order: true, ..topic.config.clone() };
+            let Some(topic) = change.now.get(name).filter(|topic| !topic.config.order) else {
+                continue;
+            };
+            let config = TopicConfig {
+                order: true,
+                ..topic.config.clone()
+            };
             change.insert(config);
             marked = true;
         }
@@ -203,7 +234,11 @@ impl Topics {
         for name in names {
             table.remove(name);
         }
-        if table.len() == before { Ok(()) } else { change.publish() }
+        if table.len() == before {
+            Ok(())
+        } else {
+            change.publish()
+        }
     }
 
     /// Counts a change without one, so that name servers take the topics anew.
@@ -213,7 +248,11 @@ impl Topics {
 
     fn change(&self) -> Change<'_> {
         let version = self.version.lock();
-        Change { now: self.table.load_full(), version, topics: self }
+        Change {
+            now: self.table.load_full(),
+            version,
+            topics: self,
+        }
     }
 }
 
@@ -227,7 +266,10 @@ struct Change<'a> {
 impl Change<'_> {
     fn insert(&mut self, config: TopicConfig) -> Arc<Topic> {
         let table = Arc::make_mut(&mut self.now);
-        let puts = table.get(&config.topic_name).map(|topic| Arc::clone(&topic.puts)).unwrap_or_default();
+        let puts = table
+            .get(&config.topic_name)
+            .map(|topic| Arc::clone(&topic.puts))
+            .unwrap_or_default();
         let name = config.topic_name.clone();
         let topic = Arc::new(Topic::new(config, puts));
         table.insert(name, Arc::clone(&topic));
@@ -241,7 +283,11 @@ impl Change<'_> {
         version.timestamp = self.topics.env.clock.now_ms();
         let file = TopicsFile {
             data_version: version,
-            topic_config_table: self.now.iter().map(|(name, topic)| (name.as_str(), &topic.config)).collect(),
+            topic_config_table: self
+                .now
+                .iter()
+                .map(|(name, topic)| (name.as_str(), &topic.config))
+                .collect(),
         };
         saved::save(&self.topics.env, &self.topics.path, &file)?;
         *self.version = version;

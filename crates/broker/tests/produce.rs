@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What producers, operators and name servers see of a broker, over real sockets.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and looks at files as others do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail, and looks at files as others do"
+)]
 
 #[path = "produce/batches.rs"]
 mod batches;

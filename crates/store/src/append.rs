@@ -14,6 +14,8 @@ use crate::tail::{Deriving, Placed, Prepared, Tail};
 
 /// What a record may take beyond the body limit.
 const RECORD_OVERHEAD_MAX: usize = 64 << 10;
+/// Closes an entry of the properties.
+const VALUE_END: u8 = 2;
 
 impl Store {
     /// Appends a message. It is in the log when the gate of the receipt has passed, for which somebody has to
@@ -91,6 +93,10 @@ impl Store {
             let mut cleaned = Properties::from_bytes(draft.properties);
             cleaned.remove(wire::properties::name::CRC32);
             properties = Cow::Owned(cleaned.into_bytes());
+        }
+        if properties.last() == Some(&0) {
+            // Recovery takes a zero at the end for a record that was not written to its end.
+            properties.to_mut().push(VALUE_END);
         }
         let bytes = properties_len(&properties, seal);
         if bytes > PROPERTIES_BYTES_MAX {

@@ -111,6 +111,19 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Room of the file system.
     fn space(&self, path: &Path) -> io::Result<Space>;
 
+    /// Makes a directory and those above it, durably.
+    fn make_dirs_durable(&self, dir: &Path) -> io::Result<()> {
+        let mut made_in = Vec::new();
+        for dir in dir.ancestors() {
+            if self.entry(dir)?.is_some() {
+                break;
+            }
+            made_in.extend(dir.parent());
+        }
+        self.make_dirs(dir)?;
+        made_in.into_iter().try_for_each(|dir| self.sync_dir(dir))
+    }
+
     /// Reads a whole file; `None` when there is none.
     fn load(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         let file = match self.open(path) {
@@ -128,7 +141,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// takes the file itself, and the backup when it is missing or does not parse.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        self.make_dirs(dir)?;
+        self.make_dirs_durable(dir)?;
         let fresh = with_suffix(path, ".tmp");
         let file = self.create(&fresh, 0)?;
         file.write_at(bytes, 0)?;

@@ -32,7 +32,7 @@ pub(crate) struct Publisher {
     waiting: VecDeque<Staged>,
     hashes: VecDeque<u32>,
     puts: Vec<Put>,
-    /// Everything below is in its queue and in the index's hands.
+    /// Everything below is in its queue and in the index's hands. The end of a record, unless there is none.
     pub(crate) upto: i64,
     /// Position of the last record below; -1 for none.
     pub(crate) last: i64,
@@ -45,7 +45,7 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn new(found: &Recovered) -> Publisher {
         Publisher {
-            upto: found.end,
+            upto: found.last_end,
             last: found.last,
             last_stored_at: found.last_stored_at,
             queues: found.queues,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::disk::{Disk, synced};
+use crate::disk::{Disk, File, synced};
 use crate::env::Clock;
 use crate::index::file::{Current, Header, Put, Question, Searched, Shape, read_header};
 
@@ -56,6 +56,8 @@ struct Files {
     /// Full files, oldest first.
     sealed: Vec<Sealed>,
     current: Option<Current>,
+    /// Full files that are written and not durable yet.
+    unsynced: Vec<Arc<dyn File>>,
     is_dir_unsynced: bool,
 }
 
@@ -109,6 +111,7 @@ impl KeyIndex {
             shape,
             sealed: Vec::new(),
             current: None,
+            unsynced: Vec::new(),
             is_dir_unsynced: false,
         };
         if is_enabled {
@@ -182,6 +185,9 @@ impl KeyIndex {
     pub(crate) fn flush(&self) -> io::Result<IndexMark> {
         let mut files = self.files.lock();
         self.put_away(&mut files, true)?;
+        while let Some(file) = files.unsynced.pop() {
+            synced(file.sync())?;
+        }
         if let Some(current) = &mut files.current {
             current.flush()?;
         }
@@ -234,19 +240,37 @@ impl KeyIndex {
         Ok(())
     }
 
-    /// After an abnormal end without a mark: believes the entries of the newest file as far as they are plausible, but
-    /// not those of its last message, which may be incomplete. Then [`KeyIndex::cut_behind`] follows.
-    pub(crate) fn check_newest(&self) -> io::Result<()> {
+    /// After an abnormal end without a mark: trusts files that end no later than `durable_ms`. Of the others the first
+    /// counts as far as its entries are plausible, but not those of its last message, which may be incomplete.
+    pub(crate) fn check_newer(&self, durable_ms: i64) -> io::Result<()> {
         let mut files = self.files.lock();
-        files.reopen_last()?;
-        if let Some(current) = &mut files.current {
-            current.rebuild(current.header.next, i64::MAX)?;
-            current.drop_partial(current.header.end_pos)?;
-            if current.header.next <= 1 {
-                files.remove_current()?;
-            }
+        files.seal()?;
+        let trusted = files
+            .sealed
+            .iter()
+            .take_while(|file| file.header.end_at <= durable_ms && file.header.next > 1);
+        let first = trusted.count();
+        while files.sealed.len() > first + 1 {
+            files.reopen_last()?;
+            files.remove_current()?;
         }
-        Ok(())
+        let mut is_trusted = files.sealed.len() <= first;
+        loop {
+            // The newest file that stays: its slots may have been written after its header.
+            files.reopen_last()?;
+            let Some(current) = &mut files.current else {
+                return Ok(());
+            };
+            current.rebuild(current.header.next, i64::MAX)?;
+            if !is_trusted {
+                current.drop_partial(current.header.end_pos)?;
+            }
+            if current.header.next > 1 {
+                return Ok(());
+            }
+            files.remove_current()?;
+            is_trusted = true;
+        }
     }
 
     /// Removes entries that point to `end` or behind it.
@@ -341,18 +365,19 @@ impl Files {
         }
     }
 
-    /// Closes the full file, durably: later ones are only removed while it is whole.
+    /// Closes the full file.
     fn seal(&mut self) -> io::Result<()> {
-        if let Some(mut current) = self.current.take() {
-            if let Err(error) = current.flush() {
-                self.current = Some(current);
-                return Err(error);
-            }
-            self.sealed.push(Sealed {
-                name: current.name,
-                path: current.path,
-                header: current.header,
-            });
+        if let Some(current) = &mut self.current
+            && current.is_dirty()
+        {
+            current.write_all()?;
+            self.unsynced.push(Arc::clone(&current.file));
+        }
+        if let Some(Current {
+            name, path, header, ..
+        }) = self.current.take()
+        {
+            self.sealed.push(Sealed { name, path, header });
         }
         Ok(())
     }
@@ -426,6 +451,7 @@ impl Files {
                     file: &*file,
                     shape: self.shape,
                     header: &header,
+                    buffered: (u32::MAX, &[]),
                 };
                 searched.search(question, &mut found.positions)?;
             }

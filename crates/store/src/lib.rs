@@ -23,6 +23,7 @@ mod flush;
 mod hot;
 mod index;
 mod log;
+mod open;
 mod queue;
 mod queue_files;
 mod queues;

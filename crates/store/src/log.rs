@@ -143,14 +143,11 @@ impl Log {
     fn create(&self, base: i64) -> io::Result<Segment> {
         let turn = (base / self.segment_bytes).unsigned_abs() as usize % self.dirs.len().max(1);
         let dir = self.dirs.get(turn).ok_or(io::ErrorKind::NotFound)?;
-        self.disk.make_dirs(dir)?;
+        self.disk.make_dirs_durable(dir)?;
         let path = dir.join(file_name(base));
         let file = self.disk.create(&path, self.segment_bytes.unsigned_abs())?;
         file.sync()?;
         self.disk.sync_dir(dir)?;
-        if let Some(above) = dir.parent().filter(|_| base == 0) {
-            self.disk.sync_dir(above)?;
-        }
         tracing::info!(base, "log file created");
         Ok(Segment { base, path, file })
     }

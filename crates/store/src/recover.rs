@@ -25,6 +25,7 @@ use crate::disk::Disk;
 use crate::index::KeyIndex;
 use crate::index::file::Put;
 use crate::log::{Log, ReadMode};
+use crate::open::Parts;
 use crate::queue::{Queue, UNIT_BYTES, Unit};
 use crate::queue_files::{QueueFiles, Unsynced};
 use crate::queues::Queues;
@@ -68,39 +69,41 @@ pub(crate) struct Recovery<'a> {
     pushed: usize,
     /// Records up to this position are in the index.
     index_end: i64,
-    /// Position and store time of the last record.
-    last: Option<(i64, i64)>,
+    last: Option<Last>,
+}
+
+/// The last record.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    pos: i64,
+    end: i64,
+    stored_at: i64,
 }
 
 /// What came out.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) end: i64,
+    /// The last record, -1 for none, and its end.
     pub(crate) last: i64,
+    pub(crate) last_end: i64,
     pub(crate) last_stored_at: i64,
     pub(crate) queues: i64,
     pub(crate) units: i64,
     pub(crate) unsynced: Unsynced,
 }
 
-/// The parts recovery is made from.
-pub(crate) struct Parts<'a> {
-    pub(crate) config: &'a StoreConfig,
-    pub(crate) disk: &'a dyn Disk,
-    pub(crate) log: &'a Log,
-    pub(crate) queues: &'a Queues,
-    pub(crate) files: &'a QueueFiles,
-    pub(crate) index: &'a KeyIndex,
-}
-
 impl<'a> Recovery<'a> {
-    pub(crate) fn new(parts: Parts<'a>, survey: &Survey) -> Recovery<'a> {
+    pub(crate) fn new(
+        parts: &'a Parts,
+        config: &'a StoreConfig,
+        disk: &'a dyn Disk,
+        survey: &Survey,
+    ) -> Recovery<'a> {
         let Parts {
-            config,
-            disk,
             log,
             queues,
-            files,
+            queue_files: files,
             index,
         } = parts;
         for (topic, id, bases) in &survey.queues {
@@ -196,7 +199,11 @@ impl<'a> Recovery<'a> {
         if pos + record.len() as i64 != safe.pos {
             return Ok(false);
         }
-        self.last = stored_at(&record).map(|stored_at| (pos, stored_at));
+        self.last = stored_at(&record).map(|stored_at| Last {
+            pos,
+            end: safe.pos,
+            stored_at,
+        });
         Ok(true)
     }
 
@@ -225,7 +232,8 @@ impl<'a> Recovery<'a> {
             from = self.log.min();
         }
         if self.index.is_enabled() {
-            if self.index.mark() != safe.index {
+            // Even if the header is the one of then: slots may have been written since.
+            if is_abnormal || self.index.mark() != safe.index {
                 self.index.cut_to_mark(&safe.index)?;
             }
             let end = self.index.mark().end_pos;
@@ -240,10 +248,15 @@ impl<'a> Recovery<'a> {
     /// First offset that is not written or points to `pos` or behind. Below the safe position units have no gaps.
     fn end_before(&self, queue: &Queue, pos: i64) -> io::Result<i64> {
         let bases = queue.held.lock().bases.clone();
-        let (Some(first), Some(last)) = (bases.first(), bases.last()) else {
-            return Ok(0);
-        };
-        let (mut low, mut high) = (first / UNIT_BYTES, self.files.end_of_file(last / UNIT_BYTES));
+        let Some(first) = bases.first() else { return Ok(0) };
+        // Up to the first file that is missing.
+        let (mut low, mut high) = (first / UNIT_BYTES, first / UNIT_BYTES);
+        for base in &bases {
+            if *base != high * UNIT_BYTES {
+                break;
+            }
+            high = self.files.end_of_file(high);
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             let unit = self.files.read(queue, middle, 1, ReadMode::Blocking)?;
@@ -280,7 +293,7 @@ impl<'a> Recovery<'a> {
         };
         if self.index.is_enabled() {
             if is_abnormal {
-                self.index.check_newest()?;
+                self.index.check_newer(loaded.times.index_ms)?;
             }
             // No index although there are messages: all of it is missing.
             from = from.min(self.index.mark().end_pos);
@@ -331,7 +344,11 @@ impl<'a> Recovery<'a> {
             let Ok(head) = RecordHead::scan(&record) else {
                 break;
             };
-            self.last = Some((pos, head.stamp.stored_at));
+            self.last = Some(Last {
+                pos,
+                end: scanner.pos,
+                stored_at: head.stamp.stored_at,
+            });
             let queue = self.queues.get(head.parts.topic, head.parts.queue_id);
             let deriving = Deriving {
                 delay_levels_ms: &self.config.delay_levels_ms,
@@ -500,11 +517,16 @@ impl<'a> Recovery<'a> {
 
     fn recovered(self, end: i64) -> io::Result<Recovered> {
         let all = self.queues.all();
-        let (last, last_stored_at) = self.last.unwrap_or((-1, 0));
+        let last = self.last.unwrap_or(Last {
+            pos: -1,
+            end,
+            stored_at: 0,
+        });
         Ok(Recovered {
             end,
-            last,
-            last_stored_at,
+            last: last.pos,
+            last_end: last.end,
+            last_stored_at: last.stored_at,
             queues: all.iter().filter(|queue| queue.max() > 0).count() as i64,
             units: all.iter().map(|queue| queue.max()).sum(),
             unsynced: self.unsynced,

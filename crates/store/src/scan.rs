@@ -134,9 +134,15 @@ impl<'a> Scanner<'a> {
             Verify::Body => head.check_body(),
             Verify::Seal => head.check_seal(buf),
         };
-        if verified.is_err() || head.stamp.physical_offset != self.pos {
+        if verified.is_err() || head.stamp.physical_offset != self.pos || is_torn(&head) {
             return Look::End(Behind::Garbage);
         }
         Look::Record(head.total_size)
     }
+}
+
+/// Whether the end of a record was never written, which the CRC of the body cannot tell. Topics have no zero byte, and
+/// properties do not end with one.
+fn is_torn(head: &RecordHead<'_>) -> bool {
+    head.parts.topic.contains('\0') || head.parts.properties.last() == Some(&0)
 }

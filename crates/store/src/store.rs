@@ -12,21 +12,17 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::bell::Bell;
-use crate::checkpoint::{self, Checkpoint};
 use crate::config::StoreConfig;
 use crate::disk::Lock;
 use crate::draft::LogPos;
 use crate::drive::{Publisher, Writer};
 use crate::env::Env;
-use crate::hot::Hot;
-use crate::index::file::Shape;
-use crate::index::{IndexPlace, KeyIndex};
-use crate::log::{Log, Segment};
+use crate::index::KeyIndex;
+use crate::log::Log;
+use crate::open::{Opened, Parts};
 use crate::queue::Queue;
 use crate::queue_files::QueueFiles;
 use crate::queues::Queues;
-use crate::recover::{Parts, Recovery};
-use crate::survey::{OpenError, Survey, queue_file_bytes, survey, tried};
 use crate::tail::Tail;
 use crate::tidy::Tidy;
 
@@ -81,100 +77,37 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens or makes a store, recovers it, and starts its two threads.
-    pub fn open(config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
-        let store = Store::open_manual(config, env)?;
-        let flush_interval = store.config.flush_interval;
-        let tidy_interval = store.config.queue_flush_interval;
-        let started = store
-            .start("store-flush", &store.flush_bell, flush_interval, |store| {
-                store.turn_flush();
-            })
-            .and_then(|()| store.start("store-tidy", &store.tidy_bell, tidy_interval, Store::turn_tidy));
-        tried("start a thread", started)?;
-        Ok(store)
-    }
-
-    /// As [`Store::open`] without threads: whoever opened it calls [`Store::turn_flush`] and [`Store::turn_tidy`].
-    pub fn open_manual(mut config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
-        check(&config)?;
-        config.queue_file_bytes = queue_file_bytes(&config);
-        let disk = &*env.disk;
-        tried("make the store directory", disk.make_dirs(&config.root))?;
-        let lock_path = config.root.join("lock");
-        let lock = tried("lock the store", disk.lock(&lock_path))?.ok_or(OpenError::Locked(lock_path))?;
-        let shape = Shape {
-            slots: config.index_slots,
-            entries: config.index_entries,
-        };
-        let survey = survey(&config, disk, shape.file_bytes())?;
-        let checkpoint_path = config.root.join("checkpoint");
-        let loaded = tried("read the checkpoint", checkpoint::load(disk, &checkpoint_path))?;
-        // From here on the directory is changed.
-        for path in &survey.empty {
-            tried("remove an empty file", disk.remove(path))?;
-        }
-        let log = tried("open the commit log", open_log(&config, &env, &survey))?;
-        let queues = Queues::default();
-        let files = QueueFiles::new(
-            Arc::clone(&env.disk),
-            config.root.join("consumequeue"),
-            config.queue_file_bytes as i64,
-            config.queue_files_open_max,
-        );
-        let place = IndexPlace {
-            disk: Arc::clone(&env.disk),
-            clock: Arc::clone(&env.clock),
-            dir: config.root.join("index"),
-            shape,
-            is_enabled: config.index_enabled,
-        };
-        let index = tried("open the key index", KeyIndex::open(place, &survey.index))?;
-        let parts = Parts {
-            config: &config,
-            disk,
-            log: &log,
-            queues: &queues,
-            files: &files,
-            index: &index,
-        };
-        let recovery = Recovery::new(parts, &survey);
-        let mut found = tried("recover", recovery.run(&loaded, survey.is_abnormal))?;
+    /// Puts a store together from its opened parts.
+    pub(crate) fn assemble(opened: Opened) -> Store {
+        let Opened {
+            config,
+            env,
+            parts,
+            tidy,
+            lock,
+            found,
+        } = opened;
+        let Parts {
+            log,
+            queues,
+            queue_files,
+            index,
+        } = parts;
         log.hot.start_at(found.end);
         log.written.store(found.end, Ordering::Release);
         log.durable.store(found.end, Ordering::Release);
-        let mut times = loaded.times;
-        times.confirmed = found.last.max(0);
-        let checkpoint = tried(
-            "open the checkpoint",
-            Checkpoint::open(disk, &checkpoint_path, &loaded),
-        )?;
-        tried("write the abort file", write_abort(&config, &env))?;
-        let tidy = Tidy::new(
-            checkpoint,
-            times,
-            std::mem::take(&mut found.unsynced),
-            env.clock.instant(),
-        );
         let tail = Tail::new(log.segment_bytes(), found.end, found.last_stored_at);
-        let publisher = Publisher::new(&found);
-        tracing::info!(
-            end = found.end,
-            queues = found.queues,
-            units = found.units,
-            "store is open"
-        );
-        Ok(Arc::new(Store {
+        Store {
             busy_after_ms: i64::try_from(config.busy_after.as_millis()).unwrap_or(i64::MAX),
             config,
             env,
             log,
             queues,
-            queue_files: files,
+            queue_files,
             index,
             tail: Mutex::new(tail),
             writer: Mutex::default(),
-            publisher: Mutex::new(publisher),
+            publisher: Mutex::new(Publisher::new(&found)),
             flushing: Mutex::default(),
             tidy: Mutex::new(tidy),
             generation: AtomicU32::new(0),
@@ -187,7 +120,21 @@ impl Store {
             failure: OnceLock::new(),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
-        }))
+        }
+    }
+
+    /// Starts the two threads.
+    pub(crate) fn start_threads(self: &Arc<Store>) -> io::Result<()> {
+        let flush = |store: &Store| {
+            store.turn_flush();
+        };
+        self.start("store-flush", &self.flush_bell, self.config.flush_interval, flush)?;
+        self.start(
+            "store-tidy",
+            &self.tidy_bell,
+            self.config.queue_flush_interval,
+            Store::turn_tidy,
+        )
     }
 
     fn start(
@@ -347,53 +294,4 @@ impl Drop for Store {
         self.flush_bell.stop();
         self.tidy_bell.stop();
     }
-}
-
-fn check(config: &StoreConfig) -> Result<(), OpenError> {
-    if config.segment_bytes < 1024 || i64::try_from(config.segment_bytes).is_err() {
-        return Err(OpenError::Config(
-            "mappedFileSizeCommitLog is too small or too large",
-        ));
-    }
-    if u32::try_from(config.segment_bytes).is_err() {
-        return Err(OpenError::Config(
-            "mappedFileSizeCommitLog does not fit into a blank record",
-        ));
-    }
-    if config.queue_file_bytes == 0 || config.queue_file_bytes > 1 << 40 {
-        return Err(OpenError::Config(
-            "mappedFileSizeConsumeQueue is too small or too large",
-        ));
-    }
-    if config.index_slots == 0 || config.index_entries < 2 {
-        return Err(OpenError::Config(
-            "maxHashSlotNum and maxIndexNum must be positive",
-        ));
-    }
-    if config.commit_log_dirs.is_empty() {
-        return Err(OpenError::Config("storePathCommitLog is empty"));
-    }
-    Ok(())
-}
-
-fn open_log(config: &StoreConfig, env: &Env, survey: &Survey) -> io::Result<Log> {
-    let mut segments = Vec::with_capacity(survey.segments.len());
-    for (base, path) in &survey.segments {
-        let file = env.disk.open(path)?;
-        segments.push(Arc::new(Segment {
-            base: *base,
-            path: path.clone(),
-            file,
-        }));
-    }
-    let hot = Hot::new(config.hot_bytes);
-    let (disk, dirs) = (Arc::clone(&env.disk), config.commit_log_dirs.clone());
-    Ok(Log::new(disk, dirs, config.segment_bytes as i64, segments, hot))
-}
-
-fn write_abort(config: &StoreConfig, env: &Env) -> io::Result<()> {
-    let file = env.disk.create(&config.root.join("abort"), 0)?;
-    file.write_at(std::process::id().to_string().as_bytes(), 0)?;
-    file.sync()?;
-    env.disk.sync_dir(&config.root)
 }

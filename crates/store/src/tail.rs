@@ -265,11 +265,10 @@ impl Tail {
 
     /// The run that ends at the tail.
     fn run(&mut self) -> &mut Run {
-        let fits = self
-            .pending
-            .runs
-            .last()
-            .is_some_and(|run| run.end() == self.pos && run.bytes.len() < RUN_BYTES);
+        // A blank of eight bytes ends where the next file starts: adjacent, but not in one file.
+        let is_new_file = self.pos % self.segment_bytes == 0;
+        let last = self.pending.runs.last().filter(|_| !is_new_file);
+        let fits = last.is_some_and(|run| run.end() == self.pos && run.bytes.len() < RUN_BYTES);
         if !fits {
             let bytes = self.spare.pop().unwrap_or_default();
             self.pending.runs.push(Run { at: self.pos, bytes });

@@ -65,7 +65,7 @@ impl Store {
             self.note_failure("queues", done);
         }
         let grown = self.log.written.load(Ordering::Acquire) - tidy.checkpoint_pos.max(0);
-        if is_first
+        if tidy.checkpoint_pos == i64::MIN
             || now.duration_since(tidy.checkpointed) >= self.config.checkpoint_interval
             || grown.unsigned_abs() >= self.config.checkpoint_bytes
         {

@@ -28,6 +28,8 @@ struct Sent {
     queue_offset: i64,
     gate: Gate,
     is_acknowledged: bool,
+    /// Found by an opening: the gate is out of date.
+    is_settled: bool,
 }
 
 /// Does things to a store and remembers what it was told.
@@ -96,6 +98,7 @@ impl Workload {
                 queue_offset,
                 gate,
                 is_acknowledged: false,
+                is_settled: false,
             });
         }
         if self.rng.below(2) == 0 {
@@ -103,13 +106,16 @@ impl Workload {
         }
     }
 
-    /// Notes what is acknowledged and what is refused. When the machine has stopped nobody hears of a refusal.
+    /// Notes what is acknowledged and what is refused. When the machine has stopped nobody hears of a refusal; after a
+    /// failed sync nobody knows what the disk holds, and the process ends.
     fn look(&mut self, rig: &Rig, store: &Store) {
-        for sent in &mut self.sent {
+        for sent in self.sent.iter_mut().filter(|sent| !sent.is_settled) {
             sent.is_acknowledged |= store.state(&sent.gate, Level::Durable) == GateState::Passed;
         }
-        if !rig.disk.is_halted() {
-            let is_refused = |sent: &mut Sent| store.state(&sent.gate, Level::Written) == GateState::Failed;
+        if !rig.disk.is_halted() && store.is_writable() {
+            let is_refused = |sent: &mut Sent| {
+                !sent.is_settled && store.state(&sent.gate, Level::Written) == GateState::Failed
+            };
             self.refused.extend(self.sent.extract_if(.., is_refused));
         }
     }
@@ -138,6 +144,9 @@ impl Workload {
         if let Some(lost) = lost.iter().find(|lost| lost.is_acknowledged) {
             panic!("{why}: acknowledged message is lost: {lost:?}");
         }
+        for sent in &mut self.sent {
+            (sent.is_acknowledged, sent.is_settled) = (true, true);
+        }
         let mut queues: BTreeMap<(&str, u32), Vec<&Sent>> = BTreeMap::new();
         for sent in &self.sent {
             queues.entry((sent.topic, sent.id)).or_default().push(sent);
@@ -161,7 +170,12 @@ impl Workload {
         }
         for sent in &self.sent {
             let found = find(store, sent.topic, &sent.name, IndexKind::Unique);
-            assert!(!found.is_empty(), "{why}: {} is indexed", sent.name);
+            assert!(
+                !found.is_empty(),
+                "{why}: {} is indexed {:?}",
+                sent.name,
+                self.sent.iter().map(|s| (&s.name, s.pos.0)).collect::<Vec<_>>()
+            );
         }
         for sent in lost.iter().chain(&self.refused) {
             let found = find(store, sent.topic, &sent.name, IndexKind::Unique);
@@ -198,7 +212,7 @@ fn crash_at(seed: u64, op: u64, loss: Loss, flush: FlushMode) -> bool {
     let store = rig.open();
     workload.check(&store, &format!("{why}, second crash"));
     workload.run(&rig, &store, 10);
-    store.close().unwrap();
+    store.close().expect("store closes");
     drop(store);
     let store = rig.open();
     workload.check(&store, &format!("{why}, orderly end"));
@@ -237,31 +251,28 @@ fn fail_everywhere(seed: u64, fault: Fault, flush: FlushMode) {
         let rig = Rig::new(seed, flush);
         let mut workload = Workload::new(seed);
         rig.disk.fail_at(op, fault);
-        let opened = rig.try_open();
-        let is_past_the_end = rig.disk.ops() <= op;
-        if let Ok(store) = opened {
+        if let Ok(store) = rig.try_open() {
             workload.run(&rig, &store, 60);
-            let is_writable = store.is_writable();
-            workload.look(&rig, &store);
-            if is_writable {
-                let mut so_far = Workload {
-                    sent: workload.sent.clone(),
+            if store.is_writable() {
+                // What is pending may still be taken back; a copy forgets it for this look.
+                let (sent, refused) = (workload.sent.clone(), workload.refused.clone());
+                Workload {
+                    sent,
+                    refused,
                     ..Workload::new(0)
-                };
-                so_far.refused.clone_from(&workload.refused);
-                so_far.check(&store, &why);
-            }
-            if rig.disk.ops() <= op {
-                assert!(op > 100);
-                return;
+                }
+                .check(&store, &why);
             }
         }
-        assert!(!is_past_the_end);
+        if rig.disk.ops() <= op {
+            assert!(op > 100, "the workload does something: {op} operations");
+            return;
+        }
         rig.disk.crash(Loss::Random);
         let store = rig.open();
         workload.check(&store, &format!("{why}, after a crash"));
         workload.run(&rig, &store, 20);
-        store.close().unwrap();
+        store.close().expect("store closes");
         drop(store);
         workload.check(&rig.open(), &format!("{why}, orderly end"));
     }
@@ -403,7 +414,7 @@ fn a_checkpoint_is_due_after_so_many_bytes() {
     }
     rig.tidy_after(&store, 1);
     assert!(safe(&rig.disk) == before);
-    for number in 0..100 {
+    for number in 0..200 {
         send(&store, "T", 0, &number.to_string());
     }
     rig.tidy_after(&store, 1);
@@ -420,7 +431,7 @@ fn missing_queues_and_index_are_made_anew() {
         ("/store/consumequeue/T/0", true),
         ("/store/index", false),
         ("/store/index", true),
-        ("/store/consumequeue/T/0/00000000000000000000", false),
+        ("/store/consumequeue/T/0/00000000000000000320", false),
         ("/store/consumequeue/T/0/00000000000000000320", true),
     ] {
         let rig = Rig::new(4, FlushMode::Async);
@@ -450,7 +461,7 @@ fn missing_queues_and_index_are_made_anew() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_crash_of_any_workload_is_survived(seed: u64, op in 0u64..500, is_sync: bool) {

@@ -40,7 +40,8 @@ pub struct Step {
     version: Option<i32>,
     kind: Kind,
     answers: i32,
-    until: Option<(String, String)>,
+    ours: Option<i32>,
+    until: Vec<(String, Option<String>)>,
     records: bool,
     ignored: Vec<&'static str>,
     saved: Vec<(&'static str, &'static str)>,
@@ -57,6 +58,10 @@ enum Kind {
     Ask,
     /// Nothing comes back.
     Oneway,
+    /// The answer is fetched by a later step.
+    Held,
+    /// The answer of the request held on this connection.
+    Arrives,
     /// The server sends this to us.
     Pushed,
     /// We close the connection.
@@ -86,9 +91,19 @@ impl Step {
         Step::new(what.into(), To::Broker, code, Kind::Pushed)
     }
 
+    /// The answer of the request that was [`Step::held`] on a connection to the broker.
+    pub fn arrives(what: impl Into<String>, line: &'static str) -> Step {
+        Step::new(what.into(), To::Broker, Code(0), Kind::Arrives).on(line)
+    }
+
     /// Closes a connection to the broker.
     pub fn hang_up(line: &'static str) -> Step {
         Step::new(format!("{line} hangs up"), To::Broker, Code(0), Kind::HangUp).on(line)
+    }
+
+    /// Closes a connection to the name server.
+    pub fn hang_up_nameserver(line: &'static str) -> Step {
+        Step::new(format!("{line} hangs up"), To::NameServer, Code(0), Kind::HangUp).on(line)
     }
 
     fn new(what: String, to: To, code: Code, kind: Kind) -> Step {
@@ -103,7 +118,8 @@ impl Step {
             version: None,
             kind,
             answers: 0,
-            until: None,
+            ours: None,
+            until: Vec::new(),
             records: false,
             ignored: Vec::new(),
             saved: Vec::new(),
@@ -122,6 +138,13 @@ impl Step {
     #[must_use]
     pub fn without(mut self, name: &str) -> Step {
         self.fields.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// The same request under another code.
+    #[must_use]
+    pub fn retyped(mut self, code: Code) -> Step {
+        self.code = code;
         self
     }
 
@@ -160,6 +183,13 @@ impl Step {
         self
     }
 
+    /// Sent without waiting for the answer, which [`Step::arrives`] fetches.
+    #[must_use]
+    pub fn held(mut self) -> Step {
+        self.kind = Kind::Held;
+        self
+    }
+
     /// Expects this response code instead of success.
     #[must_use]
     pub fn answers(mut self, code: i32) -> Step {
@@ -167,10 +197,25 @@ impl Step {
         self
     }
 
+    /// Where the reference carries on with a null in a field that must be there, we answer this code, and nothing but
+    /// the codes is compared.
+    #[must_use]
+    pub fn ours(mut self, code: i32) -> Step {
+        self.ours = Some(code);
+        self
+    }
+
     /// Asks again until a field of the answer has this value.
     #[must_use]
     pub fn until(mut self, field: &str, value: impl ToString) -> Step {
-        self.until = Some((field.to_owned(), value.to_string()));
+        self.until.push((field.to_owned(), Some(value.to_string())));
+        self
+    }
+
+    /// Asks again until a field is not in the answer.
+    #[must_use]
+    pub fn until_absent(mut self, field: &str) -> Step {
+        self.until.push((field.to_owned(), None));
         self
     }
 
@@ -223,25 +268,28 @@ impl Side {
 
     /// Does one step; a step that gets no answer has an empty one.
     pub fn play(&mut self, step: &Step) -> anyhow::Result<Answer> {
-        let Some((field, value)) = &step.until else {
+        if step.until.is_empty() {
             return self.once(step);
-        };
+        }
         let mut answer = Answer::default();
-        let waited = eventually(&format!("{field} = {value}"), SETTLES_WITHIN, || {
+        let waited = eventually(&format!("{:?}", step.until), SETTLES_WITHIN, || {
             answer = self.once(step)?;
-            Ok(answer.get(field) == Some(value))
+            Ok(step
+                .until
+                .iter()
+                .all(|(field, value)| answer.get(field) == value.as_ref()))
         });
         waited.with_context(|| format!("the last answer was {answer:?}"))?;
         Ok(answer)
     }
 
     fn once(&mut self, step: &Step) -> anyhow::Result<Answer> {
+        let to_broker = step.to == To::Broker;
         if step.kind == Kind::HangUp {
-            self.lines.remove(&(step.line, true));
+            self.lines.remove(&(step.line, to_broker));
             return Ok(Answer::default());
         }
         let request = self.request(step);
-        let to_broker = step.to == To::Broker;
         let addr = if to_broker { self.broker } else { self.nameserver };
         let line = match self.lines.entry((step.line, to_broker)) {
             std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
@@ -252,7 +300,8 @@ impl Side {
             Kind::Pushed => line
                 .pushed(SETTLES_WITHIN)?
                 .with_context(|| format!("nothing was pushed, expected {}", step.code))?,
-            Kind::Oneway | Kind::HangUp => {
+            Kind::Arrives => line.answer()?,
+            Kind::Oneway | Kind::Held | Kind::HangUp => {
                 line.send(request, step.encoding)?;
                 return Ok(Answer::default());
             }
@@ -266,7 +315,10 @@ impl Side {
 
     fn keep(&mut self, step: &Step, frame: &Frame) -> anyhow::Result<()> {
         for (name, field) in &step.saved {
-            let value = frame.ext.get(field).with_context(|| format!("the answer has no {field}"))?;
+            let value = frame
+                .ext
+                .get(field)
+                .with_context(|| format!("the answer has no {field}"))?;
             if let Some((_, pos)) = wire::message_id::decode_offset_id(&value) {
                 self.saved.insert(format!("{name}Pos"), pos.to_string());
             }
@@ -276,16 +328,26 @@ impl Side {
     }
 
     fn request(&self, step: &Step) -> Frame {
-        let fields: Vec<(&str, String)> =
-            step.fields.iter().map(|(name, value)| (name.as_str(), self.fill(value))).collect();
-        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let fields: Vec<(&str, String)> = step
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), self.fill(value)))
+            .collect();
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let body = match std::str::from_utf8(&step.body) {
             Ok(text) => self.fill(text).into_bytes(),
             Err(_) => step.body.clone(),
         };
         let mut frame = request(step.code, &fields, &body);
         frame.version = step.version.unwrap_or(frame.version);
-        if step.kind == Kind::Oneway { frame.oneway() } else { frame }
+        if step.kind == Kind::Oneway {
+            frame.oneway()
+        } else {
+            frame
+        }
     }
 
     fn fill(&self, text: &str) -> String {
@@ -303,10 +365,19 @@ impl Side {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the servers that are compared live in real time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the servers that are compared live in real time"
+)]
 fn now_ms() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis()
 }
+
+/// The name of the side that is not the reference.
+pub const OURS: &str = "barque";
 
 /// Plays a case on every side and returns what was not as expected, or not the same: one line each.
 pub fn play(case: &Case, sides: &mut [(&str, Side)]) -> Vec<String> {
@@ -314,14 +385,21 @@ pub fn play(case: &Case, sides: &mut [(&str, Side)]) -> Vec<String> {
     for step in &case.steps {
         let mut answers = Vec::new();
         for (name, side) in &mut *sides {
-            match side.play(step).and_then(|answer| step.expect(answer)) {
+            match side
+                .play(step)
+                .and_then(|answer| step.expect(answer, *name == OURS))
+            {
                 Ok(answer) => answers.push(answer),
                 Err(error) => findings.push(format!("{}: {}: {name}: {error:#}", case.name, step.what)),
             }
         }
-        if let [reference, ours] = answers.as_slice() {
+        if let ([reference, ours], None) = (answers.as_slice(), step.ours) {
             let differences = reference.differences(ours, &step.ignored);
-            findings.extend(differences.iter().map(|d| format!("{}: {}: {d}", case.name, step.what)));
+            findings.extend(
+                differences
+                    .iter()
+                    .map(|d| format!("{}: {}: {d}", case.name, step.what)),
+            );
         }
         if answers.len() < sides.len() {
             break; // the steps that follow build on this one
@@ -334,11 +412,11 @@ pub fn play(case: &Case, sides: &mut [(&str, Side)]) -> Vec<String> {
 }
 
 impl Step {
-    fn expect(&self, answer: Answer) -> anyhow::Result<Answer> {
+    fn expect(&self, answer: Answer, ours: bool) -> anyhow::Result<Answer> {
         let expected = match self.kind {
-            Kind::Ask => self.answers,
+            Kind::Ask | Kind::Arrives => self.ours.filter(|_| ours).unwrap_or(self.answers),
             Kind::Pushed => self.code.0,
-            Kind::Oneway | Kind::HangUp => return Ok(answer),
+            Kind::Oneway | Kind::Held | Kind::HangUp => return Ok(answer),
         };
         let code = answer.get("code").map(String::as_str).unwrap_or_default();
         if code != expected.to_string() {

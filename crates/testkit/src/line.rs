@@ -53,11 +53,19 @@ impl Line {
 
     /// Sends a request and waits for its answer.
     pub fn ask(&mut self, request: Frame, encoding: Encoding) -> anyhow::Result<Frame> {
-        let opaque = self.send(request, encoding)?;
+        self.send(request, encoding)?;
+        self.answer()
+    }
+
+    /// Waits for the answer to the request that was sent last.
+    pub fn answer(&mut self) -> anyhow::Result<Frame> {
+        let opaque = self.last;
         loop {
             match self.receive(PATIENCE)? {
                 Some(frame) if frame.is_reply() && frame.opaque == opaque => return Ok(frame),
-                Some(frame) if frame.is_reply() => bail!("an answer to request {} that nobody waits for", frame.opaque),
+                Some(frame) if frame.is_reply() => {
+                    bail!("an answer to request {} that nobody waits for", frame.opaque)
+                }
                 Some(frame) => self.pushed.push_back(frame),
                 None => bail!("no answer within {PATIENCE:?}"),
             }

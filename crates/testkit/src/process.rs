@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A child process with its output in files, that never outlives its owner.
-#![expect(clippy::disallowed_methods, reason = "real processes live in real time and write real files")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real processes live in real time and write real files"
+)]
 
 use anyhow::{Context as _, bail};
 use std::fs::File;
@@ -51,7 +54,11 @@ impl Process {
             }
             if Instant::now() > deadline {
                 self.kill()?;
-                bail!("{} did not end within {within:?}; {}", self.name, self.last_words());
+                bail!(
+                    "{} did not end within {within:?}; {}",
+                    self.name,
+                    self.last_words()
+                );
             }
             std::thread::sleep(LOOK_AGAIN);
         }

@@ -51,14 +51,20 @@ pub fn java_client() -> anyhow::Result<String> {
         maven.arg(format!("-DoutputDirectory={}", out.join("lib").display()));
         run(maven)
     })?;
-    Ok(format!("{}:{}", out.join("classes").display(), out.join("lib/*").display()))
+    Ok(format!(
+        "{}:{}",
+        out.join("classes").display(),
+        out.join("lib/*").display()
+    ))
 }
 
 /// The program that drives the official Go client.
 pub fn go_client() -> anyhow::Result<PathBuf> {
     let out = cached("go", |source, out| {
         let mut go = Command::new("go");
-        go.args(["build", "-trimpath", "-o"]).arg(out.join("client")).arg(".");
+        go.args(["build", "-trimpath", "-o"])
+            .arg(out.join("client"))
+            .arg(".");
         go.current_dir(source);
         run(go)
     })?;
@@ -87,7 +93,9 @@ fn cached(name: &str, build: impl FnOnce(&Path, &Path) -> anyhow::Result<()>) ->
 /// Hashes names and bytes of all files below a directory, in one order on every machine.
 fn content(dir: &Path, hash: &mut DefaultHasher) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
-    let mut paths = entries.map(|e| Ok(e?.path())).collect::<anyhow::Result<Vec<PathBuf>>>()?;
+    let mut paths = entries
+        .map(|e| Ok(e?.path()))
+        .collect::<anyhow::Result<Vec<PathBuf>>>()?;
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -111,7 +119,12 @@ fn run(mut command: Command) -> anyhow::Result<()> {
     let output = output.with_context(|| format!("cannot start {:?}", command.get_program()))?;
     if !output.status.success() {
         let told = [output.stdout, output.stderr].concat();
-        bail!("{:?} {}: {}", command.get_program(), output.status, String::from_utf8_lossy(&told));
+        bail!(
+            "{:?} {}: {}",
+            command.get_program(),
+            output.status,
+            String::from_utf8_lossy(&told)
+        );
     }
     Ok(())
 }
@@ -119,6 +132,10 @@ fn run(mut command: Command) -> anyhow::Result<()> {
 fn starts(tool: &str) -> bool {
     let version = if tool == "go" { "version" } else { "--version" };
     let mut command = Command::new(tool);
-    command.arg(version).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg(version)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

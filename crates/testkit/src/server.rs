@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A name server, a broker, or both, as processes: the Java reference and barque behind one face, so that a test can be
 //! run against either and a directory can be handed from one to the other.
-#![expect(clippy::disallowed_methods, reason = "real servers are given real configuration files")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real servers are given real configuration files"
+)]
 
 use crate::line::{Line, request};
 use crate::process::{Process, eventually};
@@ -146,8 +149,15 @@ impl Plan {
         let file = self.broker_conf(ports)?;
         let mut command = self.barque(binary, "dev");
         command.arg("--data").arg(&self.dir);
-        command.args(["--host", "127.0.0.1", "--nameserver-port", &nameserver.to_string()]);
-        command.args(["--broker-port", &ports[0].to_string(), "--config"]).arg(&file);
+        command.args([
+            "--host",
+            "127.0.0.1",
+            "--nameserver-port",
+            &nameserver.to_string(),
+        ]);
+        command
+            .args(["--broker-port", &ports[0].to_string(), "--config"])
+            .arg(&file);
         let mut process = Process::start("dev", &self.dir, command)?;
         eventually("barque dev", READY_WITHIN, || {
             alive(&mut process)?;
@@ -175,10 +185,20 @@ impl Plan {
         for export in ["jdk.internal.ref", "sun.nio.ch", "jdk.internal.misc"] {
             command.arg(format!("--add-exports=java.base/{export}=ALL-UNNAMED"));
         }
-        command.args([heap, "-XX:MaxDirectMemorySize=512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        command.args([
+            heap,
+            "-XX:MaxDirectMemorySize=512m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+        ]);
         command.arg(format!("-Duser.home={}", self.dir.display()));
-        command.arg("-cp").arg(jars.join("*")).arg(format!("org.apache.rocketmq.{main}"));
-        command.current_dir(&self.dir).env("ROCKETMQ_HOME", self.dir.join("home"));
+        command
+            .arg("-cp")
+            .arg(jars.join("*"))
+            .arg(format!("org.apache.rocketmq.{main}"));
+        command
+            .current_dir(&self.dir)
+            .env("ROCKETMQ_HOME", self.dir.join("home"));
         command
     }
 

@@ -34,20 +34,36 @@ fn life(b: &Broker, put: &mut impl FnMut(&str, String)) {
     let seconds = (b.env.clock.now_ms() - started_ms).max(0) / 1000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     put("bootTimestamp", started_ms.to_string());
-    put("runtime", format!("[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]", seconds % 60));
+    put(
+        "runtime",
+        format!(
+            "[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]",
+            seconds % 60
+        ),
+    );
     put("brokerVersionDesc", "V5_4_0".to_owned());
     put("brokerActive", b.store.is_writable().to_string());
-    put("startAcceptSendRequestTimeStamp", b.config().start_accept_send_request_time_stamp.to_string());
+    put(
+        "startAcceptSendRequestTimeStamp",
+        b.config().start_accept_send_request_time_stamp.to_string(),
+    );
 }
 
 fn throughput(b: &Broker, put: &mut impl FnMut(&str, String)) {
     let counts = &b.counts;
     let (puts, bytes) = (counts.puts.total(), counts.put_bytes.load(Ordering::Relaxed));
-    let average = if puts == 0 { 0.0 } else { bytes as f64 / puts as f64 };
+    let average = if puts == 0 {
+        0.0
+    } else {
+        bytes as f64 / puts as f64
+    };
     put("putMessageTimesTotal", puts.to_string());
     put("putMessageSizeTotal", bytes.to_string());
     put("putMessageAverageSize", format!("{average:?}"));
-    put("putMessageFailedTimes", counts.put_failures.load(Ordering::Relaxed).to_string());
+    put(
+        "putMessageFailedTimes",
+        counts.put_failures.load(Ordering::Relaxed).to_string(),
+    );
     put("putTps", rates(&counts.puts));
     put("getFoundTps", rates(&counts.found));
     put("getMissTps", rates(&counts.missed));
@@ -72,7 +88,9 @@ fn throughput(b: &Broker, put: &mut impl FnMut(&str, String)) {
 
 /// Three rates; one that cannot be told yet is left out, its blank is not.
 fn rates(meter: &Meter) -> String {
-    WINDOWS.map(|back| meter.rate(back).map_or(String::new(), |rate| format!("{rate:?}"))).join(" ")
+    WINDOWS
+        .map(|back| meter.rate(back).map_or(String::new(), |rate| format!("{rate:?}")))
+        .join(" ")
 }
 
 fn total_rates(found: &Meter, missed: &Meter) -> String {
@@ -84,9 +102,15 @@ fn store(b: &Broker, put: &mut impl FnMut(&str, String)) {
     let (min, max) = (b.store.min_pos(), b.store.max_pos());
     put("commitLogMinOffset", min.to_string());
     put("commitLogMaxOffset", max.to_string());
-    put("remainHowManyDataToFlush", readable((max.0 - b.store.durable().0).max(0).unsigned_abs()));
+    put(
+        "remainHowManyDataToFlush",
+        readable((max.0 - b.store.durable().0).max(0).unsigned_abs()),
+    );
     put("earliestMessageTimeStamp", earliest(b).to_string());
-    put("pageCacheLockTimeMills", b.store.write_stall().as_millis().to_string());
+    put(
+        "pageCacheLockTimeMills",
+        b.store.write_stall().as_millis().to_string(),
+    );
     put("dispatchBehindBytes", "0".to_owned());
     put("dispatchMaxBuffer", "0".to_owned());
     put("remainTransientStoreBufferNumbs", i32::MAX.to_string());
@@ -98,28 +122,43 @@ fn store(b: &Broker, put: &mut impl FnMut(&str, String)) {
         let Ok(space) = space else { continue };
         let ratio = space.used_percent() as f64 / 100.0;
         fullest = fullest.max(ratio);
-        put(&format!("commitLogDiskRatio_{}", dir.display()), format!("{ratio:?}"));
+        put(
+            &format!("commitLogDiskRatio_{}", dir.display()),
+            format!("{ratio:?}"),
+        );
         if at == 0 {
             let (total, free) = (readable(space.total), readable(space.available));
             put("commitLogDirCapacity", format!("Total : {total}, Free : {free}."));
         }
     }
     put("commitLogDiskRatio", format!("{fullest:?}"));
-    let queues = b.env.disk.space(&config.root).map_or(0.0, |space| space.used_percent() as f64 / 100.0);
+    let queues = b
+        .env
+        .disk
+        .space(&config.root)
+        .map_or(0.0, |space| space.used_percent() as f64 / 100.0);
     put("consumeQueueDiskRatio", format!("{queues:?}"));
 }
 
 /// When the oldest message was stored; -1 when there is none.
 fn earliest(b: &Broker) -> i64 {
     let record = b.store.record_at(b.store.min_pos()).ok();
-    record.and_then(|bytes| Record::decode(&bytes).ok()).map_or(-1, |record| record.stored_at)
+    record
+        .and_then(|bytes| Record::decode(&bytes).ok())
+        .map_or(-1, |record| record.stored_at)
 }
 
 /// There are no thread pools and no queues in front of them; what bounds the work stands in for their sizes.
 fn limits(b: &Broker, put: &mut impl FnMut(&str, String)) {
     let config = b.config();
     let (requests, pulls) = (config.in_flight_per_connection_max, config.held_pulls_max);
-    let pools = [("send", requests), ("pull", pulls), ("litePull", pulls), ("query", requests), ("ack", requests)];
+    let pools = [
+        ("send", requests),
+        ("pull", pulls),
+        ("litePull", pulls),
+        ("query", requests),
+        ("ack", requests),
+    ];
     for (pool, capacity) in pools {
         put(&format!("{pool}ThreadPoolQueueSize"), "0".to_owned());
         put(&format!("{pool}ThreadPoolQueueCapacity"), capacity.to_string());

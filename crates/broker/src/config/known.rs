@@ -381,6 +381,7 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("storePathEpochFile", Text),
     ("storeReplyMessageEnable", Bool),
     ("storeType", Text),
+    ("subscriptionExpiredTimeout", Int),
     ("syncBrokerMemberGroupPeriod", Int),
     ("syncBrokerMetadataPeriod", Int),
     ("syncControllerMetadataPeriod", Int),

@@ -18,12 +18,26 @@ pub fn config_reference() -> String {
             let _infallible = write!(page, "\n## {section}\n\n{TABLE_HEAD}");
         }
         let default = defaults.get(setting.key).unwrap_or_default();
-        let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-        let when = if setting.when == When::Live { "at once" } else { "at start" };
+        let default = if default.is_empty() {
+            String::new()
+        } else {
+            format!("`{default}`")
+        };
+        let when = if setting.when == When::Live {
+            "at once"
+        } else {
+            "at start"
+        };
         let doc = setting.doc.trim();
-        let _infallible = writeln!(page, "| `{}` | {} | {default} | {when} | {doc} |", setting.key, setting.kind);
+        let _infallible = writeln!(
+            page,
+            "| `{}` | {} | {default} | {when} | {doc} |",
+            setting.key, setting.kind
+        );
     }
-    page.push_str("\n## Refused\n\nThe broker does not start with these, because it would not keep the promise.\n\n");
+    page.push_str(
+        "\n## Refused\n\nThe broker does not start with these, because it would not keep the promise.\n\n",
+    );
     page.push_str("| key | refused when | because |\n|---|---|---|\n");
     for refused in REFUSED {
         let _infallible = writeln!(page, "| `{}` | {} | {} |", refused.key, refused.asks, refused.why);

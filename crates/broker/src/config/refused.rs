@@ -44,7 +44,10 @@ impl Asks {
 
 /// Why the broker does not start with this value, if it does not.
 pub(super) fn why(key: &str, value: &str) -> Option<&'static str> {
-    REFUSED.iter().find(|r| r.key == key && r.asks.asks(value)).map(|r| r.why)
+    REFUSED
+        .iter()
+        .find(|r| r.key == key && r.asks.asks(value))
+        .map(|r| r.why)
 }
 
 /// Whether some value of this setting is refused; then every other value is what this broker does anyway.

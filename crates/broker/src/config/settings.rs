@@ -96,10 +96,10 @@ settings! {
     start broker_id: i64 = 0, "brokerId";
     /// Part the broker plays among its replicas.
     start broker_role: BrokerRole = BrokerRole::AsyncMaster, "brokerRole";
-    /// IP address that clients are told to connect to; it is also written into every message. Empty: an address of this
-    /// host.
+    /// Address (a name works too) that clients are told to connect to; it is also written into every message. Empty: an
+    /// address of this host.
     start broker_ip1: Str = Str::const_new(""), "brokerIP1";
-    /// IP address told to replicas. Empty: like brokerIP1.
+    /// Address told to replicas. Empty: like brokerIP1.
     start broker_ip2: Str = Str::const_new(""), "brokerIP2";
     /// Name of the region, written into messages and answers as MSG_REGION.
     live region_id: Str = Str::const_new("DefaultRegion"), "regionId";
@@ -173,8 +173,6 @@ settings! {
     live real_time_notify_consumer_change: bool = true, "realTimeNotifyConsumerChange";
     /// Milliseconds without a heartbeat after which a client counts as gone.
     live channel_expired_timeout: u64 = 120_000, "channelExpiredTimeout";
-    /// Milliseconds a subscription known only from pulls is kept.
-    live subscription_expired_timeout: u64 = 600_000, "subscriptionExpiredTimeout";
     /// Serve pulls of registered consumers only.
     live reject_pull_consumer_enable: bool = false, "rejectPullConsumerEnable";
 
@@ -285,8 +283,8 @@ settings! {
     live group_members_max: u32 = 200_000, "groupMembersMax";
     /// Queues locked by orderly consumers.
     live queue_locks_max: u32 = 1_000_000, "queueLocksMax";
-    /// Pulls held by the broker; one more is answered at once.
-    live held_pulls_max: u32 = 100_000, "heldPullsMax";
+    /// Pulls held by the broker; one more is answered with SYSTEM_BUSY.
+    live held_pulls_max: u32 = 200_000, "heldPullsMax";
     /// Answer bytes queued to a connection that does not read; then no more requests are taken from it.
     start reply_bytes_per_connection_max: u32 = 16_777_216, "replyBytesPerConnectionMax";
     /// Messages and calls queued to one client.

@@ -13,7 +13,11 @@ impl Config {
     pub(crate) fn store(&self) -> StoreConfig {
         let ms = |ms: u32| Duration::from_millis(u64::from(ms));
         let mut store = StoreConfig::at(self.store_path_root_dir.as_str());
-        let dirs = self.store_path_commit_log.split(',').map(str::trim).filter(|dir| !dir.is_empty());
+        let dirs = self
+            .store_path_commit_log
+            .split(',')
+            .map(str::trim)
+            .filter(|dir| !dir.is_empty());
         let dirs: Vec<PathBuf> = dirs.map(PathBuf::from).collect();
         if !dirs.is_empty() {
             store.commit_log_dirs = dirs;

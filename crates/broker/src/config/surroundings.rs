@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use wire::Str;
 
 use super::{Config, ConfigError};
+use crate::names::TOPIC_BYTES_MAX;
 
 /// The host, as far as settings depend on it. The binary fills this in; see [`Surroundings::probe`].
 #[derive(Debug, Clone, Default)]
@@ -28,7 +29,9 @@ impl Surroundings {
     pub fn probe(env: impl Fn(&str) -> Option<String>) -> Surroundings {
         let get = |key: &str| env(key).map(Str::from).filter(|value| !value.is_empty());
         let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let host_name = host_name.map(|name| Str::from(name.trim())).filter(|name| !name.is_empty());
+        let host_name = host_name
+            .map(|name| Str::from(name.trim()))
+            .filter(|name| !name.is_empty());
         Surroundings {
             name_servers: get("NAMESRV_ADDR"),
             rocketmq_home: get("ROCKETMQ_HOME"),
@@ -58,11 +61,20 @@ impl Config {
         fill(&mut self.namesrv_addr, found.name_servers.clone());
         fill(&mut self.rocketmq_home, found.rocketmq_home.clone());
         fill(&mut self.broker_name, found.host_name.clone());
-        fill(&mut self.broker_ip1, found.address.map(|ip| ip.to_string().into()));
+        fill(
+            &mut self.broker_ip1,
+            found.address.map(|ip| ip.to_string().into()),
+        );
         fill(&mut self.broker_ip1, Some(Str::const_new("127.0.0.1")));
         fill(&mut self.broker_ip2, Some(self.broker_ip1.clone()));
-        let store = found.home.as_ref().map(|home| PathBuf::from(home.as_str()).join("store"));
-        fill(&mut self.store_path_root_dir, store.map(|path| path.display().to_string().into()));
+        let store = found
+            .home
+            .as_ref()
+            .map(|home| PathBuf::from(home.as_str()).join("store"));
+        fill(
+            &mut self.store_path_root_dir,
+            store.map(|path| path.display().to_string().into()),
+        );
         self.check()
     }
 
@@ -76,22 +88,43 @@ impl Config {
         ];
         for (key, value) in must {
             if value.is_empty() {
-                return Err(ConfigError::Invalid { key, what: "is not set and cannot be guessed".into() });
+                return Err(ConfigError::Invalid {
+                    key,
+                    what: "is not set and cannot be guessed".into(),
+                });
             }
         }
-        for (key, name) in [("brokerName", &self.broker_name), ("brokerClusterName", &self.broker_cluster_name)] {
-            if crate::names::has_illegal_character(name) || name.len() > crate::names::TOPIC_BYTES_MAX {
-                let what = format!("\"{name}\" is not a valid name: up to 127 of the characters a-z A-Z 0-9 _ - | %");
-                return Err(ConfigError::Invalid { key, what: what.into() });
+        for (key, name) in [
+            ("brokerName", &self.broker_name),
+            ("brokerClusterName", &self.broker_cluster_name),
+        ] {
+            // Topics are called after both. Host names with dots are fine, though topics that clients make may have none.
+            let is_illegal = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+            if name.contains(is_illegal) || name.len() > TOPIC_BYTES_MAX {
+                let what =
+                    format!("\"{name}\" is not a valid name: it is too long, or has blanks or slashes");
+                return Err(ConfigError::Invalid {
+                    key,
+                    what: what.into(),
+                });
             }
         }
         if self.listen_port == 1 || self.listen_port == 2 {
             let what = format!("{} leaves no port two below it", self.listen_port);
-            return Err(ConfigError::Invalid { key: "listenPort", what: what.into() });
+            return Err(ConfigError::Invalid {
+                key: "listenPort",
+                what: what.into(),
+            });
         }
         if self.name_servers().is_none() {
-            let what = format!("expected host:port, several joined by ; but found \"{}\"", self.namesrv_addr);
-            return Err(ConfigError::Invalid { key: "namesrvAddr", what: what.into() });
+            let what = format!(
+                "expected host:port, several joined by ; but found \"{}\"",
+                self.namesrv_addr
+            );
+            return Err(ConfigError::Invalid {
+                key: "namesrvAddr",
+                what: what.into(),
+            });
         }
         Ok(())
     }

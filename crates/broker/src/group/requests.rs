@@ -50,8 +50,8 @@ fn update(b: &Arc<Broker>, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answe
         }
         let current = b.groups.find(&group.group_name);
         let current = current.as_ref().map(|group| &group.attributes);
-        group.attributes =
-            attributes::alter(attributes::OF_GROUPS, current, &group.attributes).map_err(|e| refused_attributes(&e))?;
+        group.attributes = attributes::alter(attributes::OF_GROUPS, current, &group.attributes)
+            .map_err(|e| refused_attributes(&e))?;
         settings.push(group);
     }
     let b = Arc::clone(b);
@@ -77,19 +77,29 @@ pub(crate) fn all_groups(
 ) -> Result<Answer<GetAllSubscriptiongroupConfigReply>, Fault> {
     let (version, all) = b.groups.versioned();
     let header = &call.header;
-    let page = Page::asked(&b.config(), header.group_seq, header.max_group_num, header.data_version.as_deref());
+    let page = Page::asked(
+        &b.config(),
+        header.group_seq,
+        header.max_group_num,
+        header.data_version.as_deref(),
+    );
     let table = GroupTable {
         data_version: version,
         forbidden_table: &all.forbidden,
         subscription_group_table: page.cut(all.groups.iter().map(|(k, v)| (k.as_str(), &**v)), version),
     };
     let total = i32::try_from(all.groups.len()).ok();
-    let reply = Reply::ok(GetAllSubscriptiongroupConfigReply { total_group_num: total });
+    let reply = Reply::ok(GetAllSubscriptiongroupConfigReply {
+        total_group_num: total,
+    });
     Ok(reply.with_body(fastjson::to_vec(&table)).into())
 }
 
 /// Code 352. Asking for a group makes it when groups may come into being by themselves, as the reference does.
-pub(crate) fn one_group(b: &Arc<Broker>, call: Call<GetSubscriptiongroupConfig>) -> Result<Answer<NoHeader>, Fault> {
+pub(crate) fn one_group(
+    b: &Arc<Broker>,
+    call: Call<GetSubscriptiongroupConfig>,
+) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
     Ok(blocking::later(move || {
         let name = &call.header.group;
@@ -99,7 +109,10 @@ pub(crate) fn one_group(b: &Arc<Broker>, call: Call<GetSubscriptiongroupConfig>)
 }
 
 /// Code 207.
-pub(crate) fn delete_group(b: &Arc<Broker>, call: Call<DeleteSubscriptiongroup>) -> Result<Answer<NoHeader>, Fault> {
+pub(crate) fn delete_group(
+    b: &Arc<Broker>,
+    call: Call<DeleteSubscriptiongroup>,
+) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
     Ok(blocking::later(move || {
         let group = &call.header.group_name;

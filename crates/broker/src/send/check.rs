@@ -43,14 +43,21 @@ fn size(config: &Config, send: &Send) -> Result<(), Fault> {
     let illegal = |remark| Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
     let (body, most) = (send.body.len(), config.max_message_size as usize);
     if body > most {
-        return illegal(format!("the body has {body} bytes, allowed are {most} (maxMessageSize)"));
+        return illegal(format!(
+            "the body has {body} bytes, allowed are {most} (maxMessageSize)"
+        ));
     }
     let properties = send.header.properties.as_ref().map_or(0, |text| text.len());
     if properties > PROPERTIES_BYTES_MAX {
-        return illegal(format!("the properties have {properties} bytes, allowed are {PROPERTIES_BYTES_MAX}"));
+        return illegal(format!(
+            "the properties have {properties} bytes, allowed are {PROPERTIES_BYTES_MAX}"
+        ));
     }
     if send.header.sys_flag & sysflag::TRANSACTION != 0 {
-        let remark = format!("sysFlag {} asks for a transaction, and they are not there yet", send.header.sys_flag);
+        let remark = format!(
+            "sysFlag {} asks for a transaction, and they are not there yet",
+            send.header.sys_flag
+        );
         return illegal(remark);
     }
     Ok(())
@@ -59,12 +66,17 @@ fn size(config: &Config, send: &Send) -> Result<(), Fault> {
 /// Whether a topic that does not exist can be made from the one the send names.
 pub(super) fn may_create(b: &Broker, config: &Config, header: &SendMessage) -> Result<(), Fault> {
     let queues = header.default_topic_queue_nums;
-    let derived = b.topics.derive(config, &header.topic, &header.default_topic, queues);
+    let derived = b
+        .topics
+        .derive(config, &header.topic, &header.default_topic, queues);
     derived.map(drop).ok_or_else(|| no_topic(&header.topic))
 }
 
 pub(super) fn no_topic(topic: &str) -> Fault {
-    Fault::new(ResponseCode::TOPIC_NOT_EXIST, format!("topic[{topic}] not exist, apply first please!"))
+    Fault::new(
+        ResponseCode::TOPIC_NOT_EXIST,
+        format!("topic[{topic}] not exist, apply first please!"),
+    )
 }
 
 /// The queue a message goes to; any when it names none.
@@ -75,7 +87,10 @@ pub(super) fn queue_id(b: &Broker, target: &Target, send: &Send) -> Result<i32, 
     let (asked, topic) = (send.header.queue_id, &target.topic.config);
     if asked >= topic.write_queue_nums.max(topic.read_queue_nums) {
         let queues = topic.write_queue_nums.max(topic.read_queue_nums);
-        let remark = format!("request queueId[{asked}] is illegal, {} has {queues} queues", topic.topic_name);
+        let remark = format!(
+            "request queueId[{asked}] is illegal, {} has {queues} queues",
+            topic.topic_name
+        );
         return Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark));
     }
     if asked >= 0 {
@@ -93,9 +108,19 @@ pub(super) fn queue_id(b: &Broker, target: &Target, send: &Send) -> Result<i32, 
 /// The message asks to be kept back. Delivering it at once would break the promise, so it is not taken.
 pub(super) fn deferred(config: &Config, name: &str) -> Fault {
     if name == TRAN_MSG && config.reject_transaction_message {
-        let remark = format!("the broker[{}] sending transaction message is forbidden", config.broker_ip1);
+        let remark = format!(
+            "the broker[{}] sending transaction message is forbidden",
+            config.broker_ip1
+        );
         return Fault::new(ResponseCode::NO_PERMISSION, remark);
     }
-    let what = if name == TRAN_MSG { "transactions are" } else { "delayed delivery is" };
-    Fault::new(ResponseCode::MESSAGE_ILLEGAL, format!("property {name} is not supported: {what} not there yet"))
+    let what = if name == TRAN_MSG {
+        "transactions are"
+    } else {
+        "delayed delivery is"
+    };
+    Fault::new(
+        ResponseCode::MESSAGE_ILLEGAL,
+        format!("property {name} is not supported: {what} not there yet"),
+    )
 }

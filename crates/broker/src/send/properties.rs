@@ -48,8 +48,15 @@ pub(super) struct Sifted<'a> {
 /// Reads the properties of a single message and drops those that the broker sets, or that nobody may send.
 pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
     let mut text = Vec::with_capacity(properties.len() + ADDED_BYTES);
-    let mut sifted =
-        Sifted { text: Vec::new(), unique: None, wait: true, deferred: None, has_keys: false, priority: None, dead };
+    let mut sifted = Sifted {
+        text: Vec::new(),
+        unique: None,
+        wait: true,
+        deferred: None,
+        has_keys: false,
+        priority: None,
+        dead,
+    };
     let (mut priority, mut has_other_type) = (None, false);
     for (key, value) in pairs(properties.as_bytes()) {
         match key {
@@ -87,7 +94,11 @@ impl Sifted<'_> {
         }
         put(&mut text, name::UNIQ_KEY, unique);
         put(&mut text, name::MSG_REGION, &config.region_id);
-        put(&mut text, name::TRACE_ON, if config.trace_on { "true" } else { "false" });
+        put(
+            &mut text,
+            name::TRACE_ON,
+            if config.trace_on { "true" } else { "false" },
+        );
         put(&mut text, name::CLUSTER, &config.broker_cluster_name);
         if self.dead {
             put(&mut text, name::DELAY, "0");
@@ -105,7 +116,10 @@ pub(super) fn deferred_in(properties: &[u8]) -> Option<&'static str> {
 fn deferral(key: &str, value: &str) -> Option<&'static str> {
     match key {
         // What is no number is no reason to deliver at once either.
-        name::DELAY => value.parse::<i64>().map_or(true, |level| level > 0).then_some(name::DELAY),
+        name::DELAY => value
+            .parse::<i64>()
+            .map_or(true, |level| level > 0)
+            .then_some(name::DELAY),
         name::TRAN_MSG => value.eq_ignore_ascii_case("true").then_some(name::TRAN_MSG),
         name::TIMER_DELIVER_MS => Some(name::TIMER_DELIVER_MS),
         name::TIMER_DELAY_SEC => Some(name::TIMER_DELAY_SEC),
@@ -128,14 +142,18 @@ mod tests {
 
     fn rewritten(properties: &str, dead: bool) -> String {
         let text = sift(properties, dead).finish(&Config::default(), "ID");
-        String::from_utf8(text).unwrap().replace('\u{1}', "=").replace('\u{2}', ";")
+        String::from_utf8(text)
+            .unwrap()
+            .replace('\u{1}', "=")
+            .replace('\u{2}', ";")
     }
 
     const ADDED: &str = "UNIQ_KEY=ID;MSG_REGION=DefaultRegion;TRACE_ON=true;CLUSTER=DefaultCluster;";
 
     #[test]
     fn the_properties_of_the_user_stay_and_those_of_the_broker_are_set_once() {
-        let sent = "a\u{1}1\u{2}POP_CK\u{1}x\u{2}CLUSTER\u{1}other\u{2}empty\u{1}\u{2}TAGS\u{1}T\u{2}UNIQ_KEY\u{1}U";
+        let sent =
+            "a\u{1}1\u{2}POP_CK\u{1}x\u{2}CLUSTER\u{1}other\u{2}empty\u{1}\u{2}TAGS\u{1}T\u{2}UNIQ_KEY\u{1}U";
         assert_eq!(rewritten(sent, false), format!("a=1;TAGS=T;{ADDED}"));
         assert_eq!(rewritten("", false), ADDED);
         assert_eq!(sift(sent, false).unique, Some("U"));
@@ -157,14 +175,23 @@ mod tests {
         assert_eq!(deferred("TRAN_MSG\u{1}TRUE"), Some("TRAN_MSG"));
         assert_eq!(deferred("TRAN_MSG\u{1}false"), None);
         assert_eq!(deferred("TIMER_DELIVER_MS\u{1}1"), Some("TIMER_DELIVER_MS"));
-        assert_eq!(deferred_in(b"a\x011\x02TIMER_DELAY_SEC\x015\x02"), Some("TIMER_DELAY_SEC"));
+        assert_eq!(
+            deferred_in(b"a\x011\x02TIMER_DELAY_SEC\x015\x02"),
+            Some("TIMER_DELAY_SEC")
+        );
     }
 
     #[test]
     fn priority_holds_only_for_messages_of_no_other_type() {
         assert_eq!(sift("_SYS_MSG_PRIORITY_\u{1}3", false).priority, Some(3));
-        assert_eq!(rewritten("_SYS_MSG_PRIORITY_\u{1}3", false), format!("_SYS_MSG_PRIORITY_=3;{ADDED}"));
-        assert_eq!(rewritten("_SYS_MSG_PRIORITY_\u{1}3\u{2}__SHARDINGKEY\u{1}k", false), format!("__SHARDINGKEY=k;{ADDED}"));
+        assert_eq!(
+            rewritten("_SYS_MSG_PRIORITY_\u{1}3", false),
+            format!("_SYS_MSG_PRIORITY_=3;{ADDED}")
+        );
+        assert_eq!(
+            rewritten("_SYS_MSG_PRIORITY_\u{1}3\u{2}__SHARDINGKEY\u{1}k", false),
+            format!("__SHARDINGKEY=k;{ADDED}")
+        );
         assert_eq!(rewritten("_SYS_MSG_PRIORITY_\u{1}-1", false), ADDED);
     }
 

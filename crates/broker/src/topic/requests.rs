@@ -7,8 +7,9 @@ use std::sync::Arc;
 use net::{Answer, Call, Fault, Reply};
 use serde::Serialize;
 use wire::api::topic::{
-    DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetSystemTopicListFromBroker, GetTopicConfig,
-    GetTopicStatsInfo, QueryTopicConsumeByWho, UpdateAndCreateTopic, UpdateAndCreateTopicList,
+    DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetSystemTopicListFromBroker,
+    GetTopicConfig, GetTopicStatsInfo, QueryTopicConsumeByWho, UpdateAndCreateTopic,
+    UpdateAndCreateTopicList,
 };
 use wire::body::queue::{MessageQueue, QueueKey};
 use wire::body::stats::{TopicOffset, TopicStats};
@@ -25,7 +26,10 @@ use crate::fault::{bad_body, files_remain, refused_attributes, unsaved};
 use crate::names::{retry_topic, topic_error};
 
 /// Code 17.
-pub(crate) fn update_topic(b: &Arc<Broker>, call: Call<UpdateAndCreateTopic>) -> Result<Answer<NoHeader>, Fault> {
+pub(crate) fn update_topic(
+    b: &Arc<Broker>,
+    call: Call<UpdateAndCreateTopic>,
+) -> Result<Answer<NoHeader>, Fault> {
     let asked = call.header;
     let changes = attributes::parse(asked.attributes.as_deref().unwrap_or_default());
     let config = TopicConfig {
@@ -56,13 +60,20 @@ pub(crate) fn update_topics(
 /// All of them or, when one is not valid, none. The answer waits until the name servers know, so that whoever asked for
 /// the topic finds it there.
 fn update(b: &Arc<Broker>, asked: Vec<TopicConfig>) -> Result<Answer<NoHeader>, Fault> {
-    let asked: Vec<_> = asked.into_iter().map(|topic| settled(b, topic)).collect::<Result<_, _>>()?;
+    let asked: Vec<_> = asked
+        .into_iter()
+        .map(|topic| settled(b, topic))
+        .collect::<Result<_, _>>()?;
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let saving = Arc::clone(&b);
         let changed = blocking::run(move || {
             let put = |topic: TopicConfig| Ok(saving.topics.put(topic.clone())?.then_some(topic));
-            asked.into_iter().map(put).filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
+            asked
+                .into_iter()
+                .map(put)
+                .filter_map(Result::transpose)
+                .collect::<Result<Vec<_>, _>>()
         });
         let changed = changed.await?.map_err(|e| unsaved(&e))?;
         if !changed.is_empty() {
@@ -80,9 +91,15 @@ fn settled(b: &Broker, mut topic: TopicConfig) -> Result<TopicConfig, Fault> {
         return refuse(error);
     }
     if config.validate_system_topic_when_update_topic && b.topics.is_system(&topic.topic_name) {
-        return refuse(format!("The topic[{}] is conflict with system topic.", topic.topic_name));
+        return refuse(format!(
+            "The topic[{}] is conflict with system topic.",
+            topic.topic_name
+        ));
     }
-    for (what, queues) in [("readQueueNums", topic.read_queue_nums), ("writeQueueNums", topic.write_queue_nums)] {
+    for (what, queues) in [
+        ("readQueueNums", topic.read_queue_nums),
+        ("writeQueueNums", topic.write_queue_nums),
+    ] {
         if !(0..=QUEUES_MAX).contains(&queues) {
             return refuse(format!("{what} is {queues}, allowed are 0 to {QUEUES_MAX}"));
         }
@@ -99,7 +116,9 @@ fn settled(b: &Broker, mut topic: TopicConfig) -> Result<TopicConfig, Fault> {
 
 /// Whether the changes set an attribute to a value.
 fn has(changes: &Attributes, key: &str, value: &str) -> bool {
-    changes.iter().any(|(signed, to)| signed.strip_prefix('+') == Some(key) && to == value)
+    changes
+        .iter()
+        .any(|(signed, to)| signed.strip_prefix('+') == Some(key) && to == value)
 }
 
 /// What one answer to 21 or 201 holds of a table.
@@ -119,18 +138,39 @@ impl<'a> Page<'a> {
         version: Option<&'a str>,
     ) -> Page<'a> {
         if !config.enable_split_metadata || (start.is_none() && size.is_none() && version.is_none()) {
-            return Page { start: 0, size: usize::MAX, version: None };
+            return Page {
+                start: 0,
+                size: usize::MAX,
+                version: None,
+            };
         }
         let most = config.split_metadata_size as usize;
-        let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(most).min(most);
-        let start = start.and_then(|start| usize::try_from(start).ok()).unwrap_or_default();
-        Page { start, size, version: version.filter(|text| !text.is_empty()) }
+        let size = size
+            .and_then(|size| usize::try_from(size).ok())
+            .unwrap_or(most)
+            .min(most);
+        let start = start
+            .and_then(|start| usize::try_from(start).ok())
+            .unwrap_or_default();
+        Page {
+            start,
+            size,
+            version: version.filter(|text| !text.is_empty()),
+        }
     }
 
     /// The entries of the page, by name.
-    pub(crate) fn cut<T>(&self, all: impl Iterator<Item = (&'a str, T)>, now: DataVersion) -> BTreeMap<&'a str, T> {
+    pub(crate) fn cut<T>(
+        &self,
+        all: impl Iterator<Item = (&'a str, T)>,
+        now: DataVersion,
+    ) -> BTreeMap<&'a str, T> {
         let is_same = |text| fastjson::from_str::<DataVersion>(text).is_ok_and(|version| version == now);
-        let start = if self.version.is_none_or(is_same) { self.start } else { 0 };
+        let start = if self.version.is_none_or(is_same) {
+            self.start
+        } else {
+            0
+        };
         let sorted: BTreeMap<_, _> = all.collect();
         sorted.into_iter().skip(start).take(self.size).collect()
     }
@@ -155,28 +195,51 @@ pub(crate) fn all_topics(
 ) -> Result<Answer<GetAllTopicConfigReply>, Fault> {
     let (version, all) = b.topics.versioned();
     let header = &call.header;
-    let page = Page::asked(&b.config(), header.topic_seq, header.max_topic_num, header.data_version.as_deref());
+    let page = Page::asked(
+        &b.config(),
+        header.topic_seq,
+        header.max_topic_num,
+        header.data_version.as_deref(),
+    );
     let table = TopicTable {
         data_version: version,
-        mapping_data_version: DataVersion { timestamp: b.counts.started_ms(), ..DataVersion::default() },
-        topic_config_table: page.cut(all.iter().map(|(name, topic)| (name.as_str(), &topic.config)), version),
+        mapping_data_version: DataVersion {
+            timestamp: b.counts.started_ms(),
+            ..DataVersion::default()
+        },
+        topic_config_table: page.cut(
+            all.iter().map(|(name, topic)| (name.as_str(), &topic.config)),
+            version,
+        ),
         topic_queue_mapping_detail_map: Empty {},
         topic_queue_mapping_info_map: Empty {},
     };
-    let reply = Reply::ok(GetAllTopicConfigReply { total_topic_num: i32::try_from(all.len()).ok() });
+    let reply = Reply::ok(GetAllTopicConfigReply {
+        total_topic_num: i32::try_from(all.len()).ok(),
+    });
     Ok(reply.with_body(fastjson::to_vec(&table)).into())
 }
 
 /// Code 351.
 pub(crate) fn one_topic(b: &Arc<Broker>, call: Call<GetTopicConfig>) -> Result<Answer<NoHeader>, Fault> {
     let name = &call.header.topic;
-    let missing = || Fault::new(ResponseCode::TOPIC_NOT_EXIST, format!("No topic in this broker. topic: {name}"));
+    let missing = || {
+        Fault::new(
+            ResponseCode::TOPIC_NOT_EXIST,
+            format!("No topic in this broker. topic: {name}"),
+        )
+    };
     let topic = b.topics.get(name).ok_or_else(missing)?;
-    Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&topic.config)).into())
+    Ok(Reply::ok(NoHeader)
+        .with_body(fastjson::to_vec(&topic.config))
+        .into())
 }
 
 /// Code 215. The topic goes with its offsets, its queues and the retry topics of its pop consumers.
-pub(crate) fn delete_topic(b: &Arc<Broker>, call: Call<DeleteTopicInBroker>) -> Result<Answer<NoHeader>, Fault> {
+pub(crate) fn delete_topic(
+    b: &Arc<Broker>,
+    call: Call<DeleteTopicInBroker>,
+) -> Result<Answer<NoHeader>, Fault> {
     let refuse = |remark: String| Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark));
     let name = call.header.topic;
     if name.trim().is_empty() {
@@ -221,22 +284,39 @@ pub(crate) fn topic_stats(b: &Arc<Broker>, call: Call<GetTopicStatsInfo>) -> Res
         let broker_name = b.config().broker_name.clone();
         let offset_table = (0..topic.config.write_queue_nums)
             .map(|queue_id| {
-                let queue = MessageQueue { broker_name: broker_name.clone(), queue_id, topic: name.clone() };
+                let queue = MessageQueue {
+                    broker_name: broker_name.clone(),
+                    queue_id,
+                    topic: name.clone(),
+                };
                 (QueueKey(queue), ends_of(&b, &topic, queue_id))
             })
             .collect();
-        let stats = TopicStats { offset_table, topic_put_tps: topic.puts.rate_of_all() };
+        let stats = TopicStats {
+            offset_table,
+            topic_put_tps: topic.puts.rate_of_all(),
+        };
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&stats)))
     }))
 }
 
 fn ends_of(b: &Broker, topic: &Topic, queue_id: i32) -> TopicOffset {
     // A queue that nobody wrote to is not made just to look at it.
-    let queue = u32::try_from(queue_id).ok().and_then(|id| b.store.find_queue(&topic.config.topic_name, id));
-    let Some(queue) = queue else { return TopicOffset::default() };
+    let queue = u32::try_from(queue_id)
+        .ok()
+        .and_then(|id| b.store.find_queue(&topic.config.topic_name, id));
+    let Some(queue) = queue else {
+        return TopicOffset::default();
+    };
     let (min_offset, max_offset) = (queue.min(), queue.max());
-    let last = (max_offset > min_offset).then(|| b.store.stored_at(&queue, max_offset - 1)).flatten();
-    TopicOffset { last_update_timestamp: last.unwrap_or_default(), max_offset, min_offset }
+    let last = (max_offset > min_offset)
+        .then(|| b.store.stored_at(&queue, max_offset - 1))
+        .flatten();
+    TopicOffset {
+        last_update_timestamp: last.unwrap_or_default(),
+        max_offset,
+        min_offset,
+    }
 }
 
 /// Code 305.
@@ -244,20 +324,31 @@ pub(crate) fn system_topics(
     b: &Arc<Broker>,
     _call: Call<GetSystemTopicListFromBroker>,
 ) -> Result<Answer<NoHeader>, Fault> {
-    let list = TopicList { broker_addr: None, topic_list: b.topics.system_names().to_vec() };
+    let list = TopicList {
+        broker_addr: None,
+        topic_list: b.topics.system_names().to_vec(),
+    };
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&list)).into())
 }
 
 /// Code 300: who reads the topic now, or has read it.
-pub(crate) fn consumed_by(b: &Arc<Broker>, call: Call<QueryTopicConsumeByWho>) -> Result<Answer<NoHeader>, Fault> {
+pub(crate) fn consumed_by(
+    b: &Arc<Broker>,
+    call: Call<QueryTopicConsumeByWho>,
+) -> Result<Answer<NoHeader>, Fault> {
     let topic = &call.header.topic;
     let mut groups = b.clients.groups_consuming(topic);
     groups.extend(b.offsets.groups_of(topic));
-    let list = GroupList { group_list: groups.into_iter().collect() };
+    let list = GroupList {
+        group_list: groups.into_iter().collect(),
+    };
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&list)).into())
 }
 
 /// Whether only the newest message of each key is kept, so that every message needs a key.
 pub(crate) fn is_compacted(topic: &TopicConfig) -> bool {
-    topic.attributes.get(CLEANUP_POLICY).is_some_and(|policy| policy == COMPACTION)
+    topic
+        .attributes
+        .get(CLEANUP_POLICY)
+        .is_some_and(|policy| policy == COMPACTION)
 }

@@ -24,7 +24,11 @@ pub(super) fn topics(config: &Config) -> Vec<TopicConfig> {
         topic(SELF_TEST_TOPIC, 1, perm::READ_WRITE),
         topic(OFFSET_MOVED_TOPIC, 1, perm::READ_WRITE),
         topic(BENCHMARK_TOPIC, 1024, perm::READ_WRITE),
-        topic(&config.broker_cluster_name, 16, if_open(config.cluster_topic_enable)),
+        topic(
+            &config.broker_cluster_name,
+            16,
+            if_open(config.cluster_topic_enable),
+        ),
         topic(&config.broker_name, 1, if_open(config.broker_topic_enable)),
         topic(SCHEDULE_TOPIC, DELAY_LEVELS, perm::READ_WRITE),
         topic(HALF_TOPIC, 1, perm::READ_WRITE),
@@ -81,7 +85,9 @@ impl Named {
 }
 
 fn topic(name: &str, queues: u32, perm: i32) -> TopicConfig {
-    let queues = i32::try_from(queues).unwrap_or(super::QUEUES_MAX).min(super::QUEUES_MAX);
+    let queues = i32::try_from(queues)
+        .unwrap_or(super::QUEUES_MAX)
+        .min(super::QUEUES_MAX);
     TopicConfig {
         topic_name: name.into(),
         read_queue_nums: queues,

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Codes 11 and 361.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use store::disk::sim::SimDisk;
+use store::env::Env;
 use wire::api::offset::{GetMaxOffset, QueryConsumerOffset};
 use wire::api::pull::{LitePullMessage, PullMessage};
 use wire::body::group::SubscriptionGroupConfig;
@@ -312,82 +315,80 @@ async fn a_pull_without_a_subscription_uses_that_of_the_heartbeat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_read_is_refused_with_the_reason() {
-    let rig = Rig::start_with(&[
-        ("autoCreateSubscriptionGroup", "false"),
-        ("litePullMessageEnable", "false"),
-    ])
-    .await;
+    let rig = Rig::start_with(&[("autoCreateSubscriptionGroup", "false")]).await;
     let client = rig.client_of("T", 2).await;
-    let ask = pull("SELF_TEST_C_GROUP", "T", 0, 0);
-    let code = |ask: PullMessage| {
-        let client = &client;
-        async move { client.pull(&ask).await.code }
-    };
-    assert_eq!(code(ask.clone()).await, 19);
-    assert_eq!(
-        code(PullMessage {
-            consumer_group: "nobody".into(),
-            ..ask.clone()
-        })
-        .await,
-        26
-    );
-    assert_eq!(
-        code(PullMessage {
-            topic: "nothing".into(),
-            ..ask.clone()
-        })
-        .await,
-        17
-    );
-    assert_eq!(
-        code(PullMessage {
-            queue_id: 2,
-            ..ask.clone()
-        })
-        .await,
-        29
-    );
-    assert_eq!(
-        code(PullMessage {
-            queue_id: -1,
-            ..ask.clone()
-        })
-        .await,
-        29
-    );
+    let refusals = [
+        ("SELF_TEST_C_GROUP", "T", 1, 19, "NO_MESSAGE_IN_QUEUE"),
+        ("nobody", "T", 0, 26, "subscription group [nobody] does not exist"),
+        (
+            "SELF_TEST_C_GROUP",
+            "X",
+            0,
+            17,
+            "topic[X] not exist, apply first please!",
+        ),
+        (
+            "SELF_TEST_C_GROUP",
+            "T",
+            2,
+            29,
+            "queueId[2] is illegal, topic:[T]",
+        ),
+        (
+            "SELF_TEST_C_GROUP",
+            "T",
+            -1,
+            29,
+            "queueId[-1] is illegal, topic:[T]",
+        ),
+    ];
+    for (group, topic, queue_id, code, remark) in refusals {
+        let pulled = client.pull(&pull(group, topic, queue_id, 0)).await;
+        assert_eq!(pulled.code, code, "{}", pulled.remark);
+        assert!(pulled.remark.starts_with(remark), "{}", pulled.remark);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expressions_other_than_tag_are_refused() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("T", 1).await;
     let sql = PullMessage {
         expression_type: Some("SQL92".into()),
         subscription: Some("a > 1".into()),
-        ..ask.clone()
+        ..pull("G", "T", 0, 0)
     };
     let refused = client.pull(&sql).await;
     assert_eq!(refused.code, 1);
-    assert_eq!(
-        refused.remark,
-        "The broker does not support consumer to filter message by SQL92"
-    );
-    let lite = client.ask(&LitePullMessage(ask.clone())).await;
+    assert_eq!(refused.remark, NO_SQL);
+    let mut by_heartbeat = subscription("T", "a > 1", 1);
+    by_heartbeat.expression_type = "SQL92".into();
+    assert_eq!(client.beat(&consumer("G", &[by_heartbeat])).await.code, 0);
+    let refused = client.pull(&PullMessage { sys_flag: 0, ..sql }).await;
+    assert_eq!(refused.code, 1);
+    assert_eq!(refused.remark, NO_SQL);
+}
+
+const NO_SQL: &str = "The broker does not support consumer to filter message by SQL92";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_forbids_a_pull_is_told_by_number() {
+    let rig = Rig::start_with(&[("litePullMessageEnable", "false")]).await;
+    let client = rig.client_of("T", 1).await;
+    let lite = client.ask(&LitePullMessage(pull("G", "T", 0, 0))).await;
     assert_eq!(
         (lite.code, lite.ext.get("forbiddenType").as_deref()),
         (16, Some("1"))
     );
-    for (group, forbidden_type) in [
-        (
-            SubscriptionGroupConfig {
-                consume_enable: false,
-                ..group_config()
-            },
-            "2",
-        ),
-        (
-            SubscriptionGroupConfig {
-                consume_broadcast_enable: false,
-                ..group_config()
-            },
-            "4",
-        ),
-    ] {
+    let no_consumers = SubscriptionGroupConfig {
+        consume_enable: false,
+        ..group_config()
+    };
+    let no_broadcast = SubscriptionGroupConfig {
+        consume_broadcast_enable: false,
+        ..group_config()
+    };
+    for (group, forbidden_type) in [(no_consumers, "2"), (no_broadcast, "4")] {
         let header = wire::api::group::UpdateAndCreateSubscriptiongroup;
         assert_eq!(
             client
@@ -399,9 +400,8 @@ async fn what_may_not_be_read_is_refused_with_the_reason() {
         client.beat(&broadcasting("G2", "T")).await;
         let refused = client
             .pull(&PullMessage {
-                consumer_group: "G2".into(),
                 sys_flag: 0,
-                ..ask.clone()
+                ..pull("G2", "T", 0, 0)
             })
             .await;
         assert_eq!(refused.code, 16);
@@ -410,6 +410,32 @@ async fn what_may_not_be_read_is_refused_with_the_reason() {
             Some(forbidden_type)
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_not_in_memory_are_read_all_the_same() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let env = Env {
+        disk: disk.clone(),
+        ..Env::real()
+    };
+    let rig = Rig::start_on(env, tempfile::tempdir().unwrap(), &[("hotBytes", "0")]).await;
+    let client = rig.client_of("T", 1).await;
+    client.send_tagged("T", 0, "a").await;
+    disk.set_cold(true);
+    assert_eq!(client.pull(&pull("G", "T", 0, 0)).await.bodies(), ["a"]);
+    let ask = PullMessage {
+        subscription: Some("b".into()),
+        ..held_pull("G", "T", 1, LONG)
+    };
+    let held = client.pull_in_background(ask).await;
+    client.send_tagged("T", 0, "a").await;
+    client.send_tagged("T", 0, "b").await;
+    let pulled = held.await.unwrap().unwrap();
+    assert_eq!(
+        (pulled.outcome(), pulled.bodies()),
+        ((0, "FOUND", 3), vec!["b".to_owned()])
+    );
 }
 
 fn group_config() -> SubscriptionGroupConfig {

@@ -53,6 +53,11 @@ impl Rig {
 
     /// On what another broker left behind.
     pub(crate) async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> Rig {
+        Rig::start_on(Env::real(), dir, settings).await
+    }
+
+    /// In another world than the real one.
+    pub(crate) async fn start_on(env: Env, dir: TempDir, settings: &[(&str, &str)]) -> Rig {
         let mut config = Config::default();
         let root = dir.path().join("store");
         for (key, value) in [
@@ -73,7 +78,7 @@ impl Rig {
         }
         let ports = Ports::bind(&config).await.unwrap();
         config.listen_port = ports.port();
-        let broker = tokio::task::spawn_blocking(|| Broker::open(config, Env::real()).unwrap())
+        let broker = tokio::task::spawn_blocking(move || Broker::open(config, env).unwrap())
             .await
             .unwrap();
         let stop = CancellationToken::new();

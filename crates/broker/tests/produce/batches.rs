@@ -11,14 +11,21 @@ use crate::sends::{send, stored};
 fn batch(messages: &[(&str, &str)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (text, properties) in messages {
-        let message = SubMessage { flag: 5, body: text.as_bytes(), properties: properties.as_bytes() };
+        let message = SubMessage {
+            flag: 5,
+            body: text.as_bytes(),
+            properties: properties.as_bytes(),
+        };
         encode_sub_message(&mut body, &message);
     }
     body
 }
 
 fn header(topic: &str) -> SendBatchMessage {
-    SendBatchMessage(SendMessageV2 { batch: Some(true), ..send(topic, 0, "UNIQ_KEY\u{1}B\u{2}") })
+    SendBatchMessage(SendMessageV2 {
+        batch: Some(true),
+        ..send(topic, 0, "UNIQ_KEY\u{1}B\u{2}")
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,23 +37,38 @@ async fn the_messages_of_a_batch_are_stored_one_by_one_with_their_own_properties
     let reply = client.ask_with(&header("T"), body).await;
     assert_eq!((reply.code, reply.remark.as_deref()), (0, None));
     let receipt: SendReceipt = reply.ext.read().unwrap();
-    assert_eq!((receipt.queue_offset, receipt.transaction_id.as_deref()), (1, Some("B")));
+    assert_eq!(
+        (receipt.queue_offset, receipt.transaction_id.as_deref()),
+        (1, Some("B"))
+    );
 
     let records = stored(&client, "T", 0).await;
-    assert_eq!(records.iter().map(|r| r.body.as_ref()).collect::<Vec<_>>(), [&b"before"[..], b"a", b"b", b"c"]);
+    assert_eq!(
+        records.iter().map(|r| r.body.as_ref()).collect::<Vec<_>>(),
+        [&b"before"[..], b"a", b"b", b"c"]
+    );
     assert_eq!(records[1].properties.as_ref(), b"UNIQ_KEY\x011\x02");
     assert_eq!(records[2].properties.as_ref(), b"");
     assert_eq!(records[3].properties.as_ref(), b"TAGS\x01x");
     assert_eq!(records[3].flag, 5);
-    let ids: Vec<_> = receipt.msg_id.split(',').map(|id| decode_offset_id(id).unwrap().1).collect();
-    assert_eq!(ids, records[1..].iter().map(|r| r.physical_offset).collect::<Vec<_>>());
+    let ids: Vec<_> = receipt
+        .msg_id
+        .split(',')
+        .map(|id| decode_offset_id(id).unwrap().1)
+        .collect();
+    assert_eq!(
+        ids,
+        records[1..].iter().map(|r| r.physical_offset).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_send_may_say_that_it_is_a_batch() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 1).await;
-    let reply = client.ask_with(&header("T").0, batch(&[("a", ""), ("b", "")])).await;
+    let reply = client
+        .ask_with(&header("T").0, batch(&[("a", ""), ("b", "")]))
+        .await;
     assert_eq!(reply.code, 0);
     assert_eq!(stored(&client, "T", 0).await.len(), 2);
 }

@@ -14,6 +14,7 @@ use store::disk::{Disk, Entry, File, Lock, Space};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::api::send::SendReceipt;
+use wire::frame::Frame;
 
 use crate::rig::{Client, Rig, SOON};
 use crate::sends::{send, stored};
@@ -46,10 +47,17 @@ impl Running {
         let ports = Ports::bind(&config).await.unwrap();
         config.listen_port = ports.port();
         let addr = SocketAddr::from(([127, 0, 0, 1], ports.port()));
-        let broker = tokio::task::spawn_blocking(|| Broker::open(config, env).unwrap()).await.unwrap();
+        let broker = tokio::task::spawn_blocking(|| Broker::open(config, env).unwrap())
+            .await
+            .unwrap();
         let stop = CancellationToken::new();
         let ended = tokio::spawn(Arc::clone(&broker).run(ports, stop.clone()));
-        Running { broker, addr, stop, ended }
+        Running {
+            broker,
+            addr,
+            stop,
+            ended,
+        }
     }
 
     async fn client(&self) -> Client {
@@ -59,88 +67,109 @@ impl Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_whose_disk_fails_acknowledges_nothing_more_and_ends_with_an_error() {
-    let disk = Arc::new(SimDisk::seeded(7));
-    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &[("flushDiskType", "SYNC_FLUSH")]).await;
+    let disk = Tough::new();
+    let settings = [("flushDiskType", "SYNC_FLUSH")];
+    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
     let client = running.client().await;
     client.make_topic("T", 1).await;
     client.send("T", 0, "before").await;
-    disk.halt_at(disk.ops());
-    let reply = client.channel.call(wire::frame::Frame::request(0, &send("T", 0, "")).with_body("after"), SOON).await;
+    disk.set(Door::Broken);
+    let frame = Frame::request(0, &send("T", 0, "")).with_body("after");
+    let reply = client.channel.call(frame, SOON).await;
     // Told so, or cut off: the broker is on its way out.
     assert!(reply.map_or(true, |reply| reply.code != 0));
-    let error = tokio::time::timeout(SOON, running.ended).await.unwrap().unwrap().unwrap_err();
+    let error = tokio::time::timeout(SOON, running.ended)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap_err();
     assert!(matches!(error, RunError::StoreFailed(_)), "{error}");
     let broker = running.broker;
-    assert!(tokio::task::spawn_blocking(move || broker.close()).await.unwrap().is_err());
+    assert!(
+        tokio::task::spawn_blocking(move || broker.close())
+            .await
+            .unwrap()
+            .is_err()
+    );
 
-    disk.crash(Loss::Everything);
+    disk.disk.crash(Loss::Everything);
+    disk.set(Door::Open);
     let running = Running::start(disk, &[]).await;
     let records = stored(&running.client().await, "T", 0).await;
-    assert_eq!(records.iter().map(|record| record.body.as_ref()).collect::<Vec<_>>(), [b"before"]);
+    assert_eq!(
+        records
+            .iter()
+            .map(|record| record.body.as_ref())
+            .collect::<Vec<_>>(),
+        [b"before"]
+    );
     running.stop.cancel();
     running.ended.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet() {
-    let disk = Arc::new(Tough { disk: SimDisk::seeded(7), door: Arc::default() });
-    let door = Arc::clone(&disk.door);
+    let disk = Tough::new();
     let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "50")];
-    let running = Running::start(disk, &settings).await;
+    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
     let client = running.client().await;
     client.make_topic("T", 1).await;
-    door.shut();
+    client.send("T", 0, "first").await;
+    disk.set(Door::Shut);
     let reply = client.ask_with(&send("T", 0, ""), "a").await;
     assert_eq!(reply.code, 10);
     let receipt: SendReceipt = reply.ext.read().unwrap();
-    assert_eq!((receipt.queue_id, receipt.queue_offset), (0, 0));
+    assert_eq!((receipt.queue_id, receipt.queue_offset), (0, 1));
     let hurried = client.ask_with(&send("T", 0, "WAIT\u{1}false\u{2}"), "b").await;
     assert_eq!(hurried.code, 0, "does not want to wait");
-    door.open();
+    disk.set(Door::Open);
     client.send("T", 0, "c").await;
-    assert_eq!(stored(&client, "T", 0).await.len(), 3);
+    assert_eq!(stored(&client, "T", 0).await.len(), 4);
     running.stop.cancel();
     running.ended.await.unwrap().unwrap();
 }
 
-/// A disk that syncs files only while its door is open.
+/// What happens to syncs of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    /// They wait.
+    Shut,
+    /// They fail.
+    Broken,
+}
+
+/// A disk whose syncs have to pass a door.
 #[derive(Debug)]
 struct Tough {
     disk: SimDisk,
-    door: Arc<Door>,
-}
-
-#[derive(Debug, Default)]
-struct Door {
-    is_shut: Mutex<bool>,
-    opened: Condvar,
-}
-
-impl Door {
-    fn shut(&self) {
-        *self.is_shut.lock() = true;
-    }
-
-    fn open(&self) {
-        *self.is_shut.lock() = false;
-        self.opened.notify_all();
-    }
-
-    fn pass(&self) {
-        let mut is_shut = self.is_shut.lock();
-        self.opened.wait_while(&mut is_shut, |is_shut| *is_shut);
-    }
+    door: Arc<(Mutex<Door>, Condvar)>,
 }
 
 #[derive(Debug)]
 struct ToughFile {
     file: Arc<dyn File>,
-    door: Arc<Door>,
+    door: Arc<(Mutex<Door>, Condvar)>,
 }
 
 impl Tough {
+    fn new() -> Arc<Tough> {
+        Arc::new(Tough {
+            disk: SimDisk::seeded(7),
+            door: Arc::new((Mutex::new(Door::Open), Condvar::new())),
+        })
+    }
+
+    fn set(&self, door: Door) {
+        *self.door.0.lock() = door;
+        self.door.1.notify_all();
+    }
+
     fn wrap(&self, file: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(ToughFile { file, door: Arc::clone(&self.door) })
+        Arc::new(ToughFile {
+            file,
+            door: Arc::clone(&self.door),
+        })
     }
 }
 
@@ -194,7 +223,11 @@ impl File for ToughFile {
         self.file.zero(at, len)
     }
     fn sync(&self) -> io::Result<()> {
-        self.door.pass();
+        let mut door = self.door.0.lock();
+        self.door.1.wait_while(&mut door, |door| *door == Door::Shut);
+        if *door == Door::Broken {
+            return Err(io::Error::other("broken"));
+        }
         self.file.sync()
     }
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -18,7 +18,9 @@ use crate::rig::{Client, Rig, SOON};
 fn captured(file: &str) -> Vec<(Frame, Option<Frame>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wire/tests/golden");
     let mut bytes = BytesMut::from(&std::fs::read(folder.join(file)).unwrap()[..]);
-    let decoder = Decoder { frame_bytes_max: 16_777_216 };
+    let decoder = Decoder {
+        frame_bytes_max: 16_777_216,
+    };
     let mut exchanges: Vec<(Frame, Option<Frame>)> = Vec::new();
     while let Some(frame) = decoder.next(&mut bytes).unwrap() {
         match exchanges.last_mut() {
@@ -47,12 +49,22 @@ async fn ask(client: &Client, request: &Frame) -> Frame {
 }
 
 fn fields(frame: &Frame) -> BTreeMap<String, String> {
-    frame.ext.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    frame
+        .ext
+        .iter()
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect()
 }
 
 /// The positions in the message ids of an answer to a send.
 fn positions(frame: &Frame) -> Vec<i64> {
-    frame.ext.get("msgId").unwrap().split(',').map(|id| decode_offset_id(id).unwrap().1).collect()
+    frame
+        .ext
+        .get("msgId")
+        .unwrap()
+        .split(',')
+        .map(|id| decode_offset_id(id).unwrap().1)
+        .collect()
 }
 
 /// The same fields but for the ids, which name the port.
@@ -67,13 +79,19 @@ async fn sends_are_answered_and_stored_as_the_reference_did() {
     let (_rig, client) = like_the_reference().await;
     let (request, reply) = first("17-UPDATE_AND_CREATE_TOPIC.frames");
     let ours = ask(&client, &request).await;
-    assert_eq!((ours.code, ours.ext.is_absent()), (reply.code, reply.ext.is_absent()));
+    assert_eq!(
+        (ours.code, ours.ext.is_absent()),
+        (reply.code, reply.ext.is_absent())
+    );
     let sends = captured("310-SEND_MESSAGE_V2.frames");
     let numbered = |(request, _): &&(Frame, Option<Frame>)| request.body.starts_with(b"frame body");
     let mut compared = 0;
     for (request, reply) in sends.iter().filter(numbered).take(4) {
         let (ours, theirs) = (ask(&client, request).await, reply.as_ref().unwrap());
-        assert_eq!((ours.code, &ours.remark, receipt(&ours)), (0, &theirs.remark, receipt(theirs)));
+        assert_eq!(
+            (ours.code, &ours.remark, receipt(&ours)),
+            (0, &theirs.remark, receipt(theirs))
+        );
         assert_eq!(positions(&ours), positions(theirs), "records have the same sizes");
         compared += 1;
     }
@@ -109,7 +127,10 @@ async fn the_topics_of_the_system_are_those_of_the_reference() {
     for (name, topic) in &ours.topic_config_table {
         assert_eq!(Some(topic), theirs.topic_config_table.get(name), "{name}");
     }
-    assert_eq!(ours.topic_queue_mapping_info_map, theirs.topic_queue_mapping_info_map);
+    assert_eq!(
+        ours.topic_queue_mapping_info_map,
+        theirs.topic_queue_mapping_info_map
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,9 +150,17 @@ async fn the_settings_of_a_topic_are_written_as_the_reference_writes_them() {
     ask(&client, &first("17-UPDATE_AND_CREATE_TOPIC.frames").0).await;
     let (request, theirs) = first("351-GET_TOPIC_CONFIG.frames");
     let ours = ask(&client, &request).await;
-    assert_eq!((ours.body, ours.ext.is_absent()), (theirs.body, theirs.ext.is_absent()));
+    assert_eq!(
+        (ours.body, ours.ext.is_absent()),
+        (theirs.body, theirs.ext.is_absent())
+    );
     let (request, theirs) = first("202-GET_TOPIC_STATS_INFO.frames");
-    let queues = |reply: &Frame| fastjson::from_slice::<TopicStats>(&reply.body).unwrap().offset_table.into_keys();
+    let queues = |reply: &Frame| {
+        fastjson::from_slice::<TopicStats>(&reply.body)
+            .unwrap()
+            .offset_table
+            .into_keys()
+    };
     let ours = ask(&client, &request).await;
     assert!(queues(&ours).eq(queues(&theirs)));
 }
@@ -143,7 +172,11 @@ async fn the_runtime_table_has_every_key_of_the_reference() {
     let keys = |reply: &Frame| fastjson::from_slice::<KvTable>(&reply.body).unwrap().table;
     let (ours, theirs) = (keys(&ask(&client, &request).await), keys(&theirs));
     // Delayed messages are not there yet, and the path is another one.
-    let is_ours = |key: &str| !key.starts_with("scheduleMessageOffset_") && !key.starts_with("commitLogDiskRatio_");
-    let missing: Vec<_> = theirs.keys().filter(|key| is_ours(key) && !ours.contains_key(*key)).collect();
+    let is_ours =
+        |key: &str| !key.starts_with("scheduleMessageOffset_") && !key.starts_with("commitLogDiskRatio_");
+    let missing: Vec<_> = theirs
+        .keys()
+        .filter(|key| is_ours(key) && !ours.contains_key(*key))
+        .collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

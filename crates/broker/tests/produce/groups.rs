@@ -12,11 +12,17 @@ use wire::fastjson;
 use crate::rig::{Client, Rig};
 
 fn group(name: &str) -> SubscriptionGroupConfig {
-    SubscriptionGroupConfig { group_name: name.into(), ..SubscriptionGroupConfig::default() }
+    SubscriptionGroupConfig {
+        group_name: name.into(),
+        ..SubscriptionGroupConfig::default()
+    }
 }
 
 async fn put(client: &Client, group: &SubscriptionGroupConfig) -> i32 {
-    client.ask_with(&UpdateAndCreateSubscriptiongroup, fastjson::to_vec(group)).await.code
+    client
+        .ask_with(&UpdateAndCreateSubscriptiongroup, fastjson::to_vec(group))
+        .await
+        .code
 }
 
 async fn all(client: &Client) -> SubscriptionGroupTable {
@@ -28,15 +34,25 @@ async fn all(client: &Client) -> SubscriptionGroupTable {
 }
 
 async fn one(client: &Client, group: &str) -> Result<SubscriptionGroupConfig, i32> {
-    let reply = client.ask(&GetSubscriptiongroupConfig { group: group.into() }).await;
-    if reply.code == 0 { Ok(fastjson::from_slice(&reply.body).unwrap()) } else { Err(reply.code) }
+    let reply = client
+        .ask(&GetSubscriptiongroupConfig { group: group.into() })
+        .await;
+    if reply.code == 0 {
+        Ok(fastjson::from_slice(&reply.body).unwrap())
+    } else {
+        Err(reply.code)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_groups_of_the_system_are_there_from_the_start() {
     let rig = Rig::start().await;
     let table = all(&rig.client().await).await;
-    let names: Vec<&str> = table.subscription_group_table.keys().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = table
+        .subscription_group_table
+        .keys()
+        .map(|name| name.as_str())
+        .collect();
     assert_eq!(
         names,
         [
@@ -59,8 +75,16 @@ async fn a_group_is_made_changed_and_kept_over_a_restart() {
     let client = rig.client().await;
     assert_eq!(put(&client, &group("G")).await, 0);
     assert_eq!(put(&client, &group("G")).await, 0);
-    assert_eq!(all(&client).await.data_version.counter, 1, "no change, no new version");
-    let mut changed = SubscriptionGroupConfig { retry_max_times: 3, consume_enable: false, ..group("G") };
+    assert_eq!(
+        all(&client).await.data_version.counter,
+        1,
+        "no change, no new version"
+    );
+    let mut changed = SubscriptionGroupConfig {
+        retry_max_times: 3,
+        consume_enable: false,
+        ..group("G")
+    };
     changed.attributes.insert("+priority.factor".into(), "50".into());
     assert_eq!(put(&client, &changed).await, 0);
 
@@ -82,8 +106,12 @@ async fn a_group_that_breaks_a_rule_is_refused_with_all_that_came_with_it() {
     let mut odd = group("G");
     odd.attributes.insert("+priority.factor".into(), "101".into());
     assert_eq!(put(&client, &odd).await, 1);
-    let list = SubscriptionGroupList { group_config_list: vec![group("A"), group("bad group")] };
-    let reply = client.ask_with(&UpdateAndCreateSubscriptiongroupList, fastjson::to_vec(&list)).await;
+    let list = SubscriptionGroupList {
+        group_config_list: vec![group("A"), group("bad group")],
+    };
+    let reply = client
+        .ask_with(&UpdateAndCreateSubscriptiongroupList, fastjson::to_vec(&list))
+        .await;
     assert_eq!(reply.code, 29);
     assert_eq!(one(&client, "A").await, Err(26));
     let reply = client.ask_with(&UpdateAndCreateSubscriptiongroup, "[1").await;
@@ -101,7 +129,10 @@ async fn asking_for_a_group_makes_it_when_groups_may_come_into_being() {
     let rig = Rig::start_with(&[("autoCreateSubscriptionGroup", "false")]).await;
     let client = rig.client().await;
     assert_eq!(one(&client, "G").await, Err(26));
-    assert_eq!(one(&client, "CID_RMQ_SYS_X").await.unwrap(), group("CID_RMQ_SYS_X"));
+    assert_eq!(
+        one(&client, "CID_RMQ_SYS_X").await.unwrap(),
+        group("CID_RMQ_SYS_X")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +155,10 @@ async fn a_deleted_group_is_gone_and_its_offsets_when_asked_for() {
             commit_offset: 7,
         };
         client.get(&commit).await;
-        let delete = DeleteSubscriptiongroup { group_name: "G".into(), clean_offset: Some(clean) };
+        let delete = DeleteSubscriptiongroup {
+            group_name: "G".into(),
+            clean_offset: Some(clean),
+        };
         client.get(&delete).await;
         assert_eq!(one(&client, "G").await, Err(26));
         assert_eq!(client.ask(&offset).await.code, if clean { 22 } else { 0 });

@@ -55,10 +55,19 @@ impl NameServer {
         let listening = Server::bind(addr).await.unwrap();
         let addr = listening.local_addr();
         let (sender, heard) = mpsc::unbounded_channel();
-        let ears = Arc::new(Ears { heard: sender, reply_body: Bytes::from(reply_body), peers: Mutex::default() });
+        let ears = Arc::new(Ears {
+            heard: sender,
+            reply_body: Bytes::from(reply_body),
+            peers: Mutex::default(),
+        });
         let stop = CancellationToken::new();
         tokio::spawn(listening.serve(Arc::clone(&ears), Limits::default(), stop.clone()));
-        NameServer { addr, ears, heard, stop }
+        NameServer {
+            addr,
+            ears,
+            heard,
+            stop,
+        }
     }
 
     async fn anywhere() -> NameServer {
@@ -66,7 +75,10 @@ impl NameServer {
     }
 
     async fn next(&mut self) -> Frame {
-        tokio::time::timeout(SOON, self.heard.recv()).await.expect("the broker says something").unwrap()
+        tokio::time::timeout(SOON, self.heard.recv())
+            .await
+            .expect("the broker says something")
+            .unwrap()
     }
 
     /// The next registration: header, and the topics with their version.
@@ -80,7 +92,11 @@ impl NameServer {
 }
 
 fn topics(body: &RegisterBrokerBody) -> BTreeSet<&str> {
-    body.topic_config_serialize_wrapper.topic_config_table.keys().map(|name| name.as_str()).collect()
+    body.topic_config_serialize_wrapper
+        .topic_config_table
+        .keys()
+        .map(|name| name.as_str())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,10 +107,19 @@ async fn the_broker_registers_all_topics_with_every_name_server_and_leaves_when_
     let mut seen = Vec::new();
     for server in &mut servers {
         let (header, body) = server.registration().await;
-        assert_eq!((header.broker_name.as_str(), header.cluster_name.as_str()), ("broker-a", "DefaultCluster"));
-        assert_eq!((header.broker_id, header.broker_addr.as_str()), (0, rig.addr.to_string().as_str()));
+        assert_eq!(
+            (header.broker_name.as_str(), header.cluster_name.as_str()),
+            ("broker-a", "DefaultCluster")
+        );
+        assert_eq!(
+            (header.broker_id, header.broker_addr.as_str()),
+            (0, rig.addr.to_string().as_str())
+        );
         assert_eq!(header.ha_server_addr, "127.0.0.1:10999");
-        assert_eq!((header.enable_acting_master, header.compressed), (Some(false), Some(false)));
+        assert_eq!(
+            (header.enable_acting_master, header.compressed),
+            (Some(false), Some(false))
+        );
         assert_eq!(topics(&body).len(), 15);
         assert_eq!(body.topic_config_serialize_wrapper.data_version.counter, 0);
         seen.push(server.ears.peers.lock()[0].id);
@@ -121,7 +146,10 @@ async fn a_new_topic_is_registered_before_its_maker_is_answered() {
     assert_eq!(body.topic_config_serialize_wrapper.data_version.counter, 1);
 
     client.send("Auto", 0, "a").await;
-    let frame = server.heard.try_recv().expect("registered when the send is answered");
+    let frame = server
+        .heard
+        .try_recv()
+        .expect("registered when the send is answered");
     let body: RegisterBrokerBody = fastjson::from_slice(&frame.body).unwrap();
     assert_eq!(topics(&body), BTreeSet::from(["Auto"]));
 }
@@ -163,8 +191,11 @@ async fn topics_that_the_name_server_calls_ordered_become_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_clients_may_do_here_is_in_the_registration() {
     let mut server = NameServer::anywhere().await;
-    let rig =
-        Rig::start_with(&[("namesrvAddr", &server.addr.to_string()), ("brokerPermission", "4")]).await;
+    let rig = Rig::start_with(&[
+        ("namesrvAddr", &server.addr.to_string()),
+        ("brokerPermission", "4"),
+    ])
+    .await;
     let (_, body) = server.registration().await;
     let table = &body.topic_config_serialize_wrapper.topic_config_table;
     assert_eq!((table["TBW102"].perm, table["BenchmarkTest"].perm), (4, 4));
@@ -172,7 +203,10 @@ async fn what_clients_may_do_here_is_in_the_registration() {
     let header = wire::api::config::UpdateBrokerConfig;
     assert_eq!(client.ask_with(&header, "brokerPermission=6\n").await.code, 0);
     let (_, body) = server.registration().await;
-    assert_eq!(body.topic_config_serialize_wrapper.topic_config_table["TBW102"].perm, 7);
+    assert_eq!(
+        body.topic_config_serialize_wrapper.topic_config_table["TBW102"].perm,
+        7
+    );
     assert_eq!(client.ask_with(&send("BenchmarkTest", 0, ""), "a").await.code, 0);
 }
 

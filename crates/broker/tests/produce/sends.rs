@@ -31,7 +31,9 @@ pub(crate) fn send(topic: &str, queue_id: i32, properties: &str) -> SendMessageV
 /// Everything stored in a queue.
 pub(crate) async fn stored(client: &Client, topic: &str, queue_id: i32) -> Vec<Record> {
     let pulled = client.pull(&pull("READER", topic, queue_id, 0)).await;
-    Record::decode_all(&pulled.frame.body).map(Result::unwrap).collect()
+    Record::decode_all(&pulled.frame.body)
+        .map(Result::unwrap)
+        .collect()
 }
 
 fn property(record: &Record, name: &str) -> Option<String> {
@@ -46,7 +48,11 @@ fn refusal(frame: &Frame) -> (i32, &str) {
 async fn a_message_is_stored_as_it_was_sent_with_the_marks_of_the_broker() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 2).await;
-    let mut header = send("T", 1, "KEYS\u{1}k\u{2}UNIQ_KEY\u{1}U1\u{2}POP_CK\u{1}forged\u{2}TAGS\u{1}A\u{2}");
+    let mut header = send(
+        "T",
+        1,
+        "KEYS\u{1}k\u{2}UNIQ_KEY\u{1}U1\u{2}POP_CK\u{1}forged\u{2}TAGS\u{1}A\u{2}",
+    );
     (header.flag, header.sys_flag, header.born_timestamp) = (7, 1, 123_456);
     let reply = client.ask_with(&header, "hello").await;
     assert_eq!(refusal(&reply), (0, ""));
@@ -79,8 +85,12 @@ async fn a_message_is_stored_as_it_was_sent_with_the_marks_of_the_broker() {
 async fn the_long_form_of_a_send_does_the_same() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 1).await;
-    let receipt: SendReceipt =
-        client.ask_with(&SendMessage::from(send("T", 0, "")), "hello").await.ext.read().unwrap();
+    let receipt: SendReceipt = client
+        .ask_with(&SendMessage::from(send("T", 0, "")), "hello")
+        .await
+        .ext
+        .read()
+        .unwrap();
     assert_eq!(receipt.queue_offset, 0);
     assert_eq!(&stored(&client, "T", 0).await[0].body[..], b"hello");
 }
@@ -120,10 +130,17 @@ async fn a_one_way_send_is_stored_and_never_answered() {
     let rig = Rig::start().await;
     let mut client = rig.client_of("T", 1).await;
     for header in [send("T", 0, ""), send("bad topic", 0, "")] {
-        client.channel.push(Frame::request(77, &header).with_body("quiet").oneway()).unwrap();
+        client
+            .channel
+            .push(Frame::request(77, &header).with_body("quiet").oneway())
+            .unwrap();
     }
     client.send("T", 0, "loud").await;
-    let bodies: Vec<_> = stored(&client, "T", 0).await.into_iter().map(|record| record.body).collect();
+    let bodies: Vec<_> = stored(&client, "T", 0)
+        .await
+        .into_iter()
+        .map(|record| record.body)
+        .collect();
     assert_eq!(bodies, ["quiet", "loud"]);
     assert_eq!(client.arrived(), 0);
 }
@@ -134,19 +151,32 @@ async fn a_send_to_an_unknown_topic_creates_it_from_the_default_topic() {
     let client = rig.client().await;
     assert_eq!(client.send("New", 3, "a").await.queue_id, 3);
     let config = crate::topics::config_of(&client, "New").await;
-    assert_eq!((config.read_queue_nums, config.write_queue_nums, config.perm), (4, 4, 6));
+    assert_eq!(
+        (config.read_queue_nums, config.write_queue_nums, config.perm),
+        (4, 4, 6)
+    );
     assert_eq!(stored(&client, "New", 3).await.len(), 1);
 
-    let many = SendMessageV2 { default_topic_queue_nums: 100, ..send("Wide", 0, "") };
+    let many = SendMessageV2 {
+        default_topic_queue_nums: 100,
+        ..send("Wide", 0, "")
+    };
     assert_eq!(client.ask_with(&many, "a").await.code, 0);
-    assert_eq!(crate::topics::config_of(&client, "Wide").await.write_queue_nums, 8, "no more than TBW102 has");
+    assert_eq!(
+        crate::topics::config_of(&client, "Wide").await.write_queue_nums,
+        8,
+        "no more than TBW102 has"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_topic_with_the_inherit_bit_is_a_model_for_new_ones() {
     let rig = Rig::start_with(&[("autoCreateTopicEnable", "false")]).await;
     let client = rig.client().await;
-    let from = |model: &str, topic: &str| SendMessageV2 { default_topic: model.into(), ..send(topic, 0, "") };
+    let from = |model: &str, topic: &str| SendMessageV2 {
+        default_topic: model.into(),
+        ..send(topic, 0, "")
+    };
     let refused = client.ask_with(&from("TBW102", "A"), "a").await;
     assert_eq!(refused.code, 17, "{:?}", refused.remark);
     assert_eq!(client.ask_with(&from("SELF_TEST_TOPIC", "A"), "a").await.code, 17);
@@ -174,13 +204,21 @@ async fn a_send_that_breaks_a_rule_is_refused_with_the_code_of_the_reference() {
     ] {
         let reply = client.ask_with(&header, body.to_owned()).await;
         assert_eq!(reply.code, code, "{:?}", reply.remark);
-        assert!(reply.remark.as_ref().unwrap().contains(says), "{:?}", reply.remark);
+        assert!(
+            reply.remark.as_ref().unwrap().contains(says),
+            "{:?}",
+            reply.remark
+        );
         assert_eq!(reply.ext.get("MSG_REGION").as_deref(), Some("DefaultRegion"));
         assert_eq!(reply.ext.get("TRACE_ON").as_deref(), Some("true"));
     }
     assert_eq!(stored(&client, "T", 0).await.len(), 0);
     let marks = format!("a\u{1}{}\u{2}", "x".repeat(32_700));
-    assert_eq!(client.ask_with(&send("T", 0, &marks), "a").await.code, 13, "too long with those of the broker");
+    assert_eq!(
+        client.ask_with(&send("T", 0, &marks), "a").await.code,
+        13,
+        "too long with those of the broker"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,11 +243,20 @@ async fn what_would_have_to_wait_is_refused_and_not_delivered_at_once() {
         ("TIMER_DELAY_MS", "10000"),
         ("TRAN_MSG", "true"),
     ] {
-        let reply = client.ask_with(&send("T", 0, &format!("{name}\u{1}{value}\u{2}")), "a").await;
+        let reply = client
+            .ask_with(&send("T", 0, &format!("{name}\u{1}{value}\u{2}")), "a")
+            .await;
         assert_eq!(reply.code, 13);
-        assert!(reply.remark.as_ref().unwrap().contains(name), "{:?}", reply.remark);
+        assert!(
+            reply.remark.as_ref().unwrap().contains(name),
+            "{:?}",
+            reply.remark
+        );
     }
-    let half = SendMessageV2 { sys_flag: 4, ..send("T", 0, "") };
+    let half = SendMessageV2 {
+        sys_flag: 4,
+        ..send("T", 0, "")
+    };
     assert_eq!(client.ask_with(&half, "a").await.code, 13);
     assert_eq!(stored(&client, "T", 0).await.len(), 0);
     client.send_with("T", 0, "a", "DELAY\u{1}0\u{2}").await;
@@ -219,7 +266,13 @@ async fn what_would_have_to_wait_is_refused_and_not_delivered_at_once() {
 async fn transactions_are_forbidden_when_the_settings_say_so() {
     let rig = Rig::start_with(&[("rejectTransactionMessage", "true")]).await;
     let client = rig.client_of("T", 1).await;
-    assert_eq!(client.ask_with(&send("T", 0, "TRAN_MSG\u{1}true\u{2}"), "a").await.code, 16);
+    assert_eq!(
+        client
+            .ask_with(&send("T", 0, "TRAN_MSG\u{1}true\u{2}"), "a")
+            .await
+            .code,
+        16
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,7 +289,10 @@ async fn a_priority_chooses_the_queue() {
     let queue = |properties: &'static str| async { client.send_with("T", 0, "a", properties).await.queue_id };
     assert_eq!(queue("_SYS_MSG_PRIORITY_\u{1}2\u{2}").await, 2);
     assert_eq!(queue("_SYS_MSG_PRIORITY_\u{1}9\u{2}").await, 3);
-    assert_eq!(queue("_SYS_MSG_PRIORITY_\u{1}2\u{2}__SHARDINGKEY\u{1}k\u{2}").await, 0);
+    assert_eq!(
+        queue("_SYS_MSG_PRIORITY_\u{1}2\u{2}__SHARDINGKEY\u{1}k\u{2}").await,
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,8 +321,13 @@ async fn a_send_to_a_retry_topic_needs_its_group() {
     let client = rig.client().await;
     let refused = client.ask_with(&retry("G", 0), "a").await;
     assert_eq!(refused.code, 26, "{:?}", refused.remark);
-    let group = SubscriptionGroupConfig { group_name: "G".into(), ..SubscriptionGroupConfig::default() };
-    client.ask_with(&UpdateAndCreateSubscriptiongroup, fastjson::to_vec(&group)).await;
+    let group = SubscriptionGroupConfig {
+        group_name: "G".into(),
+        ..SubscriptionGroupConfig::default()
+    };
+    client
+        .ask_with(&UpdateAndCreateSubscriptiongroup, fastjson::to_vec(&group))
+        .await;
     assert_eq!(client.ask_with(&retry("G", 0), "a").await.code, 0);
     let config = crate::topics::config_of(&client, "%RETRY%G").await;
     assert_eq!((config.write_queue_nums, config.perm), (1, 6));
@@ -295,11 +356,18 @@ async fn a_group_that_consumes_in_order_gives_up_at_once() {
     let lock = LockBatch {
         client_id: "c".into(),
         consumer_group: "G".into(),
-        mq_set: vec![MessageQueue { broker_name: "broker-a".into(), queue_id: 0, topic: "T".into() }],
+        mq_set: vec![MessageQueue {
+            broker_name: "broker-a".into(),
+            queue_id: 0,
+            topic: "T".into(),
+        }],
         only_this_broker: false,
     };
     client.ask_with(&LockBatchMq {}, fastjson::to_vec(&lock)).await;
-    let delayed = SendMessageV2 { properties: Some("DELAY\u{1}3\u{2}".into()), ..retry("G", 0) };
+    let delayed = SendMessageV2 {
+        properties: Some("DELAY\u{1}3\u{2}".into()),
+        ..retry("G", 0)
+    };
     assert_eq!(client.ask_with(&delayed, "a").await.code, 0);
     assert_eq!(stored(&client, "%DLQ%G", 0).await.len(), 1);
 }
@@ -332,7 +400,11 @@ async fn a_missing_field_is_named() {
     frame.ext = wire::ext::Ext::default().with("a", "PG").with("b", "T");
     let reply = client.channel.call(frame, SOON).await.unwrap();
     assert_eq!(reply.code, 1);
-    assert!(reply.remark.as_ref().unwrap().contains("field c is missing"), "{:?}", reply.remark);
+    assert!(
+        reply.remark.as_ref().unwrap().contains("field c is missing"),
+        "{:?}",
+        reply.remark
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,12 +17,19 @@ async fn update(client: &Client, text: &str) -> Frame {
 async fn setting(client: &Client, key: &str) -> String {
     let reply = client.ask(&GetBrokerConfig).await;
     let entries = java_properties::parse(std::str::from_utf8(&reply.body).unwrap()).unwrap();
-    entries.into_iter().find(|entry| entry.key == key).unwrap().value.to_string()
+    entries
+        .into_iter()
+        .find(|entry| entry.key == key)
+        .unwrap()
+        .value
+        .to_string()
 }
 
 async fn version(client: &Client) -> i64 {
     let reply: GetBrokerConfigReply = client.get(&GetBrokerConfig).await;
-    fastjson::from_str::<DataVersion>(&reply.version.unwrap()).unwrap().counter
+    fastjson::from_str::<DataVersion>(&reply.version.unwrap())
+        .unwrap()
+        .counter
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,16 +67,25 @@ async fn a_setting_that_may_not_change_now_is_kept_for_the_next_start() {
     let path = file.to_str().unwrap().to_owned();
     let rig = Rig::start_in(dir, &[("brokerConfigPath", &path)]).await;
     let client = rig.client().await;
-    let reply = update(&client, "fileReservedTime=24\ntraceOn=false\nsendMessageThreadPoolNums=9\n").await;
+    let reply = update(
+        &client,
+        "fileReservedTime=24\ntraceOn=false\nsendMessageThreadPoolNums=9\n",
+    )
+    .await;
     assert_eq!(reply.code, 0);
     assert_eq!(
         reply.remark.as_deref(),
-        Some("without a meaning here: sendMessageThreadPoolNums; takes effect at the next start: fileReservedTime")
+        Some(
+            "without a meaning here: sendMessageThreadPoolNums; takes effect at the next start: fileReservedTime"
+        )
     );
     assert_eq!(setting(&client, "fileReservedTime").await, "72");
     assert_eq!(setting(&client, "traceOn").await, "false");
     let text = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(text, "# mine\nfileReservedTime=24\ntraceOn=false\nsendMessageThreadPoolNums=9\n");
+    assert_eq!(
+        text,
+        "# mine\nfileReservedTime=24\ntraceOn=false\nsendMessageThreadPoolNums=9\n"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,9 @@
 
 use wire::api::offset::UpdateConsumerOffset;
 use wire::api::topic::{
-    DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetSystemTopicListFromBroker, GetTopicConfig,
-    GetTopicStatsInfo, QueryTopicConsumeByWho, UpdateAndCreateTopic, UpdateAndCreateTopicList,
+    DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetSystemTopicListFromBroker,
+    GetTopicConfig, GetTopicStatsInfo, QueryTopicConsumeByWho, UpdateAndCreateTopic,
+    UpdateAndCreateTopicList,
 };
 use wire::body::stats::TopicStats;
 use wire::body::topic::{GroupList, TopicConfig, TopicConfigList, TopicConfigTable, TopicList};
@@ -15,7 +16,12 @@ use crate::rig::{Client, Rig};
 
 /// The settings of a topic that is there.
 pub(crate) async fn config_of(client: &Client, topic: &str) -> TopicConfig {
-    let reply = client.ask(&GetTopicConfig { topic: topic.into(), ..GetTopicConfig::default() }).await;
+    let reply = client
+        .ask(&GetTopicConfig {
+            topic: topic.into(),
+            ..GetTopicConfig::default()
+        })
+        .await;
     assert_eq!(reply.code, 0, "{:?}", reply.remark);
     fastjson::from_slice(&reply.body).unwrap()
 }
@@ -37,7 +43,10 @@ async fn all(client: &Client) -> TopicConfigTable {
     let reply = client.ask(&GetAllTopicConfig::default()).await;
     let table: TopicConfigTable = fastjson::from_slice(&reply.body).unwrap();
     let header: GetAllTopicConfigReply = reply.ext.read().unwrap();
-    assert_eq!(header.total_topic_num, Some(table.topic_config_table.len() as i32));
+    assert_eq!(
+        header.total_topic_num,
+        Some(table.topic_config_table.len() as i32)
+    );
     table
 }
 
@@ -101,17 +110,38 @@ async fn a_topic_is_made_changed_and_kept_over_a_restart() {
     let client = rig.client().await;
     client.get(&wanted("T", "+message.type=FIFO")).await;
     client.get(&wanted("T", "+message.type=FIFO")).await;
-    assert_eq!(all(&client).await.data_version.counter, 1, "no change, no new version");
-    client.get(&UpdateAndCreateTopic { perm: 4, order: true, ..wanted("T", "+message.type=NORMAL") }).await;
+    assert_eq!(
+        all(&client).await.data_version.counter,
+        1,
+        "no change, no new version"
+    );
+    client
+        .get(&UpdateAndCreateTopic {
+            perm: 4,
+            order: true,
+            ..wanted("T", "+message.type=NORMAL")
+        })
+        .await;
     let config = config_of(&client, "T").await;
-    assert_eq!((config.perm, config.order, config.read_queue_nums, config.write_queue_nums), (4, true, 2, 3));
+    assert_eq!(
+        (
+            config.perm,
+            config.order,
+            config.read_queue_nums,
+            config.write_queue_nums
+        ),
+        (4, true, 2, 3)
+    );
     assert_eq!(config.attributes["message.type"], "NORMAL");
     let version = all(&client).await.data_version;
     assert_eq!(version.counter, 2);
 
     let dir = rig.stop().await;
     let text = std::fs::read_to_string(dir.path().join("store/config/topics.json")).unwrap();
-    assert!(text.starts_with("{\n\t\"dataVersion\":{\n\t\t\"counter\":2,\n\t\t\"stateVersion\":0,"), "{text}");
+    assert!(
+        text.starts_with("{\n\t\"dataVersion\":{\n\t\t\"counter\":2,\n\t\t\"stateVersion\":0,"),
+        "{text}"
+    );
     let rig = Rig::start_in(dir, &[]).await;
     let client = rig.client().await;
     assert_eq!(config_of(&client, "T").await, config);
@@ -131,7 +161,10 @@ async fn a_table_written_by_the_reference_is_read_and_its_backup_when_it_is_dama
     std::fs::write(config.join("topics.json"), &table[..100]).unwrap();
     let rig = Rig::start_in(dir, &[]).await;
     let client = rig.client().await;
-    assert_eq!(config_of(&client, "FixTimer").await.attributes["message.type"], "DELAY");
+    assert_eq!(
+        config_of(&client, "FixTimer").await.attributes["message.type"],
+        "DELAY"
+    );
     assert_eq!(all(&client).await.data_version.counter, 15);
     assert_eq!(config_of(&client, "TBW102").await.perm, 7);
 }
@@ -145,32 +178,83 @@ async fn a_topic_that_breaks_a_rule_is_refused() {
         (wanted("bad topic", ""), 29, "illegal characters"),
         (wanted("TBW102", ""), 29, "conflict with system topic"),
         (wanted("rmq_sys_mine", ""), 29, "conflict with system topic"),
-        (wanted("T", "+message.type=MIXED"), 29, "MIXED message type is not supported."),
+        (
+            wanted("T", "+message.type=MIXED"),
+            29,
+            "MIXED message type is not supported.",
+        ),
         (wanted("T", "+foo=1"), 1, "unsupported key: foo"),
         (wanted("Kept", "+cleanup.policy=COMPACTION"), 1, "unchangeable"),
         (wanted("Kept", "-message.type"), 1, "nonexistent"),
-        (UpdateAndCreateTopic { write_queue_nums: -1, ..wanted("T", "") }, 29, "writeQueueNums"),
-        (UpdateAndCreateTopic { read_queue_nums: i32::MAX, ..wanted("T", "") }, 29, "readQueueNums"),
+        (
+            UpdateAndCreateTopic {
+                write_queue_nums: -1,
+                ..wanted("T", "")
+            },
+            29,
+            "writeQueueNums",
+        ),
+        (
+            UpdateAndCreateTopic {
+                read_queue_nums: i32::MAX,
+                ..wanted("T", "")
+            },
+            29,
+            "readQueueNums",
+        ),
     ] {
         let reply = client.ask(&header).await;
         assert_eq!(reply.code, code, "{:?}", reply.remark);
         assert!(said(&reply).1.contains(says), "{:?}", reply.remark);
     }
-    assert_eq!(client.ask(&GetTopicConfig { topic: "T".into(), ..GetTopicConfig::default() }).await.code, 17);
+    assert_eq!(
+        client
+            .ask(&GetTopicConfig {
+                topic: "T".into(),
+                ..GetTopicConfig::default()
+            })
+            .await
+            .code,
+        17
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_topics_is_made_as_a_whole() {
     let rig = Rig::start().await;
     let client = rig.client().await;
-    let topic = |name: &str| TopicConfig { topic_name: name.into(), ..TopicConfig::default() };
+    let topic = |name: &str| TopicConfig {
+        topic_name: name.into(),
+        ..TopicConfig::default()
+    };
     let list = |names: &[&str]| {
         let topic_config_list = names.iter().map(|name| topic(name)).collect();
         fastjson::to_vec(&TopicConfigList { topic_config_list })
     };
-    assert_eq!(client.ask_with(&UpdateAndCreateTopicList {}, list(&["A", "bad topic"])).await.code, 29);
-    assert_eq!(client.ask(&GetTopicConfig { topic: "A".into(), ..GetTopicConfig::default() }).await.code, 17);
-    assert_eq!(client.ask_with(&UpdateAndCreateTopicList {}, list(&["A", "B"])).await.code, 0);
+    assert_eq!(
+        client
+            .ask_with(&UpdateAndCreateTopicList {}, list(&["A", "bad topic"]))
+            .await
+            .code,
+        29
+    );
+    assert_eq!(
+        client
+            .ask(&GetTopicConfig {
+                topic: "A".into(),
+                ..GetTopicConfig::default()
+            })
+            .await
+            .code,
+        17
+    );
+    assert_eq!(
+        client
+            .ask_with(&UpdateAndCreateTopicList {}, list(&["A", "B"]))
+            .await
+            .code,
+        0
+    );
     assert_eq!(config_of(&client, "B").await.write_queue_nums, 16);
 }
 
@@ -196,7 +280,10 @@ async fn a_table_of_topics_can_be_read_in_pages() {
     let version = fastjson::to_string(&first.data_version);
     let rest = page(10, 2000, version).await;
     assert_eq!(rest.topic_config_table.len(), 5);
-    let (last, next) = (first.topic_config_table.last_key_value(), rest.topic_config_table.first_key_value());
+    let (last, next) = (
+        first.topic_config_table.last_key_value(),
+        rest.topic_config_table.first_key_value(),
+    );
     assert!(last.unwrap().0 < next.unwrap().0);
     let outdated = page(10, 3, "{\"counter\":99}".to_owned()).await;
     assert_eq!(outdated.topic_config_table.len(), 3);
@@ -218,17 +305,36 @@ async fn a_deleted_topic_is_gone_with_its_messages_and_offsets() {
     client.get(&commit).await;
     client.get(&DeleteTopicInBroker { topic: "T".into() }).await;
     for topic in ["T", "%RETRY%G_T"] {
-        let reply = client.ask(&GetTopicConfig { topic: topic.into(), ..GetTopicConfig::default() }).await;
+        let reply = client
+            .ask(&GetTopicConfig {
+                topic: topic.into(),
+                ..GetTopicConfig::default()
+            })
+            .await;
         assert_eq!(reply.code, 17, "{topic}");
     }
     assert_eq!(consumers(&client, "T").await, Vec::<String>::new());
     client.make_topic("T", 1).await;
     assert_eq!(client.send("T", 0, "b").await.queue_offset, 0);
 
-    let system = client.ask(&DeleteTopicInBroker { topic: "TBW102".into() }).await;
-    assert_eq!(said(&system), (29, "The topic[TBW102] is conflict with system topic."));
-    assert_eq!(client.ask(&DeleteTopicInBroker { topic: " ".into() }).await.code, 29);
-    client.get(&DeleteTopicInBroker { topic: "NoSuchTopic".into() }).await;
+    let system = client
+        .ask(&DeleteTopicInBroker {
+            topic: "TBW102".into(),
+        })
+        .await;
+    assert_eq!(
+        said(&system),
+        (29, "The topic[TBW102] is conflict with system topic.")
+    );
+    assert_eq!(
+        client.ask(&DeleteTopicInBroker { topic: " ".into() }).await.code,
+        29
+    );
+    client
+        .get(&DeleteTopicInBroker {
+            topic: "NoSuchTopic".into(),
+        })
+        .await;
 }
 
 async fn consumers(client: &Client, topic: &str) -> Vec<String> {
@@ -260,10 +366,33 @@ async fn the_statistics_of_a_topic_list_all_its_queues() {
     client.send("T", 1, "b").await;
     let reply = client.ask(&GetTopicStatsInfo { topic: "T".into() }).await;
     let stats: TopicStats = fastjson::from_slice(&reply.body).unwrap();
-    let mut ends = stats.offset_table.iter().map(|(key, end)| (key.0.queue_id, end.min_offset, end.max_offset));
+    let mut ends = stats
+        .offset_table
+        .iter()
+        .map(|(key, end)| (key.0.queue_id, end.min_offset, end.max_offset));
     assert_eq!(ends.next(), Some((0, 0, 0)));
     assert_eq!(ends.next(), Some((1, 0, 2)));
-    assert!(stats.offset_table.values().next_back().unwrap().last_update_timestamp > 1_700_000_000_000);
-    assert!(reply.body.starts_with(b"{\"offsetTable\":{{\"brokerName\":\"broker-a\",\"queueId\":0,\"topic\":\"T\"}:"));
-    assert_eq!(client.ask(&GetTopicStatsInfo { topic: "NoSuchTopic".into() }).await.code, 17);
+    assert!(
+        stats
+            .offset_table
+            .values()
+            .next_back()
+            .unwrap()
+            .last_update_timestamp
+            > 1_700_000_000_000
+    );
+    assert!(
+        reply
+            .body
+            .starts_with(b"{\"offsetTable\":{{\"brokerName\":\"broker-a\",\"queueId\":0,\"topic\":\"T\"}:")
+    );
+    assert_eq!(
+        client
+            .ask(&GetTopicStatsInfo {
+                topic: "NoSuchTopic".into()
+            })
+            .await
+            .code,
+        17
+    );
 }

@@ -574,7 +574,7 @@ impl Disk for SimDisk {
 }
 
 fn entry(world: &World, path: &Path, inode: Inode) -> Option<Entry> {
-    let name = path.file_name()?.to_str()?.to_owned();
+    let name = path.file_name().unwrap_or_default().to_str()?.to_owned();
     Some(match inode {
         Inode::Dir => Entry {
             name,

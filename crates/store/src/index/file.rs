@@ -166,6 +166,8 @@ pub(super) struct Searched<'a> {
     pub(super) file: &'a dyn File,
     pub(super) shape: Shape,
     pub(super) header: &'a Header,
+    /// Entries that are not in the file yet, and the number of the first.
+    pub(super) buffered: (u32, &'a [u8]),
 }
 
 impl Searched<'_> {
@@ -177,13 +179,24 @@ impl Searched<'_> {
         self.follow(u32::from_be_bytes(slot), question, found)
     }
 
+    fn entry(&self, number: u32) -> io::Result<Entry> {
+        let (first, buffer) = self.buffered;
+        let buffered = number
+            .checked_sub(first)
+            .and_then(|index| buffer.as_chunks().0.get(index as usize));
+        if let Some(bytes) = buffered {
+            return Ok(Entry::decode(bytes));
+        }
+        let mut bytes = [0; ENTRY_BYTES as usize];
+        self.file.read_exact_at(&mut bytes, self.shape.entry_at(number))?;
+        Ok(Entry::decode(&bytes))
+    }
+
     fn follow(&self, first: u32, question: &Question, found: &mut Vec<i64>) -> io::Result<()> {
         let mut number = first;
         let mut bound = self.header.next;
         while number > 0 && number < bound && found.len() < question.max {
-            let mut bytes = [0; ENTRY_BYTES as usize];
-            self.file.read_exact_at(&mut bytes, self.shape.entry_at(number))?;
-            let entry = Entry::decode(&bytes);
+            let entry = self.entry(number)?;
             let stored_at = self
                 .header
                 .begin_at
@@ -259,6 +272,11 @@ impl Current {
         current.header = read_header(&*current.file)?;
         current.buffered_from = current.header.next;
         Ok(current)
+    }
+
+    /// Whether there is something the file does not hold.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.is_header_dirty
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -383,17 +401,25 @@ impl Current {
         Ok(())
     }
 
+    /// Writes everything; it becomes durable with a sync of the file.
+    pub(super) fn write_all(&mut self) -> io::Result<()> {
+        self.write_entries()?;
+        self.write_slots()?;
+        self.file.write_at(&self.header.encode(), 0)
+    }
+
     /// As [`Searched::search`].
     pub(super) fn search(&mut self, question: &Question, found: &mut Vec<i64>) -> io::Result<()> {
-        self.write_entries()?;
         self.load_slots()?;
         let first = self.slots[self.shape.slot_of(question.hash)];
-        Searched {
+        let buffered = (self.buffered_from, self.buffer.as_slice());
+        let searched = Searched {
             file: &*self.file,
             shape: self.shape,
             header: &self.header,
-        }
-        .follow(first, question, found)
+            buffered,
+        };
+        searched.follow(first, question, found)
     }
 
     /// Keeps the entries below number `next` that point before `limit` and are plausible, and makes the slots anew.

@@ -172,7 +172,11 @@ pub(crate) fn find(store: &Store, topic: &str, key: &str, kind: IndexKind) -> Ve
         begin_ms: 0,
         end_ms: i64::MAX,
     };
-    let hits = store.query(&lookup).expect("index is readable");
+    // A disk that fails once may do so here, where entries are put away.
+    let hits = store
+        .query(&lookup)
+        .or_else(|_| store.query(&lookup))
+        .expect("index is readable");
     hits.records
         .iter()
         .map(|record| text(&Record::decode(record).expect("record is sound").body))

@@ -20,10 +20,8 @@ pub(super) fn check(file: &str, content: &str, findings: &mut Vec<Finding>) {
             format!("the first line must be `{LICENCE}`"),
         ));
     }
-    if !lines
-        .find(|l| !l.is_empty())
-        .is_some_and(|l| l.starts_with("//!"))
-    {
+    let first = lines.find(|l| !l.is_empty()).unwrap_or_default();
+    if !first.starts_with("//!") && !file.ends_with("/tests.rs") {
         findings.push(Finding::new(
             file,
             2,
@@ -44,12 +42,9 @@ pub(super) fn check(file: &str, content: &str, findings: &mut Vec<Finding>) {
         if line.starts_with("#[ignore") {
             findings.push(Finding::new(file, i, "a test runs or goes; it is not ignored"));
         }
-        if line.starts_with("#![allow(") {
-            findings.push(Finding::new(
-                file,
-                i,
-                "allow a lint where it is needed, with a reason, not for a whole file",
-            ));
+        if line.starts_with("#![allow(") && is_crate_root(file) {
+            let text = "allow a lint where it is needed, with a reason, not for a whole crate";
+            findings.push(Finding::new(file, i, text));
         }
     }
 }
@@ -57,6 +52,10 @@ pub(super) fn check(file: &str, content: &str, findings: &mut Vec<Finding>) {
 /// Whether a file holds only tests.
 fn is_test(file: &str) -> bool {
     file.contains("/tests/") || file.ends_with("/tests.rs")
+}
+
+fn is_crate_root(file: &str) -> bool {
+    file.ends_with("src/lib.rs") || file.ends_with("src/main.rs")
 }
 
 fn lines_before_tests(content: &str) -> usize {

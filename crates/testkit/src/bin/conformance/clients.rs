@@ -24,8 +24,8 @@ struct Pass {
     failed: usize,
 }
 
-/// What a client's driver is started with; the address is that of a name server.
-type Driver<'a> = &'a (dyn Fn(SocketAddr) -> Command + Sync);
+/// How a client's driver is started: with the address of a name server, and a directory for what it keeps.
+type Driver<'a> = &'a (dyn Fn(SocketAddr, &Path) -> Command + Sync);
 
 /// A pass, and the broker it wants.
 struct Wanted<'a> {
@@ -39,48 +39,77 @@ const NO_AUTOCREATE: &[(&str, &str)] = &[("autoCreateTopicEnable", "false")];
 
 pub(crate) fn java(sides: &Sides) -> anyhow::Result<Outcome> {
     let classes = programs::java_client()?;
-    let home = sides.dir.join("java-client");
-    let jvm = |encoding: &str, nameserver: SocketAddr| {
-        let mut java = java_program(&classes, &home);
-        java.arg(format!("-Drocketmq.serialize.type={encoding}")).arg("conformance.Main");
+    let jvm = |encoding: &str, nameserver: SocketAddr, home: &Path| {
+        let mut java = java_program(&classes, home);
+        java.arg(format!("-Drocketmq.serialize.type={encoding}"))
+            .arg("conformance.Main");
         java.arg(nameserver.to_string());
         java
     };
-    let json = |nameserver| jvm("JSON", nameserver);
-    let binary = |nameserver| {
-        let mut java = jvm("ROCKETMQ", nameserver);
+    let json = |nameserver: SocketAddr, home: &Path| jvm("JSON", nameserver, home);
+    let binary = |nameserver: SocketAddr, home: &Path| {
+        let mut java = jvm("ROCKETMQ", nameserver, home);
         java.args(["--suffix", "_binary"]);
         java
     };
-    let refused = |nameserver| {
-        let mut java = jvm("JSON", nameserver);
+    let refused = |nameserver: SocketAddr, home: &Path| {
+        let mut java = jvm("JSON", nameserver, home);
         java.arg("refused");
         java
     };
     let wanted = [
-        Wanted { name: "json", settings: DEFAULT, driver: &json },
-        Wanted { name: "binary", settings: DEFAULT, driver: &binary },
-        Wanted { name: "no-autocreate", settings: NO_AUTOCREATE, driver: &refused },
+        Wanted {
+            name: "json",
+            settings: DEFAULT,
+            driver: &json,
+        },
+        Wanted {
+            name: "binary",
+            settings: DEFAULT,
+            driver: &binary,
+        },
+        Wanted {
+            name: "no-autocreate",
+            settings: NO_AUTOCREATE,
+            driver: &refused,
+        },
     ];
     compare("java", sides, &wanted)
 }
 
 pub(crate) fn go(sides: &Sides) -> anyhow::Result<Outcome> {
     let client = programs::go_client()?;
-    let driver = |nameserver: SocketAddr| {
+    let driver = |nameserver: SocketAddr, _: &Path| {
         let mut go = Command::new(&client);
         go.arg(nameserver.to_string());
         go
     };
-    compare("go", sides, &[Wanted { name: "go", settings: DEFAULT, driver: &driver }])
+    compare(
+        "go",
+        sides,
+        &[Wanted {
+            name: "go",
+            settings: DEFAULT,
+            driver: &driver,
+        }],
+    )
 }
 
 /// A JVM with the Java driver on its class path, its logs and offsets below `home`.
 pub(crate) fn java_program(classes: &str, home: &Path) -> Command {
     let mut java = Command::new("java");
-    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classes]);
+    java.args([
+        "-Xmx512m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        classes,
+    ]);
     java.arg(format!("-Duser.home={}", home.display()));
-    java.arg(format!("-Drocketmq.client.localOffsetStoreDir={}", home.join("offsets").display()));
+    java.arg(format!(
+        "-Drocketmq.client.localOffsetStoreDir={}",
+        home.join("offsets").display()
+    ));
     java
 }
 
@@ -95,7 +124,10 @@ fn compare(language: &str, sides: &Sides, wanted: &[Wanted<'_>]) -> anyhow::Resu
                 scope.spawn(move || passes(program, &dir, wanted).with_context(|| (*side).to_owned()))
             })
             .collect();
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(anyhow::anyhow!("panicked")))).collect()
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|_| Err(anyhow::anyhow!("panicked"))))
+            .collect()
     });
     let passes = passes.into_iter().collect::<anyhow::Result<Vec<Vec<Pass>>>>()?;
 
@@ -103,7 +135,10 @@ fn compare(language: &str, sides: &Sides, wanted: &[Wanted<'_>]) -> anyhow::Resu
     let mut words = Vec::new();
     for ((side, _), passes) in all.iter().zip(&passes) {
         for pass in passes {
-            findings.extend(pass.failures().map(|line| format!("{language}: {side}, {}: {line}", pass.name)));
+            findings.extend(
+                pass.failures()
+                    .map(|line| format!("{language}: {side}, {}: {line}", pass.name)),
+            );
         }
         let passed: usize = passes.iter().map(|pass| pass.passed).sum();
         let failed: usize = passes.iter().map(|pass| pass.failed).sum();
@@ -112,11 +147,19 @@ fn compare(language: &str, sides: &Sides, wanted: &[Wanted<'_>]) -> anyhow::Resu
     if let [reference, ours] = passes.as_slice() {
         let (lines, differing) = (reference.iter().map(Pass::lines).sum::<usize>(), findings.len());
         for (reference, ours) in reference.iter().zip(ours) {
-            findings.extend(reference.differences(ours).into_iter().map(|d| format!("{language}: {d}")));
+            findings.extend(
+                reference
+                    .differences(ours)
+                    .into_iter()
+                    .map(|d| format!("{language}: {d}")),
+            );
         }
         words.push(format!("{} of {lines} lines differ", findings.len() - differing));
     }
-    Ok(Outcome { line: format!("{language}: {}", words.join("; ")), findings })
+    Ok(Outcome {
+        line: format!("{language}: {}", words.join("; ")),
+        findings,
+    })
 }
 
 fn passes(program: &Program, dir: &Path, wanted: &[Wanted<'_>]) -> anyhow::Result<Vec<Pass>> {
@@ -129,7 +172,7 @@ fn passes(program: &Program, dir: &Path, wanted: &[Wanted<'_>]) -> anyhow::Resul
         }
         let server = plan.start()?;
         for one in group {
-            let driver = (one.driver)(server.nameserver());
+            let driver = (one.driver)(server.nameserver(), &dir.join("client"));
             let mut process = Process::start(one.name, dir, driver)?;
             process.finish(PASS_WITHIN)?;
             let pass = Pass::read(one.name, &process.output()?);
@@ -157,7 +200,12 @@ impl Pass {
                 _ => scenes.push((scene.to_owned(), vec![text.to_owned()])),
             }
         }
-        Ok(Pass { name: name.to_owned(), scenes, passed, failed })
+        Ok(Pass {
+            name: name.to_owned(),
+            scenes,
+            passed,
+            failed,
+        })
     }
 
     fn lines(&self) -> usize {
@@ -165,12 +213,17 @@ impl Pass {
     }
 
     fn failures(&self) -> impl Iterator<Item = String> {
-        let all = self.scenes.iter().flat_map(|(scene, lines)| lines.iter().map(move |line| (scene, line)));
-        all.filter(|(_, line)| line.starts_with("FAILED")).map(|(scene, line)| format!("{scene}: {line}"))
+        let all = self
+            .scenes
+            .iter()
+            .flat_map(|(scene, lines)| lines.iter().map(move |line| (scene, line)));
+        all.filter(|(_, line)| line.starts_with("FAILED"))
+            .map(|(scene, line)| format!("{scene}: {line}"))
     }
 
     fn differences(&self, ours: &Pass) -> Vec<String> {
-        let theirs: BTreeMap<&String, &Vec<String>> = ours.scenes.iter().map(|(name, lines)| (name, lines)).collect();
+        let theirs: BTreeMap<&String, &Vec<String>> =
+            ours.scenes.iter().map(|(name, lines)| (name, lines)).collect();
         let none = Vec::new();
         let mut found = Vec::new();
         for (scene, reference) in &self.scenes {
@@ -179,7 +232,10 @@ impl Pass {
                 let (a, b) = (reference.get(i), ours.get(i));
                 if a != b {
                     let [a, b] = [a, b].map(|line| line.map_or("(no line)", String::as_str));
-                    found.push(format!("{}, {scene}:\n  reference {a}\n  barque    {b}", self.name));
+                    found.push(format!(
+                        "{}, {scene}:\n  reference {a}\n  barque    {b}",
+                        self.name
+                    ));
                 }
             }
         }
@@ -195,8 +251,14 @@ mod tests {
     fn a_line_that_only_one_side_has_is_a_difference() {
         let long = Pass::read("p", "a: one\na: two\nb: x\njava: 2 passed, 0 failed").unwrap();
         let short = Pass::read("p", "a: one\nb: x\njava: 2 passed, 0 failed").unwrap();
-        assert_eq!(long.differences(&short), ["p, a:\n  reference two\n  barque    (no line)"]);
-        assert_eq!(short.differences(&long), ["p, a:\n  reference (no line)\n  barque    two"]);
+        assert_eq!(
+            long.differences(&short),
+            ["p, a:\n  reference two\n  barque    (no line)"]
+        );
+        assert_eq!(
+            short.differences(&long),
+            ["p, a:\n  reference (no line)\n  barque    two"]
+        );
         assert!(long.differences(&long).is_empty());
     }
 

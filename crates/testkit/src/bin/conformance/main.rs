@@ -39,7 +39,10 @@ pub(crate) struct Sides {
 impl Sides {
     pub(crate) fn all(&self) -> Vec<(&'static str, &Program)> {
         let named = [("reference", &self.reference), ("barque", &self.barque)];
-        named.into_iter().filter_map(|(name, program)| Some((name, program.as_ref()?))).collect()
+        named
+            .into_iter()
+            .filter_map(|(name, program)| Some((name, program.as_ref()?)))
+            .collect()
     }
 
     /// Both, for sections that need them together.
@@ -64,11 +67,31 @@ struct Section {
 }
 
 const SECTIONS: [Section; 5] = [
-    Section { name: "java", tools: &["java", "mvn"], run: clients::java },
-    Section { name: "go", tools: &["java", "mvn", "go"], run: clients::go },
-    Section { name: "diff", tools: &["java", "mvn"], run: requests::run },
-    Section { name: "swap", tools: &["java", "mvn"], run: swap::run },
-    Section { name: "reach", tools: &["java", "mvn"], run: reach::run },
+    Section {
+        name: "java",
+        tools: &["java", "mvn"],
+        run: clients::java,
+    },
+    Section {
+        name: "go",
+        tools: &["java", "mvn", "go"],
+        run: clients::go,
+    },
+    Section {
+        name: "diff",
+        tools: &["java", "mvn"],
+        run: requests::run,
+    },
+    Section {
+        name: "swap",
+        tools: &["java", "mvn"],
+        run: swap::run,
+    },
+    Section {
+        name: "reach",
+        tools: &["java", "mvn"],
+        run: reach::run,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -82,7 +105,10 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the closing lines are the output of this program")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the closing lines are the output of this program"
+)]
 fn run(args: Vec<String>) -> anyhow::Result<bool> {
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
         println!("{USAGE}");
@@ -126,14 +152,20 @@ fn choose(args: Vec<String>) -> anyhow::Result<(Vec<&'static Section>, Option<St
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         if arg == "--only" {
-            only = Some(args.next().filter(|side| side == "reference" || side == "barque").context(USAGE)?);
+            only = Some(
+                args.next()
+                    .filter(|side| side == "reference" || side == "barque")
+                    .context(USAGE)?,
+            );
         } else if SECTIONS.iter().any(|section| section.name == arg) {
             names.push(arg);
         } else {
             bail!("`{arg}` is no section\n{USAGE}");
         }
     }
-    let chosen = SECTIONS.iter().filter(|s| names.is_empty() || names.iter().any(|name| name == s.name));
+    let chosen = SECTIONS
+        .iter()
+        .filter(|s| names.is_empty() || names.iter().any(|name| name == s.name));
     Ok((chosen.collect(), only))
 }
 
@@ -146,7 +178,11 @@ fn resolve(only: Option<&str>, dir: PathBuf) -> anyhow::Result<Sides> {
         Some("reference") => None,
         _ => Some(Program::Barque(binary()?)),
     };
-    Ok(Sides { reference, barque, dir })
+    Ok(Sides {
+        reference,
+        barque,
+        dir,
+    })
 }
 
 fn binary() -> anyhow::Result<PathBuf> {
@@ -154,5 +190,7 @@ fn binary() -> anyhow::Result<PathBuf> {
     let built = ["debug", "release"].map(|profile| programs::target().join(profile).join("barque"));
     let mut candidates = named.iter().chain(&built);
     let found = candidates.find(|path| Path::exists(path));
-    found.cloned().context("there is no barque binary: set BARQUE, or run `cargo build -p barque`")
+    found
+        .cloned()
+        .context("there is no barque binary: set BARQUE, or run `cargo build -p barque`")
 }

@@ -13,7 +13,10 @@ const WITHIN: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     let Some((reference, barque)) = sides.both() else {
-        return Ok(Outcome { line: "reach: SKIPPED, needs both servers".to_owned(), findings: Vec::new() });
+        return Ok(Outcome {
+            line: "reach: SKIPPED, needs both servers".to_owned(),
+            findings: Vec::new(),
+        });
     };
     let classes = programs::java_client()?;
     let dir = sides.dir.join("reach");
@@ -30,14 +33,28 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
         .start_broker()?;
 
     let checks = [
-        ("reference broker at barque's name server", our_names.nameserver(), "java-broker"),
-        ("barque's broker at the reference's name server", java_names.nameserver(), "our-broker"),
-        ("barque's broker at the second of two name servers", our_names.nameserver(), "our-broker"),
+        (
+            "reference broker at barque's name server",
+            our_names.nameserver(),
+            "java-broker",
+        ),
+        (
+            "barque's broker at the reference's name server",
+            java_names.nameserver(),
+            "our-broker",
+        ),
+        (
+            "barque's broker at the second of two name servers",
+            our_names.nameserver(),
+            "our-broker",
+        ),
     ];
     let mut findings = Vec::new();
     for (i, (what, names, broker)) in checks.into_iter().enumerate() {
         let mut java = java_program(&classes, &dir.join("client"));
-        java.arg("conformance.Main").arg(names.to_string()).args(["reach", broker]);
+        java.arg("conformance.Main")
+            .arg(names.to_string())
+            .args(["reach", broker]);
         let mut process = Process::start(&format!("reach-{i}"), &dir, java)?;
         if !process.finish(WITHIN)?.success() {
             findings.push(format!("reach: {what}: {}", process.last_words()));
@@ -46,6 +63,10 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     for server in [java_broker, our_broker, java_names, our_names] {
         server.stop()?;
     }
-    let line = format!("reach: {} passed, {} failed", checks.len() - findings.len(), findings.len());
+    let line = format!(
+        "reach: {} passed, {} failed",
+        checks.len() - findings.len(),
+        findings.len()
+    );
     Ok(Outcome { line, findings })
 }

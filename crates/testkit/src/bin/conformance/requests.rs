@@ -25,6 +25,9 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
         server.stop()?;
     }
     let steps: usize = cases.iter().map(|case| case.steps.len()).sum();
-    let line = format!("diff: {} passed, {failed} failed; {steps} requests", cases.len() - failed);
+    let line = format!(
+        "diff: {} passed, {failed} failed; {steps} requests",
+        cases.len() - failed
+    );
     Ok(Outcome { line, findings })
 }

@@ -52,32 +52,41 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
         told: Vec::new(),
         failures: Vec::new(),
     };
+    let all = sides.all();
+    let (_, ours_or_any) = all.last().context("nothing to run")?;
+    let nameserver = Plan::new(ours_or_any, &relay.dir.join("names")).start_nameserver()?;
     // Each way of ending is followed by each kind of successor.
     let ends = [End::Stopped, End::Killed, End::Killed, End::Stopped, End::Stopped];
-    let one = sides.all();
     for (leg, end) in ends.into_iter().enumerate() {
         let program = match sides.both() {
             Some((reference, barque)) => [barque, reference][leg % 2],
-            None => one.first().context("nothing to run")?.1,
+            None => ours_or_any,
         };
-        relay.leg(leg, program, end)?;
+        relay.leg(leg, program, end, &nameserver)?;
     }
+    nameserver.stop()?;
     let passed = relay.told.len() - relay.failures.len();
-    let line = format!("swap: {passed} passed, {} failed; {}", relay.failures.len(), relay.told.join(", "));
-    Ok(Outcome { line, findings: relay.failures })
+    let line = format!(
+        "swap: {passed} passed, {} failed; {}",
+        relay.failures.len(),
+        relay.told.join(", ")
+    );
+    Ok(Outcome {
+        line,
+        findings: relay.failures,
+    })
 }
 
 impl Relay<'_> {
     /// One server on the directory: checks what is there, adds to it, ends as told.
-    fn leg(&mut self, leg: usize, program: &Program, end: End) -> anyhow::Result<()> {
-        let nameserver = Plan::new(program, &self.dir.join(format!("names-{leg}"))).start_nameserver()?;
+    fn leg(&mut self, leg: usize, program: &Program, end: End, nameserver: &Server) -> anyhow::Result<()> {
         let mut plan = Plan::new(program, &self.dir).known_to(nameserver.nameserver());
         for (key, value) in SMALL_FILES {
             plan = plan.set(key, value);
         }
         let broker = plan.start_broker()?;
         if let Some(before) = self.last_end {
-            let seen = self.verify(leg, &nameserver, matches!(before, End::Stopped))?;
+            let seen = self.verify(leg, nameserver, matches!(before, End::Stopped))?;
             let kind = match program {
                 Program::Reference(_) => "reference",
                 Program::Barque(_) => "barque",
@@ -94,8 +103,7 @@ impl Relay<'_> {
                 }
             }
         }
-        self.load(leg, &nameserver, broker, end)?;
-        nameserver.stop()?;
+        self.load(leg, nameserver, broker, end)?;
         self.last_end = Some(end);
         Ok(())
     }
@@ -107,7 +115,10 @@ impl Relay<'_> {
             End::Killed => ENDLESS,
         };
         let mut command = self.driver(nameserver);
-        command.arg("load").arg(&notes).args([(leg * ENDLESS).to_string(), count.to_string()]);
+        command
+            .arg("load")
+            .arg(&notes)
+            .args([(leg * ENDLESS).to_string(), count.to_string()]);
         let mut load = Process::start(&format!("load-{leg}"), &self.dir, command)?;
         match end {
             End::Stopped => {
@@ -117,11 +128,14 @@ impl Relay<'_> {
                 }
                 self.notes.push(notes);
                 // Commits offsets, for the next server to find.
-                self.verify(leg + 100, nameserver, false)?.map_err(anyhow::Error::msg)?;
+                self.verify(leg + 100, nameserver, false)?
+                    .map_err(anyhow::Error::msg)?;
                 broker.stop()?;
             }
             End::Killed => {
-                eventually("enough acknowledged messages", LOAD_WITHIN, || Ok(lines(&notes)? >= MESSAGES))?;
+                eventually("enough acknowledged messages", LOAD_WITHIN, || {
+                    Ok(lines(&notes)? >= MESSAGES)
+                })?;
                 broker.kill()?;
                 load.finish(LOAD_WITHIN)?;
                 self.notes.push(notes);
@@ -141,12 +155,17 @@ impl Relay<'_> {
         let mut verify = Process::start(&format!("verify-{leg}"), &self.dir, command)?;
         let status = verify.finish(LOAD_WITHIN)?;
         eprint!("{}", verify.output()?);
-        Ok(if status.success() { Ok(()) } else { Err(verify.last_words()) })
+        Ok(if status.success() {
+            Ok(())
+        } else {
+            Err(verify.last_words())
+        })
     }
 
     fn driver(&self, nameserver: &Server) -> Command {
         let mut java = java_program(self.classes, &self.dir.join("client"));
-        java.arg("conformance.Main").arg(nameserver.nameserver().to_string());
+        java.arg("conformance.Main")
+            .arg(nameserver.nameserver().to_string());
         java
     }
 }

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Opening a store: check the settings, lock, look at what is there, recover, put it together.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::StoreConfig;
+use crate::disk::{Disk, Lock, is_sync_failure};
+use crate::env::Env;
+use crate::hot::Hot;
+use crate::index::file::Shape;
+use crate::index::{IndexPlace, KeyIndex};
+use crate::log::{Log, Segment};
+use crate::queue_files::QueueFiles;
+use crate::queues::Queues;
+use crate::recover::{Recovered, Recovery};
+use crate::store::Store;
+use crate::survey::{OpenError, Survey, queue_file_bytes, survey, tried};
+use crate::tidy::Tidy;
+
+/// The log and what is derived from it.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) log: Log,
+    pub(crate) queues: Queues,
+    pub(crate) queue_files: QueueFiles,
+    pub(crate) index: KeyIndex,
+}
+
+/// What a store is put together from.
+pub(crate) struct Opened {
+    pub(crate) config: StoreConfig,
+    pub(crate) env: Env,
+    pub(crate) parts: Parts,
+    pub(crate) tidy: Tidy,
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) found: Recovered,
+}
+
+impl Store {
+    /// Opens or makes a store, recovers it, and starts its two threads.
+    pub fn open(config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
+        let store = Store::open_manual(config, env)?;
+        tried("start a thread", store.start_threads())?;
+        Ok(store)
+    }
+
+    /// As [`Store::open`] without threads: whoever opened it calls [`Store::turn_flush`] and [`Store::turn_tidy`].
+    pub fn open_manual(mut config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
+        check(&config)?;
+        config.queue_file_bytes = queue_file_bytes(&config);
+        let disk = &*env.disk;
+        tried("make the store directory", disk.make_dirs_durable(&config.root))?;
+        let lock_path = config.root.join("lock");
+        let lock = tried("lock the store", disk.lock(&lock_path))?.ok_or(OpenError::Locked(lock_path))?;
+        let shape = Shape {
+            slots: config.index_slots,
+            entries: config.index_entries,
+        };
+        let survey = survey(&config, disk, shape.file_bytes())?;
+        let checkpoint_path = config.root.join("checkpoint");
+        let loaded = tried("read the checkpoint", checkpoint::load(disk, &checkpoint_path))?;
+        // From here on the directory is changed, and an end is not an orderly one.
+        tried("write the abort file", write_abort(&config.root, disk))?;
+        for path in &survey.empty {
+            tried("remove an empty file", disk.remove(path))?;
+        }
+        let parts = tried("open files", Parts::open(&config, &env, &survey, shape))?;
+        let recovery = Recovery::new(&parts, &config, disk, &survey);
+        let mut found = tried("recover", recovery.run(&loaded, survey.is_abnormal))?;
+        let mut times = loaded.times;
+        times.confirmed = found.last.max(0);
+        let checkpoint = tried(
+            "open the checkpoint",
+            Checkpoint::open(disk, &checkpoint_path, &loaded),
+        )?;
+        let unsynced = std::mem::take(&mut found.unsynced);
+        let tidy = Tidy::new(checkpoint, times, unsynced, env.clock.instant());
+        tracing::info!(
+            end = found.end,
+            queues = found.queues,
+            units = found.units,
+            "store is recovered"
+        );
+        let store = Store::assemble(Opened {
+            config,
+            env,
+            parts,
+            tidy,
+            lock,
+            found,
+        });
+        // Recovery is over only when its result is durable. On a full disk that has to wait; reading works.
+        match store.checkpoint(&mut store.tidy.lock()) {
+            Err(error) if is_sync_failure(&error) => tried("make the recovery durable", Err(error))?,
+            Err(error) => tracing::warn!(%error, "first checkpoint has to wait"),
+            Ok(()) => {}
+        }
+        Ok(Arc::new(store))
+    }
+}
+
+impl Parts {
+    fn open(config: &StoreConfig, env: &Env, survey: &Survey, shape: Shape) -> io::Result<Parts> {
+        let mut segments = Vec::with_capacity(survey.segments.len());
+        for (base, path) in &survey.segments {
+            let file = env.disk.open(path)?;
+            segments.push(Arc::new(Segment {
+                base: *base,
+                path: path.clone(),
+                file,
+            }));
+        }
+        let (disk, dirs) = (Arc::clone(&env.disk), config.commit_log_dirs.clone());
+        let log = Log::new(
+            disk,
+            dirs,
+            config.segment_bytes as i64,
+            segments,
+            Hot::new(config.hot_bytes),
+        );
+        let queue_files = QueueFiles::new(
+            Arc::clone(&env.disk),
+            config.root.join("consumequeue"),
+            config.queue_file_bytes as i64,
+            config.queue_files_open_max,
+        );
+        let place = IndexPlace {
+            disk: Arc::clone(&env.disk),
+            clock: Arc::clone(&env.clock),
+            dir: config.root.join("index"),
+            shape,
+            is_enabled: config.index_enabled,
+        };
+        let index = KeyIndex::open(place, &survey.index)?;
+        Ok(Parts {
+            log,
+            queues: Queues::default(),
+            queue_files,
+            index,
+        })
+    }
+}
+
+fn check(config: &StoreConfig) -> Result<(), OpenError> {
+    if config.segment_bytes < 1024 || i64::try_from(config.segment_bytes).is_err() {
+        return Err(OpenError::Config(
+            "mappedFileSizeCommitLog is too small or too large",
+        ));
+    }
+    if u32::try_from(config.segment_bytes).is_err() {
+        return Err(OpenError::Config(
+            "mappedFileSizeCommitLog does not fit into a blank record",
+        ));
+    }
+    if config.queue_file_bytes == 0 || config.queue_file_bytes > 1 << 40 {
+        return Err(OpenError::Config(
+            "mappedFileSizeConsumeQueue is too small or too large",
+        ));
+    }
+    if config.index_slots == 0 || config.index_entries < 2 {
+        return Err(OpenError::Config(
+            "maxHashSlotNum and maxIndexNum must be positive",
+        ));
+    }
+    if config.commit_log_dirs.is_empty() {
+        return Err(OpenError::Config("storePathCommitLog is empty"));
+    }
+    Ok(())
+}
+
+fn write_abort(root: &Path, disk: &dyn Disk) -> io::Result<()> {
+    let file = disk.create(&root.join("abort"), 0)?;
+    file.write_at(std::process::id().to_string().as_bytes(), 0)?;
+    file.sync()?;
+    disk.sync_dir(root)
+}
