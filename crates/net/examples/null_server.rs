@@ -34,5 +34,7 @@ fn send(_: &Arc<Null>, call: Call<SendMessageV2>) -> Result<Answer<SendReceipt>,
 async fn main() {
     let addr: SocketAddr = std::env::args().nth(1).unwrap().parse().unwrap();
     let listening = Server::bind(addr).await.unwrap();
-    listening.serve(Arc::new(Null), Limits::default(), CancellationToken::new()).await;
+    listening
+        .serve(Arc::new(Null), Limits::default(), CancellationToken::new())
+        .await;
 }

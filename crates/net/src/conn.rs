@@ -11,6 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -152,6 +153,7 @@ impl<S: Service> Conn<S> {
                 self.service.settle();
             }
             self.release_gated();
+            self.collect();
             let before = self.outbox.bytes();
             self.outbox.write(stream)?;
             self.active |= self.outbox.bytes() < before;
@@ -179,7 +181,11 @@ impl<S: Service> Conn<S> {
             }
             match self.service.serve(&self.peer, frame) {
                 Outcome::Silent => {}
-                Outcome::Reply(frame) => self.outbox.push(&frame, self.peer.encoding),
+                Outcome::Reply(frame) => {
+                    // What the handler pushed to its own peer comes before the answer.
+                    self.take_pushed();
+                    self.outbox.push(&frame, self.peer.encoding);
+                }
                 Outcome::Gated(frame, ticket) => self.gated.push_back((frame, ticket)),
                 Outcome::Later(future) => self.held.push(future),
             }
@@ -212,6 +218,25 @@ impl<S: Service> Conn<S> {
                 Due::Late(code) => frame.code = code.0,
                 Due::Failed(fault) => frame = fault.into_frame(frame.opaque),
             }
+            self.outbox.push(&frame, self.peer.encoding);
+        }
+    }
+
+    /// Takes every held answer that is ready and every push: they must not wait until the peer stops sending, and they
+    /// leave in one write. Looked at without a waker: `exchange` polls both again before it waits.
+    fn collect(&mut self) {
+        self.take_pushed();
+        while self.may_answer() {
+            let Some(Some(frame)) = self.held.next().now_or_never() else {
+                return;
+            };
+            self.take_pushed();
+            self.reply(frame);
+        }
+    }
+
+    fn take_pushed(&mut self) {
+        while let Ok(frame) = self.pushed.try_recv() {
             self.outbox.push(&frame, self.peer.encoding);
         }
     }
@@ -260,9 +285,7 @@ impl<S: Service> Conn<S> {
         let until = Instant::now() + self.limits.drain;
         loop {
             self.release_gated();
-            while let Ok(frame) = self.pushed.try_recv() {
-                self.outbox.push(&frame, self.peer.encoding);
-            }
+            self.take_pushed();
             match self.outbox.write(stream) {
                 Ok(true) if self.gated.is_empty() => return Ended::ByUs,
                 Ok(_) => {}

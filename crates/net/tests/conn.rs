@@ -22,6 +22,8 @@ const GATED: i32 = 2;
 const HELD: i32 = 3;
 const CALL_BACK: i32 = 4;
 const BIG: i32 = 5;
+const PUSH_FIRST: i32 = 6;
+const READY: i32 = 7;
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Answers by code; its gates pass when `passed` reaches the number in the request's opaque.
@@ -75,6 +77,11 @@ impl Service for Scripted {
                     Some(reply)
                 }))
             }
+            PUSH_FIRST => {
+                peer.push(request(ECHO, 1000, b"news")).unwrap();
+                Outcome::Reply(reply)
+            }
+            READY => Outcome::Later(Box::pin(async move { Some(reply) })),
             BIG => {
                 reply.body = vec![7; 256 * 1024].into();
                 Outcome::Reply(reply)
@@ -233,6 +240,34 @@ async fn held_requests_go_when_their_connection_goes() {
     tokio::time::timeout(WAIT, service.closed.notified())
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn what_a_handler_pushes_to_its_own_peer_comes_before_the_answer() {
+    let (_service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    raw.send(&[request(PUSH_FIRST, 1, b"")]).await;
+    assert_eq!(raw.next().await.unwrap().opaque, 1000);
+    assert_eq!(raw.next().await.unwrap().opaque, 1);
+}
+
+#[tokio::test]
+async fn held_answers_that_are_ready_leave_with_the_others_while_requests_keep_coming() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    raw.send(&[
+        request(READY, 1, b""),
+        request(READY, 2, b""),
+        request(ECHO, 3, b""),
+    ])
+    .await;
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.push(raw.next().await.unwrap().opaque);
+    }
+    order.sort_unstable();
+    assert_eq!(order, [1, 2, 3]);
+    assert!(service.settled.load(Ordering::SeqCst) <= 3);
 }
 
 #[tokio::test]
