@@ -115,6 +115,10 @@ impl<S: Service> Conn<S> {
             if let Err(ended) = self.work(stream) {
                 return ended;
             }
+            // Looked at here and not only below: a peer that sends without pause wins every `select!`.
+            if stop.is_cancelled() {
+                return self.drain(stream).await;
+            }
             let deadline = self.deadline();
             let reading = self.may_take();
             self.make_room(reading);
@@ -129,7 +133,7 @@ impl<S: Service> Conn<S> {
                     self.reply(frame);
                 }
                 () = poll_some(&mut self.progress) => self.progress = None,
-                Some(frame) = self.pushed.recv() => self.outbox.push(&frame, self.peer.encoding),
+                Some(frame) = self.pushed.recv(), if self.may_answer() => self.outbox.push(&frame, self.peer.encoding),
                 ready = stream.writable(), if !self.outbox.is_empty() => if let Err(e) = ready { return e.into() },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
                 () = &mut idle => {
@@ -148,7 +152,7 @@ impl<S: Service> Conn<S> {
     /// Serves what has arrived, lets the service write, and sends what may go out.
     fn work(&mut self, stream: &TcpStream) -> Result<(), Ended> {
         loop {
-            let served = self.serve_arrived()?;
+            let (served, arrived) = self.serve_arrived();
             if served {
                 self.service.settle();
             }
@@ -157,13 +161,16 @@ impl<S: Service> Conn<S> {
             let before = self.outbox.bytes();
             self.outbox.write(stream)?;
             self.active |= self.outbox.bytes() < before;
+            // Only now: what came before the bad frame is a request like any other.
+            arrived?;
             if !self.backlog || !self.may_take() {
                 return Ok(());
             }
         }
     }
 
-    fn serve_arrived(&mut self) -> Result<bool, Ended> {
+    /// Whether any frame was served, and whether what arrived was well formed.
+    fn serve_arrived(&mut self) -> (bool, Result<(), FrameError>) {
         let mut served = false;
         self.backlog = false;
         while !self.inbox.is_empty() {
@@ -171,8 +178,10 @@ impl<S: Service> Conn<S> {
                 self.backlog = true;
                 break;
             }
-            let Some(frame) = self.decoder.next(&mut self.inbox)? else {
-                break;
+            let frame = match self.decoder.next(&mut self.inbox) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(malformed) => return (served, Err(malformed)),
             };
             served = true;
             if frame.is_reply() {
@@ -190,7 +199,7 @@ impl<S: Service> Conn<S> {
                 Outcome::Later(future) => self.held.push(future),
             }
         }
-        Ok(served)
+        (served, Ok(()))
     }
 
     /// Sends the gated answers that are due; arms `progress` when some are not.
@@ -236,7 +245,8 @@ impl<S: Service> Conn<S> {
     }
 
     fn take_pushed(&mut self) {
-        while let Ok(frame) = self.pushed.try_recv() {
+        while self.may_answer() {
+            let Ok(frame) = self.pushed.try_recv() else { return };
             self.outbox.push(&frame, self.peer.encoding);
         }
     }

@@ -319,6 +319,42 @@ async fn a_malformed_or_oversize_frame_closes_its_connection_and_no_other() {
 }
 
 #[tokio::test]
+async fn requests_in_front_of_a_malformed_frame_are_served_and_answered() {
+    let (_service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    let mut out = BytesMut::new();
+    request(ECHO, 1, b"good").encode(&mut out, Encoding::Json);
+    out.extend_from_slice(&[0, 0, 0, 8, 9, 0, 0, 4, 1, 2, 3, 4]);
+    raw.stream.write_all(&out).await.unwrap();
+    assert_eq!(&raw.next().await.unwrap().body[..], b"good");
+    assert!(raw.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_server_stops_although_a_peer_sends_without_pause() {
+    let service = Arc::new(Scripted::default());
+    let listening = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let (addr, stop) = (listening.local_addr(), CancellationToken::new());
+    let server = tokio::spawn(listening.serve(service, Limits::default(), stop.clone()));
+    let mut flood = TcpStream::connect(addr).await.unwrap();
+    let flooding = tokio::spawn(async move {
+        // An answer wants none, so nothing ever comes back.
+        let mut frames = BytesMut::new();
+        (0..500).for_each(|n| Frame::reply(n, ResponseCode::SUCCESS).encode(&mut frames, Encoding::Json));
+        while flood.write_all(&frames).await.is_ok() {}
+    });
+    let mut other = Raw::connect(addr).await;
+    other.send(&[request(ECHO, 1, b"")]).await;
+    other.next().await.unwrap();
+    stop.cancel();
+    tokio::time::timeout(WAIT, server)
+        .await
+        .expect("the server stops")
+        .unwrap();
+    flooding.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_read_is_not_read_either() {
     let limits = Limits {
         reply_bytes_max: 1024 * 1024,
