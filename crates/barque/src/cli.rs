@@ -35,18 +35,18 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
-    /// Directory for everything that is stored; created where it is missing
-    #[arg(long, value_name = "DIR", default_value = "barque-data")]
-    pub(crate) data: PathBuf,
-    /// Address to listen on and to tell clients
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
+    /// Directory for everything that is stored; created where it is missing [default: barque-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address to listen on and to tell clients [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) host: Option<IpAddr>,
     /// Port of the name server; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 9876)]
     pub(crate) nameserver_port: u16,
-    /// Port of the broker, which also takes the port two below; 0 takes free ones
-    #[arg(long, value_name = "PORT", default_value_t = 10911)]
-    pub(crate) broker_port: u16,
+    /// Port of the broker, which also takes the port two below; 0 takes free ones [default: 10911]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) broker_port: Option<u16>,
     /// Configuration file of the broker (the options above win over it)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

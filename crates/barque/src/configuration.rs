@@ -5,6 +5,7 @@
 use crate::cli::Settings;
 use anyhow::{Context as _, anyhow};
 use broker::config::Surroundings;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tracing::warn;
 
@@ -24,6 +25,16 @@ pub(crate) fn broker(file: Option<&Path>, settings: &Settings) -> anyhow::Result
         config.broker_config_path = path.display().to_string().into();
     }
     Ok(config)
+}
+
+/// What the file and `--set` set of a broker, whatever to.
+pub(crate) fn keys(file: Option<&Path>, settings: &Settings) -> anyhow::Result<BTreeSet<String>> {
+    let mut keys: BTreeSet<String> = settings.set.iter().map(|(key, _)| key.clone()).collect();
+    if let Some(path) = file {
+        let entries = wire::java_properties::parse(&read(path)?)?;
+        keys.extend(entries.iter().map(|entry| entry.key.to_string()));
+    }
+    Ok(keys)
 }
 
 /// The settings of a name server.
@@ -65,8 +76,14 @@ pub(crate) fn surroundings() -> Surroundings {
 }
 
 /// Opened for reading only, unlike the files of a server: a configuration may be mounted read-only.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the disk of the store opens for writing too"
+)]
 fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))
+    let bytes = std::fs::read(path);
+    let bytes = bytes.with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    Ok(broker::config::text_of(bytes))
 }
 
 fn home_directory() -> anyhow::Result<PathBuf> {

@@ -19,7 +19,7 @@ use wire::{Str, fastjson};
 
 use crate::blocking;
 use crate::broker::Broker;
-use crate::config::{Assigned, Config, Place, When};
+use crate::config::{Assigned, Config, Place, When, bytes_of, text_of};
 use crate::fault::unsaved;
 use crate::saved::SaveError;
 
@@ -65,13 +65,7 @@ pub(crate) fn update_config(
         let changing = Arc::clone(&b);
         let changed = blocking::run(move || change(&changing, &entries)).await??;
         if changed.permission {
-            let topics = b
-                .topics
-                .all()
-                .values()
-                .map(|topic| topic.config.clone())
-                .collect();
-            b.announce(topics).await;
+            b.announce().await;
         }
         let reply = Reply::ok(NoHeader);
         Ok(if changed.remark.is_empty() {
@@ -146,12 +140,13 @@ fn save(env: &Env, path: &Path, entries: &[Entry]) -> Result<(), Fault> {
         .load(path)
         .map_err(|e| unsaved(&io(e)))?
         .unwrap_or_default();
-    let mut text = String::from_utf8(bytes).map_err(|e| invalid(&e))?;
+    let is_utf8 = std::str::from_utf8(&bytes).is_ok();
+    let mut text = text_of(bytes);
     for entry in entries {
         text = java_properties::edit(&text, &entry.key, &entry.value).map_err(|e| invalid(&e))?;
     }
     env.disk
-        .replace(path, text.as_bytes())
+        .replace(path, &bytes_of(&text, is_utf8))
         .map_err(|e| unsaved(&io(e)))
 }
 

@@ -241,7 +241,7 @@ impl Broker {
     pub(crate) fn ensure_topic(&self, config: TopicConfig) -> Result<(Arc<Topic>, Announced), SaveError> {
         let (topic, made) = self.topics.ensure(config)?;
         let announced = if made {
-            self.announce(vec![topic.config.clone()])
+            self.announce()
         } else {
             Announced::default()
         };
@@ -265,8 +265,8 @@ impl Broker {
     }
 
     /// Tells the name servers of new settings of topics; ends when all that are reachable have taken note.
-    pub(crate) fn announce(&self, topics: Vec<TopicConfig>) -> Announced {
-        self.peers.announce(topics)
+    pub(crate) fn announce(&self) -> Announced {
+        self.peers.announce()
     }
 
     fn limits(&self) -> Limits {
@@ -353,11 +353,15 @@ fn resolve(config: &Config) -> Result<SocketAddr, ConfigError> {
         key: "brokerIP1",
         what: format!("\"{}\" is no address: {what}", config.broker_ip1).into(),
     };
-    let mut found = (config.broker_ip1.as_str(), config.listen_port)
+    let found: Vec<SocketAddr> = (config.broker_ip1.as_str(), config.listen_port)
         .to_socket_addrs()
-        .map_err(|e| invalid(&e))?;
-    found
-        .next()
+        .map_err(|e| invalid(&e))?
+        .collect();
+    // Like the reference: every client can reach an IPv4 address, not every one the other kind.
+    let first_v4 = found.iter().find(|addr| addr.is_ipv4());
+    first_v4
+        .or(found.first())
+        .copied()
         .ok_or_else(|| invalid(&"nothing is known by that name"))
 }
 

@@ -21,6 +21,7 @@ use thiserror::Error;
 use wire::Str;
 use wire::java_properties;
 
+use crate::topic::QUEUES_MAX;
 use known::Verdict;
 pub use reference::config_reference;
 use settings::Put;
@@ -97,6 +98,11 @@ pub enum ConfigError {
         /// What is wrong with it.
         what: Str,
     },
+}
+
+/// The text of a configuration file. Java reads properties as ISO-8859-1, so a file that is not UTF-8 is that.
+pub fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().map(|byte| char::from(*byte)).collect())
 }
 
 /// What the operator should know about the settings, though the broker starts.
@@ -241,6 +247,8 @@ impl Config {
             "consumerOffsetUpdateVersionStep" => {
                 (self.consumer_offset_update_version_step == 0).then_some("an integer above 0")
             }
+            "queuesPerTopicMax" => (!(1..=QUEUES_MAX.unsigned_abs()).contains(&self.queues_per_topic_max))
+                .then_some("1 to 65536 queues"),
             "namesrvAddr" => self
                 .name_servers()
                 .is_none()
@@ -320,6 +328,26 @@ impl Config {
         all.sort_unstable_by_key(|(key, _)| *key);
         all
     }
+}
+
+/// The bytes of a configuration file in the encoding that [`text_of`] found it in. What ISO-8859-1 does not have is
+/// escaped.
+pub(crate) fn bytes_of(text: &str, is_utf8: bool) -> Vec<u8> {
+    if is_utf8 {
+        return text.as_bytes().to_vec();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match u8::try_from(c) {
+            Ok(byte) => bytes.push(byte),
+            Err(_) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    bytes.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+                }
+            }
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]

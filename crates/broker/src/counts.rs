@@ -74,7 +74,7 @@ fn per_second((first_ms, first): (i64, u64), (last_ms, last): (i64, u64)) -> f64
 pub(crate) struct Counts {
     /// Messages written.
     pub(crate) puts: Meter,
-    /// Bytes of their bodies and properties.
+    /// Bytes of their records.
     pub(crate) put_bytes: AtomicU64,
     /// Sends that the store refused.
     pub(crate) put_failures: AtomicU64,

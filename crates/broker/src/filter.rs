@@ -17,35 +17,56 @@ pub(crate) const EVERYTHING: &str = "*";
 /// The expression type that a broker can decide by itself.
 pub(crate) const TAG: &str = "TAG";
 
-/// A subscription of nothing but separators, such as `||`.
+/// Most tags of one subscription: each pull holds its own list of them.
+const TAGS_MAX: usize = 1_000;
+
+/// Why a subscription cannot be served.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("subscription {0:?} names no tag")]
-pub(crate) struct NamesNoTag(Str);
+pub(crate) enum BadTags {
+    /// It has nothing but separators, such as `||`.
+    #[error("subscription {0:?} names no tag")]
+    NamesNone(Str),
+    #[error("a subscription of {0} tags, allowed are {TAGS_MAX}")]
+    TooMany(usize),
+}
 
 /// The tags that are wanted, as their hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tags {
     /// No condition.
     All,
-    /// One of these. Few: a scan beats a set.
+    /// One of these. Ascending, none twice.
     AnyOf(Arc<[i32]>),
 }
 
 impl Tags {
     /// Reads `a || b`. Nothing at all, and `*`, mean everything.
-    pub(crate) fn parse(expression: &str) -> Result<Tags, NamesNoTag> {
+    pub(crate) fn parse(expression: &str) -> Result<Tags, BadTags> {
+        let tags = Tags::read(expression)?;
+        tags.within_limit().map(|()| tags)
+    }
+
+    /// A heartbeat may have brought more tags than a pull is served for.
+    pub(crate) fn within_limit(&self) -> Result<(), BadTags> {
+        match self {
+            Tags::AnyOf(hashes) if hashes.len() > TAGS_MAX => Err(BadTags::TooMany(hashes.len())),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(expression: &str) -> Result<Tags, BadTags> {
         if expression.is_empty() || expression == EVERYTHING {
             return Ok(Tags::All);
         }
         // As in the reference, a string of nothing but separators is an error, while `" || "` wants nothing at all.
         if expression.split("||").all(str::is_empty) {
-            return Err(NamesNoTag(expression.into()));
+            return Err(BadTags::NamesNone(expression.into()));
         }
         let tags = expression
             .split("||")
             .map(str::trim)
             .filter(|tag| !tag.is_empty());
-        Ok(Tags::AnyOf(tags.map(java_hash).collect()))
+        Ok(Tags::any_of(tags.map(java_hash)))
     }
 
     fn of(data: &SubscriptionData) -> Tags {
@@ -53,10 +74,17 @@ impl Tags {
             Tags::All
         } else if data.code_set.is_empty() {
             // Some clients leave the hashes to the broker.
-            Tags::parse(&data.sub_string).unwrap_or(Tags::AnyOf(Arc::from([])))
+            Tags::read(&data.sub_string).unwrap_or(Tags::AnyOf(Arc::from([])))
         } else {
-            Tags::AnyOf(data.code_set.iter().copied().collect())
+            Tags::any_of(data.code_set.iter().copied())
         }
+    }
+
+    fn any_of(hashes: impl Iterator<Item = i32>) -> Tags {
+        let mut hashes: Vec<i32> = hashes.collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        Tags::AnyOf(hashes.into())
     }
 }
 
@@ -65,7 +93,7 @@ impl store::Filter for Tags {
         match self {
             Tags::All => true,
             // The entry holds the hash sign-extended; the low half is all of it.
-            Tags::AnyOf(hashes) => hashes.contains(&(tags_code as i32)),
+            Tags::AnyOf(hashes) => hashes.binary_search(&(tags_code as i32)).is_ok(),
         }
     }
 }
@@ -117,8 +145,15 @@ mod tests {
 
     #[test]
     fn only_separators_are_an_error_but_blanks_between_them_want_nothing() {
-        assert_eq!(Tags::parse("||"), Err(NamesNoTag("||".into())));
+        assert_eq!(Tags::parse("||"), Err(BadTags::NamesNone("||".into())));
         assert!(!wants(" || ", "a"));
+    }
+
+    #[test]
+    fn a_thousand_tags_are_served_and_one_more_is_refused() {
+        let list = |tags: usize| (0..tags).map(|i| format!("t{i}")).collect::<Vec<_>>().join("||");
+        assert!(wants(&list(1_000), "t999") && !wants(&list(1_000), "t1000"));
+        assert_eq!(Tags::parse(&list(1_001)), Err(BadTags::TooMany(1_001)));
     }
 
     #[test]

@@ -119,7 +119,8 @@ impl Groups {
     /// Whether a group that does not exist would be made at its first use.
     pub(crate) fn may_come_into_being(&self, config: &Config, group: &str) -> bool {
         let is_system = group.starts_with(SYSTEM_GROUP_PREFIX) && config.enable_create_sys_group;
-        (config.auto_create_subscription_group || is_system) && group_error(group).is_none()
+        let is_full = self.table.load().groups.len() >= config.groups_max as usize;
+        (config.auto_create_subscription_group || is_system) && !is_full && group_error(group).is_none()
     }
 
     /// Whether request 353 has forbidden the group to read the topic.

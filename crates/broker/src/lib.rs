@@ -29,6 +29,7 @@ mod saved;
 mod send;
 mod topic;
 
-pub use broker::{Broker, OpenError, Ports, RunError};
+pub use broker::{Broker, CloseError, OpenError, Ports, RunError};
 pub use config::{Config, ConfigError, Warning};
 pub use routes::ROUTES;
+pub use saved::{LoadError, SaveError};

@@ -61,14 +61,10 @@ struct Link {
 /// Changes that a name server has not heard of.
 #[derive(Default)]
 struct News {
-    /// Whether changes are worth queueing: otherwise the next connection brings everything anyway.
+    /// Whether changes are worth noting: otherwise the next connection brings everything anyway.
     connected: bool,
-    queue: Vec<Change>,
-}
-
-struct Change {
-    topics: Vec<TopicConfig>,
-    done: oneshot::Sender<()>,
+    /// Who waits until the name server knows.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// Why a name server does not take a request.
@@ -125,9 +121,9 @@ impl Peers {
         }
     }
 
-    /// Tells all name servers of changed topics.
-    pub(crate) fn announce(&self, topics: Vec<TopicConfig>) -> Announced {
-        let waiting: Vec<_> = self.links.iter().filter_map(|link| link.tell(&topics)).collect();
+    /// Tells all name servers that topics have changed.
+    pub(crate) fn announce(&self) -> Announced {
+        let waiting: Vec<_> = self.links.iter().filter_map(|link| link.tell()).collect();
         if waiting.is_empty() {
             return Announced::default();
         }
@@ -151,26 +147,23 @@ pub(crate) fn keep_registered(b: &Arc<Broker>, tasks: &TaskTracker, stop: &Cance
 }
 
 impl Link {
-    fn tell(&self, topics: &[TopicConfig]) -> Option<oneshot::Receiver<()>> {
+    fn tell(&self) -> Option<oneshot::Receiver<()>> {
         let mut news = self.news.lock();
         if !news.connected {
             return None;
         }
         let (done, waiting) = oneshot::channel();
-        news.queue.push(Change {
-            topics: topics.to_vec(),
-            done,
-        });
+        news.waiting.push(done);
         self.wake.notify_one();
         Some(waiting)
     }
 
-    /// From now on changes are queued: they are not in the registration that comes first, or come twice.
+    /// From now on changes are noted: they are not in the registration that comes first, or come twice.
     fn open(&self) {
         self.news.lock().connected = true;
     }
 
-    /// Forgets what is queued; whoever waits for it goes on.
+    /// Forgets what is noted; whoever waits for it goes on.
     fn shut(&self) {
         *self.news.lock() = News::default();
     }
@@ -220,14 +213,23 @@ async fn keep_link(b: Arc<Broker>, link: Arc<Link>, stop: CancellationToken) {
 
 async fn connect(b: &Arc<Broker>, link: &Link) -> Result<(Channel, CancellationToken), PeerError> {
     let timeout = Duration::from_millis(u64::from(b.config().connect_timeout_millis));
-    let mut addresses = tokio::net::lookup_host(link.server.as_str())
+    let addresses = tokio::net::lookup_host(link.server.as_str())
         .await
         .map_err(PeerError::Resolve)?;
-    let address: SocketAddr = addresses.next().ok_or(PeerError::NoSuchHost)?;
-    let ended = CancellationToken::new();
-    let service = Arc::new(Watch { ended: ended.clone() });
-    let channel = Channel::connect_with(address, timeout, service, Encoding::Json).await?;
-    Ok((channel, ended))
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    // An address where nobody answers must not use up the time of the others.
+    let share = timeout / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+    let mut failed = PeerError::NoSuchHost;
+    // A name such as localhost may stand for ::1 first while the name server listens on 127.0.0.1 only.
+    for address in addresses {
+        let ended = CancellationToken::new();
+        let service = Arc::new(Watch { ended: ended.clone() });
+        match Channel::connect_with(address, share, service, Encoding::Json).await {
+            Ok(channel) => return Ok((channel, ended)),
+            Err(error) => failed = error.into(),
+        }
+    }
+    Err(failed)
 }
 
 /// Registers everything, then again in every period, and changes at once, until the connection is of no use.
@@ -280,22 +282,15 @@ async fn register_again(b: &Arc<Broker>, channel: &Channel) -> Result<(), PeerEr
 }
 
 async fn register_news(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
-    let queue = std::mem::take(&mut link.news.lock().queue);
-    if queue.is_empty() {
+    let waiting = std::mem::take(&mut link.news.lock().waiting);
+    if waiting.is_empty() {
         return Ok(());
     }
-    let mut topics = BTreeMap::new();
-    for change in &queue {
-        topics.extend(
-            change
-                .topics
-                .iter()
-                .map(|topic| (topic.topic_name.clone(), topic.clone())),
-        );
-    }
-    register(b, channel, b.topics.version(), topics.into_values().collect()).await?;
-    for change in queue {
-        let _nobody_waits_any_more = change.done.send(());
+    // Everything, not only the news: a version says which topics belong to it, and the one of this moment may already
+    // count changes that are not noted yet.
+    register_all(b, channel).await?;
+    for done in waiting {
+        let _nobody_waits_any_more = done.send(());
     }
     Ok(())
 }

@@ -269,7 +269,7 @@ pub(crate) fn admit(b: &Broker, ask: &Ask) -> Result<Plan, Fault> {
     }
     let queues = known.config.read_queue_nums;
     let queue = known.queue(&b.store, *queue_id).filter(|_| *queue_id < queues);
-    let Some(queue) = queue.map(Arc::clone) else {
+    let Some(queue) = queue else {
         let remark = format!(
             "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}] consumer:[{}]",
             ask.peer.addr
@@ -336,6 +336,10 @@ fn subscribed(b: &Broker, ask: &Ask, settings: &SubscriptionGroupConfig) -> Resu
         ));
     }
     match &subscription.tags {
+        Some(tags) if tags.within_limit().is_err() => Err(refused(
+            ResponseCode::SUBSCRIPTION_PARSE_FAILED,
+            "the consumer's subscription has too many tags",
+        )),
         Some(tags) => Ok(tags.clone()),
         None => Err(no_property_filter(&subscription.data.expression_type)),
     }

@@ -128,14 +128,15 @@ fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
         send: &send,
         target: &target,
     };
-    let (receipt, ticket, messages) = if send.is_batch() {
+    let staged = if send.is_batch() {
         staging.batch()?
     } else {
         staging.single()?
     };
-    b.counts.puts.add(messages);
-    target.topic.puts.add(messages);
-    Ok(Outcome::Staged(Reply::ok(receipt), ticket))
+    b.counts.puts.add(staged.messages);
+    b.counts.put_bytes.fetch_add(staged.bytes, Ordering::Relaxed);
+    target.topic.puts.add(staged.messages);
+    Ok(Outcome::Staged(Reply::ok(staged.told), staged.ticket))
 }
 
 /// Makes what is missing, lets the name servers know, and sends again. The answer comes after that, so that a consumer
@@ -252,8 +253,15 @@ struct Staging<'a> {
     target: &'a Target,
 }
 
-/// What is told to the sender, when, and how many messages there were.
-type Staged = (SendReceipt, Ticket, u64);
+/// A send that the store has taken.
+struct Staged {
+    /// What the sender is told.
+    told: SendReceipt,
+    /// When.
+    ticket: Ticket,
+    messages: u64,
+    bytes: u64,
+}
 
 impl Staging<'_> {
     fn single(&self) -> Result<Staged, Fault> {
@@ -277,7 +285,8 @@ impl Staging<'_> {
             None => check::queue_id(self.b, self.target, self.send)?,
         };
         let text = sifted.finish(self.config, &unique);
-        let draft = self.draft(self.queue(queue_id)?, header.flag, (&self.send.body, &text), wait);
+        let queue = self.queue(queue_id)?;
+        let draft = self.draft(&queue, header.flag, (&self.send.body, &text), wait);
         let receipt = self.b.store.append(&draft).map_err(|e| self.not_appended(&e))?;
         let told = SendReceipt {
             msg_id: offset_id(self.b.host, receipt.pos.0),
@@ -286,7 +295,12 @@ impl Staging<'_> {
             transaction_id: Some(unique),
             ..self.receipt()
         };
-        Ok((told, self.ticket(receipt.gate, wait), 1))
+        Ok(Staged {
+            told,
+            ticket: self.ticket(receipt.gate, wait),
+            messages: 1,
+            bytes: receipt.size as u64,
+        })
     }
 
     fn batch(&self) -> Result<Staged, Fault> {
@@ -300,7 +314,7 @@ impl Staging<'_> {
             let message = message.map_err(|e| batch_malformed(&e))?;
             deferred = deferred.or_else(|| properties::deferred_in(message.properties));
             drafts.push(self.draft(
-                queue,
+                &queue,
                 message.flag,
                 (message.body, message.properties),
                 shared.wait,
@@ -325,10 +339,15 @@ impl Staging<'_> {
             transaction_id: shared.unique.map(Str::from),
             ..self.receipt()
         };
-        Ok((told, self.ticket(last.gate, shared.wait), receipts.len() as u64))
+        Ok(Staged {
+            told,
+            ticket: self.ticket(last.gate, shared.wait),
+            messages: receipts.len() as u64,
+            bytes: receipts.iter().map(|receipt| receipt.size as u64).sum(),
+        })
     }
 
-    fn queue(&self, id: i32) -> Result<&Arc<Queue>, Fault> {
+    fn queue(&self, id: i32) -> Result<Arc<Queue>, Fault> {
         // A topic whose queues were taken away between the check and here.
         self.target
             .topic

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use store::{Env, Queue, Store};
@@ -47,8 +47,14 @@ pub(crate) struct Topic {
     pub(crate) config: TopicConfig,
     /// Messages written to it.
     pub(crate) puts: Arc<Meter>,
-    queues: Box<[OnceLock<Arc<Queue>>]>,
+    queue_count: u32,
+    /// Handles by page, made at first use: a topic may have many queues and use few.
+    pages: Box<[OnceLock<Page>]>,
 }
+
+/// Queues of one page of handles.
+const PAGE_QUEUES: u32 = 64;
+type Page = Box<[ArcSwapOption<Queue>]>;
 
 impl Topic {
     fn new(config: TopicConfig, puts: Arc<Meter>) -> Topic {
@@ -56,18 +62,29 @@ impl Topic {
             .write_queue_nums
             .max(config.read_queue_nums)
             .clamp(0, QUEUES_MAX);
+        let queue_count = queues.unsigned_abs();
+        let pages = queue_count.div_ceil(PAGE_QUEUES);
         Topic {
             config,
             puts,
-            queues: (0..queues).map(|_| OnceLock::new()).collect(),
+            queue_count,
+            pages: (0..pages).map(|_| OnceLock::new()).collect(),
         }
     }
 
-    /// The handle of a queue; `None` when the topic has no queue of this number. Made at first use and kept.
-    pub(crate) fn queue(&self, store: &Store, id: i32) -> Option<&Arc<Queue>> {
-        let id = u32::try_from(id).ok()?;
-        let slot = self.queues.get(usize::try_from(id).ok()?)?;
-        Some(slot.get_or_init(|| store.queue(&self.config.topic_name, id)))
+    /// The handle of a queue; `None` when the topic has no queue of this number. Made at first use and kept, until the
+    /// queue is deleted: a topic that is made again while the old one is still being deleted may have got its handle.
+    pub(crate) fn queue(&self, store: &Store, id: i32) -> Option<Arc<Queue>> {
+        let id = u32::try_from(id).ok().filter(|id| *id < self.queue_count)?;
+        let page = self.pages.get((id / PAGE_QUEUES) as usize)?;
+        let page = page.get_or_init(|| (0..PAGE_QUEUES).map(|_| ArcSwapOption::empty()).collect());
+        let slot = page.get((id % PAGE_QUEUES) as usize)?;
+        if let Some(queue) = slot.load_full().filter(|queue| !queue.is_deleted()) {
+            return Some(queue);
+        }
+        let queue = store.queue(&self.config.topic_name, id);
+        slot.store(Some(Arc::clone(&queue)));
+        Some(queue)
     }
 }
 
@@ -105,7 +122,10 @@ impl Topics {
         let mut table = TopicMap::new();
         let system = system::topics(config);
         let names = system::names(config);
-        for mut topic in system.into_iter().chain(saved.topic_config_table.into_values()) {
+        // Whatever a file of another origin says inside, a topic is called what it is listed as.
+        let listed = |(topic_name, topic)| TopicConfig { topic_name, ..topic };
+        let saved = saved.topic_config_table.into_iter().map(listed);
+        for mut topic in system.into_iter().chain(saved) {
             if topic.topic_name == AUTO_CREATE_TOPIC && !config.auto_create_topic_enable {
                 topic.perm &= !perm::INHERIT;
             }
@@ -194,7 +214,8 @@ impl Topics {
         let model = self.get(model)?;
         let inherits = model.config.perm & perm::INHERIT != 0;
         let is_default = model.config.topic_name == AUTO_CREATE_TOPIC;
-        if !inherits || (is_default && !config.auto_create_topic_enable) {
+        let is_full = self.table.load().len() >= config.topics_max as usize;
+        if !inherits || is_full || (is_default && !config.auto_create_topic_enable) {
             return None;
         }
         let queues = queues.min(model.config.write_queue_nums).max(0);

@@ -289,10 +289,15 @@ pub fn config_reference() -> String {
     let mut page = String::from(REFERENCE_HEAD);
     for (key, expected, doc) in HONOURED {
         let default = defaults.get(key).map_or("", String::as_str);
-        page.push_str(&format!("| `{key}` | {expected} | `{default}` | {} |\n", doc.trim()));
+        page.push_str(&format!(
+            "| `{key}` | {expected} | `{default}` | {} |\n",
+            doc.trim()
+        ));
     }
     page.push_str("\n## Refused\n\nThe name server does not start with another value than the default.\n\n");
-    page.push_str(&listed(FIXED.iter().map(|(key, default)| format!("`{key}={default}`"))));
+    page.push_str(&listed(
+        FIXED.iter().map(|(key, default)| format!("`{key}={default}`")),
+    ));
     page.push_str("\n## Accepted without a meaning\n\nThe name server warns and goes on.\n\n");
     page.push_str(&listed(IGNORED.iter().map(|(key, _)| format!("`{key}`"))));
     page

@@ -56,18 +56,28 @@ async fn send(notice: &Notice, addr: &Str, channels: &mut HashMap<Str, Channel>)
     )
     .oneway();
     if !channels.contains_key(addr) {
-        let resolved = tokio::time::timeout(TIMEOUT, tokio::net::lookup_host(addr.as_str())).await;
-        let resolved = resolved
-            .map_err(|e| e.to_string())?
-            .map_err(|e| e.to_string())?
-            .next();
-        let resolved = resolved.ok_or("the name has no address")?;
-        let channel = Channel::connect(resolved, TIMEOUT)
-            .await
-            .map_err(|e| e.to_string())?;
-        channels.insert(addr.clone(), channel);
+        channels.insert(addr.clone(), dial(addr).await?);
     }
     channels
         .get(addr)
         .map_or(Ok(()), |channel| channel.push(frame).map_err(|e| e.to_string()))
+}
+
+/// Tries every address of the name: localhost may stand for ::1 first while the broker listens on 127.0.0.1 only.
+async fn dial(addr: &str) -> Result<Channel, String> {
+    let found = tokio::time::timeout(TIMEOUT, tokio::net::lookup_host(addr)).await;
+    let found: Vec<_> = found
+        .map_err(|e| e.to_string())?
+        .map_err(|e| e.to_string())?
+        .collect();
+    // An address where nobody answers must not use up the time of the others.
+    let share = TIMEOUT / u32::try_from(found.len()).unwrap_or(1).max(1);
+    let mut failed = "the name has no address".to_owned();
+    for address in found {
+        match Channel::connect(address, share).await {
+            Ok(channel) => return Ok(channel),
+            Err(error) => failed = error.to_string(),
+        }
+    }
+    Err(failed)
 }

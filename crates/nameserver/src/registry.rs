@@ -19,6 +19,8 @@ pub const PERM_READ: i32 = 4;
 pub const PERM_WRITE: i32 = 2;
 /// Silence after which a broker counts as gone, unless its registration says otherwise.
 const TIMEOUT_MS: i64 = 120_000;
+/// Filter servers kept of one broker; real ones have a handful.
+const FILTER_SERVERS_MAX: usize = 100;
 
 /// How much the tables may hold.
 #[derive(Debug, Clone)]
@@ -254,7 +256,8 @@ impl Registry {
         for (topic, mapping) in r
             .mappings
             .iter()
-            .filter(|(topic, _)| is_changed && self.topics.contains_key(topic))
+            // Nobody speaks for another broker: its mapping would outlive it.
+            .filter(|(topic, m)| is_changed && m.bname == r.broker && self.topics.contains_key(topic))
         {
             self.mappings
                 .entry(topic.clone())
@@ -268,7 +271,10 @@ impl Registry {
         let place = (r.cluster.clone(), r.addr.clone());
         match r.filter_servers {
             Some(list) if list.is_empty() => drop(self.filter_servers.remove(&place)),
-            Some(list) => drop(self.filter_servers.insert(place.clone(), list)),
+            Some(mut list) => {
+                list.truncate(FILTER_SERVERS_MAX);
+                self.filter_servers.insert(place.clone(), list);
+            }
             None => {}
         }
         let live = Live {
@@ -355,6 +361,11 @@ impl Registry {
             !names.is_empty()
         });
         self.remove_queues(|_, name| name == broker);
+        // Topics that other brokers hold stay, but not with what this one said of them.
+        self.mappings.retain(|_, by_broker| {
+            by_broker.remove(broker);
+            !by_broker.is_empty()
+        });
     }
 
     /// Removes queues, topics without queues, and the mappings of such topics.

@@ -8,12 +8,15 @@ use wire::properties::Properties;
 use wire::record::{PROPERTIES_BYTES_MAX, Seal, crc31, properties_len, record_len, sysflag};
 
 use crate::draft::{AppendError, Draft, Gate, LogPos, Receipt};
+use crate::queue::UNIT_BYTES;
 use crate::queues::is_directory_name;
 use crate::store::Store;
 use crate::tail::{Deriving, Placed, Prepared, Tail};
 
 /// What a record may take beyond the body limit.
 const RECORD_OVERHEAD_MAX: usize = 64 << 10;
+/// Units of all queues that may wait for the tidy thread: 24 bytes each.
+const UNWRITTEN_UNITS_MAX: i64 = 16 << 20;
 /// Closes an entry of the properties.
 const VALUE_END: u8 = 2;
 
@@ -130,6 +133,11 @@ impl Store {
     fn admit(&self) -> Result<i64, AppendError> {
         if self.is_failed() {
             return Err(AppendError::Failed);
+        }
+        if self.queues.unwritten() > UNWRITTEN_UNITS_MAX {
+            // The tidy thread is stuck: memory for derived data has a bound, too.
+            let pending_bytes = (self.queues.unwritten() * UNIT_BYTES) as usize;
+            return Err(AppendError::Busy { pending_bytes });
         }
         if self.is_disk_full.load(Ordering::Relaxed) {
             return Err(AppendError::DiskFull);

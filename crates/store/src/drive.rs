@@ -17,6 +17,9 @@ use crate::recover::Recovered;
 use crate::store::Store;
 use crate::tail::{Pending, Staged};
 
+/// Batches one caller writes for the others.
+const BATCHES_AT_ONCE: usize = 8;
+
 /// What the holder of the writer lock knows.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
@@ -61,11 +64,18 @@ impl Store {
     pub fn drive(&self) {
         // The writer lock is given back before the last look at the tail: an append that came between and found the
         // lock taken is seen by that look.
+        let mut left = BATCHES_AT_ONCE;
         while !self.tail.lock().pending.is_empty() {
+            if left == 0 {
+                // Whoever called has its own work; the flusher goes on. Rung after the lock was given back, so that
+                // the flusher finds it free or held by somebody who looks again.
+                self.flush_bell.ring();
+                return;
+            }
             let Some(mut writer) = self.writer.try_lock() else {
                 return;
             };
-            self.write_pending(&mut writer);
+            left = self.write_pending(&mut writer, left);
         }
     }
 
@@ -73,13 +83,14 @@ impl Store {
     pub(crate) fn drain(&self) {
         while !self.tail.lock().pending.is_empty() {
             let mut writer = self.writer.lock();
-            self.write_pending(&mut writer);
+            self.write_pending(&mut writer, usize::MAX);
         }
         drop(self.writer.lock());
     }
 
-    fn write_pending(&self, writer: &mut MutexGuard<'_, Writer>) {
-        loop {
+    /// Writes at most `max` batches. Returns how many more it might have.
+    fn write_pending(&self, writer: &mut MutexGuard<'_, Writer>, max: usize) -> usize {
+        for left in (0..max).rev() {
             let done = std::mem::take(&mut writer.done);
             let mut batch = {
                 let mut tail = self.tail.lock();
@@ -87,7 +98,7 @@ impl Store {
             };
             if batch.is_empty() {
                 writer.done = batch;
-                return;
+                return left;
             }
             self.writing_since_ms
                 .store(self.env.clock.now_ms().max(1), Ordering::Relaxed);
@@ -103,6 +114,9 @@ impl Store {
             writer.done = batch;
             self.progress.notify_waiters();
         }
+        // Nobody may come again soon, and all of it is written.
+        self.tail.lock().in_flight = 0;
+        0
     }
 
     fn write_batch(&self, writer: &mut Writer, batch: &Pending) -> io::Result<()> {
@@ -111,7 +125,12 @@ impl Store {
         }
         self.heal(writer)?;
         for run in &batch.runs {
-            let segment = self.log.segment_for(run.at)?;
+            let segment = self.log.segment_for(run.at).inspect_err(|error| {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    // The log lacks a file in the middle: no later write can succeed.
+                    self.fail("log file", error);
+                }
+            })?;
             writer.dirty_end = writer.dirty_end.max(run.end());
             segment
                 .file
@@ -181,6 +200,7 @@ impl Store {
         let mut awaited: Vec<Arc<Queue>> = Vec::new();
         let mut publisher = self.publisher.lock();
         let publisher = &mut *publisher;
+        let units = publisher.units;
         while let Some(staged) = publisher.waiting.pop_front_if(|staged| staged.end() <= limit) {
             let pos = staged.unit.pos;
             publisher.upto = staged.end();
@@ -206,6 +226,7 @@ impl Store {
                 }
             }
         }
+        self.queues.add_unwritten(publisher.units - units);
         self.index.push(&mut publisher.puts);
         for queue in awaited {
             queue.wake();

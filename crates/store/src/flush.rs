@@ -11,6 +11,8 @@ use crate::store::Store;
 impl Store {
     /// One turn of the flusher: syncs what is written. Returns whether there was something.
     pub fn turn_flush(&self) -> bool {
+        // Writers leave the rest to this thread when it gets much.
+        self.drive();
         // An error is recorded already, as the end of the store.
         self.flush_log().unwrap_or(false)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The key index: from a hash of `topic#key` (unique id, user key) or `topic#T#tag` to log positions, in the
-//! reference's files ([`file`] draws them).
+//! reference's files ([`mod@file`] draws them).
 //!
 //! A publisher only appends to `pending`. Entries are put into their slots in groups, where the cache misses of one
 //! group overlap, by the tidy thread or by the publisher that finds too many. All of it can be derived from the log
@@ -59,6 +59,8 @@ struct Files {
     /// Full files that are written and not durable yet.
     unsynced: Vec<Arc<dyn File>>,
     is_dir_unsynced: bool,
+    /// Empty, for its room.
+    scratch: Vec<Put>,
 }
 
 impl std::fmt::Debug for Files {
@@ -87,6 +89,11 @@ pub(crate) struct Found {
     pub(crate) end_pos: i64,
 }
 
+/// What the index keeps of a Java hash.
+pub(crate) fn key_code(hash: i32) -> u32 {
+    hash.checked_abs().unwrap_or(0).unsigned_abs()
+}
+
 /// The name of an index file as a number, when it is one.
 pub(crate) fn parse_name(name: &str) -> Option<i64> {
     (name.len() == 17 && name.bytes().all(|byte| byte.is_ascii_digit()))
@@ -113,6 +120,7 @@ impl KeyIndex {
             current: None,
             unsynced: Vec::new(),
             is_dir_unsynced: false,
+            scratch: Vec::new(),
         };
         if is_enabled {
             for name in names {
@@ -155,21 +163,25 @@ impl KeyIndex {
     }
 
     fn put_away(&self, files: &mut Files, may_roll: bool) -> io::Result<()> {
-        let puts = std::mem::take(&mut *self.pending.lock());
-        let mut rest = puts.as_slice();
+        let mut puts = std::mem::take(&mut files.scratch);
+        std::mem::swap(&mut puts, &mut *self.pending.lock());
+        let mut taken = 0;
         let mut done = Ok(());
-        while !rest.is_empty() && done.is_ok() {
-            match files.put_some(rest, may_roll) {
+        while taken < puts.len() && done.is_ok() {
+            match files.put_some(&puts[taken..], may_roll) {
                 Ok(0) => break,
-                Ok(taken) => rest = &rest[taken..],
+                Ok(some) => taken += some,
                 Err(error) => done = Err(error),
             }
         }
-        if !rest.is_empty() {
-            let mut pending = self.pending.lock();
-            let newer = std::mem::take(&mut *pending);
-            pending.extend_from_slice(rest);
-            pending.extend(newer);
+        puts.drain(..taken);
+        let mut pending = self.pending.lock();
+        if puts.is_empty() {
+            files.scratch = puts;
+        } else {
+            // In front of what came meanwhile.
+            puts.append(&mut pending);
+            *pending = puts;
         }
         done
     }

@@ -129,12 +129,12 @@ impl Log {
             return Ok(Arc::clone(there));
         }
         // The first file of a new log may start anywhere; later ones follow each other.
-        assert!(
-            segments
-                .last()
-                .is_none_or(|last| last.base + self.segment_bytes == base),
-            "gap in the log"
-        );
+        if segments
+            .last()
+            .is_some_and(|last| last.base + self.segment_bytes != base)
+        {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "gap in the log"));
+        }
         let segment = Arc::new(self.create(base)?);
         segments.push(Arc::clone(&segment));
         Ok(segment)
@@ -212,17 +212,21 @@ impl Log {
         }
     }
 
-    /// Removes the first file, if it is not the last.
+    /// Removes the first file, if it lies wholly before the one being written.
     pub(crate) fn remove_first(&self) -> io::Result<bool> {
-        let first = {
-            let mut segments = self.segments.write();
-            if segments.len() < 2 {
-                return Ok(false);
-            }
-            segments.remove(0)
+        let active = self.base_of(self.written.load(Ordering::Acquire));
+        let first = match self.segments.read().as_slice() {
+            [first, _, ..] if first.base + self.segment_bytes <= active => Arc::clone(first),
+            _ => return Ok(false),
         };
-        self.disk.remove(&first.path)?;
+        match self.disk.remove(&first.path) {
+            // An earlier try got so far and failed afterwards.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        }
         self.sync_dir_of(&first.path)?;
+        // Only now: what is still on the disk has to be found by the next try.
+        self.segments.write().retain(|segment| segment.base != first.base);
         Ok(true)
     }
 

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use wire::properties::java_hash_onto;
+use wire::properties::{java_hash, java_hash_onto};
 
 /// Bytes of a unit.
 pub(crate) const UNIT_BYTES: i64 = 20;
@@ -124,7 +124,7 @@ pub struct Queue {
 
 impl Queue {
     pub(crate) fn new(topic: Arc<str>, id: u32, key: u64) -> Queue {
-        let key_hash = java_hash_onto(java_hash_onto(0, &topic), "#");
+        let key_hash = java_hash_onto(java_hash(&topic), b"#");
         Queue {
             topic,
             id,
@@ -158,6 +158,11 @@ impl Queue {
     /// Offset behind the newest message readers may see.
     pub fn max(&self) -> i64 {
         self.max.load(Ordering::SeqCst)
+    }
+
+    /// Whether its topic was deleted: it takes no more messages, ask the store for the queue again.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
     }
 
     /// Resolves when there is a message at `offset`, or the queue was deleted.
@@ -195,6 +200,12 @@ impl Queue {
         let max = held.start + held.units.len() as i64;
         self.max.store(max, Ordering::SeqCst);
         !std::mem::replace(&mut held.listed, true)
+    }
+
+    /// Units that are not in a file yet.
+    pub(crate) fn unwritten(&self) -> i64 {
+        let held = self.held.lock();
+        held.start + held.units.len() as i64 - held.written
     }
 
     /// Sets everything to a queue that ends at `max` with all its units in files. Only while nobody else uses it.

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
@@ -36,6 +37,8 @@ struct OpenFiles {
 #[derive(Debug, Default)]
 pub(crate) struct Unsynced {
     files: HashMap<(u64, i64), Arc<dyn File>>,
+    /// Files that are opened again to be synced, so that a bounded number stays open.
+    paths: HashMap<(u64, i64), PathBuf>,
     dirs: BTreeSet<PathBuf>,
 }
 
@@ -51,6 +54,15 @@ impl Unsynced {
             synced(file.sync())?;
             self.files.remove(&key);
         }
+        while let Some((key, path)) = self.paths.iter().next().map(|(key, path)| (*key, path.clone())) {
+            match disk.open(&path) {
+                Ok(file) => synced(file.sync())?,
+                // Somebody removed it, and there is nothing left to sync.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            self.paths.remove(&key);
+        }
         while let Some(dir) = self.dirs.first().cloned() {
             synced(disk.sync_dir(&dir))?;
             self.dirs.remove(&dir);
@@ -61,6 +73,12 @@ impl Unsynced {
     /// Forgets the files of a queue that is deleted.
     pub(crate) fn forget(&mut self, queue: &Queue) {
         self.files.retain(|(key, _), _| *key != queue.key);
+        self.paths.retain(|(key, _), _| *key != queue.key);
+    }
+
+    fn forget_file(&mut self, key: (u64, i64)) {
+        self.files.remove(&key);
+        self.paths.remove(&key);
     }
 
     /// Forgets directories below a removed one.
@@ -173,8 +191,9 @@ impl QueueFiles {
         }
     }
 
-    /// Writes the units that are not in a file yet.
-    pub(crate) fn write_out(&self, queue: &Queue, unsynced: &mut Unsynced) -> io::Result<()> {
+    /// Writes the units that are not in a file yet. Returns how many were.
+    pub(crate) fn write_out(&self, queue: &Queue, unsynced: &mut Unsynced) -> io::Result<i64> {
+        let mut units = 0;
         loop {
             let mut bytes = Vec::new();
             let from = {
@@ -188,13 +207,27 @@ impl QueueFiles {
                 held.written
             };
             if bytes.is_empty() {
-                return Ok(());
+                return Ok(units);
             }
             let base = self.base_of(from);
             let file = self.open_or_create(queue, base, unsynced)?;
             file.write_at(&bytes, (from * UNIT_BYTES - base).unsigned_abs())?;
-            unsynced.files.insert((queue.key, base), file);
-            queue.held.lock().written = from + bytes.len() as i64 / UNIT_BYTES;
+            self.sync_later(queue, base, file, unsynced);
+            let count = bytes.len() as i64 / UNIT_BYTES;
+            queue.held.lock().written = from + count;
+            units += count;
+        }
+    }
+
+    /// Notes a file that was written. Of so many that they would take too many descriptors only the path.
+    fn sync_later(&self, queue: &Queue, base: i64, file: Arc<dyn File>, unsynced: &mut Unsynced) {
+        let key = (queue.key, base);
+        let max = self.open.lock().max;
+        let has_room = unsynced.files.len() < max.div_ceil(2) && !unsynced.paths.contains_key(&key);
+        if has_room || unsynced.files.contains_key(&key) {
+            unsynced.files.insert(key, file);
+        } else {
+            unsynced.paths.insert(key, self.dir(queue).join(file_name(base)));
         }
     }
 
@@ -247,14 +280,14 @@ impl QueueFiles {
             if *base >= end && (end == 0 || bases.first() != Some(base)) {
                 self.disk.remove(&dir.join(file_name(*base)))?;
                 self.open.lock().files.remove(&(queue.key, *base));
-                unsynced.files.remove(&(queue.key, *base));
+                unsynced.forget_file((queue.key, *base));
                 unsynced.add_dir(dir.clone());
                 queue.held.lock().bases.retain(|kept| kept != base);
             } else if base + self.file_bytes > end {
                 let file = self.open(queue, *base)?;
                 let at = (end - base).max(0);
                 file.zero(at.unsigned_abs(), (self.file_bytes - at).unsigned_abs())?;
-                unsynced.files.insert((queue.key, *base), file);
+                self.sync_later(queue, *base, file, unsynced);
             }
         }
         queue.reset(max);
@@ -281,7 +314,7 @@ impl QueueFiles {
             let dir = self.dir(queue);
             self.disk.remove(&dir.join(file_name(first)))?;
             self.open.lock().files.remove(&(queue.key, first));
-            unsynced.files.remove(&(queue.key, first));
+            unsynced.forget_file((queue.key, first));
             unsynced.add_dir(dir);
             queue.held.lock().bases.retain(|base| *base != first);
             removed += 1;
@@ -296,18 +329,42 @@ impl QueueFiles {
             held.bases.first().map_or(held.start, |base| base / UNIT_BYTES)
         };
         let (mut low, mut high) = (first.max(queue.min()).min(max), max);
+        if low < high
+            && self
+                .position_from(queue, low, max)?
+                .is_some_and(|pos| pos >= log_min)
+        {
+            // Nothing has changed, as nearly always.
+            high = low;
+        }
         while low < high {
             let middle = low + (high - low) / 2;
-            let is_there = self
-                .unit(queue, middle)?
-                .is_some_and(|unit| !unit.is_blank() && unit.pos >= log_min);
-            if is_there {
+            if self
+                .position_from(queue, middle, max)?
+                .is_none_or(|pos| pos >= log_min)
+            {
                 high = middle;
             } else {
                 low = middle + 1;
             }
         }
-        queue.min.store(low, std::sync::atomic::Ordering::Release);
+        queue
+            .min
+            .store(self.skip_blanks(queue, low, max)?, Ordering::Release);
         Ok(())
+    }
+
+    /// Position of the first message at an offset or behind it.
+    fn position_from(&self, queue: &Queue, offset: i64, max: i64) -> io::Result<Option<i64>> {
+        let first = self.skip_blanks(queue, offset, max)?;
+        Ok(self.unit(queue, first)?.map(|unit| unit.pos))
+    }
+
+    /// The first offset from `offset` on that is not blank.
+    fn skip_blanks(&self, queue: &Queue, mut offset: i64, max: i64) -> io::Result<i64> {
+        while offset < max && self.unit(queue, offset)?.is_none_or(|unit| unit.is_blank()) {
+            offset += 1;
+        }
+        Ok(offset)
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All queues by topic and number, and the list of those the tidy thread has to visit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -21,8 +21,8 @@ pub(crate) fn is_directory_name(topic: &str) -> bool {
         && !topic.bytes().any(|byte| matches!(byte, b'/' | 0))
 }
 
-/// The queues of one topic by number.
-type OfTopic = BTreeMap<u32, Arc<Queue>>;
+/// The queues of one topic, ascending by number: there may be a million topics with one or two each.
+type OfTopic = Vec<Arc<Queue>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
@@ -30,11 +30,23 @@ pub(crate) struct Queues {
     keys: AtomicU64,
     /// Queues with units in memory.
     listed: Mutex<Vec<Arc<Queue>>>,
+    /// Units that are not in a file yet.
+    unwritten: AtomicI64,
+    /// Held by whoever deletes a topic.
+    pub(crate) deleting: Mutex<()>,
+    /// The topic whose old files are about to be removed.
+    doomed: Mutex<Option<Box<str>>>,
+}
+
+fn place_of(of_topic: &OfTopic, id: u32) -> Result<usize, usize> {
+    of_topic.binary_search_by_key(&id, |queue| queue.id())
 }
 
 impl Queues {
     pub(crate) fn find(&self, topic: &str, id: u32) -> Option<Arc<Queue>> {
-        self.topics.read().get(topic)?.get(&id).cloned()
+        let topics = self.topics.read();
+        let of_topic = topics.get(topic)?;
+        of_topic.get(place_of(of_topic, id).ok()?).cloned()
     }
 
     pub(crate) fn get(&self, topic: &str, id: u32) -> Arc<Queue> {
@@ -42,25 +54,22 @@ impl Queues {
             return queue;
         }
         let mut topics = self.topics.write();
-        if !topics.contains_key(topic) {
-            topics.insert(Arc::from(topic), OfTopic::new());
-        }
         let name = topics
             .get_key_value(topic)
             .map_or_else(|| Arc::from(topic), |(name, _)| Arc::clone(name));
         let of_topic = topics.entry(Arc::clone(&name)).or_default();
-        let queue = of_topic
-            .entry(id)
-            .or_insert_with(|| Arc::new(Queue::new(name, id, self.keys.fetch_add(1, Ordering::Relaxed))));
-        Arc::clone(queue)
+        match place_of(of_topic, id) {
+            Ok(place) => Arc::clone(&of_topic[place]),
+            Err(place) => {
+                let queue = Arc::new(Queue::new(name, id, self.keys.fetch_add(1, Ordering::Relaxed)));
+                of_topic.insert(place, Arc::clone(&queue));
+                queue
+            }
+        }
     }
 
     pub(crate) fn of_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
-        self.topics
-            .read()
-            .get(topic)
-            .map(|queues| queues.values().cloned().collect())
-            .unwrap_or_default()
+        self.topics.read().get(topic).cloned().unwrap_or_default()
     }
 
     pub(crate) fn topics(&self) -> Vec<Arc<str>> {
@@ -68,19 +77,11 @@ impl Queues {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
-        self.topics
-            .read()
-            .values()
-            .flat_map(|queues| queues.values().cloned())
-            .collect()
+        self.topics.read().values().flatten().cloned().collect()
     }
 
     pub(crate) fn remove_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
-        self.topics
-            .write()
-            .remove(topic)
-            .map(|queues| queues.into_values().collect())
-            .unwrap_or_default()
+        self.topics.write().remove(topic).unwrap_or_default()
     }
 
     /// Puts a queue on the tidy thread's list; its `listed` says that it is not there yet.
@@ -90,5 +91,36 @@ impl Queues {
 
     pub(crate) fn take_listed(&self) -> Vec<Arc<Queue>> {
         std::mem::take(&mut *self.listed.lock())
+    }
+
+    /// Units that are not in a file yet, over all queues.
+    pub(crate) fn unwritten(&self) -> i64 {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Counts anew what is not in a file yet: sums of differences go astray when something fails. What is published
+    /// meanwhile may be counted wrongly until the next time.
+    pub(crate) fn recount(&self) {
+        let listed = self.listed.lock().clone();
+        let alive = listed.iter().filter(|queue| !queue.is_deleted());
+        let units = alive.map(|queue| queue.unwritten()).sum();
+        self.unwritten.store(units, Ordering::Relaxed);
+    }
+
+    /// Says which topic's files are about to be removed.
+    pub(crate) fn doom(&self, topic: Option<&str>) {
+        *self.doomed.lock() = topic.map(Box::from);
+    }
+
+    pub(crate) fn is_doomed(&self, topic: &str) -> bool {
+        self.doomed.lock().as_deref() == Some(topic)
+    }
+
+    pub(crate) fn is_any_doomed(&self) -> bool {
+        self.doomed.lock().is_some()
+    }
+
+    pub(crate) fn add_unwritten(&self, units: i64) {
+        self.unwritten.fetch_add(units, Ordering::Relaxed);
     }
 }

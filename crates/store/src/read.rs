@@ -19,6 +19,10 @@ use crate::store::Store;
 const UNITS_AT_ONCE: usize = 256;
 /// A unit that claims more is checked against the record before room is made for it.
 const SIZE_TO_CHECK: usize = 8 << 20;
+/// What a record may have besides the largest body.
+const RECORD_SLACK: usize = 64 << 10;
+/// Where a record says its own position.
+const POSITION_AT: usize = 28;
 /// Tag codes from here down are addresses in a ConsumeQueueExt file.
 const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
@@ -227,7 +231,9 @@ impl Store {
         if pos.0 < self.log.min() || pos.0.saturating_add(RECORD_BYTES_MIN as i64) > written {
             return Err(missing);
         }
-        let Some(size) = self.size_at(pos.0)? else {
+        // Peers choose positions: what lies there may claim any size.
+        let size_max = (self.config.message_bytes_max + RECORD_SLACK).max(SIZE_TO_CHECK);
+        let Some(size) = self.size_at(pos.0)?.filter(|size| *size <= size_max) else {
             return Err(missing);
         };
         let mut record = vec![0; size];
@@ -238,16 +244,17 @@ impl Store {
         }
     }
 
-    /// The size a record says at its front, if it is plausible.
+    /// The size a record says at its front, if that is plausible and says this position.
     fn size_at(&self, pos: i64) -> io::Result<Option<usize>> {
-        let mut front = [0; 8];
+        let mut front = [0; POSITION_AT + 8];
         if self.log.base_of(pos) + self.log.segment_bytes() - pos < front.len() as i64 {
             return Ok(None);
         }
         self.log.read(pos, &mut front, ReadMode::Blocking)?;
-        let [s0, s1, s2, s3, m0, m1, m2, m3] = front;
+        let [s0, s1, s2, s3, m0, m1, m2, m3, ..] = front;
         let size = i64::from(u32::from_be_bytes([s0, s1, s2, s3]));
-        let is_record = matches!(i32::from_be_bytes([m0, m1, m2, m3]), MAGIC_V1 | MAGIC_V2);
+        let is_record = matches!(i32::from_be_bytes([m0, m1, m2, m3]), MAGIC_V1 | MAGIC_V2)
+            && front[POSITION_AT..] == pos.to_be_bytes();
         let end =
             (self.log.base_of(pos) + self.log.segment_bytes()).min(self.log.written.load(Ordering::Acquire));
         Ok((is_record && pos + size <= end).then_some(size as usize))
@@ -495,116 +502,5 @@ impl Reading<'_> {
             }
         }
         !self.filter.needs_record() || self.filter.by_record(record)
-    }
-}
-
-/// Which side of a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boundary {
-    /// The first message stored at or after it.
-    Lower,
-    /// The last message stored at or before it.
-    Upper,
-}
-
-impl Store {
-    /// Store time of the message at an offset. Waits for the disk.
-    pub fn stored_at(&self, queue: &Queue, offset: i64) -> Option<i64> {
-        if offset < queue.min() || offset >= queue.max() {
-            return None;
-        }
-        let unit = *self.units(queue, offset, 1, ReadMode::Blocking).ok()?.first()?;
-        if unit.is_blank() {
-            return None;
-        }
-        let record = self.record_at(LogPos(unit.pos)).ok()?;
-        RecordHead::scan(&record).ok().map(|head| head.stamp.stored_at)
-    }
-
-    /// The offset for a time, by binary search: store times only grow. Waits for the disk.
-    pub fn offset_by_time(&self, queue: &Queue, stored_ms: i64, boundary: Boundary) -> i64 {
-        let (min, max) = (queue.min(), queue.max());
-        // The first offset stored after the time (upper) or at it (lower).
-        let (mut low, mut high) = (min, max);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let is_before = self.stored_at(queue, middle).is_none_or(|at| match boundary {
-                Boundary::Lower => at < stored_ms,
-                Boundary::Upper => at <= stored_ms,
-            });
-            if is_before {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        match boundary {
-            Boundary::Lower => low,
-            // The reference answers 0 for a time before the first message, whatever the oldest offset is.
-            Boundary::Upper if low == min => 0,
-            Boundary::Upper => low - 1,
-        }
-    }
-}
-
-/// What to look up in the key index.
-#[derive(Debug, Clone, Copy)]
-pub struct Lookup<'a> {
-    /// Topic.
-    pub topic: &'a str,
-    /// Key, unique id or tag.
-    pub key: &'a str,
-    /// Which of them.
-    pub kind: IndexKind,
-    /// Messages at most.
-    pub max: usize,
-    /// Stored at or after.
-    pub begin_ms: i64,
-    /// Stored at or before.
-    pub end_ms: i64,
-}
-
-/// Kinds of index entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IndexKind {
-    /// One of the user's keys.
-    Key,
-    /// The unique id.
-    Unique,
-    /// The tag.
-    Tag,
-}
-
-/// What the key index found. Two keys may share a hash: the caller compares.
-#[derive(Debug, Clone, Default)]
-pub struct QueryHits {
-    /// Records in the order of the log.
-    pub records: Vec<Bytes>,
-    /// Store time of the newest indexed message.
-    pub last_update_ms: i64,
-    /// Its position.
-    pub last_update_pos: LogPos,
-}
-
-impl Store {
-    /// Looks messages up by key. Waits for the disk.
-    pub fn query(&self, lookup: &Lookup<'_>) -> Result<QueryHits, ReadError> {
-        let kind = if lookup.kind == IndexKind::Tag { "T#" } else { "" };
-        let hash = wire::properties::java_hash(&format!("{}#{kind}{}", lookup.topic, lookup.key));
-        let hash = hash.checked_abs().unwrap_or(0).unsigned_abs();
-        let mut found = self
-            .index
-            .query(hash, (lookup.begin_ms, lookup.end_ms), lookup.max)?;
-        found.positions.sort_unstable();
-        let records = found
-            .positions
-            .iter()
-            .filter_map(|pos| self.record_at(LogPos(*pos)).ok())
-            .collect();
-        Ok(QueryHits {
-            records,
-            last_update_ms: found.end_at,
-            last_update_pos: LogPos(found.end_pos),
-        })
     }
 }

@@ -22,8 +22,8 @@ use wire::record::{RecordHead, sysflag};
 use crate::checkpoint::{Loaded, Safe};
 use crate::config::StoreConfig;
 use crate::disk::Disk;
-use crate::index::KeyIndex;
 use crate::index::file::Put;
+use crate::index::{IndexMark, KeyIndex};
 use crate::log::{Log, ReadMode};
 use crate::open::Parts;
 use crate::queue::{Queue, UNIT_BYTES, Unit};
@@ -134,11 +134,12 @@ impl<'a> Recovery<'a> {
             Some(safe) if self.is_sound(&safe)? => Some(safe),
             _ => None,
         };
-        let from = match &safe {
-            Some(safe) => self.cut_to_safe(safe, is_abnormal)?,
+        let (from, trusted) = match &safe {
+            Some(safe) => (self.cut_to_safe(safe, loaded, is_abnormal)?, safe.pos),
             None => self.cut_by_reference_rule(loaded, is_abnormal)?,
         };
         let from = from.max(self.log.min());
+        let trusted = trusted.max(from);
         self.index_end = self.index.mark().end_pos;
         tracing::info!(
             from,
@@ -146,15 +147,17 @@ impl<'a> Recovery<'a> {
             abnormal = is_abnormal,
             "recovery reads the log"
         );
-        let (end, behind) = self.dispatch_from(
-            from,
-            if from <= self.log.min() {
-                Gaps::Final
-            } else {
-                Gaps::Lacking
-            },
-        )?;
-        self.fill_lacking(from)?;
+        let gaps = if from <= self.log.min() {
+            Gaps::Final
+        } else {
+            Gaps::Lacking
+        };
+        let (end, behind) = self.dispatch_across(&[from, trusted], gaps)?;
+        self.fill_lacking(from, trusted)?;
+        if end < trusted {
+            // Nothing below was ever to be read again, so nothing may be removed there.
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "log ends too early"));
+        }
         self.finish(from, end, is_abnormal || behind == Behind::Garbage)
     }
 
@@ -208,7 +211,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Brings queues and index back to the safe position. Returns where to read from.
-    fn cut_to_safe(&mut self, safe: &Safe, is_abnormal: bool) -> io::Result<i64> {
+    fn cut_to_safe(&mut self, safe: &Safe, loaded: &Loaded, is_abnormal: bool) -> io::Result<i64> {
         let (mut count, mut units) = (0, 0);
         for queue in self.queues.all() {
             let max = self.end_before(&queue, safe.pos)?;
@@ -231,18 +234,33 @@ impl<'a> Recovery<'a> {
             );
             from = self.log.min();
         }
-        if self.index.is_enabled() {
-            // Even if the header is the one of then: slots may have been written since.
-            if is_abnormal || self.index.mark() != safe.index {
-                self.index.cut_to_mark(&safe.index)?;
+        Ok(from.min(self.cut_index(&safe.index, loaded.times.index_ms, is_abnormal)?))
+    }
+
+    /// Brings the index back to a mark. Returns where to read from for what it lacks.
+    fn cut_index(&self, mark: &IndexMark, index_ms: i64, is_abnormal: bool) -> io::Result<i64> {
+        if !self.index.is_enabled() {
+            return Ok(i64::MAX);
+        }
+        // Even if the header is the one of then: slots may have been written since.
+        let is_changed = is_abnormal || self.index.mark() != *mark;
+        if mark.end_pos < 0 {
+            // There was none, or it was switched off, and then its files are older than the mark.
+            if is_changed {
+                self.index.check_newer(index_ms)?;
             }
             let end = self.index.mark().end_pos;
-            if end < safe.index.end_pos {
-                tracing::warn!(end, expected = safe.index.end_pos, "key index is incomplete");
-                from = from.min(end);
-            }
+            return Ok(if end < 0 { i64::MAX } else { end });
         }
-        Ok(from)
+        if is_changed {
+            self.index.cut_to_mark(mark)?;
+        }
+        let end = self.index.mark().end_pos;
+        if end >= mark.end_pos {
+            return Ok(i64::MAX);
+        }
+        tracing::warn!(end, expected = mark.end_pos, "key index is incomplete");
+        Ok(end)
     }
 
     /// First offset that is not written or points to `pos` or behind. Below the safe position units have no gaps.
@@ -272,7 +290,9 @@ impl<'a> Recovery<'a> {
         Ok(low)
     }
 
-    fn cut_by_reference_rule(&mut self, loaded: &Loaded, is_abnormal: bool) -> io::Result<i64> {
+    /// Cuts queues and index without a safe position. Returns where to read from, and from where on the reference
+    /// would read: below that it never looks for the end of the log.
+    fn cut_by_reference_rule(&mut self, loaded: &Loaded, is_abnormal: bool) -> io::Result<(i64, i64)> {
         let mut dispatched = 0;
         let queues = self.queues.all();
         for queue in &queues {
@@ -284,12 +304,19 @@ impl<'a> Recovery<'a> {
             }
             dispatched = dispatched.max(end);
         }
-        let mut from = if queues.is_empty() {
-            self.log.min()
-        } else if is_abnormal {
+        let trusted = if is_abnormal {
             self.dispatched_file(loaded.times.dispatched_before())?
+        } else if queues.is_empty() {
+            let segments = self.log.segments();
+            let nth = segments.len().saturating_sub(FILES_LOOKED_AT);
+            segments.get(nth).map_or(0, |segment| segment.base)
         } else {
             self.log.base_of(dispatched)
+        };
+        let mut from = if queues.is_empty() {
+            self.log.min()
+        } else {
+            trusted
         };
         if self.index.is_enabled() {
             if is_abnormal {
@@ -298,7 +325,7 @@ impl<'a> Recovery<'a> {
             // No index although there are messages: all of it is missing.
             from = from.min(self.index.mark().end_pos);
         }
-        Ok(from)
+        Ok((from, trusted))
     }
 
     /// The end of a queue by reading its last files up to the first unit nobody wrote, and the end of the record
@@ -337,6 +364,21 @@ impl<'a> Recovery<'a> {
         Ok(self.log.min())
     }
 
+    /// As [`Recovery::dispatch_from`] from the first of these ascending positions. Where damage ends the reading before
+    /// one of the others, which are known to lie inside the log, it goes on there: what is behind stays readable.
+    fn dispatch_across(&mut self, starts: &[i64], gaps: Gaps) -> io::Result<(i64, Behind)> {
+        let mut found: Option<(i64, Behind)> = None;
+        for start in starts {
+            match found {
+                Some((end, _)) if end >= *start => continue,
+                Some((at, _)) => tracing::error!(at, on = start, "damaged record inside the log"),
+                None => {}
+            }
+            found = Some(self.dispatch_from(*start, gaps)?);
+        }
+        found.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
     /// Reads the log to its end and gives every record to the queue and index that lack it.
     fn dispatch_from(&mut self, from: i64, gaps: Gaps) -> io::Result<(i64, Behind)> {
         let mut scanner = Scanner::new(self.log, self.verify(), from);
@@ -344,11 +386,14 @@ impl<'a> Recovery<'a> {
             let Ok(head) = RecordHead::scan(&record) else {
                 break;
             };
-            self.last = Some(Last {
-                pos,
-                end: scanner.pos,
-                stored_at: head.stamp.stored_at,
-            });
+            // What is read again does not bring back an earlier end.
+            if self.last.is_none_or(|last| last.pos <= pos) {
+                self.last = Some(Last {
+                    pos,
+                    end: scanner.pos,
+                    stored_at: head.stamp.stored_at,
+                });
+            }
             let queue = self.queues.get(head.parts.topic, head.parts.queue_id);
             let deriving = Deriving {
                 delay_levels_ms: &self.config.delay_levels_ms,
@@ -424,7 +469,7 @@ impl<'a> Recovery<'a> {
         }
         if offset == 0 && max > 0 {
             // The topic was deleted and made again: what the queue held belongs to the old one.
-            self.files.truncate(queue, 0, &mut self.unsynced)?;
+            self.empty(queue)?;
         } else if offset < max {
             tracing::warn!(
                 topic = queue.topic(),
@@ -445,10 +490,16 @@ impl<'a> Recovery<'a> {
         self.push(queue, unit)
     }
 
+    fn empty(&mut self, queue: &Queue) -> io::Result<()> {
+        self.queues.add_unwritten(-queue.unwritten());
+        self.files.truncate(queue, 0, &mut self.unsynced)
+    }
+
     fn push(&mut self, queue: &Arc<Queue>, unit: Unit) -> io::Result<()> {
         if queue.push(unit) {
             self.queues.list(queue);
         }
+        self.queues.add_unwritten(1);
         self.pushed += 1;
         if self.pushed.is_multiple_of(UNITS_HELD) {
             self.write_out()?;
@@ -458,7 +509,8 @@ impl<'a> Recovery<'a> {
 
     fn write_out(&mut self) -> io::Result<()> {
         for queue in self.queues.take_listed() {
-            self.files.write_out(&queue, &mut self.unsynced)?;
+            let units = self.files.write_out(&queue, &mut self.unsynced)?;
+            self.queues.add_unwritten(-units);
             if queue.let_go() {
                 self.queues.list(&queue);
             }
@@ -467,7 +519,7 @@ impl<'a> Recovery<'a> {
     }
 
     /// Reads the log once more from its start for queues that lacked something in front.
-    fn fill_lacking(&mut self, from: i64) -> io::Result<()> {
+    fn fill_lacking(&mut self, from: i64, trusted: i64) -> io::Result<()> {
         if self.lacking.is_empty() {
             return Ok(());
         }
@@ -477,15 +529,10 @@ impl<'a> Recovery<'a> {
             "consume queues are rebuilt from the start of the log"
         );
         for (key, queue) in std::mem::take(&mut self.lacking) {
-            self.files.truncate(&queue, 0, &mut self.unsynced)?;
+            self.empty(&queue)?;
             self.newest.insert(key, -1);
         }
-        let (again, _) = self.dispatch_from(self.log.min(), Gaps::Final)?;
-        if again < from {
-            // Damage in front of where reading began: what lies behind it was found good and stays readable.
-            tracing::error!(at = again, "damaged record inside the log");
-            self.dispatch_from(from, Gaps::Final)?;
-        }
+        self.dispatch_across(&[self.log.min(), from, trusted], Gaps::Final)?;
         Ok(())
     }
 

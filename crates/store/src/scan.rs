@@ -115,6 +115,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn look(&self, buf: &[u8], left: usize) -> Look {
+        if left < 8 {
+            // Not even a blank fits: no record ends here.
+            return Look::End(Behind::Garbage);
+        }
         let Some(front) = buf.first_chunk::<8>() else {
             return Look::More(8);
         };

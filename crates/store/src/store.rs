@@ -28,7 +28,7 @@ use crate::tidy::Tidy;
 
 /// An append log of messages with consume queues and a key index.
 ///
-/// Locks, in the order they may be taken: `tidy`, `writer`, `flushing`, `tail`, `publisher`, then those inside queues
+/// Locks, in the order they may be taken: that of a deletion, `tidy`, `writer`, `flushing`, `tail`, `publisher`, then those inside queues
 /// and index. None is held across an `await`.
 pub struct Store {
     pub(crate) config: StoreConfig,
@@ -176,6 +176,8 @@ impl Store {
     fn close_files(&self) -> io::Result<()> {
         self.drain();
         self.flush_log()?;
+        // A deletion under way puts checkpoints off.
+        let _none = self.queues.deleting.lock();
         let mut tidy = self.tidy.lock();
         self.checkpoint(&mut tidy)?;
         self.env.disk.remove(&self.config.root.join("abort"))?;

@@ -14,6 +14,7 @@ use wire::properties::{self, java_hash_onto};
 use wire::record::{self, Parts, Seal, Stamp, encode_blank, encode_record};
 
 use crate::draft::{AppendError, Draft};
+use crate::index::key_code;
 use crate::queue::{Queue, Unit};
 
 /// A run that has grown this large is closed, so that its buffer can be used again.
@@ -33,7 +34,7 @@ pub(crate) struct Hashes {
 
 impl Hashes {
     fn push(&mut self, hash: i32) {
-        let hash = hash.checked_abs().unwrap_or(0).unsigned_abs();
+        let hash = key_code(hash);
         match self.few.get_mut(self.len) {
             Some(slot) => {
                 *slot = hash;
@@ -98,14 +99,11 @@ impl Deriving<'_> {
                 hashes.push(java_hash_onto(queue.key_hash, key));
             }
             if let Some(tags) = found.tags {
-                hashes.push(java_hash_onto(java_hash_onto(queue.key_hash, "T#"), tags));
+                hashes.push(java_hash_onto(java_hash_onto(queue.key_hash, b"T#"), tags));
             }
         }
-        let level = if queue.is_delay() {
-            found.delay.and_then(|level| level.parse::<i32>().ok())
-        } else {
-            None
-        };
+        let level = found.delay.filter(|_| queue.is_delay());
+        let level = level.and_then(|level| std::str::from_utf8(level).ok()?.parse::<i32>().ok());
         let tags = match level
             .and_then(|level| usize::try_from(level).ok())
             .and_then(|level| level.checked_sub(1))
@@ -114,7 +112,7 @@ impl Deriving<'_> {
                 let last = self.delay_levels_ms.len().saturating_sub(1);
                 TagsCode::DeliverAfter(self.delay_levels_ms.get(level.min(last)).copied().unwrap_or(1000))
             }
-            None => TagsCode::Hash(found.tags.map_or(0, properties::tags_code)),
+            None => TagsCode::Hash(found.tags.map_or(0, |tags| i64::from(java_hash_onto(0, tags)))),
         };
         Derived {
             tags,

@@ -3,11 +3,14 @@
 //! file, removing old files. Runs on the thread `store-tidy`, or wherever somebody pumps [`Store::turn_tidy`].
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, Safe, Times};
+use crate::config::FlushMode;
 use crate::disk::is_sync_failure;
+use crate::queue::Queue;
 use crate::queue_files::Unsynced;
 use crate::retain::{Usage, decide, local_hour};
 use crate::store::Store;
@@ -62,7 +65,7 @@ impl Store {
         if now.duration_since(tidy.wrote) >= self.config.queue_flush_interval {
             tidy.wrote = now;
             let done = self.write_queues(&mut tidy).and_then(|()| self.index.write_out());
-            self.note_failure("queues", done);
+            done.unwrap_or_else(|error| self.note_failure("queues", &error));
         }
         let grown = self.log.written.load(Ordering::Acquire) - tidy.checkpoint_pos.max(0);
         if tidy.checkpoint_pos == i64::MIN
@@ -71,35 +74,50 @@ impl Store {
         {
             tidy.checkpointed = now;
             let done = self.checkpoint(&mut tidy);
-            self.note_failure("checkpoint", done);
+            done.unwrap_or_else(|error| self.note_failure("checkpoint", &error));
         }
         if is_first || now.duration_since(tidy.cleaned) >= self.config.clean_interval {
             tidy.cleaned = now;
             let may_remove = now.duration_since(tidy.opened) >= FIRST_CLEAN;
             let done = self.clean(&mut tidy, may_remove);
-            self.note_failure("cleaning", done);
+            done.unwrap_or_else(|error| self.note_failure("cleaning", &error));
         }
     }
 
-    fn note_failure(&self, what: &str, done: io::Result<()>) {
-        match done {
-            Ok(()) => {}
-            Err(error) if is_sync_failure(&error) => self.fail(what, &error),
-            Err(error) => tracing::warn!(%error, what, "tidying failed, tried again later"),
+    /// What could not be done is tried again later, but not a sync: that is the end.
+    pub(crate) fn note_failure(&self, what: &str, error: &io::Error) {
+        if is_sync_failure(error) {
+            self.fail(what, error);
+        } else {
+            tracing::warn!(%error, what, "tidying failed, tried again later");
         }
     }
 
     /// Writes the units of all queues that have new ones.
     pub(crate) fn write_queues(&self, tidy: &mut Tidy) -> io::Result<()> {
+        let done = self.write_listed(tidy);
+        self.queues.recount();
+        done
+    }
+
+    fn write_listed(&self, tidy: &mut Tidy) -> io::Result<()> {
         let mut listed = self.queues.take_listed().into_iter();
         while let Some(queue) = listed.next() {
-            if queue.deleted.load(Ordering::Acquire) {
+            if queue.is_deleted() {
                 continue;
             }
-            if let Err(error) = self.queue_files.write_out(&queue, &mut tidy.unsynced) {
+            if self.queues.is_doomed(queue.topic()) {
+                // A new queue whose directory still holds the files of a deleted one.
                 self.queues.list(&queue);
-                listed.for_each(|queue| self.queues.list(&queue));
-                return Err(error);
+                continue;
+            }
+            match self.queue_files.write_out(&queue, &mut tidy.unsynced) {
+                Ok(units) => self.queues.add_unwritten(-units),
+                Err(error) => {
+                    self.queues.list(&queue);
+                    listed.for_each(|queue| self.queues.list(&queue));
+                    return Err(error);
+                }
             }
             if queue.let_go() {
                 self.queues.list(&queue);
@@ -120,10 +138,16 @@ impl Store {
                 publisher.units,
             )
         };
-        if pos == tidy.checkpoint_pos {
+        // While files of a topic are about to be removed not all queues can be written. The deletion ends with a
+        // checkpoint of its own.
+        if pos == tidy.checkpoint_pos || self.queues.is_any_doomed() {
             return Ok(());
         }
-        self.write_queues(tidy)?;
+        if let Err(error) = self.write_queues(tidy) {
+            // What was written shall not pile up until everything can be.
+            tidy.unsynced.sync(&*self.env.disk)?;
+            return Err(error);
+        }
         let index = self.index.flush()?;
         // Last of all, so that no unit and no entry points to something less durable than itself.
         self.flush_log()?;
@@ -154,7 +178,10 @@ impl Store {
         }
         let now_ms = self.env.clock.now_ms();
         let mut modified_ms = Vec::new();
-        for segment in self.log.segments() {
+        // The next file may be there already: the last one that counts is the one being written.
+        let active = self.log.base_of(self.log.written.load(Ordering::Acquire));
+        let segments = self.log.segments().into_iter();
+        for segment in segments.filter(|segment| segment.base <= active) {
             let found = self.env.disk.entry(&segment.path)?;
             modified_ms.push(found.map_or(now_ms, |found| found.modified_ms));
         }
@@ -181,15 +208,24 @@ impl Store {
         }
         self.manual_cleanings
             .store(manual.saturating_sub(1), Ordering::Relaxed);
-        let mut removed = 0;
-        while removed < verdict.remove && self.log.remove_first()? {
-            removed += 1;
-        }
+        let (removed, done) = self.remove_files(verdict.remove);
         if removed > 0 {
             tracing::info!(files = removed, min = self.log.min(), "old log files removed");
             self.after_removal(tidy)?;
         }
-        Ok(())
+        done
+    }
+
+    /// Removes the oldest files of the log. Returns how many went, whatever happened to the next one.
+    fn remove_files(&self, count: usize) -> (usize, io::Result<()>) {
+        for removed in 0..count {
+            match self.log.remove_first() {
+                Ok(true) => {}
+                Ok(false) => return (removed, Ok(())),
+                Err(error) => return (removed, Err(error)),
+            }
+        }
+        (count, Ok(()))
     }
 
     /// Lets queues and index follow the start of the log.
@@ -210,27 +246,47 @@ impl Store {
 
     /// Removes the queues of a topic; its messages stay in the log until that is cleaned. Waits for the disk.
     pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
-        let mut tidy = self.tidy.lock();
-        let removed = {
-            // Under the lock of the tail: no append finds the queue alive and is published later.
-            let _tail = self.tail.lock();
-            let removed = self.queues.remove_topic(topic);
-            removed
-                .iter()
-                .for_each(|queue| queue.deleted.store(true, Ordering::Release));
-            removed
-        };
+        let _one = self.queues.deleting.lock();
+        // Before the wait for the tidy thread, which may be long: producers learn of it at once.
+        let removed = self.detach(topic);
         if removed.is_empty() {
+            self.queues.doom(None);
             return Ok(());
         }
+        let mut tidy = self.tidy.lock();
+        let done = self.remove_queues(topic, &removed, &mut tidy);
+        self.queues.doom(None);
+        done?;
+        // From here on recovery does not see the old messages, so it cannot bring the topic back.
+        tidy.checkpoint_pos = i64::MIN;
+        let done = self.drain_published().and_then(|()| self.checkpoint(&mut tidy));
+        done.inspect_err(|error| self.note_failure("checkpoint", error))
+    }
+
+    /// Takes the queues of a topic out of the table. A new one of the same name is not written to its files until the
+    /// old files are gone.
+    fn detach(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.queues.doom(Some(topic));
+        // Under the lock of the tail: no append finds the queue alive and is published later.
+        let _tail = self.tail.lock();
+        let removed = self.queues.remove_topic(topic);
+        for queue in &removed {
+            queue.deleted.store(true, Ordering::Release);
+        }
+        removed
+    }
+
+    /// Forgets detached queues and removes their files.
+    fn remove_queues(&self, topic: &str, removed: &[Arc<Queue>], tidy: &mut Tidy) -> io::Result<()> {
         {
             let mut publisher = self.publisher.lock();
-            for queue in &removed {
+            for queue in removed {
                 publisher.queues -= i64::from(queue.max() > 0);
                 publisher.units -= queue.max();
+                self.queues.add_unwritten(-queue.unwritten());
             }
         }
-        for queue in &removed {
+        for queue in removed {
             self.queue_files.close(queue);
             tidy.unsynced.forget(queue);
             queue.wake();
@@ -238,23 +294,24 @@ impl Store {
         let dir = self.queue_files.root().join(topic);
         tidy.unsynced.forget_dirs(&dir);
         self.env.disk.remove_tree(&dir)?;
-        tidy.unsynced.add_dir(self.queue_files.root().to_path_buf());
-        // From here on recovery does not see the old messages, so it cannot bring the topic back.
-        tidy.checkpoint_pos = i64::MIN;
-        let done = self.drain_published().and_then(|()| self.checkpoint(&mut tidy));
-        if let Err(error) = &done
-            && is_sync_failure(error)
-        {
-            self.fail("checkpoint", error);
+        let root = self.queue_files.root();
+        // Before the first queue file is written it is not there, and there is nothing to make durable.
+        if self.env.disk.entry(root)?.is_some() {
+            tidy.unsynced.add_dir(root.to_path_buf());
         }
-        done
+        Ok(())
     }
 
     /// Publishes everything appended so far.
     fn drain_published(&self) -> io::Result<()> {
         self.drain();
         self.flush_log()?;
-        self.publish(self.log.written.load(Ordering::Acquire));
+        // Under sync flushing nothing may be seen before it is durable; more may have been written meanwhile.
+        let end = match self.config.flush {
+            FlushMode::Async => &self.log.written,
+            FlushMode::Sync => &self.log.durable,
+        };
+        self.publish(end.load(Ordering::Acquire));
         Ok(())
     }
 }

@@ -397,6 +397,7 @@ fn a_deleted_topic_is_gone_and_can_be_made_again() {
     rig.tidy_after(&store, 2);
     let old = store.queue("T", 0);
     store.delete_topic("T").unwrap();
+    assert!(old.is_deleted());
     assert!(store.find_queue("T", 0).is_none());
     assert!(matches!(
         store.read(&old, 0, &MANY, &All),
@@ -592,4 +593,74 @@ fn threads_flush_and_close_a_real_store() {
         assert_eq!(bodies(&store, "T", id), expected);
     }
     store.close().unwrap();
+}
+
+#[test]
+fn cleaning_leaves_the_file_being_written_although_the_next_one_is_there() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    while store.written().0 % 4096 < 3000 {
+        send(&store, "T", 0, "one");
+    }
+    rig.tidy_after(&store, 2);
+    assert_eq!(rig.disk.list("/store/commitlog".as_ref()).unwrap().len(), 2);
+    let sent = bodies(&store, "T", 0).len();
+    store.clean_soon();
+    rig.tidy_after(&store, 4 * 86_400);
+    assert_eq!(bodies(&store, "T", 0).len(), sent);
+    send(&store, "T", 0, "more");
+    assert_eq!(bodies(&store, "T", 0).len(), sent + 1);
+}
+
+#[test]
+fn damage_below_the_safe_position_costs_nothing_behind_it() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    for number in 0..60 {
+        send(&store, "T", 0, &number.to_string());
+    }
+    store.close().unwrap();
+    let end = store.written();
+    drop(store);
+    // Without its queues and index all of the log is read again.
+    rig.disk.remove_tree("/store/consumequeue".as_ref()).unwrap();
+    for file in rig.disk.list("/store/index".as_ref()).unwrap() {
+        let path = std::path::Path::new("/store/index").join(&file.name);
+        rig.disk.remove(&path).unwrap();
+    }
+    let first = rig
+        .disk
+        .open("/store/commitlog/00000000000000000000".as_ref())
+        .unwrap();
+    first.write_at(b"damage", 1000).unwrap();
+    let store = rig.open();
+    assert_eq!(store.written(), end);
+    assert_eq!(send(&store, "T", 0, "more").pos, end);
+    assert!(bodies(&store, "T", 0).contains(&"0".to_owned()));
+    assert_eq!(store.queue("T", 0).max(), 61);
+}
+
+#[test]
+fn an_index_that_was_switched_off_for_a_while_is_kept_and_completed() {
+    let mut rig = Rig::new(1, FlushMode::Async);
+    for (enabled, name) in [(true, "a"), (false, "b"), (true, "c")] {
+        rig.config.index_enabled = enabled;
+        let store = rig.open();
+        send(&store, "T", 0, name);
+        store.close().unwrap();
+    }
+    let store = rig.open();
+    for name in ["a", "b", "c"] {
+        assert_eq!(find(&store, "T", name, IndexKind::Unique), [name]);
+    }
+}
+
+#[test]
+fn the_flusher_writes_what_is_still_pending() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    let receipt = append(&store, "T", 0, "one").unwrap();
+    store.turn_flush();
+    assert_eq!(store.state(&receipt.gate, Level::Durable), GateState::Passed);
+    assert_eq!(bodies(&store, "T", 0), ["one"]);
 }

@@ -8,6 +8,7 @@
 mod rig;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use rig::*;
@@ -16,6 +17,8 @@ use store::env::Rng;
 use store::env::sim::SimRng;
 use store::{FlushMode, Gate, GateState, IndexKind, Level, LogPos, Store};
 
+/// What a workload does before it is looked at.
+const STEPS: usize = 40;
 const TOPICS: [&str; 3] = ["A", "B", "%RETRY%C"];
 
 /// A message the store accepted.
@@ -194,7 +197,7 @@ fn crash_at(seed: u64, op: u64, loss: Loss, flush: FlushMode) -> bool {
     rig.disk.halt_at(op);
     let mut workload = Workload::new(seed);
     if let Ok(store) = rig.try_open() {
-        workload.run(&rig, &store, 60);
+        workload.run(&rig, &store, STEPS);
         if !rig.disk.is_halted() {
             let closed = store.close();
             assert!(closed.is_ok() || rig.disk.is_halted(), "{why}: {closed:?}");
@@ -252,7 +255,7 @@ fn fail_everywhere(seed: u64, fault: Fault, flush: FlushMode) {
         let mut workload = Workload::new(seed);
         rig.disk.fail_at(op, fault);
         if let Ok(store) = rig.try_open() {
-            workload.run(&rig, &store, 60);
+            workload.run(&rig, &store, STEPS);
             if store.is_writable() {
                 // What is pending may still be taken back; a copy forgets it for this look.
                 let (sent, refused) = (workload.sent.clone(), workload.refused.clone());
@@ -317,6 +320,67 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room_again() {
     rig.disk.crash(Loss::Random);
     drop(store);
     assert_eq!(bodies(&rig.open(), "T", 0), expected);
+}
+
+#[test]
+fn many_senders_and_a_disk_that_fills_up_again_and_again_agree_on_what_is_there() {
+    const SENDERS: u32 = 4;
+    let rig = Rig::new(3, FlushMode::Async);
+    let store = rig.open();
+    let sending = AtomicU32::new(SENDERS);
+    let acknowledged: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|id| {
+                let (store, sending) = (&store, &sending);
+                scope.spawn(move || {
+                    let mut acknowledged = Vec::new();
+                    for number in 0..400 {
+                        let name = number.to_string();
+                        let Ok(receipt) = append(store, "T", id, &name) else {
+                            continue;
+                        };
+                        store.drive();
+                        while store.state(&receipt.gate, Level::Written) == GateState::Waiting {
+                            std::thread::yield_now();
+                        }
+                        if store.state(&receipt.gate, Level::Written) == GateState::Passed {
+                            acknowledged.push(name);
+                        }
+                    }
+                    sending.fetch_sub(1, Ordering::SeqCst);
+                    acknowledged
+                })
+            })
+            .collect();
+        let mut is_full = false;
+        while sending.load(Ordering::SeqCst) > 0 {
+            is_full = !is_full;
+            rig.disk.set_full(is_full);
+            store.turn_flush();
+            std::thread::yield_now();
+        }
+        rig.disk.set_full(false);
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    });
+    store.drive();
+    for (id, acknowledged) in acknowledged.iter().enumerate() {
+        assert_eq!(&bodies(&store, "T", id as u32), acknowledged, "queue {id}");
+    }
+    assert_eq!(
+        walk(&store).len(),
+        acknowledged.iter().map(Vec::len).sum::<usize>()
+    );
+    store.turn_flush();
+    rig.disk.crash(Loss::Random);
+    drop(store);
+    let store = rig.open();
+    for (id, acknowledged) in acknowledged.iter().enumerate() {
+        assert_eq!(
+            &bodies(&store, "T", id as u32),
+            acknowledged,
+            "queue {id} after a crash"
+        );
+    }
 }
 
 #[test]

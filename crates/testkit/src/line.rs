@@ -17,6 +17,8 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// One connection. Requests of the server are kept apart until somebody asks for them.
 pub struct Line {
+    /// Our end.
+    pub local: SocketAddr,
     stream: TcpStream,
     received: BytesMut,
     pushed: VecDeque<Frame>,
@@ -44,6 +46,7 @@ impl Line {
             .with_context(|| format!("cannot connect to {addr}"))?;
         stream.set_nodelay(true)?;
         Ok(Line {
+            local: stream.local_addr()?,
             stream,
             received: BytesMut::new(),
             pushed: VecDeque::new(),

@@ -91,13 +91,13 @@ pub fn get<'a>(properties: &'a [u8], name: &str) -> Option<&'a str> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Indexed<'a> {
     /// Value of TAGS.
-    pub tags: Option<&'a str>,
+    pub tags: Option<&'a [u8]>,
     /// Value of KEYS: blank-separated keys.
-    pub keys: Option<&'a str>,
+    pub keys: Option<&'a [u8]>,
     /// Value of UNIQ_KEY.
-    pub unique: Option<&'a str>,
+    pub unique: Option<&'a [u8]>,
     /// Value of DELAY.
-    pub delay: Option<&'a str>,
+    pub delay: Option<&'a [u8]>,
     /// Whether there is a `__CRC32#`.
     pub sealed: bool,
 }
@@ -108,21 +108,23 @@ pub fn indexed(properties: &[u8]) -> Indexed<'_> {
     let mut found = Indexed::default();
     let mut rest = properties;
     while !rest.is_empty() {
-        let entry = first_entry(rest);
-        rest = &rest[entry.len..];
-        let Some((name, value)) = entry.pair else { continue };
-        let slot = match name {
-            b"TAGS" => &mut found.tags,
-            b"KEYS" => &mut found.keys,
-            b"UNIQ_KEY" => &mut found.unique,
-            b"DELAY" => &mut found.delay,
-            b"__CRC32#" => {
-                found.sealed = true;
+        let len = memchr(VALUE_END, rest).unwrap_or(rest.len());
+        let (entry, behind) = rest.split_at(len);
+        rest = behind.get(1..).unwrap_or_default();
+        let (slot, name) = match entry.first() {
+            Some(b'T') => (&mut found.tags, b"TAGS\x01".as_slice()),
+            Some(b'K') => (&mut found.keys, b"KEYS\x01".as_slice()),
+            Some(b'U') => (&mut found.unique, b"UNIQ_KEY\x01".as_slice()),
+            Some(b'D') => (&mut found.delay, b"DELAY\x01".as_slice()),
+            Some(b'_') => {
+                found.sealed |= entry.starts_with(b"__CRC32#\x01");
                 continue;
             }
             _ => continue,
         };
-        if let Ok(value) = std::str::from_utf8(value) {
+        if let Some(value) = entry.strip_prefix(name)
+            && !value.is_empty()
+        {
             *slot = Some(value);
         }
     }
@@ -130,8 +132,8 @@ pub fn indexed(properties: &[u8]) -> Indexed<'_> {
 }
 
 /// The single keys of a KEYS value.
-pub fn split_keys(keys: &str) -> impl Iterator<Item = &str> {
-    keys.split(' ').filter(|key| !key.is_empty())
+pub fn split_keys(keys: &[u8]) -> impl Iterator<Item = &[u8]> {
+    keys.split(|byte| *byte == b' ').filter(|key| !key.is_empty())
 }
 
 /// An editable properties string.
@@ -216,21 +218,24 @@ impl Properties {
 /// Java's `String.hashCode`: over UTF-16 units, wrapping.
 #[must_use]
 pub fn java_hash(text: &str) -> i32 {
-    java_hash_onto(0, text)
+    java_hash_onto(0, text.as_bytes())
 }
 
-/// The hash of `prefix + text` when `hash` is the hash of `prefix`.
+/// The hash of `prefix + text` when `hash` is the hash of `prefix`. Text that is not UTF-8 counts as what Java decodes
+/// it to.
 #[must_use]
-pub fn java_hash_onto(hash: i32, text: &str) -> i32 {
+pub fn java_hash_onto(hash: i32, text: &[u8]) -> i32 {
+    const P: [i32; 9] = powers();
     if !text.is_ascii() {
-        return text.encode_utf16().fold(hash, |hash, unit| {
+        let text = String::from_utf8_lossy(text);
+        let units = text.encode_utf16();
+        return units.fold(hash, |hash, unit| {
             hash.wrapping_mul(31).wrapping_add(i32::from(unit))
         });
     }
     // Eight at a time: the multiplications of one group do not wait for each other.
-    const P: [i32; 9] = powers();
     let mut hash = hash;
-    let (groups, rest) = text.as_bytes().as_chunks::<8>();
+    let (groups, rest) = text.as_chunks::<8>();
     for group in groups {
         let sum = group.iter().enumerate().fold(0_i32, |sum, (at, byte)| {
             sum.wrapping_add(P[7 - at].wrapping_mul(i32::from(*byte)))
@@ -271,7 +276,10 @@ mod tests {
         assert_eq!(java_hash("polygenelubricants"), i32::MIN);
         // Outside the basic plane a character is two units.
         assert_eq!(java_hash("😀"), 1_772_899);
-        assert_eq!(java_hash_onto(java_hash("topic#"), "key"), java_hash("topic#key"));
+        assert_eq!(
+            java_hash_onto(java_hash("topic#"), b"key"),
+            java_hash("topic#key")
+        );
     }
 
     #[test]
@@ -281,7 +289,7 @@ mod tests {
         assert_eq!(all, [("A", "1"), ("A", "2"), ("KEYS", "a  b")]);
         assert_eq!(get(text, "A"), Some("2"));
         assert_eq!(get(text, "B"), None);
-        assert_eq!(split_keys("a  b ").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(split_keys(b"a  b ").collect::<Vec<_>>(), [b"a", b"b"]);
     }
 
     #[test]
@@ -311,9 +319,9 @@ mod tests {
             text.extend_from_slice(tag.as_bytes());
             text.extend_from_slice(b"\x02UNIQ_KEY\x01U\x02KEYS\x01k");
             let found = indexed(&text);
-            prop_assert_eq!(found.tags, get(&text, "TAGS"));
-            prop_assert_eq!(found.keys, get(&text, "KEYS"));
-            prop_assert_eq!(found.unique, get(&text, "UNIQ_KEY"));
+            prop_assert_eq!(found.tags, get(&text, "TAGS").map(str::as_bytes));
+            prop_assert_eq!(found.keys, get(&text, "KEYS").map(str::as_bytes));
+            prop_assert_eq!(found.unique, get(&text, "UNIQ_KEY").map(str::as_bytes));
         }
 
         #[test]

@@ -5,7 +5,7 @@
 use crate::tool::{cargo, step};
 
 /// Builds barque unless `BARQUE` names a binary, then runs the sections asked for.
-pub fn run(args: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     let without_barque = args
         .windows(2)
         .any(|pair| pair[0] == "--only" && pair[1] == "reference");

@@ -5,8 +5,9 @@ use crate::{cli, cmd, configuration, listen, report, stop};
 use broker::{Broker, Config, Ports};
 use nameserver::nameserver::NameServer;
 use net::Channel;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use store::env::Env;
@@ -15,31 +16,51 @@ use tracing::warn;
 use wire::api::route::GetBrokerClusterInfo;
 use wire::frame::Frame;
 
+/// Where everything is stored that no option or configuration puts elsewhere.
+const DATA: &str = "barque-data";
 /// How long the broker may take to register with the name server beside it before we say that it is ready anyway.
 const REGISTRATION_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(options: &cli::Dev) -> anyhow::Result<()> {
     let config = configuration::broker(options.config.as_deref(), &options.settings)?;
+    let keys = configuration::keys(options.config.as_deref(), &options.settings)?;
     let runtime = cmd::runtime()?;
-    let (broker, ended) = runtime.block_on(serve(options, config))?;
+    let (broker, ended) = runtime.block_on(serve(options, (config, &keys)))?;
     super::broker::finish(&broker, ended)
 }
 
 /// All ports are taken before anything is opened, so a refusal leaves the disk as it was.
-async fn serve(options: &cli::Dev, mut config: Config) -> anyhow::Result<(Arc<Broker>, anyhow::Result<()>)> {
-    let registry = listen::take(options.host, options.nameserver_port, "--nameserver-port").await?;
+async fn serve(
+    options: &cli::Dev,
+    (mut config, keys): (Config, &BTreeSet<String>),
+) -> anyhow::Result<(Arc<Broker>, anyhow::Result<()>)> {
+    let host = options.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let registry = listen::take(host, options.nameserver_port, "--nameserver-port").await?;
     let nameserver = reachable(registry.local_addr());
-    let ports = place(&mut config, options, nameserver).await?;
-    let names = nameserver::config::Config::new(&options.data);
+    place(&mut config, keys, options, nameserver)?;
+    let ports = Ports::bind(&config)
+        .await
+        .map_err(|error| listen::refused(&error, "--broker-port"))?;
+    config.listen_port = ports.port();
+    let data = options.data.clone().unwrap_or_else(|| DATA.into());
+    let names = nameserver::config::Config::new(&data);
+    let store = PathBuf::from(config.store_path_root_dir.as_str());
 
     let env = Env::real();
-    let broker = Broker::open(config, env.clone());
-    let broker = broker.map_err(|error| report::not_opened(error, &options.data, "--data"))?;
+    // Before the store, which does not stay as it was when it is opened.
+    let names = NameServer::open(names, env.clone())?;
+    let broker = Broker::open(config, env);
+    let (dir, setting) = if store.starts_with(&data) {
+        (&data, "--data")
+    } else {
+        (&store, "storePathRootDir")
+    };
+    let broker = broker.map_err(|error| report::not_opened(error, dir, setting))?;
     let nameserver_stop = CancellationToken::new();
-    let serving = tokio::spawn(NameServer::open(names, env)?.run(registry, nameserver_stop.clone()));
+    let serving = tokio::spawn(names.run(registry, nameserver_stop.clone()));
 
     let stop = stop::on_signal()?;
-    let announcing = tokio::spawn(announce(Arc::clone(&broker), nameserver, options.data.clone()));
+    let announcing = tokio::spawn(announce(Arc::clone(&broker), nameserver, dir.clone()));
     let ended = Arc::clone(&broker).run(ports, stop).await;
     announcing.abort();
     nameserver_stop.cancel();
@@ -47,25 +68,49 @@ async fn serve(options: &cli::Dev, mut config: Config) -> anyhow::Result<(Arc<Br
     Ok((broker, ended.map_err(Into::into)))
 }
 
-/// Gives the broker the place that the options say and takes its ports.
-async fn place(config: &mut Config, options: &cli::Dev, nameserver: SocketAddr) -> anyhow::Result<Ports> {
-    config.bind_address = options.host.to_string().into();
-    config.listen_port = options.broker_port;
-    config.namesrv_addr = nameserver.to_string().into();
-    config.store_path_commit_log = "".into();
-    config.store_path_root_dir = options.data.join("store").display().to_string().into();
+/// Gives the broker the place that the options say. Where an option is not given, what the configuration says stays;
+/// `keys` are the settings that it has.
+fn place(
+    config: &mut Config,
+    keys: &BTreeSet<String>,
+    options: &cli::Dev,
+    nameserver: SocketAddr,
+) -> anyhow::Result<()> {
+    if options.host.is_some() || !keys.contains("bindAddress") {
+        let host = options.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        config.bind_address = host.to_string().into();
+    }
+    if let Some(port) = options.broker_port {
+        config.listen_port = port;
+    }
+    // Clients are told of the name server beside the broker, so it must know the broker too.
+    let own = nameserver.to_string();
+    config.namesrv_addr = match config.namesrv_addr.as_str() {
+        "" => own.into(),
+        others => format!("{others};{own}").into(),
+    };
+    if options.data.is_some() || !keys.contains("storePathRootDir") {
+        let data = options.data.as_deref().unwrap_or(Path::new(DATA));
+        config.store_path_root_dir = data.join("store").display().to_string().into();
+    }
+    // One log must not get two roots: `--data` moves all of the store that the file of another broker may describe.
+    let is_set_here = options
+        .settings
+        .set
+        .iter()
+        .any(|(key, _)| key == "storePathCommitLog");
+    if options.data.is_some() && !is_set_here {
+        config.store_path_commit_log = "".into();
+    }
     if config.broker_name.is_empty() {
         config.broker_name = "broker-a".into();
     }
-    if config.broker_ip1.is_empty() && !options.host.is_unspecified() {
-        config.broker_ip1 = options.host.to_string().into();
+    let host: Option<IpAddr> = config.bind_address.parse().ok();
+    if let Some(host) = host.filter(|host| config.broker_ip1.is_empty() && !host.is_unspecified()) {
+        config.broker_ip1 = host.to_string().into();
     }
     config.complete(&configuration::surroundings())?;
-    let ports = Ports::bind(config)
-        .await
-        .map_err(|error| listen::refused(&error, "--broker-port"))?;
-    config.listen_port = ports.port();
-    Ok(ports)
+    Ok(())
 }
 
 /// Says where everything is as soon as clients can find the broker.

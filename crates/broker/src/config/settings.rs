@@ -277,6 +277,14 @@ settings! {
     start in_flight_per_connection_max: u32 = 16_384, "inFlightPerConnectionMax";
     /// Requests of one connection that are held; then its socket is not read.
     start held_per_connection_max: u32 = 65_536, "heldPerConnectionMax";
+    /// Topics from which on no more are made.
+    live topics_max: u32 = 200_000, "topicsMax";
+    /// Most queues of a topic; at most 65 536.
+    live queues_per_topic_max: u32 = 65_536, "queuesPerTopicMax";
+    /// Most queues of all topics of one request 18 together.
+    live queues_per_request_max: u32 = 1_000_000, "queuesPerRequestMax";
+    /// Consumer groups from which on no more are made.
+    live groups_max: u32 = 200_000, "groupsMax";
     /// Groups one heartbeat may name.
     live groups_per_heartbeat_max: u32 = 1_000, "groupsPerHeartbeatMax";
     /// Memberships of connected clients in groups.

@@ -222,3 +222,11 @@ fn the_reference_page_has_a_line_for_every_setting() {
     assert!(page.contains("| `brokerRole` | `SLAVE`, `SYNC_MASTER` |"));
     assert!(page.contains("`sendMessageThreadPoolNums`"));
 }
+
+#[test]
+fn a_file_that_is_not_utf_8_is_latin_1_and_stays_so() {
+    assert_eq!(text_of("# ü".into()), "# ü");
+    assert_eq!(text_of(b"# \xfc".to_vec()), "# ü");
+    assert_eq!(bytes_of("# ü", true), "# ü".as_bytes());
+    assert_eq!(bytes_of("# ü €", false), b"# \xfc \\u20ac");
+}

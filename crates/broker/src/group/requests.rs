@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Requests about consumer groups: 200, 201, 207, 225 and 352.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Reply};
@@ -54,11 +54,26 @@ fn update(b: &Arc<Broker>, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answe
             .map_err(|e| refused_attributes(&e))?;
         settings.push(group);
     }
+    within_limit(b, &settings)?;
     let b = Arc::clone(b);
     Ok(blocking::later(move || {
         b.groups.put(settings).map_err(|e| unsaved(&e))?;
         Ok(Reply::ok(NoHeader))
     }))
+}
+
+/// Refuses groups that the broker has no room for.
+fn within_limit(b: &Broker, wanted: &[SubscriptionGroupConfig]) -> Result<(), Fault> {
+    let most = b.config().groups_max as usize;
+    let (_, known) = b.groups.versioned();
+    let names = wanted.iter().map(|group| &group.group_name);
+    let new: BTreeSet<_> = names.filter(|name| !known.groups.contains_key(*name)).collect();
+    let known = known.groups.len();
+    if new.is_empty() || known + new.len() <= most {
+        return Ok(());
+    }
+    let remark = format!("{known} consumer groups are known, allowed are {most} (groupsMax)");
+    Err(Fault::new(ResponseCode::SYSTEM_ERROR, remark))
 }
 
 /// The body of the answer to 201.

@@ -6,7 +6,7 @@ use wire::api::send::SendMessage;
 use wire::code::ResponseCode;
 use wire::record::{PROPERTIES_BYTES_MAX, sysflag};
 
-use super::properties::name::TRAN_MSG;
+use super::properties::name::{INNER_NUM, TRAN_MSG};
 use super::{Send, Target};
 use crate::broker::Broker;
 use crate::config::Config;
@@ -60,6 +60,14 @@ fn size(config: &Config, send: &Send) -> Result<(), Fault> {
         );
         return illegal(remark);
     }
+    // Recovery does not take such records for whole messages: they would be acknowledged and then lost.
+    if send.header.sys_flag & (sysflag::NEED_UNWRAP | sysflag::INNER_BATCH) != 0 {
+        let remark = format!(
+            "sysFlag {} says that the message holds several messages, and that is not supported",
+            send.header.sys_flag
+        );
+        return illegal(remark);
+    }
     Ok(())
 }
 
@@ -105,7 +113,8 @@ pub(super) fn queue_id(b: &Broker, target: &Target, send: &Send) -> Result<i32, 
     }
 }
 
-/// The message asks to be kept back. Delivering it at once would break the promise, so it is not taken.
+/// The message asks to be kept back, or to be taken apart. Delivering it as it is would break the promise, so it is not
+/// taken.
 pub(super) fn deferred(config: &Config, name: &str) -> Fault {
     if name == TRAN_MSG && config.reject_transaction_message {
         let remark = format!(
@@ -114,10 +123,10 @@ pub(super) fn deferred(config: &Config, name: &str) -> Fault {
         );
         return Fault::new(ResponseCode::NO_PERMISSION, remark);
     }
-    let what = if name == TRAN_MSG {
-        "transactions are"
-    } else {
-        "delayed delivery is"
+    let what = match name {
+        TRAN_MSG => "transactions are",
+        INNER_NUM => "messages that hold several messages are",
+        _ => "delayed delivery is",
     };
     Fault::new(
         ResponseCode::MESSAGE_ILLEGAL,

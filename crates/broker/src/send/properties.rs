@@ -16,6 +16,8 @@ pub(super) mod name {
     pub(super) const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
     pub(super) const SHARDING_KEY: &str = "__SHARDINGKEY";
     pub(in crate::send) const TRAN_MSG: &str = "TRAN_MSG";
+    /// How many messages are inside this one.
+    pub(in crate::send) const INNER_NUM: &str = "INNER_NUM";
     pub(super) const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
     pub(super) const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
     pub(super) const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
@@ -112,7 +114,7 @@ pub(super) fn deferred_in(properties: &[u8]) -> Option<&'static str> {
     pairs(properties).find_map(|(key, value)| deferral(key, value))
 }
 
-/// Whether a property asks for keeping the message back.
+/// Whether a property asks for more than delivering the message as it is.
 fn deferral(key: &str, value: &str) -> Option<&'static str> {
     match key {
         // What is no number is no reason to deliver at once either.
@@ -121,6 +123,8 @@ fn deferral(key: &str, value: &str) -> Option<&'static str> {
             .map_or(true, |level| level > 0)
             .then_some(name::DELAY),
         name::TRAN_MSG => value.eq_ignore_ascii_case("true").then_some(name::TRAN_MSG),
+        // Consumers are to take it apart, which the store knows nothing of.
+        name::INNER_NUM => Some(name::INNER_NUM),
         name::TIMER_DELIVER_MS => Some(name::TIMER_DELIVER_MS),
         name::TIMER_DELAY_SEC => Some(name::TIMER_DELAY_SEC),
         name::TIMER_DELAY_MS => Some(name::TIMER_DELAY_MS),
@@ -175,6 +179,7 @@ mod tests {
         assert_eq!(deferred("TRAN_MSG\u{1}TRUE"), Some("TRAN_MSG"));
         assert_eq!(deferred("TRAN_MSG\u{1}false"), None);
         assert_eq!(deferred("TIMER_DELIVER_MS\u{1}1"), Some("TIMER_DELIVER_MS"));
+        assert_eq!(deferred("INNER_NUM\u{1}2"), Some("INNER_NUM"));
         assert_eq!(
             deferred_in(b"a\x011\x02TIMER_DELAY_SEC\x015\x02"),
             Some("TIMER_DELAY_SEC")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Requests about topics: 17, 18, 21, 202, 215, 300, 305 and 351.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Reply};
@@ -17,7 +17,7 @@ use wire::body::topic::{DataVersion, GroupList, TopicConfig, TopicConfigList, To
 use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::{Str, fastjson};
 
-use super::{QUEUES_MAX, Topic};
+use super::Topic;
 use crate::attributes::{self, Attributes, CLEANUP_POLICY, COMPACTION, MESSAGE_TYPE, MIXED};
 use crate::blocking;
 use crate::broker::Broker;
@@ -64,6 +64,7 @@ fn update(b: &Arc<Broker>, asked: Vec<TopicConfig>) -> Result<Answer<NoHeader>, 
         .into_iter()
         .map(|topic| settled(b, topic))
         .collect::<Result<_, _>>()?;
+    within_limits(b, &asked)?;
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let saving = Arc::clone(&b);
@@ -77,10 +78,45 @@ fn update(b: &Arc<Broker>, asked: Vec<TopicConfig>) -> Result<Answer<NoHeader>, 
         });
         let changed = changed.await?.map_err(|e| unsaved(&e))?;
         if !changed.is_empty() {
-            b.announce(changed).await;
+            b.announce().await;
         }
         Ok(Reply::ok(NoHeader))
     })))
+}
+
+/// Refuses what the broker has no room for.
+fn within_limits(b: &Broker, asked: &[TopicConfig]) -> Result<(), Fault> {
+    let refuse = |remark: String| Err(Fault::new(ResponseCode::SYSTEM_ERROR, remark));
+    let config = b.config();
+    let most = i64::from(config.queues_per_topic_max);
+    let mut all_queues = 0;
+    for topic in asked {
+        let queues = i64::from(topic.read_queue_nums.max(topic.write_queue_nums));
+        if queues > most {
+            return refuse(format!(
+                "topic {} asks for {queues} queues, allowed are {most} (queuesPerTopicMax)",
+                topic.topic_name
+            ));
+        }
+        all_queues += queues;
+    }
+    let most = i64::from(config.queues_per_request_max);
+    if asked.len() > 1 && all_queues > most {
+        return refuse(format!(
+            "the request asks for {all_queues} queues, allowed are {most} (queuesPerRequestMax)"
+        ));
+    }
+    let known = b.topics.all();
+    let names = asked.iter().map(|topic| &topic.topic_name);
+    let new: BTreeSet<_> = names.filter(|name| !known.contains_key(*name)).collect();
+    if !new.is_empty() && known.len() + new.len() > config.topics_max as usize {
+        return refuse(format!(
+            "{} topics are known, allowed are {} (topicsMax)",
+            known.len(),
+            config.topics_max
+        ));
+    }
+    Ok(())
 }
 
 /// The settings a topic gets: checked, with the changes of the attributes applied.
@@ -100,8 +136,8 @@ fn settled(b: &Broker, mut topic: TopicConfig) -> Result<TopicConfig, Fault> {
         ("readQueueNums", topic.read_queue_nums),
         ("writeQueueNums", topic.write_queue_nums),
     ] {
-        if !(0..=QUEUES_MAX).contains(&queues) {
-            return refuse(format!("{what} is {queues}, allowed are 0 to {QUEUES_MAX}"));
+        if queues < 0 {
+            return refuse(format!("{what} is {queues}, allowed are 0 and more"));
         }
     }
     if !config.enable_mixed_message_type && has(&topic.attributes, MESSAGE_TYPE, MIXED) {

@@ -13,6 +13,7 @@ use store::disk::sim::{Loss, SimDisk};
 use store::disk::{Disk, Entry, File, Lock, Space};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use wire::api::config::UpdateBrokerConfig;
 use wire::api::send::SendReceipt;
 use wire::frame::Frame;
 
@@ -110,11 +111,13 @@ async fn a_broker_whose_disk_fails_acknowledges_nothing_more_and_ends_with_an_er
 #[tokio::test(flavor = "multi_thread")]
 async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet() {
     let disk = Tough::new();
-    let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "50")];
+    let settings = [("flushDiskType", "SYNC_FLUSH")];
     let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
     let client = running.client().await;
     client.make_topic("T", 1).await;
     client.send("T", 0, "first").await;
+    let patience = |ms: u32| client.ask_with(&UpdateBrokerConfig, format!("syncFlushTimeout={ms}"));
+    assert_eq!(patience(50).await.code, 0);
     disk.set(Door::Shut);
     let reply = client.ask_with(&send("T", 0, ""), "a").await;
     assert_eq!(reply.code, 10);
@@ -123,6 +126,7 @@ async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet()
     let hurried = client.ask_with(&send("T", 0, "WAIT\u{1}false\u{2}"), "b").await;
     assert_eq!(hurried.code, 0, "does not want to wait");
     disk.set(Door::Open);
+    assert_eq!(patience(10_000).await.code, 0);
     client.send("T", 0, "c").await;
     assert_eq!(stored(&client, "T", 0).await.len(), 4);
     running.stop.cancel();

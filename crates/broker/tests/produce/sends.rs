@@ -4,6 +4,7 @@
 use wire::api::group::UpdateAndCreateSubscriptiongroup;
 use wire::api::lock::LockBatchMq;
 use wire::api::send::{SendMessage, SendMessageV2, SendReceipt};
+use wire::api::topic::UpdateAndCreateTopic;
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::queue::{LockBatch, MessageQueue};
 use wire::fastjson;
@@ -166,6 +167,32 @@ async fn a_send_to_an_unknown_topic_creates_it_from_the_default_topic() {
         crate::topics::config_of(&client, "Wide").await.write_queue_nums,
         8,
         "no more than TBW102 has"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_limit_of_topics_neither_sends_nor_operators_make_more() {
+    let rig = Rig::start_with(&[("topicsMax", "16")]).await;
+    let client = rig.client().await;
+    client.send("A", 0, "a").await;
+    let refused = client.ask_with(&send("B", 0, ""), "a").await;
+    assert_eq!(refused.code, 17, "{:?}", refused.remark);
+    let make = |topic: &str| UpdateAndCreateTopic {
+        topic: topic.into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".into(),
+        ..UpdateAndCreateTopic::default()
+    };
+    let refused = client.ask_with(&make("B"), "").await;
+    assert_eq!(refused.code, 1, "{:?}", refused.remark);
+    assert!(refused.remark.is_some_and(|remark| remark.contains("topicsMax")));
+    assert_eq!(
+        client.ask_with(&make("A"), "").await.code,
+        0,
+        "a topic that is there changes"
     );
 }
 

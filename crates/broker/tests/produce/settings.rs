@@ -118,6 +118,7 @@ async fn the_runtime_table_has_the_keys_admin_tools_look_for() {
     assert_eq!(table["brokerVersionDesc"], "V5_4_0");
     assert_eq!(table["brokerActive"], "true");
     assert_eq!(table["putMessageTimesTotal"], "1");
+    assert_eq!(table["putMessageSizeTotal"], table["commitLogMaxOffset"]);
     assert_eq!(table["msgPutTotalTodayNow"], "1");
     assert_eq!(table["commitLogMinOffset"], "0");
     assert!(table["commitLogMaxOffset"].parse::<i64>().unwrap() > 91);

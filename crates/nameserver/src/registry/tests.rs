@@ -282,6 +282,27 @@ fn mappings_of_static_topics_follow_the_version_and_keep_unlisted_topics() {
 }
 
 #[test]
+fn a_broker_maps_only_its_own_queues_and_takes_its_mappings_along() {
+    let mapping = |bname: &str| TopicQueueMapping {
+        bname: bname.into(),
+        topic: "T".into(),
+        ..Default::default()
+    };
+    let mappings = vec![("T".into(), mapping("a")), ("T".into(), mapping("b"))];
+    let mut registry = registry([
+        broker("b", 0, &["T", "U"]),
+        Registration {
+            mappings,
+            ..broker("a", 0, &["T", "U"])
+        },
+    ]);
+    let mapped: Vec<&str> = registry.mappings["T"].keys().map(Str::as_str).collect();
+    assert_eq!(mapped, ["a"]);
+    registry.unregister("C", "a", "a-0");
+    assert!(registry.route("T").is_some() && registry.mappings.is_empty());
+}
+
+#[test]
 fn members_are_told_when_the_smallest_id_changes() {
     let mut registry = registry([acting(broker("a", 2, &["T"]))]);
     let told = keep(&mut registry, acting(broker("a", 1, &["T"])))

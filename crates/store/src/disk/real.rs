@@ -117,6 +117,15 @@ fn entry(name: String, of: &fs::Metadata) -> Entry {
     }
 }
 
+/// The parent of a relative path of one name is the empty path, which the system does not know.
+fn or_current(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    }
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         open(path, OpenOptions::new().read(true).write(true))
@@ -159,7 +168,7 @@ impl Disk for RealDisk {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        match fs::metadata(path) {
+        match fs::metadata(or_current(path)) {
             Ok(found) => Ok(Some(entry(name.to_owned(), &found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -186,7 +195,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        Ok(fsync(OpenOptions::new().read(true).open(dir)?)?)
+        Ok(fsync(OpenOptions::new().read(true).open(or_current(dir))?)?)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {

@@ -21,6 +21,8 @@ pub(super) const HEADER_BYTES: u64 = 40;
 const SLOT_BYTES: u64 = 4;
 const ENTRY_BYTES: u64 = 20;
 const PAGE_BYTES: u64 = 4096;
+/// Room for entries that is kept between writes.
+const BUFFER_KEPT: usize = 16 << 20;
 /// Entries read at once when slots are made anew.
 const SCAN_ENTRIES: u32 = 50_000;
 
@@ -353,7 +355,7 @@ impl Current {
                 .write_at(&self.buffer, self.shape.entry_at(self.buffered_from))?;
             self.buffered_from = self.header.next;
             self.buffer.clear();
-            self.buffer.shrink_to(1 << 20);
+            self.buffer.shrink_to(BUFFER_KEPT);
         }
         Ok(())
     }

@@ -67,19 +67,14 @@ impl Answer {
         self.0.get(field)
     }
 
-    /// With texts that differ between the sides replaced by what they stand for.
-    pub(super) fn hiding(mut self, texts: &[(&str, &str)]) -> Answer {
-        for (text, name) in texts {
-            for value in self.0.values_mut() {
-                *value = value.replace(text, name);
-            }
-            let renamed = std::mem::take(&mut self.0);
-            self.0 = renamed
-                .into_iter()
-                .map(|(path, value)| (path.replace(text, name), value))
-                .collect();
-        }
-        self
+    /// With an address that differs between the sides replaced by what it stands for.
+    pub(super) fn hiding(self, addr: &str, name: &str) -> Answer {
+        let fields = self.0.into_iter();
+        Answer(
+            fields
+                .map(|(path, value)| (path.replace(addr, name), value.replace(addr, name)))
+                .collect(),
+        )
     }
 
     /// Where another answer differs, one line each.
@@ -182,10 +177,14 @@ impl Answer {
             Value::Array(items) if items.is_empty() => self.put(path, "[]"),
             Value::Array(items) => {
                 // Lists are sets in this protocol: their order is that of somebody's hash table.
-                let mut items: Vec<&Value> = items.iter().collect();
-                items.sort_by_key(|item| item.to_string());
-                for (i, item) in items.into_iter().enumerate() {
-                    self.json(&format!("{path}[{i}]"), item);
+                let mut items: Vec<(String, &Value)> =
+                    items.iter().map(|item| (item.to_string(), item)).collect();
+                items.sort_by(|a, b| a.0.cmp(&b.0));
+                for (i, (text, item)) in items.into_iter().enumerate() {
+                    match item {
+                        Value::Object(_) | Value::Array(_) => self.json(&format!("{path}[{i}]"), item),
+                        _ => self.put(format!("{path}[{text}]"), "listed"),
+                    }
                 }
             }
             scalar => self.put(path, scalar),

@@ -125,7 +125,7 @@ fn run(args: Vec<String>) -> anyhow::Result<bool> {
     let mut sides: Option<Sides> = None;
     for section in chosen {
         if let Some(programs::Missing(tool)) = programs::missing(section.tools) {
-            if std::env::var("CI").is_ok_and(|ci| ci == "true") {
+            if std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1") {
                 bail!("{}: {tool} is not installed", section.name);
             }
             closing.push(format!("{}: SKIPPED, {tool} is not installed", section.name));

@@ -2,8 +2,10 @@
 //! Single requests to both servers; the cases are in [`crate::cases`].
 
 use crate::{Outcome, Sides, cases};
-use testkit::diff::{Side, play};
+use testkit::diff::{Case, Side, Step, play};
+use testkit::golden;
 use testkit::server::Plan;
+use wire::code::Code;
 
 pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     let mut servers = Vec::new();
@@ -13,7 +15,9 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
         played.push((name, Side::new(server.nameserver(), server.broker())));
         servers.push(server);
     }
-    let cases = cases::all();
+    // The captured ones first: they ask for lists of everything.
+    let mut cases = vec![captured()?];
+    cases.extend(cases::all());
     let mut findings = Vec::new();
     let mut failed = 0;
     for case in &cases {
@@ -30,4 +34,36 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
         cases.len() - failed
     );
     Ok(Outcome { line, findings })
+}
+
+/// Requests whose answer is about the machine and the moment, and the one that was captured without its body.
+const NOT_COMPARED: [Code; 5] = [
+    Code::SEND_MESSAGE,
+    Code::GET_BROKER_RUNTIME_INFO,
+    Code::GET_BROKER_CONFIG,
+    Code::GET_NAMESRV_CONFIG,
+    Code::GET_TIMER_METRICS,
+];
+
+/// Every captured request that we handle, whatever it was about when it was captured.
+fn captured() -> anyhow::Result<Case> {
+    let broker = broker::ROUTES.iter().map(|(code, _)| (code.0, true));
+    let names = nameserver::routes::ROUTES.iter().map(|(code, _)| (code.0, false));
+    let routes: std::collections::BTreeMap<i32, bool> = names.chain(broker).collect();
+    let exchanges = golden::exchanges()?
+        .into_iter()
+        .filter(|e| e.to_server && e.reply.is_some());
+    let steps = exchanges.filter_map(|exchange| {
+        let code = exchange.request.code;
+        let to_broker = *routes.get(&code)?;
+        let wanted = !NOT_COMPARED.contains(&Code(code));
+        // We say which of the changed settings mean nothing to us.
+        wanted.then(
+            || match Step::captured(exchange.case, &exchange.request, to_broker) {
+                step if code == Code::UPDATE_BROKER_CONFIG.0 => step.ignoring("remark"),
+                step => step,
+            },
+        )
+    });
+    Ok(Case::new("captured requests", steps.collect()))
 }

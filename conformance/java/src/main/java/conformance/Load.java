@@ -28,7 +28,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
  */
 final class Load {
     static final List<String> VERBS = List.of("load", "verify");
-    private static final int SENDERS = 4;
+    private static final int SENDERS = 8;
     private static final int TOPICS = 3;
     private static final int QUEUES = 4;
 

@@ -17,8 +17,8 @@ pub(super) fn cases() -> Vec<Case> {
                 list("both", "CG_G2"),
                 Step::hang_up("two"),
                 list("one", "CG_G2")
-                    .until("body.consumerIdList[0]", "\"c1\"")
-                    .until_absent("body.consumerIdList[1]"),
+                    .until("body.consumerIdList[\"c1\"]", "listed")
+                    .until_absent("body.consumerIdList[\"c2\"]"),
             ],
         ),
         Case::new(

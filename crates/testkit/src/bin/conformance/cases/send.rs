@@ -311,8 +311,8 @@ fn bad_batches() -> Vec<Step> {
         batch("make the topic", "S21", good.clone()),
         batch("a retry topic", "%RETRY%CG_S21", good).answers(13),
         batch("cut short", "S21", torn).answers(1).ours(13),
-        batch("a negative length", "S21", negative).answers(1),
-        batch("one byte", "S21", vec![7]).answers(1),
+        batch("a negative length", "S21", negative).answers(1).ours(13),
+        batch("one byte", "S21", vec![7]).answers(1).ours(13),
         send("a single message after", "S21", 0),
     ]
 }
