@@ -93,10 +93,14 @@ fn within_limits(b: &Broker, asked: &[TopicConfig]) -> Result<(), Fault> {
     for topic in asked {
         let queues = i64::from(topic.read_queue_nums.max(topic.write_queue_nums));
         if queues > most {
-            return refuse(format!(
-                "topic {} asks for {queues} queues, allowed are {most} (queuesPerTopicMax)",
-                topic.topic_name
-            ));
+            let key = if i64::from(topic.read_queue_nums) == queues {
+                "readQueueNums"
+            } else {
+                "writeQueueNums"
+            };
+            let name = &topic.topic_name;
+            let remark = format!("{key} {queues} of topic {name} is more than {most} (queuesPerTopicMax)");
+            return Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark));
         }
         all_queues += queues;
     }

@@ -142,7 +142,9 @@ async fn a_new_topic_is_registered_before_its_maker_is_answered() {
     let client = rig.client().await;
     client.make_topic("Made", 2).await;
     let (_, body) = tokio::time::timeout(SOON, server.registration()).await.unwrap();
-    assert_eq!(topics(&body), BTreeSet::from(["Made"]));
+    // All topics with their one version: a part of them could not say which version it belongs to.
+    assert!(topics(&body).contains("Made"));
+    assert_eq!(topics(&body).len(), 16);
     assert_eq!(body.topic_config_serialize_wrapper.data_version.counter, 1);
 
     client.send("Auto", 0, "a").await;
@@ -151,7 +153,8 @@ async fn a_new_topic_is_registered_before_its_maker_is_answered() {
         .try_recv()
         .expect("registered when the send is answered");
     let body: RegisterBrokerBody = fastjson::from_slice(&frame.body).unwrap();
-    assert_eq!(topics(&body), BTreeSet::from(["Auto"]));
+    assert!(topics(&body).contains("Auto"));
+    assert_eq!(topics(&body).len(), 17);
 }
 
 #[tokio::test(flavor = "multi_thread")]
