@@ -72,15 +72,12 @@ pub(crate) fn update_consumer_offset(
             &format!("Topic {topic} not exist!"),
         ));
     };
-    // The reference takes any queue id; here one that can never exist would stay in the table and the file for ever.
+    // The reference says yes to any queue and any offset (the Go client commits -1 for a retry queue it has not read). What
+    // can never be read back with sense is not kept: it would stay in the table and the file for ever.
     let queues = known.config.read_queue_nums.max(known.config.write_queue_nums);
-    if *queue_id < 0 || (*queue_id >= queues && find_queue(b, topic, *queue_id).is_none()) {
-        let remark = format!("queueId[{queue_id}] is illegal, topic:[{topic}] has {queues} queues");
-        return Err(fault(ResponseCode::INVALID_PARAMETER, &remark));
-    }
-    if *commit_offset < 0 {
-        let remark = format!("commitOffset[{commit_offset}] is illegal, topic is {topic}");
-        return Err(fault(ResponseCode::INVALID_PARAMETER, &remark));
+    let is_known = *queue_id >= 0 && (*queue_id < queues || find_queue(b, topic, *queue_id).is_some());
+    if !is_known || *commit_offset < 0 {
+        return Ok(Reply::ok(Empty {}).into());
     }
     let step = b.config().consumer_offset_update_version_step;
     b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);

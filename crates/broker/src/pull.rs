@@ -302,7 +302,8 @@ fn subscribed(b: &Broker, ask: &Ask, settings: &SubscriptionGroupConfig) -> Resu
         let kind = expression_type.as_deref();
         return match (is_tag(kind), Tags::parse(expression)) {
             (true, Ok(tags)) => Ok(tags),
-            (false, _) if !expression.is_empty() => Err(no_property_filter(kind.unwrap_or_default())),
+            (false, _) if !expression.is_empty() => Err(no_property_filter(kind.unwrap_or_default())
+                .with_ext(Ext::of(&Refusal { forbidden_type: None }))),
             _ => Err(refused(
                 ResponseCode::SUBSCRIPTION_PARSE_FAILED,
                 "parse the consumer's subscription failed",
@@ -341,7 +342,10 @@ fn subscribed(b: &Broker, ask: &Ask, settings: &SubscriptionGroupConfig) -> Resu
             "the consumer's subscription has too many tags",
         )),
         Some(tags) => Ok(tags.clone()),
-        None => Err(no_property_filter(&subscription.data.expression_type)),
+        None => {
+            let fault = no_property_filter(&subscription.data.expression_type);
+            Err(fault.with_ext(Ext::of(&Refusal { forbidden_type: None })))
+        }
     }
 }
 
@@ -382,21 +386,18 @@ fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, ReadErro
 fn limit(b: &Broker, ask: &Ask) -> ReadLimit {
     let config = b.config();
     let wanted = |wanted: i32| u32::try_from(wanted).unwrap_or(0);
-    let (count, bytes) = (
-        wanted(ask.header.max_msg_nums),
-        ask.header.max_msg_bytes.map_or(u32::MAX, wanted),
-    );
+    // `maxMsgBytes` is not looked at: the reference does not either, and a pull must bring as much here as there.
+    let count = wanted(ask.header.max_msg_nums);
     let count = count.min(config.max_transfer_count_on_message_in_memory).max(1);
     let scan = (config.max_filter_message_size / ENTRY_BYTES).max(count);
     let far = memory::total_bytes().map(|memory_bytes| FarLimit {
         behind_bytes: memory_bytes / 100 * i64::from(config.access_message_in_memory_max_ratio),
         count: config.max_transfer_count_on_message_in_disk.min(count) as usize,
-        bytes: config.max_transfer_bytes_on_message_in_disk.min(bytes) as usize,
+        bytes: config.max_transfer_bytes_on_message_in_disk as usize,
     });
-    let bytes = bytes.min(config.max_transfer_bytes_on_message_in_memory);
     ReadLimit {
         count: count as usize,
-        bytes: bytes as usize,
+        bytes: config.max_transfer_bytes_on_message_in_memory as usize,
         scan: scan as usize,
         far,
     }

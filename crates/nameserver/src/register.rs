@@ -17,7 +17,8 @@ use wire::api::route::{
 use wire::body::register::RegisterBrokerBody;
 use wire::body::topic::{DataVersion, TopicConfigTable};
 use wire::body::topic_route::TopicRoute;
-use wire::code::{NoHeader, ResponseCode};
+use wire::code::{Empty, NoHeader, ResponseCode};
+use wire::ext::Ext;
 use wire::fastjson;
 
 use crate::kv::{ORDER_TOPIC_CONFIG, table_body};
@@ -35,7 +36,7 @@ pub(crate) fn register_broker(
     let claimed = call.header.body_crc32.unwrap_or(0);
     let actual = crc32fast::hash(&call.body) & 0x7fff_ffff;
     if claimed != 0 && u32::try_from(claimed) != Ok(actual) {
-        return Err(Fault::new(ResponseCode::SYSTEM_ERROR, "crc32 not match"));
+        return Err(not_registered("crc32 not match"));
     }
     let registration = decode(&call)?;
     let config = s.config.load();
@@ -51,7 +52,7 @@ pub(crate) fn register_broker(
         .version(&registration.cluster, &registration.addr)
         .is_none();
     let accepted = s.registry.write().register(registration, unlisted, s.now_ms());
-    let accepted = accepted.map_err(|e| Fault::new(ResponseCode::SYSTEM_ERROR, e.to_string()))?;
+    let accepted = accepted.map_err(|e| not_registered(&e.to_string()))?;
     if is_new {
         info!(broker = %call.header.broker_name, id = call.header.broker_id, addr = %call.header.broker_addr, "broker registered");
     }
@@ -112,6 +113,11 @@ fn decode(call: &Call<RegisterBroker>) -> Result<Registration, Fault> {
 
 fn json<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Fault> {
     fastjson::from_slice(body).map_err(|e| malformed(what, &e))
+}
+
+/// The reference answers with its header even so, without a field in it.
+fn not_registered(remark: &str) -> Fault {
+    Fault::new(ResponseCode::SYSTEM_ERROR, remark).with_ext(Ext::of(&Empty {}))
 }
 
 fn malformed(what: &str, reason: &dyn std::error::Error) -> Fault {

@@ -9,7 +9,8 @@ use net::{Answer, Call, Fault, Reply};
 use tracing::warn;
 use wire::api::config::{GetNamesrvConfig, UpdateNamesrvConfig};
 use wire::api::kv::{DeleteKvConfig, GetKvConfig, GetKvConfigReply, GetKvlistByNamespace, PutKvConfig};
-use wire::code::{NoHeader, ResponseCode};
+use wire::code::{Empty, NoHeader, ResponseCode};
+use wire::ext::Ext;
 
 use crate::config::Config;
 use crate::kv::table_body;
@@ -34,7 +35,7 @@ pub(crate) fn get_kv(s: &Arc<NameServer>, call: Call<GetKvConfig>) -> Answered<G
         Some(value) => Ok(Reply::ok(GetKvConfigReply { value: Some(value) }).into()),
         None => {
             let remark = format!("No config item, Namespace: {namespace} Key: {key}");
-            Err(Fault::new(ResponseCode::QUERY_NOT_FOUND, remark))
+            Err(Fault::new(ResponseCode::QUERY_NOT_FOUND, remark).with_ext(Ext::of(&Empty {})))
         }
     }
 }

@@ -103,7 +103,7 @@ impl Sifted<'_> {
         );
         put(&mut text, name::CLUSTER, &config.broker_cluster_name);
         if self.dead {
-            put(&mut text, name::DELAY, "0");
+            put(&mut text, name::DELAY, "-1");
         }
         text
     }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_dead_letter_has_no_delay_left() {
         let delayed = "DELAY\u{1}5\u{2}a\u{1}1\u{2}";
-        assert_eq!(rewritten(delayed, true), format!("a=1;{ADDED}DELAY=0;"));
+        assert_eq!(rewritten(delayed, true), format!("a=1;{ADDED}DELAY=-1;"));
         assert_eq!(sift(delayed, true).deferred, None);
     }
 

@@ -86,9 +86,15 @@ async fn a_commit_of_nobody_or_to_nowhere_is_refused() {
             .code,
         17
     );
-    for illegal in [commit("G", 2, 1), commit("G", -1, 1), commit("G", 0, -1)] {
-        assert_eq!(client.ask(&illegal).await.code, 29, "{illegal:?}");
+    client.get(&commit("G", 0, 7)).await;
+    for senseless in [commit("G", 2, 1), commit("G", -1, 1), commit("G", 0, -1)] {
+        assert_eq!(client.ask(&senseless).await.code, 0, "{senseless:?}");
     }
+    assert_eq!(
+        client.get(&query("G", 0)).await.offset,
+        7,
+        "what makes no sense is not kept"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -370,7 +370,7 @@ async fn a_message_that_failed_too_often_goes_to_the_dead_letters_of_its_group()
     let [dead] = stored(&client, "%DLQ%G", 0).await.try_into().unwrap();
     assert_eq!(&dead.body[..], b"17 times");
     assert_eq!(dead.reconsume_times, 17);
-    assert_eq!(property(&dead, "DELAY").as_deref(), Some("0"));
+    assert_eq!(property(&dead, "DELAY").as_deref(), Some("-1"));
     assert_eq!(property(&dead, "RETRY_TOPIC").as_deref(), Some("T"));
     let config = crate::topics::config_of(&client, "%DLQ%G").await;
     assert_eq!((config.write_queue_nums, config.perm), (1, 6));
