@@ -72,15 +72,19 @@ pub(crate) fn update_consumer_offset(
             &format!("Topic {topic} not exist!"),
         ));
     };
-    // The reference says yes to any queue and any offset (the Go client commits -1 for a retry queue it has not read). What
-    // can never be read back with sense is not kept: it would stay in the table and the file for ever.
+    // The reference says yes to any queue and any offset (the Go client commits -1 for a retry queue it has not read).
+    // A queue that there cannot be is not kept: it would stay in the table and the file for ever. A negative offset
+    // means, there and here, that the group has none.
     let queues = known.config.read_queue_nums.max(known.config.write_queue_nums);
-    let is_known = *queue_id >= 0 && (*queue_id < queues || find_queue(b, topic, *queue_id).is_some());
-    if !is_known || *commit_offset < 0 {
+    if *queue_id < 0 || (*queue_id >= queues && find_queue(b, topic, *queue_id).is_none()) {
         return Ok(Reply::ok(Empty {}).into());
     }
-    let step = b.config().consumer_offset_update_version_step;
-    b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);
+    if *commit_offset < 0 {
+        b.offsets.forget(group, topic, *queue_id);
+    } else {
+        let step = b.config().consumer_offset_update_version_step;
+        b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);
+    }
     Ok(Reply::ok(Empty {}).into())
 }
 

@@ -321,7 +321,12 @@ impl Side {
                 .pushed(SETTLES_WITHIN)?
                 .with_context(|| format!("nothing was pushed, expected {}", step.code))?,
             Kind::Arrives => line.answer()?,
-            Kind::Oneway | Kind::Held | Kind::HangUp => {
+            Kind::Held => {
+                line.send(request, step.encoding)?;
+                line.settle()?;
+                return Ok(Answer::default());
+            }
+            Kind::Oneway | Kind::HangUp => {
                 line.send(request, step.encoding)?;
                 return Ok(Answer::default());
             }

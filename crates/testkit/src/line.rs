@@ -22,8 +22,13 @@ pub struct Line {
     stream: TcpStream,
     received: BytesMut,
     pushed: VecDeque<Frame>,
+    /// Answers that came while another was waited for.
+    early: VecDeque<Frame>,
     last: i32,
 }
+
+/// The number of a request that only shows that those before it have been seen.
+const BARRIER: i32 = i32::MAX;
 
 /// A request from its parts, for codes and fields that our own types do not allow.
 pub fn request(code: Code, fields: &[(&str, &str)], body: &[u8]) -> Frame {
@@ -50,6 +55,7 @@ impl Line {
             stream,
             received: BytesMut::new(),
             pushed: VecDeque::new(),
+            early: VecDeque::new(),
             last: 0,
         })
     }
@@ -62,10 +68,30 @@ impl Line {
 
     /// Waits for the answer to the request that was sent last.
     pub fn answer(&mut self) -> anyhow::Result<Frame> {
-        let opaque = self.last;
+        if let Some(frame) = self.early.pop_front() {
+            return Ok(frame);
+        }
+        self.wait_for(self.last)
+    }
+
+    /// Waits until the server has seen all that was sent before: it answers requests of this connection sent later.
+    pub fn settle(&mut self) -> anyhow::Result<()> {
+        // The reference works on several requests of one connection at a time; after some round trips it has seen it.
+        for _ in 0..3 {
+            let fields = [("topic", "nobody-has-this-topic"), ("queueId", "0")];
+            let mut probe = request(Code::GET_MAX_OFFSET, &fields, &[]);
+            probe.opaque = BARRIER;
+            self.write(&probe, Encoding::Json)?;
+            self.wait_for(BARRIER)?;
+        }
+        Ok(())
+    }
+
+    fn wait_for(&mut self, opaque: i32) -> anyhow::Result<Frame> {
         loop {
             match self.receive(PATIENCE)? {
                 Some(frame) if frame.is_reply() && frame.opaque == opaque => return Ok(frame),
+                Some(frame) if frame.is_reply() && frame.opaque == self.last => self.early.push_back(frame),
                 Some(frame) if frame.is_reply() => {
                     bail!("an answer to request {} that nobody waits for", frame.opaque)
                 }
@@ -79,10 +105,14 @@ impl Line {
     pub fn send(&mut self, mut request: Frame, encoding: Encoding) -> anyhow::Result<i32> {
         self.last += 1;
         request.opaque = self.last;
+        self.write(&request, encoding)?;
+        Ok(self.last)
+    }
+
+    fn write(&mut self, request: &Frame, encoding: Encoding) -> anyhow::Result<()> {
         let mut bytes = BytesMut::new();
         request.encode(&mut bytes, encoding);
-        self.stream.write_all(&bytes)?;
-        Ok(self.last)
+        Ok(self.stream.write_all(&bytes)?)
     }
 
     /// The next request that the server sent to us, in the order of arrival.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use store::env::Env;
-use tracing::warn;
+use tracing::{debug, warn};
 use wire::Str;
 use wire::body::stats::OffsetTable;
 use wire::body::topic::DataVersion;
@@ -96,7 +96,7 @@ impl Offsets {
     pub(crate) fn commit(&self, group: &str, topic: &str, (queue, offset): (i32, i64), version_step: u64) {
         let before = self.write(group, topic, queue, |progress| progress.committed.replace(offset));
         if before.is_some_and(|before| offset < before) {
-            warn!(group, topic, queue, offset, before, "committed offset goes back");
+            debug!(group, topic, queue, offset, before, "committed offset goes back");
         }
         if before != Some(offset) {
             self.changed.store(true, Ordering::Release);
@@ -104,6 +104,14 @@ impl Offsets {
         let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         if version_step > 0 && commits.is_multiple_of(version_step) {
             self.next_version();
+        }
+    }
+
+    /// Takes a commit back.
+    pub(crate) fn forget(&self, group: &str, topic: &str, queue: i32) {
+        if self.query(group, topic, queue).is_some() {
+            self.write(group, topic, queue, |progress| progress.committed = None);
+            self.changed.store(true, Ordering::Release);
         }
     }
 

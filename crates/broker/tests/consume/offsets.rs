@@ -87,14 +87,31 @@ async fn a_commit_of_nobody_or_to_nowhere_is_refused() {
         17
     );
     client.get(&commit("G", 0, 7)).await;
-    for senseless in [commit("G", 2, 1), commit("G", -1, 1), commit("G", 0, -1)] {
-        assert_eq!(client.ask(&senseless).await.code, 0, "{senseless:?}");
+    for nowhere in [commit("G", 2, 1), commit("G", -1, 1)] {
+        assert_eq!(client.ask(&nowhere).await.code, 0, "{nowhere:?}");
+        let asked = QueryConsumerOffset {
+            set_zero_if_not_found: Some(false),
+            ..query("G", nowhere.queue_id)
+        };
+        assert_eq!(
+            client.ask(&asked).await.code,
+            22,
+            "what makes no sense is not kept"
+        );
     }
-    assert_eq!(
-        client.get(&query("G", 0)).await.offset,
-        7,
-        "what makes no sense is not kept"
-    );
+    assert_eq!(client.get(&query("G", 0)).await.offset, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_negative_commit_forgets_what_was_committed() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("T", 2).await;
+    client.consume("G", "T", "*").await;
+    client.get(&commit("G", 0, 7)).await;
+    assert_eq!(client.ask(&commit("G", 0, -1)).await.code, 0);
+    assert_eq!(client.ask(&query("G", 0)).await.code, 22);
+    client.get(&commit("G", 0, 3)).await;
+    assert_eq!(client.get(&query("G", 0)).await.offset, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

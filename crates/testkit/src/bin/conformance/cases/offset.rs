@@ -74,13 +74,18 @@ fn refused() -> Vec<Step> {
         commit("a bad group name", "O3", 1)
             .field("consumerGroup", "no group")
             .answers(26),
-        commit("without a queue", "O3", 1).without("queueId").ours(1),
+        commit("without a queue", "O3", 1)
+            .without("queueId")
+            .answers(29)
+            .ours(1),
         commit("without an offset", "O3", 1)
             .without("commitOffset")
+            .answers(29)
             .ours(1),
         commit("without a topic", "O3", 1).without("topic").answers(1),
         commit("without a group", "O3", 1)
             .without("consumerGroup")
+            .answers(26)
             .ours(1),
         commit("a queue that is not there", "O3", 1).field("queueId", 99),
     ]
