@@ -26,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
             vec![
                 send_tagged("P7", 0, "A", "first"),
                 settled("P7", 0, 1),
+                pull("make the group", "P7", 0, 0),
                 holding("tag B", "P7", 1).field("subscription", "B").on("waiting"),
                 send_tagged("P7", 0, "A", "not this one"),
                 send_tagged("P7", 0, "B", "this one"),
@@ -37,6 +38,7 @@ pub(super) fn cases() -> Vec<Case> {
             vec![
                 send("make the topic", "P8", 0),
                 settled("P8", 0, 1),
+                pull("make the group", "P8", 0, 0),
                 holding("500 ms", "P8", 1)
                     .field("suspendTimeoutMillis", 500)
                     .on("waiting"),
@@ -214,6 +216,7 @@ fn held() -> Vec<Step> {
     vec![
         send("make the topic", "P6", 0),
         settled("P6", 0, 1),
+        pull("make the group", "P6", 0, 0),
         holding("at the end", "P6", 1).on("waiting"),
         send("another queue", "P6", 1),
         send("this queue", "P6", 0),
