@@ -9,11 +9,15 @@ use anyhow::Context as _;
 use std::io::Write as _;
 use tokio::runtime::{Builder, Runtime};
 
+/// Threads for work that waits for the disk; more would only wait beside them.
+const DISK_THREADS_MAX: usize = 64;
+
 /// A runtime with one worker for each core that the process may use.
 fn runtime() -> anyhow::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let built = Builder::new_multi_thread()
         .worker_threads(cores)
+        .max_blocking_threads(DISK_THREADS_MAX)
         .thread_name("barque-worker")
         .enable_all()
         .build();

@@ -26,6 +26,7 @@ use wire::code::{Code, ResponseCode};
 use wire::frame::Frame;
 use wire::message_id::UniqueIds;
 
+use crate::blocking::Creating;
 use crate::clients::Clients;
 use crate::config::{Config, ConfigError};
 use crate::counts::{Counts, sample_topic};
@@ -60,6 +61,8 @@ pub struct Broker {
     pub(crate) offsets: Offsets,
     /// Connected producers and consumers.
     pub(crate) clients: Clients,
+    /// Requests that bring topics and groups into being.
+    pub(crate) creating: Creating,
     /// Queues held by orderly consumers.
     pub(crate) locks: Locks,
     /// Pulls that wait for a message.
@@ -166,6 +169,7 @@ impl Broker {
             groups,
             offsets,
             clients: Clients::default(),
+            creating: Creating::default(),
             locks: Locks::default(),
             held: Held::default(),
             peers: Peers::of(&config),
@@ -412,7 +416,7 @@ async fn keep_sampling(b: Arc<Broker>, stop: CancellationToken) {
         b.counts.sample(now_ms, b.env.clock.utc_offset_secs() * 1000);
         if until_topics == 0 {
             until_topics = TOPIC_SAMPLE_EVERY;
-            for topic in b.topics.all().values() {
+            for topic in b.topics.all().topics.values() {
                 sample_topic(&topic.puts, now_ms);
             }
         }

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use net::Peer;
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use wire::Str;
 use wire::body::subscription::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use wire::frame::Language;
@@ -109,14 +108,9 @@ struct Memberships {
     producers: BTreeSet<Str>,
 }
 
-/// Heartbeats and pulls that bring groups into being at the same time.
-const CREATING_MAX: usize = 2;
-
 /// All connected clients.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Clients {
-    /// Taken while a client's groups come into being.
-    pub(crate) creating: Semaphore,
     tables: RwLock<Tables>,
     /// Groups whose members will be told with the next batch.
     unannounced: Mutex<BTreeSet<Str>>,
@@ -129,16 +123,6 @@ struct Tables {
     peers: HashMap<u64, Memberships>,
     /// Members of all groups.
     count: usize,
-}
-
-impl Default for Clients {
-    fn default() -> Clients {
-        Clients {
-            creating: Semaphore::new(CREATING_MAX),
-            tables: RwLock::default(),
-            unannounced: Mutex::default(),
-        }
-    }
 }
 
 impl Clients {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use store::Env;
@@ -32,6 +32,8 @@ type Forbidden = BTreeMap<Str, BTreeMap<Str, i32>>;
 /// All groups as they are at one moment.
 #[derive(Clone, Default)]
 pub(crate) struct GroupMap {
+    /// Counts the changes that led here.
+    pub(crate) version: DataVersion,
     pub(crate) groups: HashMap<Str, Arc<SubscriptionGroupConfig>>,
     pub(crate) forbidden: Forbidden,
 }
@@ -39,8 +41,8 @@ pub(crate) struct GroupMap {
 /// The consumer groups of a broker.
 pub(crate) struct Groups {
     table: ArcSwap<GroupMap>,
-    /// Held while the table changes.
-    version: Mutex<DataVersion>,
+    /// Held while the table changes, which takes a write to disk. Readers do not need it.
+    changing: Mutex<()>,
     path: PathBuf,
     env: Env,
 }
@@ -74,12 +76,13 @@ impl Groups {
                 .map(|(name, group)| (name, Arc::new(group))),
         );
         let table = GroupMap {
+            version,
             groups,
             forbidden: saved.forbidden_table,
         };
         Ok(Groups {
             table: ArcSwap::from_pointee(table),
-            version: Mutex::new(version),
+            changing: Mutex::new(()),
             path,
             env,
         })
@@ -130,10 +133,9 @@ impl Groups {
         bits.is_some_and(|bits| bits & FORBIDDEN_READ != 0)
     }
 
-    /// All groups, and the version that belongs to them.
-    pub(crate) fn versioned(&self) -> (DataVersion, Arc<GroupMap>) {
-        let version = self.version.lock();
-        (*version, self.table.load_full())
+    /// All groups as they are now, and the version that belongs to them.
+    pub(crate) fn all(&self) -> Guard<Arc<GroupMap>> {
+        self.table.load()
     }
 
     /// Makes groups with these settings, or gives them these settings. Nothing is written when nothing changes.
@@ -170,11 +172,11 @@ impl Groups {
     }
 
     fn change(&self) -> Change<'_> {
-        let version = self.version.lock();
+        let one = self.changing.lock();
         Change {
             now: self.table.load_full(),
-            version,
             groups: self,
+            _one: one,
         }
     }
 }
@@ -190,23 +192,22 @@ fn settings_of(group: &str) -> SubscriptionGroupConfig {
 /// A change of the table under way; others wait.
 struct Change<'a> {
     now: Arc<GroupMap>,
-    version: MutexGuard<'a, DataVersion>,
     groups: &'a Groups,
+    _one: MutexGuard<'a, ()>,
 }
 
 impl Change<'_> {
     /// Saves the table, then shows it to everyone.
     fn publish(mut self) -> Result<(), SaveError> {
-        let mut version = *self.version;
-        version.counter += 1;
-        version.timestamp = self.groups.env.clock.now_ms();
+        let now = Arc::make_mut(&mut self.now);
+        now.version.counter += 1;
+        now.version.timestamp = self.groups.env.clock.now_ms();
         let file = GroupsFile {
-            data_version: version,
-            forbidden_table: &self.now.forbidden,
-            subscription_group_table: self.now.groups.iter().map(|(k, v)| (k.as_str(), &**v)).collect(),
+            data_version: now.version,
+            forbidden_table: &now.forbidden,
+            subscription_group_table: now.groups.iter().map(|(k, v)| (k.as_str(), &**v)).collect(),
         };
         saved::save(&self.groups.env, &self.groups.path, &file)?;
-        *self.version = version;
         self.groups.table.store(self.now);
         Ok(())
     }

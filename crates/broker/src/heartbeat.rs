@@ -49,8 +49,9 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(15);
 /// Code 34. Registers the client in all its groups. Groups that are new are written to disk first, elsewhere.
 pub(crate) fn heart_beat(b: &Arc<Broker>, call: Call<HeartBeat>) -> Result<Answer<HeartBeatReply>, Fault> {
     let body = read_body(&call.body, b.config().groups_per_heartbeat_max as usize)?;
+    let bytes = call.body.len();
     let client = Arc::new(Client {
-        peer: call.peer,
+        peer: Arc::clone(&call.peer),
         id: body.client_id.clone(),
         language: call.language,
         version: call.version,
@@ -64,7 +65,8 @@ pub(crate) fn heart_beat(b: &Arc<Broker>, call: Call<HeartBeat>) -> Result<Answe
     }
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
-        blocking::create(b, move |b| register(b, &client, body)).await?
+        let request = (&*call.peer, bytes);
+        blocking::create(&b, request, move |b| register(b, &client, body)).await?
     })))
 }
 

@@ -269,8 +269,11 @@ async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck
 }
 
 async fn register_all(b: &Arc<Broker>, channel: &Channel) -> Result<(), PeerError> {
-    let (version, topics) = b.topics.versioned();
-    let topics = topics.values().map(|topic| topic.config.clone()).collect();
+    let (version, topics) = {
+        let all = b.topics.all();
+        let settings = all.topics.values().map(|topic| topic.config.clone());
+        (all.version, settings.collect())
+    };
     register(b, channel, version, topics).await
 }
 
@@ -370,7 +373,7 @@ async fn is_outdated(b: &Arc<Broker>, channel: &Channel) -> Result<bool, PeerErr
         broker_id: config.broker_id,
     };
     drop(config);
-    let frame = Frame::request(0, &header).with_body(fastjson::to_vec(&b.topics.version()));
+    let frame = Frame::request(0, &header).with_body(fastjson::to_vec(&b.topics.all().version));
     let reply: QueryDataVersionReply = call(b, channel, frame).await?.ext.read()?;
     Ok(reply.changed)
 }

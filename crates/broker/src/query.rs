@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use net::{Answer, Call, Fault, Reply};
 use store::{IndexKind, LogPos, Lookup};
 use wire::api::group::{GetConsumeStats, QuerySubscriptionByConsumer};
@@ -34,7 +33,7 @@ pub(crate) fn query_message(
     call: Call<QueryMessage>,
 ) -> Result<Answer<QueryMessageReply>, Fault> {
     let b = Arc::clone(b);
-    Ok(later(move || {
+    Ok(later(&call.peer.clone(), move || {
         let QueryMessage {
             topic,
             key,
@@ -59,6 +58,7 @@ pub(crate) fn query_message(
             key,
             kind,
             max,
+            max_bytes: BODY_BYTES_MAX,
             begin_ms: *begin_timestamp,
             end_ms: *end_timestamp,
         });
@@ -74,14 +74,14 @@ pub(crate) fn query_message(
             );
             return Err(fault.with_ext(Ext::of(&header)));
         }
-        Ok(Reply::ok(header).with_body(join(&hits.records)))
+        Ok(Reply::ok(header).with_body(hits.records.concat()))
     }))
 }
 
 /// Code 33. The record at a position of the log; message ids hold such positions.
 pub(crate) fn view_message(b: &Arc<Broker>, call: Call<ViewMessageById>) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(later(move || {
+    Ok(later(&call.peer.clone(), move || {
         let offset = call.header.offset;
         let record = b.store.record_at(LogPos(offset)).map_err(|_| {
             Fault::new(
@@ -96,7 +96,7 @@ pub(crate) fn view_message(b: &Arc<Broker>, call: Call<ViewMessageById>) -> Resu
 /// Code 208. How far a group lags, queue by queue: of one topic, of several, or of all it has read.
 pub(crate) fn consume_stats(b: &Arc<Broker>, call: Call<GetConsumeStats>) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(later(move || {
+    Ok(later(&call.peer.clone(), move || {
         let GetConsumeStats {
             consumer_group: group,
             topic,
@@ -187,16 +187,4 @@ pub(crate) fn subscription_by_group(
         topic,
     };
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&body)).into())
-}
-
-/// As many records as clients take in one frame.
-fn join(records: &[Bytes]) -> Vec<u8> {
-    let mut all = Vec::new();
-    for record in records {
-        if all.len() + record.len() > BODY_BYTES_MAX {
-            break;
-        }
-        all.extend_from_slice(record);
-    }
-    all
 }

@@ -142,8 +142,12 @@ fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
 /// Makes what is missing, lets the name servers know, and sends again. The answer comes after that, so that a consumer
 /// that starts then finds the topic.
 async fn create_and_send(b: &Arc<Broker>, send: Send) -> Result<Reply<SendReceipt>, Fault> {
+    let (peer, bytes) = (
+        Arc::clone(&send.peer),
+        send.body.len() + send.header.properties.as_ref().map_or(0, |p| p.len()),
+    );
     let create = move |b: &Broker| Target::create(b, &send).map(|announced| (announced, send));
-    let (announced, send) = blocking::create(Arc::clone(b), create).await??;
+    let (announced, send) = blocking::create(b, (&peer, bytes), create).await??;
     announced.await;
     let topic = send.header.topic.clone();
     match stage(b, send)? {

@@ -88,14 +88,20 @@ impl Topic {
     }
 }
 
-/// All topics by name.
-pub(crate) type TopicMap = HashMap<Str, Arc<Topic>>;
+/// All topics as they are at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct TopicMap {
+    /// Counts the changes that led here.
+    pub(crate) version: DataVersion,
+    /// By name.
+    pub(crate) topics: HashMap<Str, Arc<Topic>>,
+}
 
 /// The topics of a broker.
 pub(crate) struct Topics {
     table: ArcSwap<TopicMap>,
-    /// Held while the table changes.
-    version: Mutex<DataVersion>,
+    /// Held while the table changes, which takes a write to disk. Readers do not need it.
+    changing: Mutex<()>,
     /// The names that belong to the system.
     system: Vec<Str>,
     path: PathBuf,
@@ -119,7 +125,7 @@ impl Topics {
         if version == DataVersion::default() {
             version.timestamp = env.clock.now_ms();
         }
-        let mut table = TopicMap::new();
+        let mut topics = HashMap::new();
         let system = system::topics(config);
         let names = system::names(config);
         // Whatever a file of another origin says inside, a topic is called what it is listed as.
@@ -129,14 +135,14 @@ impl Topics {
             if topic.topic_name == AUTO_CREATE_TOPIC && !config.auto_create_topic_enable {
                 topic.perm &= !perm::INHERIT;
             }
-            table.insert(
+            topics.insert(
                 topic.topic_name.clone(),
                 Arc::new(Topic::new(topic, Arc::default())),
             );
         }
         Ok(Topics {
-            table: ArcSwap::from_pointee(table),
-            version: Mutex::new(version),
+            table: ArcSwap::from_pointee(TopicMap { version, topics }),
+            changing: Mutex::new(()),
             system: names,
             path,
             env,
@@ -145,23 +151,12 @@ impl Topics {
 
     /// A topic by name.
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Topic>> {
-        self.table.load().get(topic).cloned()
+        self.table.load().topics.get(topic).cloned()
     }
 
-    /// All topics as they are now.
+    /// All topics as they are now, and the version that belongs to them.
     pub(crate) fn all(&self) -> Guard<Arc<TopicMap>> {
         self.table.load()
-    }
-
-    /// All topics, and the version that belongs to them.
-    pub(crate) fn versioned(&self) -> (DataVersion, Arc<TopicMap>) {
-        let version = self.version.lock();
-        (*version, self.table.load_full())
-    }
-
-    /// How often the topics changed.
-    pub(crate) fn version(&self) -> DataVersion {
-        *self.version.lock()
     }
 
     /// Whether the topic belongs to the system.
@@ -179,6 +174,7 @@ impl Topics {
         let mut change = self.change();
         if change
             .now
+            .topics
             .get(&config.topic_name)
             .is_some_and(|topic| topic.config == config)
         {
@@ -195,7 +191,7 @@ impl Topics {
             return Ok((topic, false));
         }
         let mut change = self.change();
-        if let Some(topic) = change.now.get(&config.topic_name) {
+        if let Some(topic) = change.now.topics.get(&config.topic_name) {
             return Ok((Arc::clone(topic), false));
         }
         let topic = change.insert(config);
@@ -214,7 +210,7 @@ impl Topics {
         let model = self.get(model)?;
         let inherits = model.config.perm & perm::INHERIT != 0;
         let is_default = model.config.topic_name == AUTO_CREATE_TOPIC;
-        let is_full = self.table.load().len() >= config.topics_max as usize;
+        let is_full = self.table.load().topics.len() >= config.topics_max as usize;
         if !inherits || is_full || (is_default && !config.auto_create_topic_enable) {
             return None;
         }
@@ -234,7 +230,8 @@ impl Topics {
         let mut change = self.change();
         let mut marked = false;
         for name in names {
-            let Some(topic) = change.now.get(name).filter(|topic| !topic.config.order) else {
+            let known = change.now.topics.get(name);
+            let Some(topic) = known.filter(|topic| !topic.config.order) else {
                 continue;
             };
             let config = TopicConfig {
@@ -250,7 +247,7 @@ impl Topics {
     /// Forgets topics.
     pub(crate) fn remove(&self, names: &[Str]) -> Result<(), SaveError> {
         let mut change = self.change();
-        let table = Arc::make_mut(&mut change.now);
+        let table = &mut Arc::make_mut(&mut change.now).topics;
         let before = table.len();
         for name in names {
             table.remove(name);
@@ -268,11 +265,11 @@ impl Topics {
     }
 
     fn change(&self) -> Change<'_> {
-        let version = self.version.lock();
+        let one = self.changing.lock();
         Change {
             now: self.table.load_full(),
-            version,
             topics: self,
+            _one: one,
         }
     }
 }
@@ -280,13 +277,13 @@ impl Topics {
 /// A change of the table under way; others wait.
 struct Change<'a> {
     now: Arc<TopicMap>,
-    version: MutexGuard<'a, DataVersion>,
     topics: &'a Topics,
+    _one: MutexGuard<'a, ()>,
 }
 
 impl Change<'_> {
     fn insert(&mut self, config: TopicConfig) -> Arc<Topic> {
-        let table = Arc::make_mut(&mut self.now);
+        let table = &mut Arc::make_mut(&mut self.now).topics;
         let puts = table
             .get(&config.topic_name)
             .map(|topic| Arc::clone(&topic.puts))
@@ -299,19 +296,18 @@ impl Change<'_> {
 
     /// Saves the table, then shows it to everyone.
     fn publish(mut self) -> Result<(), SaveError> {
-        let mut version = *self.version;
-        version.counter += 1;
-        version.timestamp = self.topics.env.clock.now_ms();
+        let now = Arc::make_mut(&mut self.now);
+        now.version.counter += 1;
+        now.version.timestamp = self.topics.env.clock.now_ms();
         let file = TopicsFile {
-            data_version: version,
-            topic_config_table: self
-                .now
+            data_version: now.version,
+            topic_config_table: now
+                .topics
                 .iter()
                 .map(|(name, topic)| (name.as_str(), &topic.config))
                 .collect(),
         };
         saved::save(&self.topics.env, &self.topics.path, &file)?;
-        *self.version = version;
         self.topics.table.store(self.now);
         Ok(())
     }

@@ -58,7 +58,7 @@ impl Channel {
         let local = stream.set_nodelay(true).and_then(|()| stream.local_addr());
         let local = local.map_err(|e| ConnectError::Refused(addr, e))?;
         let limits = Arc::new(Limits::default());
-        let (peer, pushed) = Peer::new(next_id(), (addr, local), encoding, limits.push_max);
+        let (peer, pushed) = Peer::new(next_id(), (addr, local), encoding, &limits);
         let peer = Arc::new(peer);
         let stop = CancellationToken::new();
         let conn = Conn::new(service, Arc::clone(&peer), pushed, limits);

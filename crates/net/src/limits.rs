@@ -14,6 +14,8 @@ pub struct Limits {
     pub gated_max: usize,
     /// Requests of one connection that are held (long polls, relayed calls). At the limit its socket is not read.
     pub held_max: usize,
+    /// Requests of one connection that may keep other threads busy at the same time ([`crate::Peer::turns`]).
+    pub turns_max: usize,
     /// Answer bytes queued to one reader that does not read. At the limit its socket is not read.
     pub reply_bytes_max: usize,
     /// Frames queued towards one peer by [`crate::Peer::push`] and [`crate::Peer::call`].
@@ -31,6 +33,7 @@ impl Default for Limits {
             connections_max: 20_000,
             gated_max: 16_384,
             held_max: 65_536,
+            turns_max: 16,
             reply_bytes_max: 16 * 1024 * 1024,
             push_max: 1024,
             idle: Duration::from_secs(120),

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::frame::{Encoding, Frame};
+
+use crate::limits::Limits;
 
 /// Why a frame could not be queued to a peer.
 #[derive(Debug, Error)]
@@ -46,6 +48,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// Our address on this connection.
     pub local: SocketAddr,
+    /// One for each of its requests that may keep other threads busy at the same time.
+    pub turns: Semaphore,
     /// The header encoding of what we send.
     pub(crate) encoding: Encoding,
     pub(crate) closing: CancellationToken,
@@ -59,13 +63,14 @@ impl Peer {
         id: u64,
         (addr, local): (SocketAddr, SocketAddr),
         encoding: Encoding,
-        push_max: usize,
+        limits: &Limits,
     ) -> (Peer, mpsc::Receiver<Frame>) {
-        let (queue, frames) = mpsc::channel(push_max);
+        let (queue, frames) = mpsc::channel(limits.push_max);
         let peer = Peer {
             id,
             addr,
             local,
+            turns: Semaphore::new(limits.turns_max),
             encoding,
             closing: CancellationToken::new(),
             queue,

@@ -243,6 +243,7 @@ mod tests {
     use wire::code::Code;
 
     use super::*;
+    use crate::limits::Limits;
 
     #[derive(Serialize, Deserialize)]
     struct Double {
@@ -280,7 +281,8 @@ mod tests {
 
     fn ask(frame: Frame) -> Option<Frame> {
         let nowhere: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
-        let (peer, _) = Peer::new(1, (nowhere, nowhere), wire::frame::Encoding::Json, 1);
+        let limits = Limits::default();
+        let (peer, _) = Peer::new(1, (nowhere, nowhere), wire::frame::Encoding::Json, &limits);
         match route(&Arc::new(Calculator), &Arc::new(peer), frame) {
             Outcome::Reply(frame) => Some(frame),
             _ => None,

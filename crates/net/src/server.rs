@@ -74,8 +74,7 @@ impl Listening {
                 Ok((stream, addr)) => match prepare(&stream) {
                     Ok(local) => {
                         let (service, limits) = (Arc::clone(&service), Arc::clone(&limits));
-                        let (peer, pushed) =
-                            Peer::new(next_id(), (addr, local), Encoding::Json, limits.push_max);
+                        let (peer, pushed) = Peer::new(next_id(), (addr, local), Encoding::Json, &limits);
                         let conn = Conn::new(service, Arc::new(peer), pushed, limits);
                         tasks.spawn(conn.run(stream, stop.clone()));
                     }

@@ -48,9 +48,7 @@ pub trait Clock: Send + Sync {
     /// Monotonic time.
     fn instant(&self) -> Instant;
     /// What local time is ahead of UTC, in seconds: for `deleteWhen` and the names of index files.
-    fn utc_offset_secs(&self) -> i64 {
-        0
-    }
+    fn utc_offset_secs(&self) -> i64;
 }
 
 /// Randomness that decides placement, never secrecy.
@@ -80,6 +78,12 @@ impl Clock for RealClock {
     #[expect(clippy::disallowed_methods, reason = "the one home of the monotonic clock")]
     fn instant(&self) -> Instant {
         Instant::now()
+    }
+
+    /// By `TZ`, else `/etc/localtime`; UTC when neither says anything.
+    fn utc_offset_secs(&self) -> i64 {
+        let now = jiff::Timestamp::from_millisecond(self.now_ms()).unwrap_or_default();
+        i64::from(jiff::tz::TimeZone::system().to_offset(now).seconds())
     }
 }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, File, synced};
 use crate::env::Clock;
-use crate::index::file::{Current, Header, Put, Question, Searched, Shape, read_header};
+use crate::index::file::{Current, Header, Place, Put, Question, Shape};
 
 pub(crate) mod file;
 
@@ -22,6 +22,8 @@ pub(crate) mod file;
 const PENDING_MANY: usize = 8192;
 /// Pending entries at which it waits for the files.
 const PENDING_MAX: usize = 1 << 20;
+/// Entries one query looks at: a key that all messages share must not keep a thread for minutes.
+const STEPS_MAX: u32 = 1 << 20;
 
 /// Where the index stands, as the checkpoint keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -229,14 +231,24 @@ impl KeyIndex {
 
     /// Looks up a hash, newest files first.
     pub(crate) fn query(&self, hash: u32, range: (i64, i64), max: usize) -> io::Result<Found> {
-        let mut files = self.files.lock();
-        self.put_away(&mut files, true)?;
-        files.query(&Question {
+        let question = Question {
             hash,
             begin_ms: range.0,
             end_ms: range.1,
             max,
-        })
+        };
+        let mut found = Found::default();
+        let plan = {
+            let mut files = self.files.lock();
+            self.put_away(&mut files, true)?;
+            files.plan(&question, &mut found)?
+        };
+        // A chain may be long, and the files are needed to publish. What stands in them below the planned ends stays.
+        let mut steps = STEPS_MAX;
+        for place in plan {
+            place.search(&question, &mut found.positions, &mut steps)?;
+        }
+        Ok(found)
     }
 
     /// After an abnormal end: keeps exactly what the checkpoint vouches for.
@@ -434,44 +446,36 @@ impl Files {
         Ok(())
     }
 
-    fn query(&mut self, question: &Question) -> io::Result<Found> {
-        let mark = self.mark();
-        let mut found = Found {
-            end_pos: mark.end_pos.max(0),
-            ..Found::default()
-        };
+    /// Where to look for an answer, newest first; notes how far the index is.
+    fn plan(&mut self, question: &Question, found: &mut Found) -> io::Result<Vec<Place>> {
+        found.end_pos = self.mark().end_pos.max(0);
+        let mut plan = Vec::new();
         if let Some(current) = &mut self.current {
             found.end_at = current.header.end_at;
             if current.header.overlaps(question.begin_ms, question.end_ms) {
-                current.search(question, &mut found.positions)?;
+                plan.push(current.place(question.hash)?);
             }
             if current.header.next > 1 && current.header.begin_at < question.begin_ms {
-                return Ok(found);
+                return Ok(plan);
             }
         }
         for sealed in self.sealed.iter().rev() {
             if found.end_at == 0 {
                 found.end_at = sealed.header.end_at;
             }
-            if found.positions.len() >= question.max {
-                break;
-            }
             if sealed.header.overlaps(question.begin_ms, question.end_ms) {
-                let file = self.disk.open(&sealed.path)?;
-                let header = read_header(&*file)?;
-                let searched = Searched {
-                    file: &*file,
+                plan.push(Place {
+                    file: self.disk.open(&sealed.path)?,
                     shape: self.shape,
-                    header: &header,
-                    buffered: (u32::MAX, &[]),
-                };
-                searched.search(question, &mut found.positions)?;
+                    header: sealed.header,
+                    first: None,
+                });
             }
             if sealed.header.begin_at < question.begin_ms {
                 break;
             }
         }
-        Ok(found)
+        Ok(plan)
     }
 }
 

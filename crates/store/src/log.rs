@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, File};
 use crate::hot::Hot;
@@ -25,6 +25,15 @@ pub(crate) enum ReadMode {
     Cached,
     /// Waits.
     Blocking,
+}
+
+/// Where bytes were read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// They never left this process.
+    Memory,
+    /// They were on a disk, which may have changed them.
+    File,
 }
 
 /// One file of the log.
@@ -42,6 +51,8 @@ pub(crate) struct Log {
     segment_bytes: i64,
     /// Ascending, without gaps.
     segments: RwLock<Vec<Arc<Segment>>>,
+    /// Held while a file is made, which takes a sync: readers go on.
+    creating: Mutex<()>,
     /// Everything below is in the files.
     pub(crate) written: AtomicI64,
     /// Everything below is synced.
@@ -74,6 +85,7 @@ impl Log {
             dirs,
             segment_bytes,
             segments: RwLock::new(segments),
+            creating: Mutex::new(()),
             written: AtomicI64::new(0),
             durable: AtomicI64::new(0),
             hot,
@@ -123,20 +135,22 @@ impl Log {
         if let Some(segment) = self.segment_at(pos) {
             return Ok(segment);
         }
-        let mut segments = self.segments.write();
-        let base = self.base_of(pos);
-        if let Some(there) = segments.iter().find(|segment| segment.base == base) {
-            return Ok(Arc::clone(there));
+        let _one = self.creating.lock();
+        if let Some(segment) = self.segment_at(pos) {
+            return Ok(segment);
         }
+        let base = self.base_of(pos);
         // The first file of a new log may start anywhere; later ones follow each other.
-        if segments
+        let end = self
+            .segments
+            .read()
             .last()
-            .is_some_and(|last| last.base + self.segment_bytes != base)
-        {
+            .map(|last| last.base + self.segment_bytes);
+        if end.is_some_and(|end| end != base) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "gap in the log"));
         }
         let segment = Arc::new(self.create(base)?);
-        segments.push(Arc::clone(&segment));
+        self.segments.write().push(Arc::clone(&segment));
         Ok(segment)
     }
 
@@ -195,9 +209,9 @@ impl Log {
     }
 
     /// Fills `buf` from the log at `pos`, within one file.
-    pub(crate) fn read(&self, pos: i64, buf: &mut [u8], mode: ReadMode) -> io::Result<()> {
+    pub(crate) fn read(&self, pos: i64, buf: &mut [u8], mode: ReadMode) -> io::Result<Origin> {
         if self.hot.read(pos, buf) {
-            return Ok(());
+            return Ok(Origin::Memory);
         }
         let segment = self.segment_at(pos).ok_or(io::ErrorKind::NotFound)?;
         let at = (pos - segment.base).unsigned_abs();
@@ -206,7 +220,7 @@ impl Log {
             ReadMode::Blocking => segment.file.read_at(buf, at)?,
         };
         if read == buf.len() {
-            Ok(())
+            Ok(Origin::File)
         } else {
             Err(io::ErrorKind::UnexpectedEof.into())
         }

@@ -72,6 +72,8 @@ pub struct Lookup<'a> {
     pub kind: IndexKind,
     /// Messages at most.
     pub max: usize,
+    /// Bytes of messages at most.
+    pub max_bytes: usize,
     /// Stored at or after.
     pub begin_ms: i64,
     /// Stored at or before.
@@ -110,10 +112,17 @@ impl Store {
             .query(hash, (lookup.begin_ms, lookup.end_ms), lookup.max);
         let mut found = found.inspect_err(|error| self.note_failure("key index", error))?;
         found.positions.sort_unstable();
+        let mut room = lookup.max_bytes;
+        let mut fits = |record: &Bytes| {
+            let left = room.checked_sub(record.len());
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
         let records = found
             .positions
             .iter()
             .filter_map(|pos| self.record_at(LogPos(*pos)).ok())
+            .take_while(|record| fits(record))
             .collect();
         Ok(QueryHits {
             records,

@@ -11,7 +11,7 @@ use wire::record::{MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN, RecordHead};
 
 use crate::draft::LogPos;
 use crate::filter::Filter;
-use crate::log::ReadMode;
+use crate::log::{Origin, ReadMode};
 use crate::queue::{Queue, Unit};
 use crate::store::Store;
 
@@ -237,9 +237,11 @@ impl Store {
             return Err(missing);
         };
         let mut record = vec![0; size];
-        self.log.read(pos.0, &mut record, ReadMode::Blocking)?;
+        let origin = self.log.read(pos.0, &mut record, ReadMode::Blocking)?;
         match RecordHead::scan(&record) {
-            Ok(head) if head.stamp.physical_offset == pos.0 => Ok(Bytes::from(record)),
+            Ok(head) if head.stamp.physical_offset == pos.0 && is_intact(&head, origin) => {
+                Ok(Bytes::from(record))
+            }
             _ => Err(missing),
         }
     }
@@ -424,19 +426,22 @@ impl Reading<'_> {
         }
         let start = self.out.len();
         self.out.resize(start + bytes, 0);
-        if let Err(error) = self.store.log.read(first.pos, &mut self.out[start..], self.mode) {
-            self.out.truncate(start);
-            if error.kind() == io::ErrorKind::NotFound {
-                // Removed since the start of the log was looked at.
-                self.removed += group.len();
-                return Ok(());
+        let origin = match self.store.log.read(first.pos, &mut self.out[start..], self.mode) {
+            Ok(origin) => origin,
+            Err(error) => {
+                self.out.truncate(start);
+                if error.kind() == io::ErrorKind::NotFound {
+                    // Removed since the start of the log was looked at.
+                    self.removed += group.len();
+                    return Ok(());
+                }
+                return Err(error.into());
             }
-            return Err(error.into());
-        }
+        };
         let (mut from, mut to) = (start, start);
         for (_, unit) in group {
             let size = unit.size as usize;
-            if self.is_wanted(unit, from) {
+            if self.is_wanted(unit, from, origin) {
                 if from != to {
                     self.out.copy_within(from..from + size, to);
                 }
@@ -479,14 +484,15 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn is_wanted(&mut self, unit: &Unit, at: usize) -> bool {
+    fn is_wanted(&mut self, unit: &Unit, at: usize, origin: Origin) -> bool {
         let record = &self.out[at..at + unit.size as usize];
         let head = match RecordHead::scan(record) {
             Ok(head)
                 if head.total_size == record.len()
                     && head.stamp.physical_offset == unit.pos
                     && head.parts.queue_id == self.queue.id()
-                    && head.parts.topic == self.queue.topic() =>
+                    && head.parts.topic == self.queue.topic()
+                    && is_intact(&head, origin) =>
             {
                 head
             }
@@ -503,4 +509,9 @@ impl Reading<'_> {
         }
         !self.filter.needs_record() || self.filter.by_record(record)
     }
+}
+
+/// Whether the body is what was sent. A disk may give back other bytes than it took, and they must not reach anyone.
+fn is_intact(head: &RecordHead<'_>, origin: Origin) -> bool {
+    origin == Origin::Memory || head.check_body().is_ok()
 }

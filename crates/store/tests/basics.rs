@@ -518,13 +518,20 @@ fn a_damaged_unit_or_record_is_skipped() {
     }
     rig.tidy_after(&store, 2);
     store.close().unwrap();
-    let third = read_all(&store, "T", 0)[2].physical_offset;
+    let all = read_all(&store, "T", 0);
+    let (flipped, third) = (all[1].physical_offset, all[2].physical_offset);
+    let body_at = |record: &wire::record::Record| {
+        record.total_size - record.properties.len() - 2 - 2 - record.body.len()
+    };
+    let flipped_at = flipped.unsigned_abs() + body_at(&all[1]) as u64;
     drop(store);
     let log = rig
         .disk
         .open("/store/commitlog/00000000000000000000".as_ref())
         .unwrap();
     log.write_at(&[0xFF; 4], third.unsigned_abs()).unwrap();
+    // One bit of the body of message 1.
+    log.write_at(&[b'1' ^ 4], flipped_at).unwrap();
     let queue = rig
         .disk
         .open("/store/consumequeue/T/0/00000000000000000000".as_ref())
@@ -544,8 +551,16 @@ fn a_damaged_unit_or_record_is_skipped() {
         .iter()
         .map(|record| record.queue_offset)
         .collect();
-    let sound: Vec<i64> = (0..30).filter(|offset| ![2, 4, 6, 7].contains(offset)).collect();
+    let sound: Vec<i64> = (0..30)
+        .filter(|offset| ![1, 2, 4, 6, 7].contains(offset))
+        .collect();
     assert_eq!(found, sound);
+    assert!(matches!(
+        store.record_at(LogPos(flipped)),
+        Err(ReadError::NoRecord(_))
+    ));
+    assert_eq!(find(&store, "Other", "k-1", IndexKind::Key), ["1"]);
+    assert_eq!(find(&store, "T", "k-1", IndexKind::Key), [""; 0]);
 }
 
 #[test]

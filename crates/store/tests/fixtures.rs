@@ -111,6 +111,7 @@ fn hits(store: &Store, topic: &str, key: &str, kind: IndexKind) -> Vec<i64> {
         key,
         kind,
         max: 64,
+        max_bytes: 1 << 20,
         begin_ms: 0,
         end_ms: i64::MAX,
     };

@@ -76,12 +76,18 @@ pub fn edit(text: &str, key: &str, value: &str) -> Result<String, PropertiesErro
     write_entry(&mut entry, key, value);
     let old: Vec<Entry> = parse(text)?.into_iter().filter(|e| e.key == key).collect();
     let Some(last) = old.last() else {
-        let gap = if text.is_empty() || text.ends_with('\n') {
+        let end = if text.is_empty() || text.ends_with('\n') {
             ""
         } else {
             "\n"
         };
-        return Ok(format!("{text}{gap}{entry}"));
+        // A last line that wants to go on gets an empty one.
+        let gap = if text.lines().last().is_some_and(goes_on) {
+            "\n"
+        } else {
+            ""
+        };
+        return Ok(format!("{text}{end}{gap}{entry}"));
     };
     let mut edited = String::with_capacity(text.len() + entry.len());
     for (index, line) in text.lines().enumerate() {
@@ -249,6 +255,7 @@ mod tests {
         assert_eq!(edit(text, "b", "x y").unwrap(), "# mine\na=1\nb=x y\nc=4\na=5\n");
         assert_eq!(edit(text, "a", "6").unwrap(), "# mine\nb=2,\\\n  3\nc=4\na=6\n");
         assert_eq!(edit("a=1", "b", "2").unwrap(), "a=1\nb=2\n");
+        assert_eq!(edit("a=1\\", "b", "2").unwrap(), "a=1\\\n\nb=2\n");
     }
 
     proptest! {

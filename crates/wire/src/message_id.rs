@@ -14,13 +14,18 @@ use crate::record::put_host;
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
+/// Bytes of the longer form of both ids.
+const LONGEST: usize = 28;
+
 fn hex(bytes: &[u8]) -> Str {
-    let mut out = Str::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        out.push(HEX[usize::from(byte >> 4)].into());
-        out.push(HEX[usize::from(byte & 15)].into());
+    let mut digits = [0; 2 * LONGEST];
+    let pairs = digits.as_chunks_mut::<2>().0;
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
     }
-    out
+    std::str::from_utf8(&digits[..2 * bytes.len()])
+        .unwrap_or_default()
+        .into()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -38,7 +43,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 /// The offset id of the record at `pos` on the broker at `host`.
 #[must_use]
 pub fn offset_id(host: SocketAddr, pos: i64) -> Str {
-    let mut bytes = Vec::with_capacity(28);
+    let mut bytes = Vec::with_capacity(LONGEST);
     put_host(&mut bytes, &host);
     bytes.extend_from_slice(&pos.to_be_bytes());
     hex(&bytes)

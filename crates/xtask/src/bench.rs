@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Seconds of each cell
     #[arg(long, default_value_t = 5)]
     seconds: u32,
+    /// Millions of messages to store before a kill -9; the restart is timed. 0 leaves it out
+    #[arg(long, default_value_t = 0.0, value_name = "MILLIONS")]
+    recovery: f64,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -75,6 +78,7 @@ fn compare(options: &Options, loadgen: &Path, yardstick: &str, jars: Option<&Pat
         .arg(target().join("bench").join(yardstick))
         .args(["--set", &options.set, "--rounds", &options.rounds.to_string()])
         .args(["--seconds", &options.seconds.to_string()])
+        .args(["--recovery", &options.recovery.to_string()])
         .env("LOADGEN", loadgen)
         .env("BARQUE", target().join("release/barque"))
         .current_dir(root());

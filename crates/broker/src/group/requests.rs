@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use net::{Answer, Call, Fault, Reply};
+use net::{Answer, Call, Fault, Peer, Reply};
 use serde::Serialize;
 use wire::Str;
 use wire::api::group::{
@@ -29,7 +29,7 @@ pub(crate) fn update_group(
     call: Call<UpdateAndCreateSubscriptiongroup>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let wanted: SubscriptionGroupConfig = fastjson::from_slice(&call.body).map_err(|e| bad_body(&e))?;
-    update(b, vec![wanted])
+    update(b, &call.peer, vec![wanted])
 }
 
 /// Code 225.
@@ -38,11 +38,15 @@ pub(crate) fn update_groups(
     call: Call<UpdateAndCreateSubscriptiongroupList>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let wanted: SubscriptionGroupList = fastjson::from_slice(&call.body).map_err(|e| bad_body(&e))?;
-    update(b, wanted.group_config_list)
+    update(b, &call.peer, wanted.group_config_list)
 }
 
 /// All of them or, when one is not valid, none.
-fn update(b: &Arc<Broker>, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answer<NoHeader>, Fault> {
+fn update(
+    b: &Arc<Broker>,
+    peer: &Arc<Peer>,
+    wanted: Vec<SubscriptionGroupConfig>,
+) -> Result<Answer<NoHeader>, Fault> {
     let mut settings = Vec::with_capacity(wanted.len());
     for mut group in wanted {
         if let Some(error) = group_error(&group.group_name) {
@@ -56,7 +60,7 @@ fn update(b: &Arc<Broker>, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answe
     }
     within_limit(b, &settings)?;
     let b = Arc::clone(b);
-    Ok(blocking::later(move || {
+    Ok(blocking::later(peer, move || {
         b.groups.put(settings).map_err(|e| unsaved(&e))?;
         Ok(Reply::ok(NoHeader))
     }))
@@ -65,7 +69,7 @@ fn update(b: &Arc<Broker>, wanted: Vec<SubscriptionGroupConfig>) -> Result<Answe
 /// Refuses groups that the broker has no room for.
 fn within_limit(b: &Broker, wanted: &[SubscriptionGroupConfig]) -> Result<(), Fault> {
     let most = b.config().groups_max as usize;
-    let (_, known) = b.groups.versioned();
+    let known = b.groups.all();
     let names = wanted.iter().map(|group| &group.group_name);
     let new: BTreeSet<_> = names.filter(|name| !known.groups.contains_key(*name)).collect();
     let known = known.groups.len();
@@ -90,7 +94,7 @@ pub(crate) fn all_groups(
     b: &Arc<Broker>,
     call: Call<GetAllSubscriptiongroupConfig>,
 ) -> Result<Answer<GetAllSubscriptiongroupConfigReply>, Fault> {
-    let (version, all) = b.groups.versioned();
+    let all = b.groups.all();
     let header = &call.header;
     let page = Page::asked(
         &b.config(),
@@ -99,9 +103,9 @@ pub(crate) fn all_groups(
         header.data_version.as_deref(),
     );
     let table = GroupTable {
-        data_version: version,
+        data_version: all.version,
         forbidden_table: &all.forbidden,
-        subscription_group_table: page.cut(all.groups.iter().map(|(k, v)| (k.as_str(), &**v)), version),
+        subscription_group_table: page.cut(all.groups.iter().map(|(k, v)| (k.as_str(), &**v)), all.version),
     };
     let total = i32::try_from(all.groups.len()).ok();
     let reply = Reply::ok(GetAllSubscriptiongroupConfigReply {
@@ -116,7 +120,7 @@ pub(crate) fn one_group(
     call: Call<GetSubscriptiongroupConfig>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(blocking::later(move || {
+    Ok(blocking::later(&call.peer.clone(), move || {
         let name = &call.header.group;
         let group = b.group(name).ok_or_else(|| no_group(name))?;
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&*group)))
@@ -129,7 +133,7 @@ pub(crate) fn delete_group(
     call: Call<DeleteSubscriptiongroup>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(blocking::later(move || {
+    Ok(blocking::later(&call.peer.clone(), move || {
         let group = &call.header.group_name;
         b.groups.remove(group).map_err(|e| unsaved(&e))?;
         if call.header.clean_offset == Some(true) {

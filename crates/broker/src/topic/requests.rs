@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use net::{Answer, Call, Fault, Reply};
+use net::{Answer, Call, Fault, Peer, Reply};
 use serde::Serialize;
 use wire::api::topic::{
     DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetSystemTopicListFromBroker,
@@ -45,7 +45,7 @@ pub(crate) fn update_topic(
         topic_sys_flag: asked.topic_sys_flag.unwrap_or_default(),
         write_queue_nums: asked.write_queue_nums,
     };
-    update(b, vec![config])
+    update(b, &call.peer, vec![config])
 }
 
 /// Code 18.
@@ -54,21 +54,21 @@ pub(crate) fn update_topics(
     call: Call<UpdateAndCreateTopicList>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let list: TopicConfigList = fastjson::from_slice(&call.body).map_err(|e| bad_body(&e))?;
-    update(b, list.topic_config_list)
+    update(b, &call.peer, list.topic_config_list)
 }
 
 /// All of them or, when one is not valid, none. The answer waits until the name servers know, so that whoever asked for
 /// the topic finds it there.
-fn update(b: &Arc<Broker>, asked: Vec<TopicConfig>) -> Result<Answer<NoHeader>, Fault> {
+fn update(b: &Arc<Broker>, peer: &Arc<Peer>, asked: Vec<TopicConfig>) -> Result<Answer<NoHeader>, Fault> {
     let asked: Vec<_> = asked
         .into_iter()
         .map(|topic| settled(b, topic))
         .collect::<Result<_, _>>()?;
     within_limits(b, &asked)?;
-    let b = Arc::clone(b);
+    let (b, peer) = (Arc::clone(b), Arc::clone(peer));
     Ok(Answer::Later(Box::pin(async move {
         let saving = Arc::clone(&b);
-        let changed = blocking::run(move || {
+        let changed = blocking::run(&peer, move || {
             let put = |topic: TopicConfig| Ok(saving.topics.put(topic.clone())?.then_some(topic));
             asked
                 .into_iter()
@@ -110,7 +110,8 @@ fn within_limits(b: &Broker, asked: &[TopicConfig]) -> Result<(), Fault> {
             "the request asks for {all_queues} queues, allowed are {most} (queuesPerRequestMax)"
         ));
     }
-    let known = b.topics.all();
+    let table = b.topics.all();
+    let known = &table.topics;
     let names = asked.iter().map(|topic| &topic.topic_name);
     let new: BTreeSet<_> = names.filter(|name| !known.contains_key(*name)).collect();
     if !new.is_empty() && known.len() + new.len() > config.topics_max as usize {
@@ -233,7 +234,7 @@ pub(crate) fn all_topics(
     b: &Arc<Broker>,
     call: Call<GetAllTopicConfig>,
 ) -> Result<Answer<GetAllTopicConfigReply>, Fault> {
-    let (version, all) = b.topics.versioned();
+    let all = b.topics.all();
     let header = &call.header;
     let page = Page::asked(
         &b.config(),
@@ -242,20 +243,22 @@ pub(crate) fn all_topics(
         header.data_version.as_deref(),
     );
     let table = TopicTable {
-        data_version: version,
+        data_version: all.version,
         mapping_data_version: DataVersion {
             timestamp: b.counts.started_ms(),
             ..DataVersion::default()
         },
         topic_config_table: page.cut(
-            all.iter().map(|(name, topic)| (name.as_str(), &topic.config)),
-            version,
+            all.topics
+                .iter()
+                .map(|(name, topic)| (name.as_str(), &topic.config)),
+            all.version,
         ),
         topic_queue_mapping_detail_map: Empty {},
         topic_queue_mapping_info_map: Empty {},
     };
     let reply = Reply::ok(GetAllTopicConfigReply {
-        total_topic_num: i32::try_from(all.len()).ok(),
+        total_topic_num: i32::try_from(all.topics.len()).ok(),
     });
     Ok(reply.with_body(fastjson::to_vec(&table)).into())
 }
@@ -296,7 +299,7 @@ pub(crate) fn delete_topic(
         names.extend(retries.filter(|name| b.topics.get(name).is_some()));
     }
     let b = Arc::clone(b);
-    Ok(blocking::later(move || {
+    Ok(blocking::later(&call.peer.clone(), move || {
         b.topics.remove(&names).map_err(|e| unsaved(&e))?;
         for name in &names {
             b.offsets.remove_topic(name);
@@ -320,7 +323,7 @@ pub(crate) fn topic_stats(b: &Arc<Broker>, call: Call<GetTopicStatsInfo>) -> Res
     let missing = || Fault::new(ResponseCode::TOPIC_NOT_EXIST, format!("topic[{name}] not exist"));
     let topic = b.topics.get(&name).ok_or_else(missing)?;
     let b = Arc::clone(b);
-    Ok(blocking::later(move || {
+    Ok(blocking::later(&call.peer.clone(), move || {
         let broker_name = b.config().broker_name.clone();
         let offset_table = (0..topic.config.write_queue_nums)
             .map(|queue_id| {

@@ -49,6 +49,10 @@ impl Clock for SimClock {
         let since = self.now_ms().saturating_sub(self.start_ms).max(0);
         self.origin + Duration::from_millis(since.unsigned_abs())
     }
+
+    fn utc_offset_secs(&self) -> i64 {
+        0
+    }
 }
 
 /// The same numbers for the same seed.

@@ -163,42 +163,33 @@ pub(super) struct Question {
     pub(super) max: usize,
 }
 
-/// A file to search.
-pub(super) struct Searched<'a> {
-    pub(super) file: &'a dyn File,
+/// A file to search, up to the end its header says.
+pub(super) struct Place {
+    pub(super) file: Arc<dyn File>,
     pub(super) shape: Shape,
-    pub(super) header: &'a Header,
-    /// Entries that are not in the file yet, and the number of the first.
-    pub(super) buffered: (u32, &'a [u8]),
+    pub(super) header: Header,
+    /// The newest entry of the slot, when it is known already.
+    pub(super) first: Option<u32>,
 }
 
-impl Searched<'_> {
-    /// Adds the positions that match, newest first.
-    pub(super) fn search(&self, question: &Question, found: &mut Vec<i64>) -> io::Result<()> {
-        let mut slot = [0; SLOT_BYTES as usize];
-        let at = HEADER_BYTES + self.shape.slot_of(question.hash) as u64 * SLOT_BYTES;
-        self.file.read_exact_at(&mut slot, at)?;
-        self.follow(u32::from_be_bytes(slot), question, found)
-    }
-
-    fn entry(&self, number: u32) -> io::Result<Entry> {
-        let (first, buffer) = self.buffered;
-        let buffered = number
-            .checked_sub(first)
-            .and_then(|index| buffer.as_chunks().0.get(index as usize));
-        if let Some(bytes) = buffered {
-            return Ok(Entry::decode(bytes));
-        }
-        let mut bytes = [0; ENTRY_BYTES as usize];
-        self.file.read_exact_at(&mut bytes, self.shape.entry_at(number))?;
-        Ok(Entry::decode(&bytes))
-    }
-
-    fn follow(&self, first: u32, question: &Question, found: &mut Vec<i64>) -> io::Result<()> {
-        let mut number = first;
+impl Place {
+    /// Adds the positions that match, newest first, as long as there are steps.
+    pub(super) fn search(
+        &self,
+        question: &Question,
+        found: &mut Vec<i64>,
+        steps: &mut u32,
+    ) -> io::Result<()> {
+        let mut number = match self.first {
+            Some(first) => first,
+            None => self.newest(question.hash)?,
+        };
         let mut bound = self.header.next;
-        while number > 0 && number < bound && found.len() < question.max {
-            let entry = self.entry(number)?;
+        while number > 0 && number < bound && found.len() < question.max && *steps > 0 {
+            *steps -= 1;
+            let mut bytes = [0; ENTRY_BYTES as usize];
+            self.file.read_exact_at(&mut bytes, self.shape.entry_at(number))?;
+            let entry = Entry::decode(&bytes);
             let stored_at = self
                 .header
                 .begin_at
@@ -220,6 +211,13 @@ impl Searched<'_> {
             number = entry.previous;
         }
         Ok(())
+    }
+
+    fn newest(&self, hash: u32) -> io::Result<u32> {
+        let mut slot = [0; SLOT_BYTES as usize];
+        let at = HEADER_BYTES + self.shape.slot_of(hash) as u64 * SLOT_BYTES;
+        self.file.read_exact_at(&mut slot, at)?;
+        Ok(u32::from_be_bytes(slot))
     }
 }
 
@@ -410,18 +408,16 @@ impl Current {
         self.file.write_at(&self.header.encode(), 0)
     }
 
-    /// As [`Searched::search`].
-    pub(super) fn search(&mut self, question: &Question, found: &mut Vec<i64>) -> io::Result<()> {
+    /// Where to look for a hash. All entries are in the file then.
+    pub(super) fn place(&mut self, hash: u32) -> io::Result<Place> {
         self.load_slots()?;
-        let first = self.slots[self.shape.slot_of(question.hash)];
-        let buffered = (self.buffered_from, self.buffer.as_slice());
-        let searched = Searched {
-            file: &*self.file,
+        self.write_entries()?;
+        Ok(Place {
+            file: Arc::clone(&self.file),
             shape: self.shape,
-            header: &self.header,
-            buffered,
-        };
-        searched.follow(first, question, found)
+            header: self.header,
+            first: Some(self.slots[self.shape.slot_of(hash)]),
+        })
     }
 
     /// Keeps the entries below number `next` that point before `limit` and are plausible, and makes the slots anew.

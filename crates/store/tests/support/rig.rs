@@ -169,6 +169,7 @@ pub(crate) fn find(store: &Store, topic: &str, key: &str, kind: IndexKind) -> Ve
         key,
         kind,
         max: 64,
+        max_bytes: 1 << 20,
         begin_ms: 0,
         end_ms: i64::MAX,
     };
