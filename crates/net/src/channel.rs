@@ -61,7 +61,7 @@ impl Channel {
         let (peer, pushed) = Peer::new(next_id(), (addr, local), encoding, &limits);
         let peer = Arc::new(peer);
         let stop = CancellationToken::new();
-        let conn = Conn::new(service, Arc::clone(&peer), pushed, limits);
+        let conn = Conn::new(service, Arc::clone(&peer), pushed, (limits, Arc::default()));
         tokio::spawn(conn.run(stream, stop.clone()));
         Ok(Channel {
             peer,

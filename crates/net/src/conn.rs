@@ -3,12 +3,15 @@
 //! goes, they go.
 //!
 //! All frames that arrived together are served before anything is written ([`Service::settle`] in between), so that a
-//! pipelined connection costs one read, one append and one write per batch, and no task or wake-up per request.
+//! pipelined connection costs one read, one append and one write per batch, and no task or wake-up per request. Where
+//! many connections are busy, each lets the others be served before it settles ([`Crowd`]): what they all appended is
+//! then written at once.
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use futures_util::FutureExt;
@@ -31,6 +34,13 @@ const READ_BYTES_MAX: usize = 256 * 1024;
 /// The idle time is checked in this many steps.
 const IDLE_STEPS: u32 = 4;
 
+/// Connections served since a connection was served itself, from which on it waits for the others.
+const CROWD: u64 = 4;
+
+/// Counts how often connections of a server were served.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd(AtomicU64);
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -50,6 +60,9 @@ pub(crate) struct Conn<S: Service> {
     service: Arc<S>,
     peer: Arc<Peer>,
     limits: Arc<Limits>,
+    crowd: Arc<Crowd>,
+    /// What the crowd had counted when this connection was served last.
+    counted: u64,
     decoder: Decoder,
     inbox: BytesMut,
     outbox: Outbox,
@@ -68,7 +81,7 @@ impl<S: Service> Conn<S> {
         service: Arc<S>,
         peer: Arc<Peer>,
         pushed: mpsc::Receiver<Frame>,
-        limits: Arc<Limits>,
+        (limits, crowd): (Arc<Limits>, Arc<Crowd>),
     ) -> Conn<S> {
         Conn {
             service,
@@ -77,6 +90,8 @@ impl<S: Service> Conn<S> {
                 frame_bytes_max: limits.frame_bytes_max,
             },
             limits,
+            crowd,
+            counted: 0,
             inbox: BytesMut::new(),
             outbox: Outbox::default(),
             gated: VecDeque::new(),
@@ -112,7 +127,7 @@ impl<S: Service> Conn<S> {
         let (mut reader, writer) = stream.split();
         let stream = writer.as_ref();
         loop {
-            if let Err(ended) = self.work(stream) {
+            if let Err(ended) = self.work(stream).await {
                 return ended;
             }
             // Looked at here and not only below: a peer that sends without pause wins every `select!`.
@@ -135,7 +150,7 @@ impl<S: Service> Conn<S> {
                 () = poll_some(&mut self.progress) => self.progress = None,
                 Some(frame) = self.pushed.recv(), if self.may_answer() => self.outbox.push(&frame, self.peer.encoding),
                 ready = stream.writable(), if !self.outbox.is_empty() => if let Err(e) = ready { return e.into() },
-                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+                () = sleep_to(deadline), if deadline.is_some() => {}
                 () = &mut idle => {
                     idle_steps = if self.active { 0 } else { idle_steps + 1 };
                     if idle_steps >= IDLE_STEPS {
@@ -150,10 +165,13 @@ impl<S: Service> Conn<S> {
     }
 
     /// Serves what has arrived, lets the service write, and sends what may go out.
-    fn work(&mut self, stream: &TcpStream) -> Result<(), Ended> {
+    async fn work(&mut self, stream: &TcpStream) -> Result<(), Ended> {
         loop {
             let (served, arrived) = self.serve_arrived();
             if served {
+                if self.is_crowded() {
+                    tokio::task::yield_now().await;
+                }
                 self.service.settle();
             }
             self.release_gated();
@@ -167,6 +185,14 @@ impl<S: Service> Conn<S> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether others are so busy that it is worth while to wait for them.
+    fn is_crowded(&mut self) -> bool {
+        let before = self.crowd.0.fetch_add(1, Ordering::Relaxed);
+        let others = before.wrapping_sub(self.counted);
+        self.counted = before.wrapping_add(1);
+        others >= CROWD
     }
 
     /// Whether any frame was served, and whether what arrived was well formed.
@@ -236,6 +262,9 @@ impl<S: Service> Conn<S> {
     fn collect(&mut self) {
         self.take_pushed();
         while self.may_answer() {
+            if self.held.is_empty() {
+                return;
+            }
             let Some(Some(frame)) = self.held.next().now_or_never() else {
                 return;
             };
@@ -307,6 +336,14 @@ impl<S: Service> Conn<S> {
                 () = sleep_until(until) => return Ended::ByUs,
             }
         }
+    }
+}
+
+/// Waits for a time if there is one. Makes no timer before it is polled: `select!` makes all its futures each time.
+async fn sleep_to(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 use wire::frame::Encoding;
 
-use crate::conn::Conn;
+use crate::conn::{Conn, Crowd};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::service::Service;
@@ -59,7 +59,7 @@ impl Listening {
 
     /// Accepts and serves connections until `stop`; returns when the last one has ended.
     pub async fn serve<S: Service>(self, service: Arc<S>, limits: Limits, stop: CancellationToken) {
-        let limits = Arc::new(limits);
+        let (limits, crowd) = (Arc::new(limits), Arc::new(Crowd::default()));
         let tasks = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
@@ -75,8 +75,10 @@ impl Listening {
                     Ok(local) => {
                         let (service, limits) = (Arc::clone(&service), Arc::clone(&limits));
                         let (peer, pushed) = Peer::new(next_id(), (addr, local), Encoding::Json, &limits);
-                        let conn = Conn::new(service, Arc::new(peer), pushed, limits);
-                        tasks.spawn(conn.run(stream, stop.clone()));
+                        let shared = (limits, Arc::clone(&crowd));
+                        let conn = Conn::new(service, Arc::new(peer), pushed, shared);
+                        // A token of its own: looking at one that all share is a lock that all share.
+                        tasks.spawn(conn.run(stream, stop.child_token()));
                     }
                     Err(error) => warn!(peer = %addr, %error, "connection was gone when it was accepted"),
                 },

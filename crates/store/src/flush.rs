@@ -9,6 +9,17 @@ use crate::config::FlushMode;
 use crate::store::Store;
 
 impl Store {
+    /// What the thread does when it is woken: writes what busy writers left to it, and syncs when that is due. Without
+    /// somebody who waits for a sync that is now and then: each costs what thousands of writes do.
+    pub(crate) fn turn_flusher(&self) {
+        self.drive();
+        let flushed = *self.flushing.lock();
+        let since = self.env.clock.instant().duration_since(flushed);
+        if self.config.flush == FlushMode::Sync || since >= self.config.flush_interval {
+            self.turn_flush();
+        }
+    }
+
     /// One turn of the flusher: syncs what is written. Returns whether there was something.
     pub fn turn_flush(&self) -> bool {
         // Writers leave the rest to this thread when it gets much.
@@ -20,7 +31,8 @@ impl Store {
     /// Makes everything written durable. A sync that fails ends the store: the system may have dropped the data, and a
     /// second sync would claim that all is well.
     pub(crate) fn flush_log(&self) -> io::Result<bool> {
-        let _one = self.flushing.lock();
+        let mut flushed = self.flushing.lock();
+        *flushed = self.env.clock.instant();
         if self.is_failed() {
             return Err(io::Error::other("the store has failed"));
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -40,7 +40,8 @@ pub struct Store {
     pub(crate) tail: Mutex<Tail>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) publisher: Mutex<Publisher>,
-    pub(crate) flushing: Mutex<()>,
+    /// Held during a sync of the log; when the last one began.
+    pub(crate) flushing: Mutex<Instant>,
     pub(crate) tidy: Mutex<Tidy>,
     /// [`Tail::generation`], to be read without its lock.
     pub(crate) generation: AtomicU32,
@@ -49,7 +50,10 @@ pub struct Store {
     pub(crate) busy_after_ms: i64,
     pub(crate) is_disk_full: AtomicBool,
     pub(crate) manual_cleanings: AtomicU32,
+    /// At each step of the log, for those who wait for a gate just now.
     pub(crate) progress: Arc<Notify>,
+    /// At the end of the store, for those who wait for nothing else: they are not woken by each write.
+    failing: Notify,
     pub(crate) flush_bell: Arc<Bell>,
     pub(crate) tidy_bell: Arc<Bell>,
     failure: OnceLock<String>,
@@ -96,6 +100,7 @@ impl Store {
         log.hot.start_at(found.end);
         log.written.store(found.end, Ordering::Release);
         log.durable.store(found.end, Ordering::Release);
+        let now = env.clock.instant();
         let tail = Tail::new(log.segment_bytes(), found.end, found.last_stored_at);
         Store {
             busy_after_ms: i64::try_from(config.busy_after.as_millis()).unwrap_or(i64::MAX),
@@ -108,13 +113,14 @@ impl Store {
             tail: Mutex::new(tail),
             writer: Mutex::default(),
             publisher: Mutex::new(Publisher::new(&found)),
-            flushing: Mutex::default(),
+            flushing: Mutex::new(now),
             tidy: Mutex::new(tidy),
             generation: AtomicU32::new(0),
             writing_since_ms: AtomicI64::new(0),
             is_disk_full: AtomicBool::new(false),
             manual_cleanings: AtomicU32::new(0),
             progress: Arc::default(),
+            failing: Notify::new(),
             flush_bell: Arc::default(),
             tidy_bell: Arc::default(),
             failure: OnceLock::new(),
@@ -125,10 +131,8 @@ impl Store {
 
     /// Starts the two threads.
     pub(crate) fn start_threads(self: &Arc<Store>) -> io::Result<()> {
-        let flush = |store: &Store| {
-            store.turn_flush();
-        };
-        self.start("store-flush", &self.flush_bell, self.config.flush_interval, flush)?;
+        let interval = self.config.flush_interval;
+        self.start("store-flush", &self.flush_bell, interval, Store::turn_flusher)?;
         self.start(
             "store-tidy",
             &self.tidy_bell,
@@ -202,6 +206,7 @@ impl Store {
             tracing::error!(%error, what, "the store has failed and stops acknowledging");
         }
         self.progress.notify_waiters();
+        self.failing.notify_waiters();
     }
 
     pub(crate) fn is_failed(&self) -> bool {
@@ -211,10 +216,10 @@ impl Store {
     /// Resolves when the store has failed, with the reason. The process has to end then, with an error.
     pub async fn failed(&self) -> String {
         loop {
-            let progress = self.progress();
+            let failing = self.failing.notified();
             match self.failure.get() {
                 Some(failure) => return failure.clone(),
-                None => progress.await,
+                None => failing.await,
             }
         }
     }
