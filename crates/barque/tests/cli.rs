@@ -5,7 +5,7 @@
     reason = "tests prepare files for the program, they are not part of it"
 )]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -66,12 +66,17 @@ struct Dev {
 impl Dev {
     /// Starts on free ports and waits until it says that it is ready.
     fn start(home: &Path, args: &[&str]) -> Dev {
+        Dev::start_with(home, args, Stdio::inherit())
+    }
+
+    fn start_with(home: &Path, args: &[&str], stderr: Stdio) -> Dev {
         let mut all = vec!["dev", "--nameserver-port", "0", "--broker-port", "0"];
         all.extend_from_slice(args);
         let mut command = barque(home, &all);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
@@ -98,9 +103,13 @@ impl Dev {
     }
 
     fn terminate(&mut self) -> Option<i32> {
+        self.end("-TERM")
+    }
+
+    fn end(&mut self, signal: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill")
-            .args(["-TERM", &pid])
+            .args([signal, &pid])
             .status()
             .expect("kill starts");
         assert!(sent.success());
@@ -228,6 +237,85 @@ fn dev_listens_until_sigterm_and_leaves_a_clean_store() {
 
     let mut again = Dev::start(home.path(), &["--data", "d"]);
     assert_eq!(again.terminate(), Some(0));
+}
+
+#[test]
+fn a_malformed_frame_costs_its_sender_the_connection_and_one_line_of_log() {
+    let home = TempDir::new().unwrap();
+    let mut dev = Dev::start_with(home.path(), &[], Stdio::piped());
+    let mut peers = Vec::new();
+    for addr in [dev.nameserver, dev.broker] {
+        let mut peer = TcpStream::connect(addr).expect("it listens");
+        peer.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it takes bytes");
+        assert_eq!(peer.read(&mut [0; 1]).expect("it closes in order"), 0);
+        peers.push(peer.local_addr().expect("an address").to_string());
+    }
+    assert_eq!(dev.end("-INT"), Some(0));
+    let mut told = String::new();
+    let mut log = dev.child.stderr.take().expect("stderr is piped");
+    log.read_to_string(&mut told).expect("the log is text");
+    for peer in peers {
+        let lines: Vec<&str> = told.lines().filter(|line| line.contains(&peer)).collect();
+        assert_eq!(lines.len(), 1, "{told}");
+        assert!(lines[0].contains("malformed frame"), "{told}");
+    }
+}
+
+#[test]
+fn a_store_of_another_or_a_newer_layout_is_refused_and_not_touched() {
+    let home = TempDir::new().unwrap();
+    assert_eq!(Dev::start(home.path(), &["--data", "d"]).terminate(), Some(0));
+    let start = [
+        "dev",
+        "--nameserver-port",
+        "0",
+        "--broker-port",
+        "0",
+        "--data",
+        "d",
+    ];
+    let is_untouched_by = |args: &[&str], words: &[&str]| {
+        let before = contents(&home.path().join("d"));
+        let told = refusal(barque(home.path(), &[&start[..], args].concat()));
+        for word in words {
+            assert!(told.contains(word), "{told}");
+        }
+        assert_eq!(contents(&home.path().join("d")), before);
+    };
+    let other = "mappedFileSizeConsumeQueue=6000020";
+    std::fs::create_dir_all(home.path().join("d/store/consumequeue/T/0")).unwrap();
+    let queue = home.path().join("d/store/consumequeue/T/0/00000000000000000000");
+    std::fs::write(&queue, vec![0; 6_000_000]).unwrap();
+    is_untouched_by(&["--set", other], &["mappedFileSizeConsumeQueue"]);
+    // The word that says which version wrote the checkpoint.
+    let checkpoint = home.path().join("d/store/checkpoint");
+    let mut bytes = std::fs::read(&checkpoint).unwrap();
+    for slot in [64, 2048] {
+        bytes[slot..slot + 8].copy_from_slice(&0x6261_7271_7565_0002_i64.to_be_bytes());
+    }
+    std::fs::write(&checkpoint, bytes).unwrap();
+    is_untouched_by(&[], &["checkpoint", "newer version of barque"]);
+}
+
+/// Names and bytes of all files but the lock.
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("the directory is there") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else if path.file_name().is_some_and(|name| name != "lock") {
+            let bytes = std::fs::read(&path).expect("the file is read");
+            // Log and index files are large and empty.
+            let used = bytes
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
+            found.push((path.display().to_string(), bytes[..used].to_vec()));
+        }
+    }
+    found.sort();
+    found
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(crate) fn update_config(
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let changing = Arc::clone(&b);
-        let changed = blocking::run(&call.peer, move || change(&changing, &entries)).await??;
+        let changed = blocking::run(&b, &call.peer, move || change(&changing, &entries)).await??;
         if changed.permission {
             b.announce().await;
         }
@@ -170,7 +170,7 @@ pub(crate) fn runtime_info(
     call: Call<GetBrokerRuntimeInfo>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(blocking::later(&call.peer, move || {
+    Ok(blocking::later(&b.clone(), &call.peer, move || {
         let table = runtime::table(&b)
             .into_iter()
             .map(|(key, value)| (Str::from(key), Str::from(value)));

@@ -2,89 +2,120 @@
 //! Work that may wait for the disk, off the threads that serve sockets.
 //!
 //! Each connection has a few turns ([`Peer::turns`]); what it asks beyond waits with it, unserved. A turn ends when the
-//! answer is taken, so that a peer that asks and does not read costs a few answers and keeps nobody else waiting.
+//! work is done *and* its answer is taken (or nobody will take it): a peer that asks and does not read costs a few
+//! answers, and one that asks and hangs up keeps no more threads busy than one that stays. Nothing that others need is held
+//! by a future of a connection, because one that does not read is not polled.
 
 use std::sync::Arc;
 
 use net::{Answer, Fault, Peer, Reply};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 use wire::code::ResponseCode;
 
 use crate::broker::Broker;
 
-/// Requests that bring groups or topics into being at the same time.
+/// Requests that are worked on at the same time.
+const WORKING_MAX: usize = 48;
+/// Of them, those that bring groups or topics into being: they are written one after the other anyway.
 const CREATING_MAX: usize = 2;
-/// Bytes of such requests that wait, all connections together.
+/// Bytes of requests that wait for such, all connections together.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
-/// Requests that bring topics and groups into being.
+/// What all connections share.
 #[derive(Debug)]
-pub(crate) struct Creating {
-    turns: Semaphore,
-    room: Semaphore,
+pub(crate) struct Workers {
+    working: Arc<Semaphore>,
+    creating: Arc<Semaphore>,
+    room: Arc<Semaphore>,
 }
 
-impl Default for Creating {
-    fn default() -> Creating {
-        Creating {
-            turns: Semaphore::new(CREATING_MAX),
-            room: Semaphore::new(WAITING_BYTES_MAX),
+impl Default for Workers {
+    fn default() -> Workers {
+        Workers {
+            working: Arc::new(Semaphore::new(WORKING_MAX)),
+            creating: Arc::new(Semaphore::new(CREATING_MAX)),
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
         }
+    }
+}
+
+impl Workers {
+    /// Room for a request of so many bytes that waits for a topic or a group, as long as that is kept.
+    pub(crate) fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Fault> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| {
+            let remark = format!(
+                "[OVERLOAD]system busy: {WAITING_BYTES_MAX} bytes of requests wait for topics and groups to be created"
+            );
+            Fault::new(ResponseCode::SYSTEM_BUSY, remark)
+        })
     }
 }
 
 /// Runs work on the pool of threads that may wait.
 pub(crate) async fn run<T: Send + 'static>(
+    b: &Arc<Broker>,
     peer: &Peer,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Fault> {
-    let _turn = peer.turns.acquire().await;
-    // It ends early only when the process is being torn down: nobody reads the answer then.
-    tokio::task::spawn_blocking(work).await.map_err(|_| stopping())
+    with_turn(&b.workers.working, peer, work).await
 }
 
 /// An answer that is made there.
 pub(crate) fn later<T: Send + 'static>(
+    b: &Arc<Broker>,
     peer: &Arc<Peer>,
     work: impl FnOnce() -> Result<Reply<T>, Fault> + Send + 'static,
 ) -> Answer<T> {
-    let peer = Arc::clone(peer);
-    Answer::Later(Box::pin(async move { run(&peer, work).await? }))
+    let (b, peer) = (Arc::clone(b), Arc::clone(peer));
+    Answer::Later(Box::pin(async move { run(&b, &peer, work).await? }))
 }
 
-/// Runs work that brings groups or topics into being, for a request of so many bytes. They are written one after the
-/// other anyway, so that a crowd of clients with new groups waits here and leaves the pool to the readers.
+/// Runs work that brings groups or topics into being: a crowd of clients with new groups waits here and leaves the pool to
+/// the readers.
 pub(crate) async fn create<T: Send + 'static>(
     b: &Arc<Broker>,
-    (peer, bytes): (&Peer, usize),
+    peer: &Peer,
     work: impl FnOnce(&Broker) -> T + Send + 'static,
 ) -> Result<T, Fault> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    let room = b.creating.room.try_acquire_many(bytes);
-    let _room = room.map_err(|_| {
-        let remark = format!(
-            "[OVERLOAD]system busy: {WAITING_BYTES_MAX} bytes of requests wait for topics and groups to be created"
-        );
-        Fault::new(ResponseCode::SYSTEM_BUSY, remark)
-    })?;
-    let _turn = peer.turns.acquire().await;
-    let b = Arc::clone(b);
-    // A task of its own: a turn that falls to a connection which is not served now would be lost to all others.
-    let task = tokio::spawn(async move {
-        let turn = b.creating.turns.acquire().await;
-        let made = tokio::task::spawn_blocking({
-            let b = Arc::clone(&b);
-            move || work(&b)
-        });
-        let made = made.await;
-        drop(turn);
-        made
-    });
-    let made = AbortOnDropHandle::new(task).await;
-    made.and_then(|made| made).map_err(|_| stopping())
+    let broker = Arc::clone(b);
+    with_turn(&b.workers.creating, peer, move || work(&broker)).await
 }
 
+/// Runs a request to its end elsewhere, or drops it with its connection.
+pub(crate) async fn apart<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+) -> Result<T, Fault> {
+    match AbortOnDropHandle::new(tokio::spawn(work)).await {
+        Ok(done) => done,
+        Err(_) => Err(stopping()),
+    }
+}
+
+async fn with_turn<T: Send + 'static>(
+    shared: &Arc<Semaphore>,
+    peer: &Peer,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Fault> {
+    let turn = Arc::clone(&peer.turns).acquire_owned().await;
+    let turn = Arc::new(turn.map_err(|_| stopping())?);
+    let (shared, kept) = (Arc::clone(shared), Arc::clone(&turn));
+    let done = apart(async move {
+        let place = shared.acquire_owned().await.map_err(|_| stopping())?;
+        let work = move || {
+            let done = work();
+            drop((place, kept));
+            done
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| stopping())
+    });
+    let done = done.await;
+    drop(turn);
+    done
+}
+
+/// The process is being torn down: nobody reads this.
 fn stopping() -> Fault {
     Fault::new(ResponseCode::SERVICE_NOT_AVAILABLE, "the broker is stopping")
 }

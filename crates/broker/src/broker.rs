@@ -26,7 +26,7 @@ use wire::code::{Code, ResponseCode};
 use wire::frame::Frame;
 use wire::message_id::UniqueIds;
 
-use crate::blocking::Creating;
+use crate::blocking::Workers;
 use crate::clients::Clients;
 use crate::config::{Config, ConfigError};
 use crate::counts::{Counts, sample_topic};
@@ -61,8 +61,8 @@ pub struct Broker {
     pub(crate) offsets: Offsets,
     /// Connected producers and consumers.
     pub(crate) clients: Clients,
-    /// Requests that bring topics and groups into being.
-    pub(crate) creating: Creating,
+    /// Requests that wait for the disk.
+    pub(crate) workers: Workers,
     /// Queues held by orderly consumers.
     pub(crate) locks: Locks,
     /// Pulls that wait for a message.
@@ -169,7 +169,7 @@ impl Broker {
             groups,
             offsets,
             clients: Clients::default(),
-            creating: Creating::default(),
+            workers: Workers::default(),
             locks: Locks::default(),
             held: Held::default(),
             peers: Peers::of(&config),

@@ -49,7 +49,6 @@ const ANNOUNCE_EVERY: Duration = Duration::from_secs(15);
 /// Code 34. Registers the client in all its groups. Groups that are new are written to disk first, elsewhere.
 pub(crate) fn heart_beat(b: &Arc<Broker>, call: Call<HeartBeat>) -> Result<Answer<HeartBeatReply>, Fault> {
     let body = read_body(&call.body, b.config().groups_per_heartbeat_max as usize)?;
-    let bytes = call.body.len();
     let client = Arc::new(Client {
         peer: Arc::clone(&call.peer),
         id: body.client_id.clone(),
@@ -63,10 +62,15 @@ pub(crate) fn heart_beat(b: &Arc<Broker>, call: Call<HeartBeat>) -> Result<Answe
     if all_known {
         return Ok(register(b, &client, body)?.into());
     }
+    let room = b.workers.room(call.body.len())?;
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
-        let request = (&*call.peer, bytes);
-        blocking::create(&b, request, move |b| register(b, &client, body)).await?
+        let work = move |b: &Broker| {
+            let registered = register(b, &client, body);
+            drop(room);
+            registered
+        };
+        blocking::create(&b, &call.peer, work).await?
     })))
 }
 

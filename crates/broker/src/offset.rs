@@ -131,7 +131,7 @@ pub(crate) fn offset_by_time(
         BoundaryType::Upper => Boundary::Upper,
     };
     let b = Arc::clone(b);
-    Ok(later(&call.peer.clone(), move || {
+    Ok(later(&b.clone(), &call.peer.clone(), move || {
         Ok(Reply::ok(OffsetReply {
             offset: b.store.offset_by_time(&queue, timestamp, boundary),
         }))
@@ -147,7 +147,7 @@ pub(crate) fn earliest_store_time(
         return Ok(Reply::ok(StoretimeReply { timestamp: -1 }).into());
     };
     let b = Arc::clone(b);
-    Ok(later(&call.peer.clone(), move || {
+    Ok(later(&b.clone(), &call.peer.clone(), move || {
         let timestamp = b.store.stored_at(&queue, queue.min()).unwrap_or(-1);
         Ok(Reply::ok(StoretimeReply { timestamp }))
     }))

@@ -190,8 +190,7 @@ fn start(b: &Arc<Broker>, ask: Ask) -> Result<Answer<PullReply>, Fault> {
 /// The group comes into being, if it may; that is written to disk first.
 async fn create_and_pull(b: Arc<Broker>, ask: Ask) -> Result<Reply<PullReply>, Fault> {
     let group = ask.header.consumer_group.clone();
-    let name = group.len();
-    blocking::create(&b, (&ask.peer, name), move |b| b.group(&group)).await?;
+    blocking::create(&b, &ask.peer, move |b| b.group(&group)).await?;
     let plan = admit(&b, &ask)?;
     first(b, ask, plan).await
 }
@@ -370,9 +369,9 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
     let found = match look(b, ask, plan, from) {
         Err(ReadError::NotCached) => {
             let limit = limit(b, ask);
-            let (b, queue, tags) = (Arc::clone(b), Arc::clone(&plan.queue), plan.tags.clone());
-            blocking::run(&ask.peer, move || {
-                Found::of(b.store.read(&queue, from, &limit, &tags))
+            let (store, queue, tags) = (Arc::clone(&b.store), Arc::clone(&plan.queue), plan.tags.clone());
+            blocking::run(b, &ask.peer, move || {
+                Found::of(store.read(&queue, from, &limit, &tags))
             })
             .await?
         }

@@ -33,7 +33,7 @@ pub(crate) fn query_message(
     call: Call<QueryMessage>,
 ) -> Result<Answer<QueryMessageReply>, Fault> {
     let b = Arc::clone(b);
-    Ok(later(&call.peer.clone(), move || {
+    Ok(later(&b.clone(), &call.peer.clone(), move || {
         let QueryMessage {
             topic,
             key,
@@ -81,7 +81,7 @@ pub(crate) fn query_message(
 /// Code 33. The record at a position of the log; message ids hold such positions.
 pub(crate) fn view_message(b: &Arc<Broker>, call: Call<ViewMessageById>) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(later(&call.peer.clone(), move || {
+    Ok(later(&b.clone(), &call.peer.clone(), move || {
         let offset = call.header.offset;
         let record = b.store.record_at(LogPos(offset)).map_err(|_| {
             Fault::new(
@@ -96,7 +96,7 @@ pub(crate) fn view_message(b: &Arc<Broker>, call: Call<ViewMessageById>) -> Resu
 /// Code 208. How far a group lags, queue by queue: of one topic, of several, or of all it has read.
 pub(crate) fn consume_stats(b: &Arc<Broker>, call: Call<GetConsumeStats>) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(later(&call.peer.clone(), move || {
+    Ok(later(&b.clone(), &call.peer.clone(), move || {
         let GetConsumeStats {
             consumer_group: group,
             topic,

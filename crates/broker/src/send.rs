@@ -80,6 +80,12 @@ impl Send {
         }
     }
 
+    /// What it takes while it waits.
+    fn bytes(&self) -> usize {
+        let properties = self.header.properties.as_ref().map_or(0, |text| text.len());
+        self.body.len() + properties
+    }
+
     fn is_batch(&self) -> bool {
         self.header.batch == Some(true)
     }
@@ -97,10 +103,17 @@ fn answer(b: &Arc<Broker>, send: Send) -> Result<Answer<SendReceipt>, Fault> {
     match stage(b, send) {
         Ok(Outcome::Staged(reply, ticket)) => Ok(Answer::Gated(reply, ticket)),
         Ok(Outcome::Missing(send)) => {
+            let room = b.workers.room(send.bytes());
+            let room = room.map_err(|fault| fault.with_ext(traced(b)))?;
             let b = Arc::clone(b);
             Ok(Answer::Later(Box::pin(async move {
-                let sent = create_and_send(&b, send).await;
-                sent.map_err(|fault| fault.with_ext(traced(&b)))
+                let sending = Arc::clone(&b);
+                let sent = blocking::apart(async move {
+                    let sent = create_and_send(&sending, send).await;
+                    drop(room);
+                    sent
+                });
+                sent.await.map_err(|fault| fault.with_ext(traced(&b)))
             })))
         }
         Err(fault) => Err(fault.with_ext(traced(b))),
@@ -142,12 +155,9 @@ fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
 /// Makes what is missing, lets the name servers know, and sends again. The answer comes after that, so that a consumer
 /// that starts then finds the topic.
 async fn create_and_send(b: &Arc<Broker>, send: Send) -> Result<Reply<SendReceipt>, Fault> {
-    let (peer, bytes) = (
-        Arc::clone(&send.peer),
-        send.body.len() + send.header.properties.as_ref().map_or(0, |p| p.len()),
-    );
+    let peer = Arc::clone(&send.peer);
     let create = move |b: &Broker| Target::create(b, &send).map(|announced| (announced, send));
-    let (announced, send) = blocking::create(b, (&peer, bytes), create).await??;
+    let (announced, send) = blocking::create(b, &peer, create).await??;
     announced.await;
     let topic = send.header.topic.clone();
     match stage(b, send)? {

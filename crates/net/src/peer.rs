@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub struct Peer {
     /// Our address on this connection.
     pub local: SocketAddr,
     /// One for each of its requests that may keep other threads busy at the same time.
-    pub turns: Semaphore,
+    pub turns: Arc<Semaphore>,
     /// The header encoding of what we send.
     pub(crate) encoding: Encoding,
     pub(crate) closing: CancellationToken,
@@ -70,7 +71,7 @@ impl Peer {
             id,
             addr,
             local,
-            turns: Semaphore::new(limits.turns_max),
+            turns: Arc::new(Semaphore::new(limits.turns_max)),
             encoding,
             closing: CancellationToken::new(),
             queue,

@@ -382,6 +382,39 @@ async fn a_peer_that_does_not_read_is_not_read_either() {
 }
 
 #[tokio::test]
+async fn a_connection_with_too_many_requests_in_flight_is_not_read_until_some_are_answered() {
+    for code in [GATED, HELD] {
+        let limits = Limits {
+            gated_max: 2,
+            held_max: 2,
+            ..Limits::default()
+        };
+        let (service, addr, _stop) = start(limits).await;
+        let mut raw = Raw::connect(addr).await;
+        raw.send(&(1..=5).map(|n| request(code, n, b"")).collect::<Vec<_>>())
+            .await;
+        let mut other = Raw::connect(addr).await;
+        other.send(&[request(ECHO, 9, b"")]).await;
+        assert_eq!(other.next().await.unwrap().opaque, 9, "others are served");
+        while service.served.load(Ordering::SeqCst) < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            service.served.load(Ordering::SeqCst),
+            3,
+            "two of it, one of the other"
+        );
+        if code == GATED {
+            service.passed.store(5, Ordering::SeqCst);
+            service.moved.notify_waiters();
+            for n in 1..=5 {
+                assert_eq!(raw.next().await.unwrap().opaque, n);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_connection_over_the_limit_is_closed() {
     let limits = Limits {
         connections_max: 1,

@@ -19,7 +19,9 @@ use crate::disk::{Disk, File, synced};
 use crate::index::IndexMark;
 
 const FILE_BYTES: u64 = 4096;
+/// The name of this program, and the version of our part.
 const MAGIC: i64 = 0x6261_7271_7565_0001;
+const VERSION_BITS: u32 = 16;
 const SLOTS: [usize; 2] = [64, 2048];
 const WORDS: usize = 14;
 const SLOT_BYTES: usize = WORDS * 8 + 4;
@@ -90,6 +92,13 @@ pub(crate) fn load(disk: &dyn Disk, path: &Path) -> io::Result<Loaded> {
         master_flushed: word(3),
         confirmed: word(4),
     };
+    if SLOTS.iter().any(|at| is_newer(&bytes, *at)) {
+        let why = format!(
+            "{} was written by a newer version of barque; use that version",
+            path.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
     let slots = SLOTS.map(|at| bytes.get(at..at + SLOT_BYTES).and_then(parse_slot));
     let turn = slots.iter().flatten().map(|slot| slot.turn).max().unwrap_or(0);
     let newest = slots.iter().flatten().max_by_key(|slot| slot.turn);
@@ -101,6 +110,15 @@ pub(crate) fn load(disk: &dyn Disk, path: &Path) -> io::Result<Loaded> {
         _ => None,
     };
     Ok(Loaded { times, safe, turn })
+}
+
+/// Whether a slot is ours, but of a version that is not known here.
+fn is_newer(bytes: &[u8], at: usize) -> bool {
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    word.is_some_and(|word| {
+        let word = i64::from_be_bytes(*word);
+        word >> VERSION_BITS == MAGIC >> VERSION_BITS && word > MAGIC
+    })
 }
 
 /// Whether `found` starts as `new` and ends as `old`.

@@ -121,7 +121,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
             made_in.extend(dir.parent());
         }
         self.make_dirs(dir)?;
-        made_in.into_iter().try_for_each(|dir| self.sync_dir(dir))
+        made_in.into_iter().try_for_each(|dir| synced(self.sync_dir(dir)))
     }
 
     /// Reads a whole file; `None` when there is none.

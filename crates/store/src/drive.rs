@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::MutexGuard;
 
 use crate::config::FlushMode;
+use crate::disk::is_sync_failure;
 use crate::draft::{AppendError, Gate, GateState, Level};
 use crate::index::file::Put;
 use crate::queue::Queue;
@@ -66,12 +67,13 @@ impl Store {
         // lock taken is seen by that look.
         let mut left = BATCHES_AT_ONCE;
         while !self.tail.lock().pending.is_empty() {
-            if left == 0 {
-                // Whoever called has its own work; the flusher goes on. Rung after the lock was given back, so that
-                // the flusher finds it free or held by somebody who looks again.
+            if left == 0 && self.flushing.try_lock().is_some() {
+                // Whoever called has its own work; the flusher goes on, unless it is waiting for the disk. Rung after
+                // the lock was given back, so that the flusher finds it free or held by somebody who looks again.
                 self.flush_bell.ring();
                 return;
             }
+            left = left.max(1);
             let Some(mut writer) = self.writer.try_lock() else {
                 return;
             };
@@ -126,8 +128,9 @@ impl Store {
         self.heal(writer)?;
         for run in &batch.runs {
             let segment = self.log.segment_for(run.at).inspect_err(|error| {
-                if error.kind() == io::ErrorKind::InvalidData {
-                    // The log lacks a file in the middle: no later write can succeed.
+                if error.kind() == io::ErrorKind::InvalidData || is_sync_failure(error) {
+                    // The log lacks a file in the middle, and no later write can succeed; or it is not known what is
+                    // on the disk.
                     self.fail("log file", error);
                 }
             })?;

@@ -15,7 +15,7 @@ impl Store {
         self.drive();
         let flushed = *self.flushing.lock();
         let since = self.env.clock.instant().duration_since(flushed);
-        if self.config.flush == FlushMode::Sync || since >= self.config.flush_interval {
+        if self.config.flush == FlushMode::Sync || since >= self.config.flush_interval / 2 {
             self.turn_flush();
         }
     }

@@ -238,15 +238,15 @@ impl KeyIndex {
             max,
         };
         let mut found = Found::default();
-        let plan = {
+        let (disk, plan) = {
             let mut files = self.files.lock();
             self.put_away(&mut files, true)?;
-            files.plan(&question, &mut found)?
+            (Arc::clone(&files.disk), files.plan(&question, &mut found)?)
         };
         // A chain may be long, and the files are needed to publish. What stands in them below the planned ends stays.
         let mut steps = STEPS_MAX;
         for place in plan {
-            place.search(&question, &mut found.positions, &mut steps)?;
+            place.search(&*disk, &question, (&mut found.positions, &mut steps))?;
         }
         Ok(found)
     }
@@ -465,7 +465,8 @@ impl Files {
             }
             if sealed.header.overlaps(question.begin_ms, question.end_ms) {
                 plan.push(Place {
-                    file: self.disk.open(&sealed.path)?,
+                    path: sealed.path.clone(),
+                    file: None,
                     shape: self.shape,
                     header: sealed.header,
                     first: None,

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, synced};
 use crate::hot::Hot;
 
 /// Whether a read may wait for the disk.
@@ -160,8 +160,9 @@ impl Log {
         self.disk.make_dirs_durable(dir)?;
         let path = dir.join(file_name(base));
         let file = self.disk.create(&path, self.segment_bytes.unsigned_abs())?;
-        file.sync()?;
-        self.disk.sync_dir(dir)?;
+        // A sync that fails is never tried again: the second would claim what the first has lost.
+        synced(file.sync())?;
+        synced(self.disk.sync_dir(dir))?;
         tracing::info!(base, "log file created");
         Ok(Segment { base, path, file })
     }

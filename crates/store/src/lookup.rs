@@ -12,6 +12,9 @@ use crate::queue::Queue;
 use crate::read::ReadError;
 use crate::store::Store;
 
+/// Damaged records in a row that a search by time looks past.
+const DAMAGED_MAX: i64 = 64;
+
 /// Which side of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boundary {
@@ -31,7 +34,8 @@ impl Store {
         if unit.is_blank() {
             return None;
         }
-        let record = self.record_at(LogPos(unit.pos)).ok()?;
+        // When it was stored is known even if its body is damaged.
+        let (record, _) = self.any_record_at(LogPos(unit.pos)).ok()?;
         RecordHead::scan(&record).ok().map(|head| head.stamp.stored_at)
     }
 
@@ -42,7 +46,10 @@ impl Store {
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
-            let is_before = self.stored_at(queue, middle).is_none_or(|at| match boundary {
+            // Where a record is damaged the next one says it.
+            let mut readable = middle..high.min(middle.saturating_add(DAMAGED_MAX));
+            let at = readable.find_map(|offset| self.stored_at(queue, offset));
+            let is_before = at.is_none_or(|at| match boundary {
                 Boundary::Lower => at < stored_ms,
                 Boundary::Upper => at <= stored_ms,
             });

@@ -226,6 +226,15 @@ impl Store {
 
     /// The record that starts at a position, waiting for the disk if need be.
     pub fn record_at(&self, pos: LogPos) -> Result<Bytes, ReadError> {
+        let (record, origin) = self.any_record_at(pos)?;
+        match RecordHead::scan(&record) {
+            Ok(head) if is_intact(&head, origin) => Ok(record),
+            _ => Err(ReadError::NoRecord(pos)),
+        }
+    }
+
+    /// The same, whatever has become of its body.
+    pub(crate) fn any_record_at(&self, pos: LogPos) -> Result<(Bytes, Origin), ReadError> {
         let missing = ReadError::NoRecord(pos);
         let written = self.log.written.load(Ordering::Acquire);
         if pos.0 < self.log.min() || pos.0.saturating_add(RECORD_BYTES_MIN as i64) > written {
@@ -239,9 +248,7 @@ impl Store {
         let mut record = vec![0; size];
         let origin = self.log.read(pos.0, &mut record, ReadMode::Blocking)?;
         match RecordHead::scan(&record) {
-            Ok(head) if head.stamp.physical_offset == pos.0 && is_intact(&head, origin) => {
-                Ok(Bytes::from(record))
-            }
+            Ok(head) if head.stamp.physical_offset == pos.0 => Ok((Bytes::from(record), origin)),
             _ => Err(missing),
         }
     }

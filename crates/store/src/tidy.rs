@@ -59,7 +59,7 @@ impl Store {
         let now = self.env.clock.instant();
         let mut tidy = self.tidy.lock();
         if let Err(error) = self.log.prepare_next() {
-            tracing::warn!(%error, "next log file cannot be made yet");
+            self.note_failure("next log file", &error);
         }
         let is_first = std::mem::replace(&mut tidy.is_first, false);
         if now.duration_since(tidy.wrote) >= self.config.queue_flush_interval {

@@ -559,6 +559,14 @@ fn a_damaged_unit_or_record_is_skipped() {
         store.record_at(LogPos(flipped)),
         Err(ReadError::NoRecord(_))
     ));
+    // A search by time is not led astray by what it cannot read.
+    let queue = store.find_queue("T", 0).unwrap();
+    assert_eq!(
+        store.offset_by_time(&queue, START_MS - 1, Boundary::Lower),
+        0,
+        "all are newer"
+    );
+    assert_eq!(store.stored_at(&queue, 1), Some(START_MS));
     assert_eq!(find(&store, "Other", "k-1", IndexKind::Key), ["1"]);
     assert_eq!(find(&store, "T", "k-1", IndexKind::Key), [""; 0]);
 }

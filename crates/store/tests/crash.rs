@@ -248,7 +248,7 @@ fn nothing_is_lost_when_only_the_process_ends() {
 }
 
 /// One operation fails in every possible place; the store goes on or says that it cannot.
-fn fail_everywhere(seed: u64, fault: Fault, flush: FlushMode) {
+fn fail_everywhere(seed: u64, fault: Fault, flush: FlushMode, loss: Loss) {
     for op in 0.. {
         let why = format!("seed {seed}, operation {op}, {fault:?}, {flush:?}");
         let rig = Rig::new(seed, flush);
@@ -271,7 +271,7 @@ fn fail_everywhere(seed: u64, fault: Fault, flush: FlushMode) {
             assert!(op > 100, "the workload does something: {op} operations");
             return;
         }
-        rig.disk.crash(Loss::Random);
+        rig.disk.crash(loss);
         let store = rig.open();
         workload.check(&store, &format!("{why}, after a crash"));
         workload.run(&rig, &store, 20);
@@ -283,13 +283,14 @@ fn fail_everywhere(seed: u64, fault: Fault, flush: FlushMode) {
 
 #[test]
 fn a_disk_that_breaks_once_costs_only_what_was_refused() {
-    fail_everywhere(21, Fault::Broken, FlushMode::Sync);
-    fail_everywhere(22, Fault::Broken, FlushMode::Async);
+    fail_everywhere(21, Fault::Broken, FlushMode::Sync, Loss::Random);
+    fail_everywhere(21, Fault::Broken, FlushMode::Sync, Loss::Everything);
+    fail_everywhere(22, Fault::Broken, FlushMode::Async, Loss::Random);
 }
 
 #[test]
 fn a_disk_that_is_full_once_costs_only_what_was_refused() {
-    fail_everywhere(23, Fault::Full, FlushMode::Async);
+    fail_everywhere(23, Fault::Full, FlushMode::Async, Loss::Random);
 }
 
 #[test]
@@ -425,6 +426,24 @@ fn a_failed_sync_is_the_end_and_is_never_retried() {
     rig.disk.crash(Loss::Everything);
     drop(store);
     assert_eq!(bodies(&rig.open(), "T", 0), ["kept"]);
+}
+
+#[test]
+fn one_sync_serves_everybody_who_waits() {
+    let mut rig = Rig::new(3, FlushMode::Sync);
+    rig.config.segment_bytes = 1 << 20;
+    let store = rig.open();
+    send(&store, "T", 0, "first");
+    let receipts: Vec<_> = (0..200)
+        .map(|number| append(&store, "T", number % 8, "a message").unwrap())
+        .collect();
+    let ops = rig.disk.ops();
+    store.drive();
+    store.turn_flush();
+    assert_eq!(rig.disk.ops() - ops, 2, "one write and one sync");
+    for receipt in receipts {
+        assert_eq!(store.state(&receipt.gate, Level::Durable), GateState::Passed);
+    }
 }
 
 #[test]

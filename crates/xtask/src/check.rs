@@ -52,6 +52,11 @@ pub(crate) fn check() -> anyhow::Result<()> {
         cargo(&["check", "--locked", "--manifest-path", "bench/loadgen/Cargo.toml"])
             .env("CARGO_TARGET_DIR", target().join("loadgen")),
     )?;
+    step(
+        "fuzz targets build",
+        cargo(&["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
+            .env("CARGO_TARGET_DIR", target().join("fuzz")),
+    )?;
     eprintln!("\ncheck: every step passed");
     Ok(())
 }

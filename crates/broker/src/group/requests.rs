@@ -60,7 +60,7 @@ fn update(
     }
     within_limit(b, &settings)?;
     let b = Arc::clone(b);
-    Ok(blocking::later(peer, move || {
+    Ok(blocking::later(&b.clone(), peer, move || {
         b.groups.put(settings).map_err(|e| unsaved(&e))?;
         Ok(Reply::ok(NoHeader))
     }))
@@ -120,7 +120,7 @@ pub(crate) fn one_group(
     call: Call<GetSubscriptiongroupConfig>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(blocking::later(&call.peer.clone(), move || {
+    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let name = &call.header.group;
         let group = b.group(name).ok_or_else(|| no_group(name))?;
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&*group)))
@@ -133,7 +133,7 @@ pub(crate) fn delete_group(
     call: Call<DeleteSubscriptiongroup>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let b = Arc::clone(b);
-    Ok(blocking::later(&call.peer.clone(), move || {
+    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let group = &call.header.group_name;
         b.groups.remove(group).map_err(|e| unsaved(&e))?;
         if call.header.clean_offset == Some(true) {

@@ -68,7 +68,7 @@ fn update(b: &Arc<Broker>, peer: &Arc<Peer>, asked: Vec<TopicConfig>) -> Result<
     let (b, peer) = (Arc::clone(b), Arc::clone(peer));
     Ok(Answer::Later(Box::pin(async move {
         let saving = Arc::clone(&b);
-        let changed = blocking::run(&peer, move || {
+        let changed = blocking::run(&b, &peer, move || {
             let put = |topic: TopicConfig| Ok(saving.topics.put(topic.clone())?.then_some(topic));
             asked
                 .into_iter()
@@ -299,7 +299,7 @@ pub(crate) fn delete_topic(
         names.extend(retries.filter(|name| b.topics.get(name).is_some()));
     }
     let b = Arc::clone(b);
-    Ok(blocking::later(&call.peer.clone(), move || {
+    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         b.topics.remove(&names).map_err(|e| unsaved(&e))?;
         for name in &names {
             b.offsets.remove_topic(name);
@@ -323,7 +323,7 @@ pub(crate) fn topic_stats(b: &Arc<Broker>, call: Call<GetTopicStatsInfo>) -> Res
     let missing = || Fault::new(ResponseCode::TOPIC_NOT_EXIST, format!("topic[{name}] not exist"));
     let topic = b.topics.get(&name).ok_or_else(missing)?;
     let b = Arc::clone(b);
-    Ok(blocking::later(&call.peer.clone(), move || {
+    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let broker_name = b.config().broker_name.clone();
         let offset_table = (0..topic.config.write_queue_nums)
             .map(|queue_id| {

@@ -545,7 +545,13 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         world.inode(dir)?;
-        world.step_or_fail()?;
+        if let Some(error) = world.step()? {
+            if !world.is_halted {
+                // As with a file: nothing will make these names durable any more.
+                world.unsynced_names.remove(dir);
+            }
+            return Err(error);
+        }
         for change in world.unsynced_names.remove(dir).unwrap_or_default() {
             apply_name(&mut world.durable_names, &change);
         }

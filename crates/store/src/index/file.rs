@@ -15,7 +15,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::disk::{File, synced};
+use crate::disk::{Disk, File, synced};
 
 pub(super) const HEADER_BYTES: u64 = 40;
 const SLOT_BYTES: u64 = 4;
@@ -165,7 +165,9 @@ pub(super) struct Question {
 
 /// A file to search, up to the end its header says.
 pub(super) struct Place {
-    pub(super) file: Arc<dyn File>,
+    pub(super) path: PathBuf,
+    /// When it is open already.
+    pub(super) file: Option<Arc<dyn File>>,
     pub(super) shape: Shape,
     pub(super) header: Header,
     /// The newest entry of the slot, when it is known already.
@@ -176,19 +178,30 @@ impl Place {
     /// Adds the positions that match, newest first, as long as there are steps.
     pub(super) fn search(
         &self,
+        disk: &dyn Disk,
         question: &Question,
-        found: &mut Vec<i64>,
-        steps: &mut u32,
+        (found, steps): (&mut Vec<i64>, &mut u32),
     ) -> io::Result<()> {
+        if found.len() >= question.max {
+            return Ok(());
+        }
+        let file = match &self.file {
+            Some(file) => Arc::clone(file),
+            None => match disk.open(&self.path) {
+                // Its messages are too old and it was removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                opened => opened?,
+            },
+        };
         let mut number = match self.first {
             Some(first) => first,
-            None => self.newest(question.hash)?,
+            None => self.newest(&*file, question.hash)?,
         };
         let mut bound = self.header.next;
         while number > 0 && number < bound && found.len() < question.max && *steps > 0 {
             *steps -= 1;
             let mut bytes = [0; ENTRY_BYTES as usize];
-            self.file.read_exact_at(&mut bytes, self.shape.entry_at(number))?;
+            file.read_exact_at(&mut bytes, self.shape.entry_at(number))?;
             let entry = Entry::decode(&bytes);
             let stored_at = self
                 .header
@@ -213,10 +226,10 @@ impl Place {
         Ok(())
     }
 
-    fn newest(&self, hash: u32) -> io::Result<u32> {
+    fn newest(&self, file: &dyn File, hash: u32) -> io::Result<u32> {
         let mut slot = [0; SLOT_BYTES as usize];
         let at = HEADER_BYTES + self.shape.slot_of(hash) as u64 * SLOT_BYTES;
-        self.file.read_exact_at(&mut slot, at)?;
+        file.read_exact_at(&mut slot, at)?;
         Ok(u32::from_be_bytes(slot))
     }
 }
@@ -413,7 +426,8 @@ impl Current {
         self.load_slots()?;
         self.write_entries()?;
         Ok(Place {
-            file: Arc::clone(&self.file),
+            path: self.path.clone(),
+            file: Some(Arc::clone(&self.file)),
             shape: self.shape,
             header: self.header,
             first: Some(self.slots[self.shape.slot_of(hash)]),
