@@ -23,6 +23,7 @@ mod names;
 mod offset;
 mod peers;
 mod pull;
+mod put;
 mod query;
 mod routes;
 mod saved;

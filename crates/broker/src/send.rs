@@ -9,6 +9,7 @@
 //! keep them back: delivering them early would be worse.
 
 mod check;
+pub(crate) mod park;
 mod properties;
 
 use std::sync::Arc;
@@ -282,9 +283,6 @@ impl Staging<'_> {
         let header = &self.send.header;
         let topic = &self.target.topic;
         let sifted = properties::sift(header.properties.as_deref().unwrap_or_default(), self.target.dead);
-        if let Some(name) = sifted.deferred {
-            return Err(check::deferred(self.config, name));
-        }
         if is_compacted(&topic.config) && !sifted.has_keys {
             let remark = format!("topic {} is compacted: its messages need KEYS", header.topic);
             return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
@@ -298,8 +296,20 @@ impl Staging<'_> {
             Some(priority) => priority.min(topic.config.write_queue_nums - 1),
             None => check::queue_id(self.b, self.target, self.send)?,
         };
-        let text = sifted.finish(self.config, &unique);
-        let queue = self.queue(queue_id)?;
+        let parked = if sifted.deferred.is_some() {
+            park::decide(self.config, &sifted, (&topic.config.topic_name, queue_id))?
+        } else {
+            None
+        };
+        let mut text = sifted.finish(self.config, &unique);
+        let queue = match &parked {
+            None => self.queue(queue_id)?,
+            Some(parked) => {
+                text = parked.rewrite(&text);
+                let id = u32::try_from(parked.queue_id).unwrap_or_default();
+                self.b.store.queue(&parked.topic, id)
+            }
+        };
         let draft = self.draft(&queue, header.flag, (&self.send.body, &text), wait);
         let receipt = self.b.store.append(&draft).map_err(|e| self.not_appended(&e))?;
         let told = SendReceipt {

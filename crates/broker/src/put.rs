@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Messages that the broker writes itself: delayed ones when they are due, halves that are committed, replies.
+//!
+//! They pass none of the checks of a send; their topic need not be in the table, as in the reference: what was accepted
+//! once is not lost because a topic was deleted meanwhile.
+
+use std::net::SocketAddr;
+
+use net::{Due, Fault, Level, Ticket};
+use store::{AppendError, Draft, Gate, Receipt};
+
+use crate::broker::Broker;
+use crate::config::FlushDiskType;
+
+/// A message to write.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Put<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) queue_id: i32,
+    pub(crate) flag: i32,
+    pub(crate) sys_flag: i32,
+    pub(crate) born_at: i64,
+    pub(crate) born_host: SocketAddr,
+    pub(crate) reconsume_times: i32,
+    /// Position of the half message, 0 when there is none.
+    pub(crate) prepared_pos: i64,
+    pub(crate) body: &'a [u8],
+    pub(crate) properties: &'a [u8],
+}
+
+impl Broker {
+    /// Appends a message. It is in the log when its gate has passed ([`Broker::settled`]), for which the caller drives the
+    /// store once behind all that it puts.
+    pub(crate) fn put(&self, put: &Put<'_>) -> Result<Receipt, AppendError> {
+        let queue = self
+            .store
+            .queue(put.topic, u32::try_from(put.queue_id).unwrap_or_default());
+        self.store.append(&Draft {
+            queue: &queue,
+            flag: put.flag,
+            sys_flag: put.sys_flag,
+            born_at: put.born_at,
+            born_host: put.born_host,
+            store_host: self.host,
+            reconsume_times: put.reconsume_times,
+            prepared_pos: put.prepared_pos,
+            body: put.body,
+            properties: put.properties,
+            wait: false,
+        })
+    }
+
+    /// Returns when what was put is as safe as a send that is acknowledged: written, or on disk with SYNC_FLUSH.
+    pub(crate) async fn settled(&self, gate: Gate) -> Result<(), Fault> {
+        let level = if self.config().flush_disk_type == FlushDiskType::Sync {
+            Level::Durable
+        } else {
+            Level::Written
+        };
+        let ticket = Ticket {
+            pos: gate.end.0,
+            generation: gate.generation,
+            level,
+            deadline: None,
+        };
+        loop {
+            let progress = self.store.progress();
+            match self.due(&ticket) {
+                Due::Passed | Due::Late(_) => return Ok(()),
+                Due::Failed(fault) => return Err(fault),
+                Due::Waiting => progress.await,
+            }
+        }
+    }
+}
