@@ -30,6 +30,7 @@ use crate::blocking::Workers;
 use crate::clients::Clients;
 use crate::config::{Config, ConfigError};
 use crate::counts::{Counts, sample_topic};
+use crate::delay::Delays;
 use crate::fault::not_appended;
 use crate::group::Groups;
 use crate::hold::Held;
@@ -39,7 +40,7 @@ use crate::peers::{Announced, Peers};
 use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
 use crate::topic::{Topic, Topics};
-use crate::{admin, heartbeat, names, offset, peers};
+use crate::{admin, delay, heartbeat, names, offset, peers};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -59,6 +60,8 @@ pub struct Broker {
     pub(crate) groups: Groups,
     /// How far groups have read.
     pub(crate) offsets: Offsets,
+    /// How far delayed messages are delivered.
+    pub(crate) delays: Delays,
     /// Connected producers and consumers.
     pub(crate) clients: Clients,
     /// Requests that wait for the disk.
@@ -160,6 +163,7 @@ impl Broker {
         let topics = Topics::open(&config, env.clone())?;
         let groups = Groups::open(&config, env.clone())?;
         let offsets = Offsets::open(&config, env.clone())?;
+        let delays = Delays::open(&config, env.clone())?;
         // Last, because it cannot be left as if nothing had happened.
         let store = Store::open(config.store(), env.clone())?;
         let now_ms = env.clock.now_ms();
@@ -168,6 +172,7 @@ impl Broker {
             topics,
             groups,
             offsets,
+            delays,
             clients: Clients::default(),
             workers: Workers::default(),
             locks: Locks::default(),
@@ -207,6 +212,7 @@ impl Broker {
                 .serve(Arc::clone(&self), limits.clone(), serving.clone()),
         );
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
+        delay::start(&self, &tasks, &serving);
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
         tasks.spawn(keep_sampling(Arc::clone(&self), serving.clone()));
@@ -232,6 +238,9 @@ impl Broker {
     /// Saves what is only in memory and closes the store. Blocks. Nothing may be served any more.
     pub fn close(&self) -> Result<(), CloseError> {
         let saved = self.offsets.save();
+        // What was delivered counts as delivered once it is durable.
+        self.store.turn_flush();
+        let saved = saved.and(self.delays.save(self.store.durable()).map(drop));
         self.store.close()?;
         Ok(saved?)
     }

@@ -120,6 +120,8 @@ pub(crate) struct Clients {
 struct Tables {
     consumers: HashMap<Str, Group>,
     producers: HashMap<Str, BTreeMap<u64, Member>>,
+    /// Producers by client id, then connection: with how many groups each has joined.
+    producer_ids: HashMap<Str, BTreeMap<u64, (Arc<Peer>, usize)>>,
     peers: HashMap<u64, Memberships>,
     /// Members of all groups.
     count: usize,
@@ -191,30 +193,27 @@ impl Clients {
         (now, members_max): (Instant, usize),
     ) -> Result<(), TooManyMembers> {
         let mut tables = self.tables.write();
-        let Tables {
-            producers,
-            peers,
-            count,
-            ..
-        } = &mut *tables;
         let peer = client.peer.id;
         let member = Member {
             client: Arc::clone(client),
             seen: now,
         };
-        if let Some(known) = producers
-            .get_mut(group)
-            .and_then(|members| members.get_mut(&peer))
-        {
-            *known = member;
+        let members = tables.producers.get_mut(group);
+        if let Some(known) = members.and_then(|members| members.get_mut(&peer)) {
+            let before = std::mem::replace(known, member);
+            if before.client.id != client.id {
+                tables.forget_id(&before.client);
+                tables.note_id(client);
+            }
             return Ok(());
         }
-        if *count >= members_max {
+        if tables.count >= members_max {
             return Err(TooManyMembers(members_max));
         }
-        producers.entry(group.into()).or_default().insert(peer, member);
-        peers.entry(peer).or_default().producers.insert(group.into());
-        *count += 1;
+        tables.producers.entry(group.into()).or_default().insert(peer, member);
+        tables.peers.entry(peer).or_default().producers.insert(group.into());
+        tables.note_id(client);
+        tables.count += 1;
         Ok(())
     }
 
@@ -356,6 +355,13 @@ impl Clients {
             .map(|members| members.values().map(|m| Arc::clone(&m.client)).collect())
     }
 
+    /// The newest connection of a producer, by its client id.
+    pub(crate) fn producer(&self, client_id: &str) -> Option<Arc<Peer>> {
+        let tables = self.tables.read();
+        let (peer, _) = tables.producer_ids.get(client_id)?.last_key_value()?.1;
+        Some(Arc::clone(peer))
+    }
+
     /// All producer groups with their members and when these were last heard of.
     pub(crate) fn producer_groups(&self) -> BTreeMap<Str, Vec<(Arc<Client>, Instant)>> {
         let tables = self.tables.read();
@@ -402,11 +408,34 @@ impl Tables {
         let Some(members) = self.producers.get_mut(name) else {
             return;
         };
-        if members.remove(&peer).is_some() {
-            self.count -= 1;
-        }
+        let left = members.remove(&peer);
         if members.is_empty() {
             self.producers.remove(name);
+        }
+        if let Some(left) = left {
+            self.count -= 1;
+            self.forget_id(&left.client);
+        }
+    }
+
+    fn note_id(&mut self, client: &Client) {
+        let connections = self.producer_ids.entry(client.id.clone()).or_default();
+        let connection = connections.entry(client.peer.id);
+        connection.or_insert_with(|| (Arc::clone(&client.peer), 0)).1 += 1;
+    }
+
+    fn forget_id(&mut self, client: &Client) {
+        let Some(connections) = self.producer_ids.get_mut(&client.id) else {
+            return;
+        };
+        if let Some((_, groups)) = connections.get_mut(&client.peer.id) {
+            *groups -= 1;
+            if *groups == 0 {
+                connections.remove(&client.peer.id);
+            }
+        }
+        if connections.is_empty() {
+            self.producer_ids.remove(&client.id);
         }
     }
 

@@ -29,6 +29,9 @@ pub use settings::{Config, When};
 pub use surroundings::Surroundings;
 pub use value::{BrokerRole, FlushDiskType};
 
+/// Most delay levels: each is a queue and a task.
+const DELAY_LEVELS_MAX: usize = 4096;
+
 /// Where an assignment stands: for the messages about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -228,8 +231,12 @@ impl Config {
             "accessMessageInMemoryMaxRatio" => percent(self.access_message_in_memory_max_ratio),
             "messageDelayLevel" => self
                 .delay_levels_ms()
-                .is_none()
-                .then_some("numbers with the unit s, m, h or d, joined by blanks"),
+                .is_none_or(|levels| levels.is_empty() || levels.len() > DELAY_LEVELS_MAX)
+                .then_some("1 to 4096 numbers with the unit s, m, h or d, joined by blanks"),
+            "flushDelayOffsetInterval" => above_zero(self.flush_delay_offset_interval),
+            "delayOffsetUpdateVersionStep" => {
+                (self.delay_offset_update_version_step == 0).then_some("an integer above 0")
+            }
             "deleteWhen" => self
                 .delete_hours()
                 .is_none()

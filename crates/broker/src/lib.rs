@@ -12,6 +12,7 @@ mod broker;
 mod clients;
 pub mod config;
 mod counts;
+mod delay;
 mod fault;
 mod filter;
 mod group;

@@ -88,6 +88,11 @@ pub(crate) fn group_of_retry_topic(topic: &str) -> Option<&str> {
     topic.strip_prefix(RETRY_PREFIX)
 }
 
+/// Whether the topic is one that a group has for what it failed to consume.
+pub(crate) fn is_derived(topic: &str) -> bool {
+    topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX)
+}
+
 /// Whether nobody but the broker may send to the topic.
 pub(crate) fn takes_no_sends(topic: &str) -> bool {
     NO_SEND_TOPICS.contains(&topic)
@@ -107,8 +112,7 @@ pub(crate) fn has_illegal_character(name: &str) -> bool {
 
 /// What is wrong with a topic name, if something is.
 pub(crate) fn topic_error(topic: &str) -> Option<String> {
-    let is_derived = topic.starts_with(RETRY_PREFIX) || topic.starts_with(DLQ_PREFIX);
-    let bytes_max = if is_derived {
+    let bytes_max = if is_derived(topic) {
         RETRY_TOPIC_BYTES_MAX
     } else {
         TOPIC_BYTES_MAX

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use net::{Due, Fault, Level, Ticket};
+use net::{Due, Fault, Level, Service as _, Ticket};
 use store::{AppendError, Draft, Gate, Receipt};
 
 use crate::broker::Broker;

@@ -10,24 +10,26 @@ use wire::api::group::{
 use wire::api::heartbeat::{CheckClientConfig, GetConsumerListByGroup, HeartBeat, UnregisterClient};
 use wire::api::lock::{LockBatchMq, UnlockBatchMq};
 use wire::api::offset::{
-    GetAllConsumerOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, QueryConsumerOffset,
+    GetAllConsumerOffset, GetAllDelayOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, QueryConsumerOffset,
     SearchOffsetByTimestamp, UpdateConsumerOffset,
 };
 use wire::api::pull::{LitePullMessage, PullMessage};
 use wire::api::query::{QueryMessage, ViewMessageById};
-use wire::api::send::{SendBatchMessage, SendMessage, SendMessageV2};
+use wire::api::send::{SendBatchMessage, SendMessage, SendMessageV2, SendReplyMessage, SendReplyMessageV2};
 use wire::api::topic::{
     DeleteTopicInBroker, GetAllTopicConfig, GetSystemTopicListFromBroker, GetTopicConfig, GetTopicStatsInfo,
     QueryTopicConsumeByWho, QueryTopicsByConsumer, UpdateAndCreateTopic, UpdateAndCreateTopicList,
 };
 
 use crate::broker::Broker;
-use crate::{admin, group, heartbeat, lock, offset, pull, query, send, topic};
+use crate::{admin, delay, group, heartbeat, lock, offset, pull, query, send, topic};
 
 net::routes! { Broker;
     SendMessageV2 => send::send_message_v2;
     SendMessage => send::send_message;
     SendBatchMessage => send::send_batch_message;
+    SendReplyMessageV2 => send::send_reply_message_v2;
+    SendReplyMessage => send::send_reply_message;
 
     PullMessage => pull::pull_message;
     LitePullMessage => pull::lite_pull_message;
@@ -39,6 +41,7 @@ net::routes! { Broker;
     SearchOffsetByTimestamp => offset::offset_by_time;
     GetEarliestMsgStoretime => offset::earliest_store_time;
     GetAllConsumerOffset => offset::all_consumer_offsets;
+    GetAllDelayOffset => delay::all_offsets;
 
     HeartBeat => heartbeat::heart_beat;
     UnregisterClient => heartbeat::unregister_client;

@@ -5,12 +5,13 @@
 //! topic that does not exist yet takes a detour over the disk (`create_and_send`) and comes back here. Per message there
 //! is one lookup of the topic, no map and no task.
 //!
-//! Messages that must not be delivered as they are (delayed, timed, half messages) are refused until the broker can
-//! keep them back: delivering them early would be worse.
+//! Messages that must not be delivered as they are (delayed, timed, half messages) go to a topic of the system until their
+//! time has come (`park`); the answer speaks of the queue they were sent to, and of the record that is kept.
 
 mod check;
 pub(crate) mod park;
-mod properties;
+pub(crate) mod properties;
+mod reply;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +37,7 @@ use crate::names::{dlq_topic, group_of_retry_topic};
 use crate::peers::Announced;
 use crate::topic::requests::is_compacted;
 use crate::topic::{Topic, sys_flag};
+pub(crate) use reply::{send_reply_message, send_reply_message_v2};
 
 /// From this client version on the limit of deliveries comes with the request.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
@@ -283,6 +285,7 @@ impl Staging<'_> {
         let header = &self.send.header;
         let topic = &self.target.topic;
         let sifted = properties::sift(header.properties.as_deref().unwrap_or_default(), self.target.dead);
+        check::message_type(self.config, &topic.config, sifted.kind)?;
         if is_compacted(&topic.config) && !sifted.has_keys {
             let remark = format!("topic {} is compacted: its messages need KEYS", header.topic);
             return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
@@ -296,8 +299,9 @@ impl Staging<'_> {
             Some(priority) => priority.min(topic.config.write_queue_nums - 1),
             None => check::queue_id(self.b, self.target, self.send)?,
         };
-        let parked = if sifted.deferred.is_some() {
-            park::decide(self.config, &sifted, (&topic.config.topic_name, queue_id))?
+        let parked = if sifted.asks.is_any() {
+            let real = (&topic.config.topic_name, queue_id);
+            park::decide(self.b, self.config, header, &sifted.asks, real)?
         } else {
             None
         };
@@ -332,8 +336,9 @@ impl Staging<'_> {
         let queue_id = check::queue_id(self.b, self.target, self.send)?;
         let queue = self.queue(queue_id)?;
         let shared = properties::sift(header.properties.as_deref().unwrap_or_default(), false);
+        check::message_type(self.config, &self.target.topic.config, shared.kind)?;
         let mut drafts = Vec::new();
-        let mut deferred = shared.deferred;
+        let mut deferred = shared.asks.deferral();
         for message in batch::sub_messages(&self.send.body) {
             let message = message.map_err(|e| batch_malformed(&e))?;
             deferred = deferred.or_else(|| properties::deferred_in(message.properties));

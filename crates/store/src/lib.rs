@@ -18,6 +18,7 @@ mod checkpoint;
 mod config;
 mod draft;
 mod drive;
+mod entries;
 mod filter;
 mod flush;
 mod hot;
@@ -39,6 +40,7 @@ mod tidy;
 
 pub use config::{FlushMode, StoreConfig};
 pub use draft::{AppendError, Draft, Gate, GateState, Level, LogPos, Receipt};
+pub use entries::{Entry, EntryCode};
 pub use env::Env;
 pub use filter::{All, Filter};
 pub use lookup::{Boundary, IndexKind, Lookup, QueryHits};

@@ -24,7 +24,7 @@ const RECORD_SLACK: usize = 64 << 10;
 /// Where a record says its own position.
 const POSITION_AT: usize = 28;
 /// Tag codes from here down are addresses in a ConsumeQueueExt file.
-const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
+pub(crate) const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
 /// How much a read returns at most. The first message is returned whatever its size.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ use wire::record::Record;
 
 use crate::broker::Broker;
 use crate::counts::Meter;
+use crate::names::SCHEDULE_TOPIC;
 
 /// Samples that a rate looks back, one a second.
 const WINDOWS: [usize; 3] = [10, 60, 600];
@@ -20,6 +21,11 @@ pub(super) fn table(b: &Broker) -> Vec<(String, String)> {
     throughput(b, &mut put);
     store(b, &mut put);
     limits(b, &mut put);
+    for (level, offset) in b.delays.offsets() {
+        let id = u32::try_from(level - 1).unwrap_or_default();
+        let max = b.store.find_queue(SCHEDULE_TOPIC, id).map_or(0, |queue| queue.max());
+        put(&format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
+    }
     for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
         put(key, "0".to_owned());
     }

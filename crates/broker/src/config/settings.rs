@@ -153,6 +153,9 @@ settings! {
     start revive_queue_num: u32 = 8, "reviveQueueNum";
     /// Refuse to change system topics (request 17).
     live validate_system_topic_when_update_topic: bool = true, "validateSystemTopicWhenUpdateTopic";
+    /// Refuse messages of another kind than the attribute message.type of their topic names (NORMAL when it names none). Of
+    /// the reference's processes only the proxy has this setting.
+    live enable_topic_message_type_check: bool = false, "enableTopicMessageTypeCheck";
     /// Topics may have the message type MIXED.
     live enable_mixed_message_type: bool = false, "enableMixedMessageType";
     /// Deleting a topic deletes its pop retry topics too.
@@ -181,6 +184,8 @@ settings! {
     live start_accept_send_request_time_stamp: i64 = 0, "startAcceptSendRequestTimeStamp";
     /// Clients may trace messages; written into messages and answers as TRACE_ON.
     live trace_on: bool = true, "traceOn";
+    /// Store replies to requests, beside handing them to the client that asked.
+    live store_reply_message_enable: bool = true, "storeReplyMessageEnable";
     /// Largest body of a message, bytes; for a batch that of all its messages together.
     live max_message_size: u32 = 4_194_304, "maxMessageSize";
     /// Refuse transactional messages.
@@ -253,6 +258,11 @@ settings! {
     /// Delays by level, in the units s, m, h and d.
     start message_delay_level: Str =
         Str::const_new("1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"), "messageDelayLevel";
+    /// Milliseconds between two saves of how far the delay levels are delivered. After deliveries it is saved within 200
+    /// ms, so that few are repeated after a crash.
+    start flush_delay_offset_interval: u32 = 10_000, "flushDelayOffsetInterval";
+    /// Changes of these offsets after which their version moves on.
+    start delay_offset_update_version_step: u64 = 200, "delayOffsetUpdateVersionStep";
     /// Hours that a commit log file is kept after its last write.
     start file_reserved_time: u32 = 72, "fileReservedTime";
     /// Hours of the day, joined by `;`, in which old files are deleted.

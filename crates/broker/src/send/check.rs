@@ -2,15 +2,19 @@
 //! What a send must fulfil, in the order of the reference, and what is said when it does not.
 
 use net::Fault;
+use wire::Str;
 use wire::api::send::SendMessage;
+use wire::body::topic::TopicConfig;
 use wire::code::ResponseCode;
 use wire::record::{PROPERTIES_BYTES_MAX, sysflag};
 
+use super::properties::MessageType;
 use super::properties::name::{INNER_NUM, TRAN_MSG};
 use super::{Send, Target};
+use crate::attributes::MESSAGE_TYPE;
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::names::{takes_no_sends, topic_error};
+use crate::names::{is_derived, takes_no_sends, topic_error};
 use crate::topic::perm;
 
 /// Everything that does not depend on the settings of the topic.
@@ -111,6 +115,23 @@ pub(super) fn queue_id(b: &Broker, target: &Target, send: &Send) -> Result<i32, 
             Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark))
         }
     }
+}
+
+/// The message must be of the kind that its topic is for, when that is to be checked. The words are those of the
+/// reference's proxy.
+pub(super) fn message_type(config: &Config, topic: &TopicConfig, actual: MessageType) -> Result<(), Fault> {
+    if !config.enable_topic_message_type_check || is_derived(&topic.topic_name) {
+        return Ok(());
+    }
+    let expected = topic.attributes.get(MESSAGE_TYPE).map_or("NORMAL", Str::as_str);
+    if ["MIXED", actual.name()].iter().any(|name| expected.eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    let remark = format!(
+        "TopicMessageType validate failed, the expected type is {expected}, but actual type is {}",
+        actual.name()
+    );
+    Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark))
 }
 
 /// The message asks to be kept back, or to be taken apart. Delivering it as it is would break the promise, so it is not

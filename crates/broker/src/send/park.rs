@@ -3,11 +3,14 @@
 
 use net::Fault;
 use wire::Str;
+use wire::api::send::SendMessage;
 use wire::properties::Properties;
 
 use super::check;
-use super::properties::Sifted;
+use super::properties::{Asks, name};
+use crate::broker::Broker;
 use crate::config::Config;
+use crate::delay;
 
 /// Where a message is kept, and how its properties change for that.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ pub(crate) struct Parked {
 
 impl Parked {
     /// The properties as they are kept.
-    pub(super) fn rewrite(&self, text: &[u8]) -> Vec<u8> {
+    pub(crate) fn rewrite(&self, text: &[u8]) -> Vec<u8> {
         let mut properties = Properties::from_bytes(text);
         for name in self.without {
             properties.remove(name);
@@ -36,14 +39,29 @@ impl Parked {
     }
 }
 
-/// Decides where a message goes that asks for more than being delivered; `None`: to its own queue after all.
+/// Decides where a message goes that asks for more than being delivered; `None`: to its own queue after all. What is
+/// asked for more than once counts in this order: a transaction, a delay level, a time.
 pub(super) fn decide(
+    b: &Broker,
     config: &Config,
-    sifted: &Sifted<'_>,
-    _real: (&Str, i32),
+    header: &SendMessage,
+    asks: &Asks<'_>,
+    real: (&Str, i32),
 ) -> Result<Option<Parked>, Fault> {
-    match sifted.deferred {
-        None => Ok(None),
+    let level = asks.delay.map_or(Ok(0), delay::level_of)?;
+    // Old clients send what failed to be consumed with all its properties.
+    let is_retry = header.reconsume_times.unwrap_or_default() > 0 && level > 0;
+    if asks.is_half && !is_retry {
+        return Err(check::deferred(config, name::TRAN_MSG));
+    }
+    if asks.has_inner {
+        return Err(check::deferred(config, name::INNER_NUM));
+    }
+    if level > 0 {
+        return Ok(Some(delay::park(b, level, real)));
+    }
+    match asks.timer() {
         Some(name) => Err(check::deferred(config, name)),
+        None => Ok(None),
     }
 }

@@ -6,11 +6,11 @@ use wire::properties::pairs;
 use crate::config::Config;
 
 /// Names with a meaning for a send.
-pub(super) mod name {
+pub(crate) mod name {
     pub(super) use wire::properties::name::{DELAY, KEYS, UNIQ_KEY, WAIT};
 
-    pub(super) const MSG_REGION: &str = "MSG_REGION";
-    pub(super) const TRACE_ON: &str = "TRACE_ON";
+    pub(in crate::send) const MSG_REGION: &str = "MSG_REGION";
+    pub(in crate::send) const TRACE_ON: &str = "TRACE_ON";
     pub(super) const CLUSTER: &str = "CLUSTER";
     pub(super) const POP_CK: &str = "POP_CK";
     pub(super) const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
@@ -18,16 +18,126 @@ pub(super) mod name {
     pub(in crate::send) const TRAN_MSG: &str = "TRAN_MSG";
     /// How many messages are inside this one.
     pub(in crate::send) const INNER_NUM: &str = "INNER_NUM";
-    pub(super) const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
-    pub(super) const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
-    pub(super) const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
-    pub(super) const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+    pub(crate) const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    pub(crate) const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+    pub(crate) const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+    pub(crate) const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+    pub(crate) const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
 }
 
 const NAME_END: u8 = 1;
 const VALUE_END: u8 = 2;
 /// Room for what the broker adds.
 const ADDED_BYTES: usize = 160;
+
+/// What the properties of a message ask for besides being delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Asks<'a> {
+    /// Delay level.
+    pub(crate) delay: Option<&'a str>,
+    /// Delivery at a time.
+    pub(crate) deliver_ms: Option<&'a str>,
+    /// Delivery after so many seconds.
+    pub(crate) delay_sec: Option<&'a str>,
+    /// Delivery after so many milliseconds.
+    pub(crate) delay_ms: Option<&'a str>,
+    /// It takes another message back.
+    pub(crate) recalls: Option<&'a str>,
+    /// A timer has seen it already.
+    pub(crate) timer_out_ms: Option<&'a str>,
+    /// It is a half message.
+    pub(crate) is_half: bool,
+    /// It says that there are messages inside it.
+    pub(crate) has_inner: bool,
+}
+
+impl<'a> Asks<'a> {
+    /// Takes note of a property; `false` when it asks for nothing.
+    fn note(&mut self, key: &str, value: &'a str) -> bool {
+        match key {
+            name::DELAY => self.delay = Some(value),
+            name::TRAN_MSG => self.is_half = value.eq_ignore_ascii_case("true"),
+            name::INNER_NUM => self.has_inner = true,
+            name::TIMER_DELIVER_MS => self.deliver_ms = Some(value),
+            name::TIMER_DELAY_SEC => self.delay_sec = Some(value),
+            name::TIMER_DELAY_MS => self.delay_ms = Some(value),
+            name::TIMER_DEL_UNIQKEY => self.recalls = Some(value),
+            name::TIMER_OUT_MS => self.timer_out_ms = Some(value),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether it asks for anything.
+    pub(crate) fn is_any(&self) -> bool {
+        *self != Asks::default()
+    }
+
+    /// The property that asks for delivery at a time of its own.
+    pub(crate) fn timer(&self) -> Option<&'static str> {
+        [
+            (self.delay_sec, name::TIMER_DELAY_SEC),
+            (self.delay_ms, name::TIMER_DELAY_MS),
+            (self.deliver_ms, name::TIMER_DELIVER_MS),
+            (self.recalls, name::TIMER_DEL_UNIQKEY),
+        ]
+        .into_iter()
+        .find_map(|(value, name)| value.map(|_| name))
+    }
+
+    /// The property because of which a message cannot be part of a batch. A level that is no number is no reason to
+    /// deliver at once either.
+    pub(super) fn deferral(&self) -> Option<&'static str> {
+        let is_delayed = |level: &str| level.parse::<i32>().map_or(true, |level| level > 0);
+        if self.is_half {
+            Some(name::TRAN_MSG)
+        } else if self.has_inner {
+            Some(name::INNER_NUM)
+        } else if self.delay.is_some_and(is_delayed) {
+            Some(name::DELAY)
+        } else {
+            self.timer()
+        }
+    }
+}
+
+/// What kind of message something is, by its properties, or what kind a topic is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MessageType {
+    Normal,
+    Fifo,
+    Delay,
+    Transaction,
+    Priority,
+}
+
+impl MessageType {
+    /// Its name, as in the attribute `message.type`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            MessageType::Normal => "NORMAL",
+            MessageType::Fifo => "FIFO",
+            MessageType::Delay => "DELAY",
+            MessageType::Transaction => "TRANSACTION",
+            MessageType::Priority => "PRIORITY",
+        }
+    }
+
+    fn of(asks: &Asks<'_>, has_sharding_key: bool, has_priority: bool) -> MessageType {
+        let timed = [asks.delay, asks.deliver_ms, asks.delay_sec, asks.delay_ms];
+        if asks.is_half {
+            MessageType::Transaction
+        } else if timed.iter().any(Option::is_some) {
+            MessageType::Delay
+        } else if has_sharding_key {
+            MessageType::Fifo
+        } else if has_priority {
+            MessageType::Priority
+        } else {
+            MessageType::Normal
+        }
+    }
+}
 
 /// Properties after the pass.
 pub(super) struct Sifted<'a> {
@@ -37,8 +147,10 @@ pub(super) struct Sifted<'a> {
     pub(super) unique: Option<&'a str>,
     /// The sender waits for the disk.
     pub(super) wait: bool,
-    /// The first property that asks for keeping the message back.
-    pub(super) deferred: Option<&'static str>,
+    /// What asks for more than being delivered as it is.
+    pub(super) asks: Asks<'a>,
+    /// What kind of message it is.
+    pub(super) kind: MessageType,
     /// There are keys.
     pub(super) has_keys: bool,
     /// Its queue, when that is chosen by priority.
@@ -54,12 +166,13 @@ pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
         text: Vec::new(),
         unique: None,
         wait: true,
-        deferred: None,
+        asks: Asks::default(),
+        kind: MessageType::Normal,
         has_keys: false,
         priority: None,
         dead,
     };
-    let (mut priority, mut has_other_type) = (None, false);
+    let (mut priority, mut has_sharding_key) = (None, false);
     for (key, value) in pairs(properties.as_bytes()) {
         match key {
             name::POP_CK | name::MSG_REGION | name::TRACE_ON | name::CLUSTER => continue,
@@ -69,20 +182,21 @@ pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
                 continue;
             }
             name::PRIORITY => {
-                priority = value.parse().ok().filter(|priority| *priority >= 0);
+                priority = Some(value);
                 continue;
             }
             name::WAIT => sifted.wait = value.eq_ignore_ascii_case("true"),
             name::KEYS => sifted.has_keys = true,
-            name::SHARDING_KEY => has_other_type = true,
-            _ => {
-                sifted.deferred = sifted.deferred.or_else(|| deferral(key, value));
-                has_other_type |= key == name::DELAY;
-            }
+            name::SHARDING_KEY => has_sharding_key = true,
+            _ => _ = sifted.asks.note(key, value),
         }
         put(&mut text, key, value);
     }
-    sifted.priority = priority.filter(|_| !has_other_type);
+    sifted.kind = MessageType::of(&sifted.asks, has_sharding_key, priority.is_some());
+    sifted.priority = priority
+        .filter(|_| sifted.kind == MessageType::Priority)
+        .and_then(|priority| priority.parse().ok())
+        .filter(|priority| *priority >= 0);
     sifted.text = text;
     sifted
 }
@@ -111,26 +225,11 @@ impl Sifted<'_> {
 
 /// The first property of a message of a batch that asks for keeping it back.
 pub(super) fn deferred_in(properties: &[u8]) -> Option<&'static str> {
-    pairs(properties).find_map(|(key, value)| deferral(key, value))
-}
-
-/// Whether a property asks for more than delivering the message as it is.
-fn deferral(key: &str, value: &str) -> Option<&'static str> {
-    match key {
-        // What is no number is no reason to deliver at once either.
-        name::DELAY => value
-            .parse::<i64>()
-            .map_or(true, |level| level > 0)
-            .then_some(name::DELAY),
-        name::TRAN_MSG => value.eq_ignore_ascii_case("true").then_some(name::TRAN_MSG),
-        // Consumers are to take it apart, which the store knows nothing of.
-        name::INNER_NUM => Some(name::INNER_NUM),
-        name::TIMER_DELIVER_MS => Some(name::TIMER_DELIVER_MS),
-        name::TIMER_DELAY_SEC => Some(name::TIMER_DELAY_SEC),
-        name::TIMER_DELAY_MS => Some(name::TIMER_DELAY_MS),
-        name::TIMER_DEL_UNIQKEY => Some(name::TIMER_DEL_UNIQKEY),
-        _ => None,
+    let mut asks = Asks::default();
+    for (key, value) in pairs(properties) {
+        asks.note(key, value);
     }
+    asks.deferral()
 }
 
 fn put(text: &mut Vec<u8>, key: &str, value: &str) {
@@ -167,12 +266,12 @@ mod tests {
     fn a_dead_letter_has_no_delay_left() {
         let delayed = "DELAY\u{1}5\u{2}a\u{1}1\u{2}";
         assert_eq!(rewritten(delayed, true), format!("a=1;{ADDED}DELAY=-1;"));
-        assert_eq!(sift(delayed, true).deferred, None);
+        assert!(!sift(delayed, true).asks.is_any());
     }
 
     #[test]
     fn what_must_be_kept_back_is_found() {
-        let deferred = |text: &str| sift(text, false).deferred;
+        let deferred = |text: &str| sift(text, false).asks.deferral();
         assert_eq!(deferred("DELAY\u{1}3"), Some("DELAY"));
         assert_eq!(deferred("DELAY\u{1}0"), None);
         assert_eq!(deferred("DELAY\u{1}soon"), Some("DELAY"));
