@@ -15,6 +15,7 @@ use net::{
 };
 use store::{Env, Gate, GateState, LogPos, Store};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +41,7 @@ use crate::peers::{Announced, Peers};
 use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
 use crate::topic::{Topic, Topics};
+use crate::send::REPLIES_BYTES_MAX;
 use crate::{admin, delay, heartbeat, names, offset, peers};
 
 /// How often the counters are sampled.
@@ -62,6 +64,8 @@ pub struct Broker {
     pub(crate) offsets: Offsets,
     /// How far delayed messages are delivered.
     pub(crate) delays: Delays,
+    /// Room for replies that wait until those that asked have taken them, in bytes.
+    pub(crate) replies: Arc<Semaphore>,
     /// Connected producers and consumers.
     pub(crate) clients: Clients,
     /// Requests that wait for the disk.
@@ -173,6 +177,7 @@ impl Broker {
             groups,
             offsets,
             delays,
+            replies: Arc::new(Semaphore::new(REPLIES_BYTES_MAX)),
             clients: Clients::default(),
             workers: Workers::default(),
             locks: Locks::default(),

@@ -37,7 +37,7 @@ use crate::names::{dlq_topic, group_of_retry_topic};
 use crate::peers::Announced;
 use crate::topic::requests::is_compacted;
 use crate::topic::{Topic, sys_flag};
-pub(crate) use reply::{send_reply_message, send_reply_message_v2};
+pub(crate) use reply::{REPLIES_BYTES_MAX, send_reply_message, send_reply_message_v2};
 
 /// From this client version on the limit of deliveries comes with the request.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;

@@ -183,7 +183,10 @@ pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
             }
             name::PRIORITY => {
                 priority = Some(value);
-                continue;
+                // Put back below, unless it is none.
+                if level_of(value).is_some() {
+                    continue;
+                }
             }
             name::WAIT => sifted.wait = value.eq_ignore_ascii_case("true"),
             name::KEYS => sifted.has_keys = true,
@@ -192,13 +195,21 @@ pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
         }
         put(&mut text, key, value);
     }
-    sifted.kind = MessageType::of(&sifted.asks, has_sharding_key, priority.is_some());
-    sifted.priority = priority
-        .filter(|_| sifted.kind == MessageType::Priority)
-        .and_then(|priority| priority.parse().ok())
-        .filter(|priority| *priority >= 0);
+    sifted.kind = if dead {
+        // A dead letter says that it is not delayed, and that counts.
+        MessageType::Delay
+    } else {
+        MessageType::of(&sifted.asks, has_sharding_key, priority.is_some())
+    };
+    let priority = priority.filter(|_| sifted.kind == MessageType::Priority);
+    sifted.priority = priority.and_then(level_of);
     sifted.text = text;
     sifted
+}
+
+/// A priority that chooses a queue.
+fn level_of(priority: &str) -> Option<i32> {
+    priority.parse().ok().filter(|level| *level >= 0)
 }
 
 impl Sifted<'_> {
@@ -296,7 +307,11 @@ mod tests {
             rewritten("_SYS_MSG_PRIORITY_\u{1}3\u{2}__SHARDINGKEY\u{1}k", false),
             format!("__SHARDINGKEY=k;{ADDED}")
         );
-        assert_eq!(rewritten("_SYS_MSG_PRIORITY_\u{1}-1", false), ADDED);
+        for none in ["_SYS_MSG_PRIORITY_\u{1}-1", "_SYS_MSG_PRIORITY_\u{1}high"] {
+            assert_eq!(sift(none, false).priority, None);
+            let stays = none.replace('\u{1}', "=");
+            assert_eq!(rewritten(none, false), format!("{stays};{ADDED}"));
+        }
     }
 
     #[test]

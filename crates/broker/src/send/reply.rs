@@ -32,6 +32,8 @@ use crate::config::Config;
 const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
 /// When the broker handed the reply over.
 const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
+/// Bytes of replies that wait until they are taken, over all connections.
+pub(crate) const REPLIES_BYTES_MAX: usize = 64 << 20;
 /// How long the client that asked has to take the reply.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -57,8 +59,14 @@ fn answer<R: Request + Into<SendMessage>>(
 ) -> Result<Answer<SendReceipt>, Fault> {
     let send = Send::of(call);
     check::may_send(b, &b.config(), &send).map_err(|fault| fault.with_ext(traced(b)))?;
+    let bytes = u32::try_from(send.bytes()).unwrap_or(u32::MAX);
+    let room = Arc::clone(&b.replies).try_acquire_many_owned(bytes).map_err(|_| {
+        let remark = format!("[OVERLOAD]system busy: {REPLIES_BYTES_MAX} bytes of replies wait for those that asked");
+        Fault::new(ResponseCode::SYSTEM_BUSY, remark).with_ext(traced(b))
+    })?;
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
+        let _room = room;
         let handled = hand_over_and_store(&b, send).await;
         handled.map_err(|fault| match fault.ext {
             Some(_) => fault,
@@ -109,8 +117,9 @@ async fn find_target(b: &Arc<Broker>, send: Send) -> Result<(Target, Send), Faul
     if let Some(target) = Target::of(b, &b.config(), &send)? {
         return Ok((target, send));
     }
+    let (peer, bytes) = (Arc::clone(&send.peer), send.bytes());
     let create = move |b: &Broker| Target::create(b, &send).map(|announced| (announced, send));
-    let (announced, send) = blocking::create(Arc::clone(b), create).await??;
+    let (announced, send) = blocking::create(b, (&peer, bytes), create).await??;
     announced.await;
     match Target::of(b, &b.config(), &send)? {
         Some(target) => Ok((target, send)),
