@@ -40,8 +40,8 @@ use crate::offset::Offsets;
 use crate::peers::{Announced, Peers};
 use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
-use crate::topic::{Topic, Topics};
 use crate::send::REPLIES_BYTES_MAX;
+use crate::topic::{Topic, Topics};
 use crate::{admin, delay, heartbeat, names, offset, peers};
 
 /// How often the counters are sampled.

@@ -210,8 +210,17 @@ impl Clients {
         if tables.count >= members_max {
             return Err(TooManyMembers(members_max));
         }
-        tables.producers.entry(group.into()).or_default().insert(peer, member);
-        tables.peers.entry(peer).or_default().producers.insert(group.into());
+        tables
+            .producers
+            .entry(group.into())
+            .or_default()
+            .insert(peer, member);
+        tables
+            .peers
+            .entry(peer)
+            .or_default()
+            .producers
+            .insert(group.into());
         tables.note_id(client);
         tables.count += 1;
         Ok(())

@@ -25,8 +25,8 @@ use wire::api::offset::GetAllDelayOffset;
 use wire::code::{NoHeader, ResponseCode};
 use wire::properties::name::{DELAY, REAL_QID, REAL_TOPIC};
 
-pub(crate) use self::table::Delays;
 use self::deliver::Line;
+pub(crate) use self::table::Delays;
 use crate::broker::Broker;
 use crate::names::SCHEDULE_TOPIC;
 use crate::send::park::Parked;
@@ -79,7 +79,11 @@ pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationTok
 fn lines(b: &Arc<Broker>) -> Vec<Line> {
     let delays_ms = &b.store.config().delay_levels_ms;
     let configured = 0..u32::try_from(delays_ms.len()).unwrap_or(u32::MAX);
-    let found = b.store.queues_of(SCHEDULE_TOPIC).into_iter().map(|queue| queue.id());
+    let found = b
+        .store
+        .queues_of(SCHEDULE_TOPIC)
+        .into_iter()
+        .map(|queue| queue.id());
     let ids: BTreeSet<u32> = configured.chain(found).collect();
     let line = |id: u32| Line::new(b, id, delays_ms.get(id as usize).copied());
     ids.into_iter().map(line).collect()

@@ -10,8 +10,8 @@ use wire::api::group::{
 use wire::api::heartbeat::{CheckClientConfig, GetConsumerListByGroup, HeartBeat, UnregisterClient};
 use wire::api::lock::{LockBatchMq, UnlockBatchMq};
 use wire::api::offset::{
-    GetAllConsumerOffset, GetAllDelayOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, QueryConsumerOffset,
-    SearchOffsetByTimestamp, UpdateConsumerOffset,
+    GetAllConsumerOffset, GetAllDelayOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset,
+    QueryConsumerOffset, SearchOffsetByTimestamp, UpdateConsumerOffset,
 };
 use wire::api::pull::{LitePullMessage, PullMessage};
 use wire::api::query::{QueryMessage, ViewMessageById};

@@ -8,14 +8,20 @@
 
 #[path = "produce/batches.rs"]
 mod batches;
+#[path = "produce/delays.rs"]
+mod delays;
 #[path = "produce/failures.rs"]
 mod failures;
 #[path = "produce/golden.rs"]
 mod golden;
 #[path = "produce/groups.rs"]
 mod groups;
+#[path = "produce/kinds.rs"]
+mod kinds;
 #[path = "produce/peers.rs"]
 mod peers;
+#[path = "produce/replies.rs"]
+mod replies;
 #[path = "consume/rig.rs"]
 #[expect(dead_code, reason = "shared with consume.rs; each uses a part of it")]
 mod rig;

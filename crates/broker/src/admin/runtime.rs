@@ -23,8 +23,14 @@ pub(super) fn table(b: &Broker) -> Vec<(String, String)> {
     limits(b, &mut put);
     for (level, offset) in b.delays.offsets() {
         let id = u32::try_from(level - 1).unwrap_or_default();
-        let max = b.store.find_queue(SCHEDULE_TOPIC, id).map_or(0, |queue| queue.max());
-        put(&format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
+        let max = b
+            .store
+            .find_queue(SCHEDULE_TOPIC, id)
+            .map_or(0, |queue| queue.max());
+        put(
+            &format!("scheduleMessageOffset_{level}"),
+            format!("{offset},{max}"),
+        );
     }
     for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
         put(key, "0".to_owned());

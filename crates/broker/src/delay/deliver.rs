@@ -100,7 +100,13 @@ impl Line {
         let (min, end) = (self.queue.min(), self.queue.max());
         let now = self.b.env.clock.now_ms();
         if self.at < min || self.at > end {
-            warn!(level = self.level, at = self.at, min, end, "delayed messages are gone");
+            warn!(
+                level = self.level,
+                at = self.at,
+                min,
+                end,
+                "delayed messages are gone"
+            );
             self.advance(self.at.clamp(min, end.max(min)), LogPos(0));
         }
         if self.at >= end {
@@ -178,7 +184,11 @@ impl Line {
     }
 
     fn count_max(&self) -> usize {
-        if self.at < self.singly_below { 1 } else { BATCH_COUNT }
+        if self.at < self.singly_below {
+            1
+        } else {
+            BATCH_COUNT
+        }
     }
 
     /// Delivers at most `count` messages.
@@ -263,7 +273,9 @@ impl Line {
     fn count(&self, copies: &[Copied<'_>], bytes: u64) {
         let counts = &self.b.counts;
         counts.puts.add(copies.len() as u64);
-        counts.put_bytes.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        counts
+            .put_bytes
+            .fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
         for run in copies.chunk_by(|one, other| one.queue.topic() == other.queue.topic()) {
             let topic = run.first().and_then(|copy| self.b.topics.get(copy.queue.topic()));
             if let Some(topic) = topic {
@@ -321,14 +333,18 @@ fn copies<'a>(store: &Store, mut records: &'a [u8]) -> Vec<Copied<'a>> {
     while let Ok(head) = RecordHead::scan(records) {
         records = records.get(head.total_size..).unwrap_or_default();
         let Some((topic, id)) = real_queue(head.parts.properties) else {
-            warn!(pos = head.stamp.physical_offset, "a delayed message does not say where it belongs, and is dropped");
+            warn!(
+                pos = head.stamp.physical_offset,
+                "a delayed message does not say where it belongs, and is dropped"
+            );
             continue;
         };
         let last = copies.last().map(|copy| &copy.queue);
-        let queue = match last.filter(|queue| queue.topic() == topic && queue.id() == id && !queue.is_deleted()) {
-            Some(queue) => Arc::clone(queue),
-            None => store.queue(topic, id),
-        };
+        let queue =
+            match last.filter(|queue| queue.topic() == topic && queue.id() == id && !queue.is_deleted()) {
+                Some(queue) => Arc::clone(queue),
+                None => store.queue(topic, id),
+            };
         copies.push(Copied {
             parts: head.parts,
             queue,
@@ -340,7 +356,9 @@ fn copies<'a>(store: &Store, mut records: &'a [u8]) -> Vec<Copied<'a>> {
 /// The queue a parked message was sent to. Not to the half messages: those are delivered by their commit only.
 fn real_queue(properties: &[u8]) -> Option<(&str, u32)> {
     let topic = properties::get(properties, properties::name::REAL_TOPIC)?;
-    let id = properties::get(properties, properties::name::REAL_QID)?.parse().ok()?;
+    let id = properties::get(properties, properties::name::REAL_QID)?
+        .parse()
+        .ok()?;
     (topic != HALF_TOPIC).then_some((topic, id))
 }
 

@@ -95,7 +95,9 @@ impl Delays {
         let levels = file.offset_table.iter();
         let table = Table {
             version,
-            levels: levels.map(|(level, offset)| (*level, Progress::at(*offset))).collect(),
+            levels: levels
+                .map(|(level, offset)| (*level, Progress::at(*offset)))
+                .collect(),
             changes: 0,
             saved: file.offset_table,
         };
@@ -120,7 +122,10 @@ impl Delays {
             let (saved, min, max) = (progress.now.offset, queue.min(), queue.max());
             let offset = saved.clamp(min, max.max(min));
             if offset != saved {
-                warn!(level, saved, min, max, "offset of a delay level lies outside of its queue");
+                warn!(
+                    level,
+                    saved, min, max, "offset of a delay level lies outside of its queue"
+                );
                 *progress = Progress::at(offset);
             }
         }
@@ -155,7 +160,9 @@ impl Delays {
     pub(crate) fn offsets(&self) -> BTreeMap<i32, i64> {
         let table = self.table.lock();
         let levels = table.levels.iter();
-        levels.map(|(level, progress)| (*level, progress.now.offset)).collect()
+        levels
+            .map(|(level, progress)| (*level, progress.now.offset))
+            .collect()
     }
 
     /// All offsets, as secondaries fetch them.
@@ -181,7 +188,10 @@ impl Delays {
                 offset_table: levels.map(|(level, progress)| (*level, progress.safe)).collect(),
             };
             let is_new = file.offset_table != table.saved;
-            let is_left = table.levels.values().any(|progress| progress.safe != progress.now.offset);
+            let is_left = table
+                .levels
+                .values()
+                .any(|progress| progress.safe != progress.now.offset);
             (file, is_new, is_left)
         };
         if is_new {

@@ -72,7 +72,9 @@ impl World {
 fn send(b: &Broker, level: i32, (topic, id): (&str, i32), name: &str) -> bool {
     let parked = park(b, level, (&Str::from(topic), id));
     let properties = parked.rewrite(format!("DELAY\u{1}{level}\u{2}UNIQ_KEY\u{1}{name}\u{2}").as_bytes());
-    let queue = b.store.queue(&parked.topic, u32::try_from(parked.queue_id).unwrap());
+    let queue = b
+        .store
+        .queue(&parked.topic, u32::try_from(parked.queue_id).unwrap());
     let receipt = b.store.append(&draft(&queue, name.as_bytes(), &properties));
     b.store.drive();
     b.store.turn_flush();
@@ -132,7 +134,10 @@ fn stored(store: &Store, topic: &str, id: u32) -> Vec<Record> {
 
 fn bodies(store: &Store, topic: &str, id: u32) -> Vec<String> {
     let records = stored(store, topic, id);
-    records.iter().map(|record| String::from_utf8_lossy(&record.body).into_owned()).collect()
+    records
+        .iter()
+        .map(|record| String::from_utf8_lossy(&record.body).into_owned())
+        .collect()
 }
 
 const QUEUES: [(&str, i32); 3] = [("A", 0), ("A", 1), ("%RETRY%G", 0)];
@@ -162,7 +167,10 @@ fn check(b: &Broker, sent: &BTreeMap<(i32, usize), Vec<String>>, lives: usize, w
     for ((level, queue), names) in sent {
         let (topic, id) = QUEUES[*queue];
         let all = bodies(&b.store, topic, id.cast_unsigned());
-        let of_level: Vec<&String> = all.iter().filter(|name| name.starts_with(&format!("{level}-"))).collect();
+        let of_level: Vec<&String> = all
+            .iter()
+            .filter(|name| name.starts_with(&format!("{level}-")))
+            .collect();
         let mut first_seen: Vec<&String> = Vec::new();
         for name in &of_level {
             let times = of_level.iter().filter(|other| *other == name).count();
@@ -171,8 +179,16 @@ fn check(b: &Broker, sent: &BTreeMap<(i32, usize), Vec<String>>, lives: usize, w
                 first_seen.push(name);
             }
         }
-        let promised: Vec<&String> = first_seen.iter().copied().filter(|name| names.contains(name)).collect();
-        assert_eq!(promised, names.iter().collect::<Vec<_>>(), "{why}: level {level}, {topic}/{id}");
+        let promised: Vec<&String> = first_seen
+            .iter()
+            .copied()
+            .filter(|name| names.contains(name))
+            .collect();
+        assert_eq!(
+            promised,
+            names.iter().collect::<Vec<_>>(),
+            "{why}: level {level}, {topic}/{id}"
+        );
     }
 }
 
@@ -183,10 +199,18 @@ async fn every_message_is_delivered_once_in_order_as_it_was_sent() {
     let sent = live(&world, &b).await;
     assert_eq!(sent.values().map(Vec::len).sum::<usize>(), MESSAGES);
     check(&b, &sent, 1, "one life");
-    let [first, ..] = &stored(&b.store, "%RETRY%G", 0)[..] else { panic!() };
-    assert_eq!((first.flag, first.sys_flag, first.born_at, first.reconsume_times), (7, 1, 5, 3));
+    let [first, ..] = &stored(&b.store, "%RETRY%G", 0)[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (first.flag, first.sys_flag, first.born_at, first.reconsume_times),
+        (7, 1, 5, 3)
+    );
     let parked = &stored(&b.store, SCHEDULE_TOPIC, 0)[1];
-    assert_eq!(first.properties, parked.properties, "it keeps the marks of its parking");
+    assert_eq!(
+        first.properties, parked.properties,
+        "it keeps the marks of its parking"
+    );
     b.close().unwrap();
     let b = world.open();
     deliver(&b, &mut lines(&b)).await;
@@ -203,13 +227,19 @@ async fn nothing_is_early() {
     assert!(send(&b, 2, ("A", 0), "two"));
     world.pass(999);
     let waits = deliver(&b, &mut lines).await;
-    assert_eq!(waits, [Wait::Until(START_MS + 1000), Wait::Until(START_MS + 5000)]);
+    assert_eq!(
+        waits,
+        [Wait::Until(START_MS + 1000), Wait::Until(START_MS + 5000)]
+    );
     world.pass(1);
     assert_eq!(deliver(&b, &mut lines).await[0], Wait::Growth);
     assert_eq!(bodies(&b.store, "A", 0), ["one"]);
     // The clock goes back by an hour: the other waits its delay again, and no longer.
     world.clock.set(START_MS - 3_600_000);
-    assert_eq!(deliver(&b, &mut lines).await[1], Wait::Until(START_MS - 3_600_000 + 5000));
+    assert_eq!(
+        deliver(&b, &mut lines).await[1],
+        Wait::Until(START_MS - 3_600_000 + 5000)
+    );
     world.pass(5000);
     deliver(&b, &mut lines).await;
     assert_eq!(bodies(&b.store, "A", 0), ["one", "two"]);
@@ -241,9 +271,15 @@ async fn a_crash_anywhere_loses_nothing_and_repeats_only_what_was_not_saved() {
         check(&b, &sent, 2, &why);
         b.close().unwrap();
         let b = world.open();
-        let before: Vec<_> = QUEUES.iter().map(|(topic, id)| bodies(&b.store, topic, id.cast_unsigned())).collect();
+        let before: Vec<_> = QUEUES
+            .iter()
+            .map(|(topic, id)| bodies(&b.store, topic, id.cast_unsigned()))
+            .collect();
         deliver(&b, &mut lines(&b)).await;
-        let after: Vec<_> = QUEUES.iter().map(|(topic, id)| bodies(&b.store, topic, id.cast_unsigned())).collect();
+        let after: Vec<_> = QUEUES
+            .iter()
+            .map(|(topic, id)| bodies(&b.store, topic, id.cast_unsigned()))
+            .collect();
         assert_eq!(before, after, "{why}: nothing is repeated after a stop");
         b.close().unwrap();
     }
@@ -261,8 +297,15 @@ async fn a_write_that_fails_is_done_again_as_a_whole() {
         world.disk.fail_at(world.disk.ops() + op, Fault::Full);
         deliver(&b, &mut lines(&b)).await;
         for (queue, (topic, id)) in QUEUES[..2].iter().enumerate() {
-            let expected: Vec<String> = (0..10).filter(|n| n % 2 == queue).map(|n| format!("1-{queue}-{n}")).collect();
-            assert_eq!(bodies(&b.store, topic, id.cast_unsigned()), expected, "operation {op}");
+            let expected: Vec<String> = (0..10)
+                .filter(|n| n % 2 == queue)
+                .map(|n| format!("1-{queue}-{n}"))
+                .collect();
+            assert_eq!(
+                bodies(&b.store, topic, id.cast_unsigned()),
+                expected,
+                "operation {op}"
+            );
         }
     }
 }
@@ -289,14 +332,22 @@ async fn a_message_that_can_never_be_delivered_holds_no_other_up() {
     let park_raw = |name: &str, properties: &str| {
         let queue = b.store.queue(SCHEDULE_TOPIC, 0);
         let text = format!("DELAY\u{1}1\u{2}{properties}");
-        b.store.append(&draft(&queue, name.as_bytes(), text.as_bytes())).unwrap();
+        b.store
+            .append(&draft(&queue, name.as_bytes(), text.as_bytes()))
+            .unwrap();
         b.store.drive();
     };
     assert!(send(&b, 1, ("A", 0), "one"));
     park_raw("belongs nowhere", "a\u{1}b\u{2}");
     park_raw("no queue", "REAL_TOPIC\u{1}A\u{2}REAL_QID\u{1}x\u{2}");
-    park_raw("half", "REAL_TOPIC\u{1}RMQ_SYS_TRANS_HALF_TOPIC\u{2}REAL_QID\u{1}0\u{2}");
-    park_raw("no such topic can be", "REAL_TOPIC\u{1}../x\u{2}REAL_QID\u{1}0\u{2}");
+    park_raw(
+        "half",
+        "REAL_TOPIC\u{1}RMQ_SYS_TRANS_HALF_TOPIC\u{2}REAL_QID\u{1}0\u{2}",
+    );
+    park_raw(
+        "no such topic can be",
+        "REAL_TOPIC\u{1}../x\u{2}REAL_QID\u{1}0\u{2}",
+    );
     assert!(send(&b, 1, ("A", 0), "two"));
     world.pass(1000);
     assert_eq!(deliver(&b, &mut lines(&b)).await[0], Wait::Growth);

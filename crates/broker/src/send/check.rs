@@ -124,7 +124,10 @@ pub(super) fn message_type(config: &Config, topic: &TopicConfig, actual: Message
         return Ok(());
     }
     let expected = topic.attributes.get(MESSAGE_TYPE).map_or("NORMAL", Str::as_str);
-    if ["MIXED", actual.name()].iter().any(|name| expected.eq_ignore_ascii_case(name)) {
+    if ["MIXED", actual.name()]
+        .iter()
+        .any(|name| expected.eq_ignore_ascii_case(name))
+    {
         return Ok(());
     }
     let remark = format!(

@@ -60,10 +60,14 @@ fn answer<R: Request + Into<SendMessage>>(
     let send = Send::of(call);
     check::may_send(b, &b.config(), &send).map_err(|fault| fault.with_ext(traced(b)))?;
     let bytes = u32::try_from(send.bytes()).unwrap_or(u32::MAX);
-    let room = Arc::clone(&b.replies).try_acquire_many_owned(bytes).map_err(|_| {
-        let remark = format!("[OVERLOAD]system busy: {REPLIES_BYTES_MAX} bytes of replies wait for those that asked");
-        Fault::new(ResponseCode::SYSTEM_BUSY, remark).with_ext(traced(b))
-    })?;
+    let room = Arc::clone(&b.replies)
+        .try_acquire_many_owned(bytes)
+        .map_err(|_| {
+            let remark = format!(
+                "[OVERLOAD]system busy: {REPLIES_BYTES_MAX} bytes of replies wait for those that asked"
+            );
+            Fault::new(ResponseCode::SYSTEM_BUSY, remark).with_ext(traced(b))
+        })?;
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let _room = room;
@@ -143,10 +147,14 @@ fn trace_on(config: &Config) -> &'static str {
 async fn hand_over(b: &Broker, send: &Send, properties: &Properties) -> Result<(), Fault> {
     let failed = |remark: String| Fault::new(ResponseCode::SYSTEM_ERROR, remark);
     let Some(asker) = properties.get(REPLY_TO_CLIENT) else {
-        return Err(failed(format!("reply message properties[{REPLY_TO_CLIENT}] is null")));
+        return Err(failed(format!(
+            "reply message properties[{REPLY_TO_CLIENT}] is null"
+        )));
     };
     let Some(peer) = b.clients.producer(asker) else {
-        return Err(failed(format!("push reply message fail, channel of <{asker}> not found.")));
+        return Err(failed(format!(
+            "push reply message fail, channel of <{asker}> not found."
+        )));
     };
     let now_ms = b.env.clock.now_ms();
     let mut handed = properties.clone();
@@ -216,7 +224,9 @@ async fn store(
     b.store.drive();
     b.settled(receipt.gate).await?;
     b.counts.puts.add(1);
-    b.counts.put_bytes.fetch_add(receipt.size as u64, Ordering::Relaxed);
+    b.counts
+        .put_bytes
+        .fetch_add(receipt.size as u64, Ordering::Relaxed);
     topic.puts.add(1);
     Ok(receipt)
 }

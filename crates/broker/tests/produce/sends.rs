@@ -264,7 +264,6 @@ async fn what_would_have_to_wait_is_refused_and_not_delivered_at_once() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 1).await;
     for (name, value) in [
-        ("DELAY", "3"),
         ("TIMER_DELIVER_MS", "99999999999999"),
         ("TIMER_DELAY_SEC", "10"),
         ("TIMER_DELAY_MS", "10000"),
