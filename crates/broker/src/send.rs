@@ -338,6 +338,9 @@ impl Staging<'_> {
         let shared = properties::sift(header.properties.as_deref().unwrap_or_default(), false);
         check::message_type(self.config, &self.target.topic.config, shared.kind)?;
         let mut drafts = Vec::new();
+        if let Some(level) = shared.asks.delay {
+            crate::delay::level_of(level)?;
+        }
         let mut deferred = shared.asks.deferral();
         for message in batch::sub_messages(&self.send.body) {
             let message = message.map_err(|e| batch_malformed(&e))?;

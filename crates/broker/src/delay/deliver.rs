@@ -119,7 +119,11 @@ impl Line {
         let plan = self.schedule.plan(now, &dues, end);
         match plan.next_at {
             _ if dues.is_empty() => self.pass_over().await,
-            Some(at) if plan.due == 0 => Wait::Until(at),
+            Some(at) if plan.due == 0 => {
+                // A level appears in the table with its first message.
+                self.b.delays.advance(self.level, self.at, LogPos(0));
+                Wait::Until(at)
+            }
             _ => self.deliver(plan.due).await,
         }
     }

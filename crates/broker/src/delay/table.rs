@@ -240,7 +240,6 @@ mod tests {
         delays.advance(18, 7, LogPos(0));
         delays.advance(3, 1, LogPos(0));
         delays.save(LogPos(0)).unwrap();
-        #[expect(clippy::disallowed_methods, reason = "the file is what is tested")]
         let text = std::fs::read_to_string(dir.path().join("config/delayOffset.json")).unwrap();
         let timestamp = delays.table.lock().version.timestamp;
         let expected = format!(

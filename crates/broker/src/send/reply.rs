@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use net::{Answer, Call, Fault, Reply};
-use store::{Draft, Receipt};
+use store::Receipt;
 use tracing::{debug, warn};
 use wire::Str;
 use wire::api::send::{
@@ -27,6 +27,8 @@ use super::{Send, Target, check, traced};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::fault::not_appended;
+use crate::put::Put;
 
 /// The client id of who asked.
 const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
@@ -201,25 +203,22 @@ async fn store(
     properties: &Properties,
 ) -> Result<Receipt, Fault> {
     let topic = &target.topic;
-    let queue = topic.queue(&b.store, queue_id);
-    let queue = queue.ok_or_else(|| check::no_topic(&topic.config.topic_name))?;
-    let receipt = b.store.append(&Draft {
-        queue: &queue,
+    let receipt = b.put(&Put {
+        topic: &topic.config.topic_name,
+        queue_id,
         flag: send.header.flag,
         // The reference forgets that the body is compressed.
         sys_flag: send.header.sys_flag & (sysflag::COMPRESSED | sysflag::COMPRESSION),
         born_at: send.header.born_timestamp,
         born_host: send.peer.addr,
-        store_host: b.host,
         reconsume_times: send.header.reconsume_times.unwrap_or_default(),
         prepared_pos: 0,
         body: &send.body,
         properties: properties.as_bytes(),
-        wait: true,
     });
     let receipt = receipt.map_err(|error| {
         b.counts.put_failures.fetch_add(1, Ordering::Relaxed);
-        crate::fault::not_appended(&error)
+        not_appended(&error)
     })?;
     b.store.drive();
     b.settled(receipt.gate).await?;

@@ -91,6 +91,13 @@ async fn of_a_batch_that_is_not_valid_nothing_is_stored() {
     let reply = client.ask_with(&header("T"), delayed).await;
     assert_eq!(reply.code, 13);
     assert!(reply.remark.unwrap().contains("DELAY"));
+    for (level, code) in [("1", 13), ("x", 1)] {
+        let mut delayed = header("T");
+        delayed.0.properties = Some(format!("DELAY\u{1}{level}\u{2}").into());
+        let reply = client.ask_with(&delayed, good.clone()).await;
+        assert_eq!(reply.code, code, "a batch of level {level}");
+        assert!(reply.remark.unwrap().contains("DELAY"));
+    }
     let retry = client.ask_with(&header("%RETRY%G"), good).await;
     assert_eq!(retry.code, 13, "{:?}", retry.remark);
     assert_eq!(stored(&client, "T", 0).await.len(), 0);

@@ -2,11 +2,13 @@
 //! The requests of the `diff` section, one file per capability. A case uses topics and groups of its own, so that cases
 //! can be added, removed and moved.
 
+mod delay;
 mod group;
 mod kv;
 mod offset;
 mod pull;
 mod query;
+mod reply;
 mod route;
 mod send;
 
@@ -17,6 +19,8 @@ use wire::code::Code;
 pub(crate) fn all() -> Vec<Case> {
     [
         send::cases(),
+        delay::cases(),
+        reply::cases(),
         pull::cases(),
         offset::cases(),
         group::cases(),
@@ -75,6 +79,29 @@ fn pull(what: impl Into<String>, topic: &str, queue: i32, offset: i64) -> Step {
         .field("subVersion", 1)
         .field("expressionType", "TAG")
         .records()
+}
+
+/// A batch body of these messages.
+fn batch_body(messages: &[(&str, &str)]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (body, properties) in messages {
+        let total = 4 + 4 + 4 + 4 + 4 + body.len() + 2 + properties.len();
+        for number in [total, 0, 0, 0, body.len()] {
+            all.extend(u32::try_from(number).unwrap_or_default().to_be_bytes());
+        }
+        all.extend(body.as_bytes());
+        all.extend(u16::try_from(properties.len()).unwrap_or_default().to_be_bytes());
+        all.extend(properties.as_bytes());
+    }
+    all
+}
+
+/// A send of a batch.
+fn batch(what: &str, topic: &str, body: Vec<u8>) -> Step {
+    send(what, topic, 0)
+        .retyped(Code::SEND_BATCH_MESSAGE)
+        .field("m", true)
+        .body(body)
 }
 
 /// Waits until the queue has so many messages: the reference indexes after it answers.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! SEND_MESSAGE (10), SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320).
 
-use super::{pull, route, send, settled};
+use super::{batch, batch_body, pull, route, send, settled};
 use testkit::diff::{Case, Step};
 use wire::code::Code;
 
@@ -252,28 +252,6 @@ fn carried() -> Vec<Step> {
         settled("S19", 0, 5),
         pull("stored", "S19", 0, 0),
     ]
-}
-
-/// A batch body of these messages.
-fn batch_body(messages: &[(&str, &str)]) -> Vec<u8> {
-    let mut all = Vec::new();
-    for (body, properties) in messages {
-        let total = 4 + 4 + 4 + 4 + 4 + body.len() + 2 + properties.len();
-        for number in [total, 0, 0, 0, body.len()] {
-            all.extend(u32::try_from(number).unwrap_or_default().to_be_bytes());
-        }
-        all.extend(body.as_bytes());
-        all.extend(u16::try_from(properties.len()).unwrap_or_default().to_be_bytes());
-        all.extend(properties.as_bytes());
-    }
-    all
-}
-
-fn batch(what: &str, topic: &str, body: Vec<u8>) -> Step {
-    send(what, topic, 0)
-        .retyped(Code::SEND_BATCH_MESSAGE)
-        .field("m", true)
-        .body(body)
 }
 
 fn batches() -> Vec<Step> {
