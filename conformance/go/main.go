@@ -23,6 +23,8 @@ var scenes = []scene{
 	{"send", send},
 	{"order", order},
 	{"autocreate", autocreate},
+	{"delay", delay},
+	{"request", request},
 	{"errors", refusals},
 	{"roundtrip", roundtrip},
 	{"push", push},

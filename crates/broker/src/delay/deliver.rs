@@ -197,6 +197,8 @@ impl Line {
 
     /// Delivers at most `count` messages.
     async fn deliver(&mut self, count: usize) -> Wait {
+        let b = Arc::clone(&self.b);
+        let _turn = b.delays.turns.acquire().await;
         let batch = match self.read(count).await {
             Ok(batch) => batch,
             Err(error) => return self.unreadable(&error),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 use store::{Env, LogPos, Store};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tracing::warn;
 use wire::body::stats::DelayOffsetTable;
 use wire::body::topic::DataVersion;
@@ -18,6 +18,9 @@ use wire::fastjson;
 use crate::config::Config;
 use crate::names::SCHEDULE_TOPIC;
 use crate::saved::{self, LoadError, SaveError};
+
+/// Batches that are delivered at the same time.
+const BATCHES_MAX: usize = 4;
 
 /// A level is delivered up to an offset, by copies that end at a position of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,8 @@ pub(crate) struct Delays {
     path: PathBuf,
     version_step: u64,
     table: Mutex<Table>,
+    /// Taken while a batch is delivered: there may be many levels, and each batch is in memory.
+    pub(super) turns: Semaphore,
     /// Rung when there is something to save.
     pub(super) changed: Notify,
     saving: Mutex<()>,
@@ -106,6 +111,7 @@ impl Delays {
             path,
             version_step: config.delay_offset_update_version_step.max(1),
             table: Mutex::new(table),
+            turns: Semaphore::new(BATCHES_MAX),
             changed: Notify::new(),
             saving: Mutex::new(()),
         })

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One directory, two brokers: each opens what the other left behind, after a stop and after a kill under load, and must
-//! serve every message that was acknowledged before, at its offset, with its key and body.
+//! serve every message that was acknowledged before, at its offset, with its key and body, and deliver the delayed ones
+//! that the other had not delivered yet.
 
 use crate::clients::java_program;
 use crate::{Outcome, Sides};
@@ -86,7 +87,11 @@ impl Relay<'_> {
         }
         let broker = plan.start_broker()?;
         if let Some(before) = self.last_end {
-            let seen = self.verify(leg, nameserver, matches!(before, End::Stopped))?;
+            let asked: &[&str] = match before {
+                End::Stopped => &["--offsets", "--later"],
+                End::Killed => &["--later"],
+            };
+            let seen = self.verify(leg, nameserver, asked)?;
             let kind = match program {
                 Program::Reference(_) => "reference",
                 Program::Barque(_) => "barque",
@@ -128,7 +133,7 @@ impl Relay<'_> {
                 }
                 self.notes.push(notes);
                 // Commits offsets, for the next server to find.
-                self.verify(leg + 100, nameserver, false)?
+                self.verify(leg + 100, nameserver, &[])?
                     .map_err(anyhow::Error::msg)?;
                 broker.stop()?;
             }
@@ -144,14 +149,10 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// Whether everything acknowledged so far is there; the inner error says what is not.
-    fn verify(&self, leg: usize, nameserver: &Server, offsets: bool) -> anyhow::Result<Result<(), String>> {
+    /// Whether everything acknowledged so far is there, and what else is asked for; the inner error says what is not.
+    fn verify(&self, leg: usize, nameserver: &Server, asked: &[&str]) -> anyhow::Result<Result<(), String>> {
         let mut command = self.driver(nameserver);
-        command.arg("verify");
-        if offsets {
-            command.arg("--offsets");
-        }
-        command.args(&self.notes);
+        command.arg("verify").args(asked).args(&self.notes);
         let mut verify = Process::start(&format!("verify-{leg}"), &self.dir, command)?;
         let status = verify.finish(LOAD_WITHIN)?;
         eprint!("{}", verify.output()?);

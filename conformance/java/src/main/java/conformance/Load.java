@@ -6,10 +6,12 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.zip.CRC32;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
@@ -23,14 +25,18 @@ import org.apache.rocketmq.common.message.MessageQueue;
 /**
  * Messages for a store that another server will open. {@code load FILE FROM COUNT} sends numbered messages and notes each
  * acknowledged one in FILE; {@code verify FILE...} reads every queue, looks for each of them, and commits what it read;
- * {@code verify --offsets FILE...} first asks whether the server still knows what the verify before has committed.
- * A note is `topic queue offset key crc-of-body`.
+ * {@code verify --offsets FILE...} first asks whether the server still knows what the verify before has committed,
+ * {@code verify --later FILE...} waits for the delayed messages among them.
+ * A note is `topic queue offset key crc-of-body`, of a delayed message `later key`.
  */
 final class Load {
     static final List<String> VERBS = List.of("load", "verify");
     private static final int SENDERS = 8;
     private static final int TOPICS = 3;
     private static final int QUEUES = 4;
+    private static final String LATER = "later";
+    private static final int LATER_LEVEL = 3;
+    private static final long LATER_MS = 10_000;
 
     private Load() {
     }
@@ -41,8 +47,10 @@ final class Load {
                 load(stage, Path.of(words.get(1)), Integer.parseInt(words.get(2)), Integer.parseInt(words.get(3)));
                 return;
             }
-            boolean offsets = words.get(1).equals("--offsets");
-            verify(stage, words.subList(offsets ? 2 : 1, words.size()), offsets);
+            List<String> rest = new ArrayList<>(words.subList(1, words.size()));
+            boolean offsets = rest.remove("--offsets");
+            boolean later = rest.remove("--later");
+            verify(stage, rest, offsets, later);
         }
     }
 
@@ -71,6 +79,10 @@ final class Load {
     }
 
     private static void sendOne(Stage s, DefaultMQProducer producer, BufferedWriter notes, int i, AtomicInteger failures) {
+        if (i % 50 == 7) {
+            sendLater(s, producer, notes, i, failures);
+            return;
+        }
         byte[] body = new byte[i % 50 == 0 ? 20_000 : 100 + i % 400];
         new Random(i).nextBytes(body);
         Message message = new Message(s.name("Load" + i % TOPICS), i % 2 == 0 ? "Even" : "Odd", "key-" + i, body);
@@ -89,13 +101,61 @@ final class Load {
         }
     }
 
+    /** A delayed message; often another server delivers it. */
+    private static void sendLater(Stage s, DefaultMQProducer producer, BufferedWriter notes, int i, AtomicInteger failures) {
+        Message message = s.message("Later", "Later", "later-" + i, "later " + i);
+        message.setDelayTimeLevel(LATER_LEVEL);
+        try {
+            if (producer.send(message, s.queue("Later", i % QUEUES)).getSendStatus() == SendStatus.SEND_OK) {
+                synchronized (notes) {
+                    notes.write(String.format("%s %s%n", LATER, message.getKeys()));
+                    notes.flush();
+                }
+            }
+        } catch (Exception gone) {
+            failures.incrementAndGet();
+        }
+    }
+
+    /** Waits until every delayed message of the notes is delivered. Returns how many come too early. */
+    private static int verifyLater(Stage s, DefaultMQPullConsumer reader, List<String> files) throws Exception {
+        Set<String> missing = new HashSet<>();
+        for (String file : files) {
+            Files.readAllLines(Path.of(file)).stream().filter(note -> note.startsWith(LATER)).forEach(note -> missing.add(note.split(" ")[1]));
+        }
+        int noted = missing.size();
+        int early = 0;
+        Map<String, Integer> times = new HashMap<>();
+        for (int id = 0; id < QUEUES; id++) {
+            MessageQueue queue = s.queue("Later", id);
+            s.await("route of " + queue.getTopic(), () -> hasRoute(reader, queue));
+        }
+        s.await(noted + " delayed messages", () -> {
+            times.clear();
+            for (int id = 0; id < QUEUES; id++) {
+                for (MessageExt m : s.readAll(reader, s.queue("Later", id))) {
+                    times.merge(m.getKeys(), 1, Integer::sum);
+                }
+            }
+            return times.keySet().containsAll(missing);
+        });
+        for (int id = 0; id < QUEUES; id++) {
+            for (MessageExt m : s.readAll(reader, s.queue("Later", id))) {
+                early += m.getStoreTimestamp() - m.getBornTimestamp() < LATER_MS ? 1 : 0;
+            }
+        }
+        System.out.printf("verify: %d delayed, %d early, %d repeated%n", noted, early,
+            times.values().stream().filter(n -> n > 1).count());
+        return early;
+    }
+
     private static long crc(byte[] body) {
         CRC32 crc = new CRC32();
         crc.update(body);
         return crc.getValue();
     }
 
-    private static void verify(Stage s, List<String> files, boolean offsets) throws Exception {
+    private static void verify(Stage s, List<String> files, boolean offsets, boolean later) throws Exception {
         DefaultMQPullConsumer reader = s.pull("CG_verify");
         Path committed = Path.of(files.get(0) + ".offsets");
         Map<String, String> stored = new HashMap<>();
@@ -121,6 +181,9 @@ final class Load {
         for (String file : files) {
             for (String note : Files.readAllLines(Path.of(file))) {
                 String[] words = note.split(" ");
+                if (words[0].equals(LATER)) {
+                    continue;
+                }
                 String found = stored.get(String.join(" ", words[0], words[1], words[2]));
                 noted++;
                 if (!(words[3] + " " + words[4]).equals(found)) {
@@ -129,9 +192,10 @@ final class Load {
                 }
             }
         }
+        int early = later ? verifyLater(s, reader, files) : 0;
         System.out.printf("verify: %d acknowledged, %d missing, %d gaps, %d stored, offsets %s%n", noted, missing, gaps, stored.size(),
             offsets ? kept ? "kept" : "lost" : "not asked");
-        System.exit(missing + gaps == 0 && kept ? 0 : 1);
+        System.exit(missing + gaps + early == 0 && kept ? 0 : 1);
     }
 
     private static long commit(Stage s, DefaultMQPullConsumer reader, MessageQueue queue) {

@@ -25,6 +25,11 @@ public final class Main {
         scenes.put("send", Sending::send);
         scenes.put("order", Sending::order);
         scenes.put("roundtrip", Sending::roundtrip);
+        scenes.put("compress", Sending::compress);
+        scenes.put("delay", Delays::delay);
+        scenes.put("priority", Delays::priority);
+        scenes.put("request", Requests::request);
+        scenes.put("trace", Traces::trace);
         scenes.put("errors", Refusals::errors);
         scenes.put("autocreate", Refusals::autocreate);
         scenes.put("pull", Pulling::pull);

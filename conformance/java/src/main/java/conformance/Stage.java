@@ -68,7 +68,12 @@ final class Stage implements AutoCloseable {
     }
 
     DefaultMQProducer producer(String group) throws Exception {
+        return producer(group, false);
+    }
+
+    DefaultMQProducer producer(String group, boolean isTraced) throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer(name(group));
+        producer.setEnableTrace(isTraced);
         producer.setNamesrvAddr(nameserver);
         producer.setSendMsgTimeout(CALL_TIMEOUT_MS);
         producer.setMqClientApiTimeout(CALL_TIMEOUT_MS);
