@@ -5,11 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
-	"github.com/apache/rocketmq-client-go/v2/producer"
 )
 
 func delay(s *stage) {
@@ -38,34 +36,4 @@ func delay(s *stage) {
 		s.say("at %d %s delay=%s", m.QueueOffset, m.Body, m.GetProperty("DELAY"))
 	}
 	s.say("%d early", early)
-}
-
-func request(s *stage) {
-	replier := s.producer(producer.WithGroupName(s.group()+"_replier"), producer.WithQueueSelector(producer.NewRandomQueueSelector()))
-	asker := s.producer()
-	sendOne(s, asker, s.message(0, "none", "k", "makes the topic"))
-	told := make(chan string, 16)
-	s.push(s.group(), "ask", func(m *primitive.MessageExt) consumer.ConsumeResult {
-		reply, err := consumer.CreateReplyMessage(m, nil)
-		if err == nil {
-			reply.Body = []byte("reply to " + string(m.Body))
-			var result *primitive.SendResult
-			if result, err = replier.SendSync(context.Background(), reply); err == nil {
-				told <- fmt.Sprintf("status=%d queue=%d", result.Status, result.MessageQueue.QueueId)
-			}
-		}
-		if err != nil {
-			told <- "an error"
-		}
-		return consumer.ConsumeSuccess
-	})
-	for _, body := range []string{"one", "two"} {
-		reply, err := asker.Request(context.Background(), 30*time.Second, s.message(0, "ask", "k", body))
-		s.require(err)
-		s.say("%s, correlated %v", reply.Body, reply.GetProperty("CORRELATION_ID") != "")
-		s.say("the replier is told %s", <-told)
-	}
-	if _, err := asker.Request(context.Background(), time.Second, s.message(0, "nobody", "k", "three")); err != nil {
-		s.say("a request that nobody answers: an error")
-	}
 }

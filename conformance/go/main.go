@@ -24,7 +24,6 @@ var scenes = []scene{
 	{"order", order},
 	{"autocreate", autocreate},
 	{"delay", delay},
-	{"request", request},
 	{"errors", refusals},
 	{"roundtrip", roundtrip},
 	{"push", push},
