@@ -72,9 +72,14 @@ fn answer<R: Request + Into<SendMessage>>(
         })?;
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
-        let _room = room;
-        let handled = hand_over_and_store(&b, send).await;
-        handled.map_err(|fault| match fault.ext {
+        let handing = Arc::clone(&b);
+        // Apart, so that the room comes back even if the one who replies does not read.
+        let handled = blocking::apart(async move {
+            let handled = hand_over_and_store(&handing, send).await;
+            drop(room);
+            handled
+        });
+        handled.await.map_err(|fault| match fault.ext {
             Some(_) => fault,
             None => fault.with_ext(traced(&b)),
         })
@@ -123,9 +128,9 @@ async fn find_target(b: &Arc<Broker>, send: Send) -> Result<(Target, Send), Faul
     if let Some(target) = Target::of(b, &b.config(), &send)? {
         return Ok((target, send));
     }
-    let (peer, bytes) = (Arc::clone(&send.peer), send.bytes());
+    let peer = Arc::clone(&send.peer);
     let create = move |b: &Broker| Target::create(b, &send).map(|announced| (announced, send));
-    let (announced, send) = blocking::create(b, (&peer, bytes), create).await??;
+    let (announced, send) = blocking::create(b, &peer, create).await??;
     announced.await;
     match Target::of(b, &b.config(), &send)? {
         Some(target) => Ok((target, send)),
