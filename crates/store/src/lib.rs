@@ -37,6 +37,7 @@ mod store;
 mod survey;
 mod tail;
 mod tidy;
+mod timer;
 
 pub use config::{FlushMode, StoreConfig};
 pub use draft::{AppendError, Draft, Gate, GateState, Level, LogPos, Receipt};
@@ -48,3 +49,4 @@ pub use queue::Queue;
 pub use read::{Batch, FarLimit, ReadError, ReadLimit, ReadStatus};
 pub use store::{CloseError, Store};
 pub use survey::OpenError;
+pub use timer::{Entry, Timed, TimerConfig, TimerMark, Timers, tick_of};

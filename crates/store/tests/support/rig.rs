@@ -63,6 +63,10 @@ impl Rig {
         self.try_open().expect("store opens")
     }
 
+    pub(crate) fn clock_ms(&self) -> i64 {
+        store::env::Clock::now_ms(&*self.clock)
+    }
+
     /// Lets time pass and the tidy thread have its turn.
     pub(crate) fn tidy_after(&self, store: &Store, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Messages that wait for their time: a wheel of ticks, a log of entries, and how far both have come. The files are the
+//! reference's and can be handed over in either direction.
+//!
+//! The timers know positions in the commit log and ticks, not messages: whoever runs them reads the timer topic, parks
+//! what is not due ([`Timers::park`]), and delivers what fires ([`Timers::due`], [`Timers::batch`], [`Timers::done`]).
+//!
+//! What must hold: a message that was read but is not delivered has an entry that is durable before the mark moves past
+//! its queue offset ([`Timers::flush`] syncs commit log, timer log, wheel and mark, in this order); the wheel's file is
+//! written only behind the log it points to; a tick takes no entry once it may fire. After a crash the log is walked
+//! from the mark on and the wheel corrected; messages behind the mark are read again, and those that have an entry
+//! already ([`Timers::knows`]) are not parked twice.
+
+mod chain;
+mod log;
+mod mark;
+mod plan;
+mod recover;
+mod wheel;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+
+use self::chain::Chain;
+use self::log::{TimerLog, kind};
+use self::mark::MarkFile;
+use self::plan::{Place, Window, floor, place};
+use self::wheel::{Slot, Wheel};
+use crate::disk::is_sync_failure;
+use crate::draft::LogPos;
+use crate::env::Env;
+use crate::store::Store;
+
+pub use self::log::Entry;
+pub use self::mark::TimerMark;
+pub use self::plan::tick_of;
+
+/// Ticks of a wheel turn in one direction: seven days of seconds. The wheel has twice as many slots.
+const TICKS: usize = 7 * 86_400;
+/// Ticks that stay free at the end of the window, as in the reference.
+const BLANK_TICKS: i64 = 60;
+
+/// What timers are opened with.
+#[derive(Debug, Clone)]
+pub struct TimerConfig {
+    /// Directory of the wheel and the log.
+    pub root: PathBuf,
+    /// Directory of the mark.
+    pub config_dir: PathBuf,
+    /// Length of a tick, ms.
+    pub precision_ms: i64,
+    /// Ticks after which a message is written anew.
+    pub roll_ticks: i64,
+    /// Bytes of a file of the log.
+    pub log_file_bytes: u64,
+    /// Half the slots of the wheel.
+    pub ticks: usize,
+}
+
+impl TimerConfig {
+    /// The reference's defaults for a store at `root`.
+    #[must_use]
+    pub fn at(root: impl Into<PathBuf>) -> TimerConfig {
+        let root = root.into();
+        TimerConfig {
+            config_dir: root.join("config"),
+            root,
+            precision_ms: 1000,
+            roll_ticks: 172_800,
+            log_file_bytes: 104_857_600,
+            ticks: TICKS,
+        }
+    }
+
+    fn window(&self) -> Window {
+        // An entry holds the distance to its tick in 31 bits.
+        let fits = i64::from(i32::MAX) / self.precision_ms;
+        let most = (self.ticks as i64 - BLANK_TICKS).min(fits).max(2);
+        let ticks = if (2..=most).contains(&self.roll_ticks) {
+            self.roll_ticks
+        } else {
+            most
+        };
+        Window {
+            precision_ms: self.precision_ms,
+            ticks,
+        }
+    }
+}
+
+/// A message of the timer topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timed {
+    /// Its tick, see [`tick_of`].
+    pub out_ms: i64,
+    /// Where it lies in the commit log.
+    pub pos: LogPos,
+    /// Its size.
+    pub size: usize,
+    /// Java hash of the topic it is meant for.
+    pub topic_hash: i32,
+    /// It takes back another message of its tick.
+    pub is_delete: bool,
+}
+
+/// The waiting messages of a store. One owner at a time.
+#[derive(Debug)]
+pub struct Timers {
+    env: Env,
+    config: TimerConfig,
+    window: Window,
+    wheel: Wheel,
+    log: TimerLog,
+    mark_file: MarkFile,
+    mark: TimerMark,
+    /// All ticks before this have fired.
+    read_ms: i64,
+    /// Ticks before this may fire, and take no more entries.
+    write_ms: i64,
+    queue_offset: i64,
+    firing: Option<Chain>,
+    /// Positions of messages that were parked behind the mark of the last life, ascending.
+    parked: Vec<i64>,
+    is_changed: bool,
+}
+
+impl Timers {
+    /// The next message of the timer topic to read.
+    pub fn queue_offset(&self) -> i64 {
+        self.queue_offset
+    }
+
+    /// Sets it where the topic begins later or ends earlier.
+    pub fn set_queue_offset(&mut self, offset: i64) {
+        self.is_changed |= self.queue_offset != offset;
+        self.queue_offset = offset;
+    }
+
+    /// Length of a tick, ms.
+    pub fn precision_ms(&self) -> i64 {
+        self.config.precision_ms
+    }
+
+    /// How far they have come.
+    pub fn mark(&self) -> TimerMark {
+        TimerMark {
+            read_ms: self.read_ms,
+            queue_offset: self.queue_offset,
+            master_queue_offset: self.queue_offset,
+            ..self.mark
+        }
+    }
+
+    /// Lets ticks that are over fire from now on.
+    pub fn advance(&mut self) -> io::Result<()> {
+        let now = floor(self.env.clock.now_ms(), self.config.precision_ms);
+        self.write_ms = self.write_ms.max(now);
+        if self.firing.is_none() {
+            let next = self.wheel.first_pending(self.read_ms, self.read_ms)?;
+            let upto = next.unwrap_or(i64::MAX).min(self.write_ms);
+            self.read_ms = self.read_ms.max(upto);
+        }
+        Ok(())
+    }
+
+    /// Whether so many ticks are behind that a new entry could take the slot of one that has not fired: nothing may be
+    /// parked before some have.
+    pub fn is_far_behind(&self) -> bool {
+        let turn = self.config.ticks as i64 * self.config.precision_ms;
+        self.read_ms < self.write_ms.saturating_sub(turn)
+    }
+
+    /// Whether a message has an entry from before the last crash.
+    pub fn knows(&mut self, pos: LogPos) -> bool {
+        match self.parked.last() {
+            None => false,
+            Some(last) if *last < pos.0 => {
+                self.parked = Vec::new();
+                false
+            }
+            Some(_) => self.parked.binary_search(&pos.0).is_ok(),
+        }
+    }
+
+    /// Whether a message of this tick is to be delivered at once.
+    pub fn is_due(&self, out_ms: i64) -> bool {
+        let now_ms = self.env.clock.now_ms();
+        place(out_ms, self.write_ms, now_ms, &self.window) == Place::Now
+    }
+
+    /// Gives messages their entries: all or none.
+    pub fn park(&mut self, messages: &[Timed]) -> io::Result<()> {
+        let now_ms = self.env.clock.now_ms();
+        let mut slots: HashMap<i64, Slot> = HashMap::new();
+        let mut entries = Vec::with_capacity(messages.len());
+        let mut end = self.log.end();
+        for message in messages {
+            let (tick, kind) = match place(message.out_ms, self.write_ms, now_ms, &self.window) {
+                // It has become due meanwhile: the next tick to fire.
+                Place::Now => (self.write_ms, kind::DEFAULT),
+                Place::Tick(tick) => (tick, kind::DEFAULT),
+                Place::Roll(tick) => (tick, kind::DEFAULT | kind::ROLL),
+            };
+            let slot = match slots.entry(tick) {
+                std::collections::hash_map::Entry::Occupied(held) => held.into_mut(),
+                std::collections::hash_map::Entry::Vacant(vacant) => vacant.insert(self.wheel.get(tick)?),
+            };
+            let seat = self.log.seat(end);
+            let delete = if message.is_delete { kind::DELETE } else { 0 };
+            let entry = Entry {
+                prev: slot.last,
+                kind: kind | delete,
+                written_ms: self.write_ms,
+                delay_ms: i32::try_from(tick - self.write_ms).unwrap_or(i32::MAX),
+                pos: message.pos.0,
+                size: i32::try_from(message.size).unwrap_or(i32::MAX),
+                topic_hash: message.topic_hash,
+            };
+            entries.push((seat, entry));
+            slot.first = if slot.first < 0 { seat } else { slot.first };
+            slot.last = seat;
+            slot.count += if message.is_delete { -1 } else { 1 };
+            end = seat + log::ENTRY_BYTES;
+        }
+        self.log.append(&entries)?;
+        self.is_changed |= !entries.is_empty();
+        slots.values().try_for_each(|slot| self.wheel.put(slot))
+    }
+
+    /// The tick that fires now, with the entries that take others of it back; the same until it is over.
+    pub fn due(&mut self) -> io::Result<Option<(i64, &[Entry])>> {
+        if self.firing.is_none() {
+            let Some(tick) = self.wheel.first_pending(self.read_ms, self.read_ms)? else {
+                return Ok(None);
+            };
+            // The tick in front of the one that is being written is over.
+            if tick >= self.write_ms {
+                return Ok(None);
+            }
+            let slot = self.wheel.get(tick)?;
+            self.read_ms = tick;
+            self.firing = Some(Chain::open(&mut self.log, tick, slot.last)?);
+        }
+        Ok(self
+            .firing
+            .as_ref()
+            .map(|chain| (chain.tick_ms, chain.deletes.as_slice())))
+    }
+
+    /// The next entries of the tick that fires, oldest first; none when it is over.
+    pub fn batch(&mut self, max: usize) -> io::Result<Vec<Entry>> {
+        match &mut self.firing {
+            Some(chain) => chain.next(&mut self.log, max),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Says that so many of the entries of [`Timers::batch`] have been dealt with.
+    pub fn done(&mut self, count: usize) {
+        let Some(chain) = &mut self.firing else { return };
+        chain.done(count);
+        self.is_changed = true;
+        if chain.is_over() {
+            let tick = chain.tick_ms;
+            self.firing = None;
+            self.wheel.fired(tick);
+            self.read_ms = tick + self.config.precision_ms;
+        }
+    }
+
+    /// When the next tick is over, if any is waiting.
+    pub fn next_due_ms(&mut self) -> io::Result<Option<i64>> {
+        if let Some(chain) = &self.firing {
+            return Ok(Some(chain.tick_ms));
+        }
+        let next = self.wheel.first_pending(self.read_ms, self.read_ms)?;
+        Ok(next.map(|tick| tick.max(self.write_ms - self.config.precision_ms) + self.config.precision_ms))
+    }
+
+    /// Messages that wait in a tick.
+    pub fn count_at(&mut self, tick_ms: i64) -> io::Result<i32> {
+        Ok(self.wheel.get(tick_ms)?.count)
+    }
+
+    /// The first tick from a moment on that has entries which have not fired.
+    pub fn pending_from(&mut self, from_ms: i64) -> io::Result<Option<i64>> {
+        self.wheel.first_pending(from_ms.max(self.read_ms), self.read_ms)
+    }
+
+    /// Entries of a tick, newest first, from the one at `from` on (`None`: the newest), at most `max`; then where to go on.
+    pub fn entries(
+        &mut self,
+        tick_ms: i64,
+        from: Option<i64>,
+        max: usize,
+    ) -> io::Result<(Vec<Entry>, Option<i64>)> {
+        let mut at = match from {
+            Some(from) => from,
+            None => self.wheel.get(tick_ms)?.last,
+        };
+        let mut entries = Vec::new();
+        while entries.len() < max {
+            match self.log.entry_at(at)? {
+                Some(entry) if entry.tick_ms() == tick_ms => {
+                    entries.push(entry);
+                    at = entry.prev;
+                }
+                _ => return Ok((entries, None)),
+            }
+        }
+        Ok((entries, Some(at).filter(|at| *at >= 0)))
+    }
+
+    /// Makes what was done so far durable and notes it. A failed sync ends the store.
+    pub fn flush(&mut self, store: &Store) -> io::Result<()> {
+        if !self.is_changed {
+            return Ok(());
+        }
+        let done = self.flush_all(store);
+        if let Err(error) = &done
+            && is_sync_failure(error)
+        {
+            store.fail("sync of the timers", error);
+        }
+        done
+    }
+
+    fn flush_all(&mut self, store: &Store) -> io::Result<()> {
+        // What was delivered must not be lost when the mark says that it was.
+        store.drain();
+        store.flush_log()?;
+        self.log.sync()?;
+        self.wheel.flush()?;
+        let mark = TimerMark {
+            log_end: self.log.synced(),
+            timestamp: self.env.clock.now_ms(),
+            counter: self.mark.counter + 1,
+            ..self.mark()
+        };
+        self.mark_file.write(&mark)?;
+        self.mark = mark;
+        self.is_changed = false;
+        Ok(())
+    }
+
+    /// As [`Timers::flush`] even when only time has passed: the last thing that is done to them.
+    pub fn close(&mut self, store: &Store) -> io::Result<()> {
+        self.is_changed = true;
+        self.flush(store)
+    }
+
+    /// Removes files of the log whose messages are gone from the commit log.
+    pub fn clean(&mut self, min: LogPos) -> io::Result<()> {
+        let removed = self.log.remove_before(min.0)?;
+        if removed > 0 {
+            tracing::info!(files = removed, "old files of the timer log removed");
+        }
+        Ok(())
+    }
+}

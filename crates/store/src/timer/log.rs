@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The timer log: an entry for each message that waits, chained backwards by tick.
+//!
+//! ```text
+//! <root>/timerlog/<20 digits>: entries of 52 bytes; a file ends with a blank when less than 68 bytes are left
+//! entry: 52 4 | previous entry of the tick 8, -1 none | kind 4: 1, 2 roll, 4 delete | written at 8 | tick - written at 4
+//!        | position of the message 8 | its size 4 | hash of its topic 4 | 0 8
+//! blank: bytes left 4 | 0 8 | 0xCBD43194 4
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wire::record::{MAGIC_BLANK, RECORD_BYTES_MIN};
+
+use crate::disk::{Disk, File, synced};
+
+pub(crate) const ENTRY_BYTES: i64 = 52;
+const BLANK_BYTES: i64 = 16;
+/// Read at once on the way back through a chain.
+const CHUNK_BYTES: i64 = 64 << 10;
+
+/// Bits of [`Entry::kind`].
+pub(crate) mod kind {
+    pub(crate) const DEFAULT: i32 = 1;
+    pub(crate) const ROLL: i32 = 2;
+    pub(crate) const DELETE: i32 = 4;
+}
+
+/// A message that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The entry before this one of the same tick; -1 for none.
+    pub(crate) prev: i64,
+    pub(crate) kind: i32,
+    /// When it was put here, cut to the tick.
+    pub written_ms: i64,
+    /// Its tick less that.
+    pub(crate) delay_ms: i32,
+    /// Where the message lies in the commit log.
+    pub pos: i64,
+    /// Its size.
+    pub size: i32,
+    /// Java hash of the topic it is meant for.
+    pub topic_hash: i32,
+}
+
+impl Entry {
+    /// The tick it waits in.
+    pub fn tick_ms(&self) -> i64 {
+        self.written_ms.saturating_add(i64::from(self.delay_ms))
+    }
+
+    /// Whether it is to be written to the timer topic anew.
+    pub fn is_roll(&self) -> bool {
+        self.kind & kind::ROLL != 0
+    }
+
+    /// Whether it takes back another message of its tick. One that rolls does so only in the last tick.
+    pub fn is_delete(&self) -> bool {
+        self.kind & kind::DELETE != 0 && !self.is_roll()
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(ENTRY_BYTES as i32).to_be_bytes());
+        out.extend_from_slice(&self.prev.to_be_bytes());
+        out.extend_from_slice(&self.kind.to_be_bytes());
+        out.extend_from_slice(&self.written_ms.to_be_bytes());
+        out.extend_from_slice(&self.delay_ms.to_be_bytes());
+        out.extend_from_slice(&self.pos.to_be_bytes());
+        out.extend_from_slice(&self.size.to_be_bytes());
+        out.extend_from_slice(&self.topic_hash.to_be_bytes());
+        out.extend_from_slice(&[0; 8]);
+    }
+
+    /// Reads what lies at `at`, believing nothing.
+    fn decode(bytes: &[u8], at: i64) -> Found {
+        let int = |from: usize| {
+            let bytes = bytes.get(from..).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| i32::from_be_bytes(*bytes))
+        };
+        let long = |from: usize| {
+            let bytes = bytes.get(from..).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| i64::from_be_bytes(*bytes))
+        };
+        let entry = Entry {
+            prev: long(4),
+            kind: int(12),
+            written_ms: long(16),
+            delay_ms: int(24),
+            pos: long(28),
+            size: int(36),
+            topic_hash: int(40),
+        };
+        if entry.kind == MAGIC_BLANK {
+            return Found::Blank;
+        }
+        // The size comes late in an entry: one that was not written to its end has none.
+        let is_sound = int(0) == ENTRY_BYTES as i32
+            && (-1..at).contains(&entry.prev)
+            && entry.kind & !0xF == 0
+            && entry.pos >= 0
+            && entry.size >= RECORD_BYTES_MIN as i32;
+        if is_sound {
+            Found::Entry(entry)
+        } else {
+            Found::Nothing
+        }
+    }
+}
+
+enum Found {
+    Entry(Entry),
+    Blank,
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(crate) struct TimerLog {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    file_bytes: i64,
+    files: BTreeMap<i64, Arc<dyn File>>,
+    /// Where the next entry goes, or a blank.
+    end: i64,
+    synced: i64,
+    /// Entries read last.
+    chunk: (i64, Vec<u8>),
+}
+
+impl TimerLog {
+    /// Opens what is there. The end is not known before [`TimerLog::walk`] and [`TimerLog::end_at`].
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf, file_bytes: u64) -> io::Result<TimerLog> {
+        disk.make_dirs_durable(&dir)?;
+        let mut found: Vec<(i64, u64)> = Vec::new();
+        for entry in disk.list(&dir)? {
+            match entry.name.parse() {
+                Ok(base) if !entry.is_dir && entry.name.len() == 20 => found.push((base, entry.len)),
+                _ => tracing::warn!(name = entry.name, "no file of the timer log"),
+            }
+        }
+        found.sort_unstable();
+        // The files that are there say how large files are; the last one may not have got its length.
+        let file_bytes = found
+            .first()
+            .map_or(file_bytes, |(_, len)| if *len == 0 { file_bytes } else { *len });
+        let size = i64::try_from(file_bytes).unwrap_or(i64::MAX);
+        if size < ENTRY_BYTES + BLANK_BYTES {
+            let what = "mappedFileSizeTimerLog is too small";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let mut log = TimerLog {
+            disk,
+            dir,
+            file_bytes: size,
+            files: BTreeMap::new(),
+            end: 0,
+            synced: 0,
+            chunk: (0, Vec::new()),
+        };
+        let mut expected = found.first().map_or(0, |(base, _)| *base);
+        for (base, len) in found {
+            if base != expected || base % size != 0 {
+                let what = format!("{} lacks the file of position {expected}", log.dir.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            let file = log.disk.open(&log.path(base))?;
+            if len != file_bytes {
+                file.set_len(file_bytes)?;
+            }
+            log.files.insert(base, file);
+            expected += size;
+        }
+        Ok(log)
+    }
+
+    fn path(&self, base: i64) -> PathBuf {
+        self.dir.join(format!("{base:020}"))
+    }
+
+    pub(crate) fn file_bytes(&self) -> i64 {
+        self.file_bytes
+    }
+
+    pub(crate) fn end(&self) -> i64 {
+        self.end
+    }
+
+    pub(crate) fn synced(&self) -> i64 {
+        self.synced
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    fn base_of(&self, pos: i64) -> i64 {
+        pos - pos.rem_euclid(self.file_bytes)
+    }
+
+    /// Shows every sound entry from the file of `from` on, in order, and returns where the first unsound one begins.
+    pub(crate) fn walk(
+        &self,
+        from: i64,
+        mut see: impl FnMut(i64, &Entry) -> io::Result<()>,
+    ) -> io::Result<i64> {
+        let start = self
+            .files
+            .range(..=from.max(0))
+            .next_back()
+            .or(self.files.first_key_value());
+        let Some((start, _)) = start else { return Ok(0) };
+        let mut end = *start;
+        let mut chunk = vec![0; (CHUNK_BYTES * 16 / ENTRY_BYTES * ENTRY_BYTES) as usize];
+        for (base, file) in self.files.range(*start..) {
+            let mut at = 0;
+            'file: while at + ENTRY_BYTES <= self.file_bytes {
+                let read = file.read_at(&mut chunk, at.unsigned_abs())?;
+                let (entries, _) = chunk
+                    .get(..read)
+                    .unwrap_or_default()
+                    .as_chunks::<{ ENTRY_BYTES as usize }>();
+                if entries.is_empty() {
+                    return Ok(base + at);
+                }
+                for bytes in entries {
+                    match Entry::decode(bytes, base + at) {
+                        Found::Entry(entry) if self.file_bytes - at >= ENTRY_BYTES + BLANK_BYTES => {
+                            see(base + at, &entry)?;
+                            at += ENTRY_BYTES;
+                        }
+                        Found::Blank => break 'file,
+                        Found::Entry(_) | Found::Nothing => return Ok(base + at),
+                    }
+                }
+            }
+            end = base + at;
+        }
+        Ok(end)
+    }
+
+    /// Ends the log: what lies behind is removed, so that it cannot come back when the log has grown up to it.
+    pub(crate) fn end_at(&mut self, end: i64) -> io::Result<()> {
+        let base = self.base_of(end);
+        while let Some((last, _)) = self.files.last_key_value().filter(|(last, _)| **last > base) {
+            let last = *last;
+            self.files.remove(&last);
+            self.disk.remove(&self.path(last))?;
+            self.disk.sync_dir(&self.dir)?;
+        }
+        if let Some(file) = self.files.get(&base) {
+            let at = (end - base).unsigned_abs();
+            file.zero(at, self.file_bytes.unsigned_abs() - at)?;
+            synced(file.sync())?;
+        }
+        self.end = end;
+        self.synced = end;
+        Ok(())
+    }
+
+    /// Where an entry goes when the log ends at `end`.
+    pub(crate) fn seat(&self, end: i64) -> i64 {
+        let base = self.base_of(end);
+        if base + self.file_bytes - end < ENTRY_BYTES + BLANK_BYTES {
+            base + self.file_bytes
+        } else {
+            end
+        }
+    }
+
+    /// Writes entries at the seats they were given, the first one at that of the end. After an error the log ends where it
+    /// did before.
+    pub(crate) fn append(&mut self, entries: &[(i64, Entry)]) -> io::Result<()> {
+        let mut end = self.end;
+        let mut rest = entries;
+        while let Some((seat, _)) = rest.first() {
+            if *seat != end {
+                self.close_file(end)?;
+            }
+            let base = self.base_of(*seat);
+            let len = rest
+                .iter()
+                .take_while(|(seat, _)| self.base_of(*seat) == base)
+                .count();
+            let (group, others) = rest.split_at(len);
+            let mut bytes = Vec::with_capacity(group.len() * ENTRY_BYTES as usize);
+            group.iter().for_each(|(_, entry)| entry.encode(&mut bytes));
+            self.file(base)?.write_at(&bytes, (seat - base).unsigned_abs())?;
+            end = seat + bytes.len() as i64;
+            rest = others;
+        }
+        self.end = end;
+        Ok(())
+    }
+
+    fn close_file(&mut self, end: i64) -> io::Result<()> {
+        let base = self.base_of(end);
+        let left = base + self.file_bytes - end;
+        // The very first file has nobody in front of it.
+        if left < BLANK_BYTES || end == base {
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity(BLANK_BYTES as usize);
+        bytes.extend_from_slice(&(left as i32).to_be_bytes());
+        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&MAGIC_BLANK.to_be_bytes());
+        self.file(base)?.write_at(&bytes, (end - base).unsigned_abs())
+    }
+
+    fn file(&mut self, base: i64) -> io::Result<&Arc<dyn File>> {
+        if !self.files.contains_key(&base) {
+            let file = self
+                .disk
+                .create(&self.path(base), self.file_bytes.unsigned_abs())?;
+            self.disk.sync_dir(&self.dir)?;
+            self.files.insert(base, file);
+        }
+        self.files.get(&base).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The entry at a position, if a sound one is there.
+    pub(crate) fn entry_at(&mut self, pos: i64) -> io::Result<Option<Entry>> {
+        if pos < 0 || pos + ENTRY_BYTES > self.end {
+            return Ok(None);
+        }
+        let (start, bytes) = &self.chunk;
+        if pos < *start || pos + ENTRY_BYTES > start + bytes.len() as i64 {
+            let base = self.base_of(pos);
+            let Some(file) = self.files.get(&base) else {
+                return Ok(None);
+            };
+            let start = base.max(pos + ENTRY_BYTES - CHUNK_BYTES);
+            let mut bytes = vec![0; (pos + ENTRY_BYTES - start) as usize];
+            file.read_exact_at(&mut bytes, (start - base).unsigned_abs())?;
+            self.chunk = (start, bytes);
+        }
+        let (start, bytes) = &self.chunk;
+        let at = (pos - start) as usize;
+        match Entry::decode(bytes.get(at..).unwrap_or_default(), pos) {
+            Found::Entry(entry) => Ok(Some(entry)),
+            Found::Blank | Found::Nothing => Ok(None),
+        }
+    }
+
+    /// Makes everything durable.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.synced == self.end {
+            return Ok(());
+        }
+        let first = self.base_of(self.synced);
+        for (_, file) in self.files.range(first..) {
+            synced(file.sync())?;
+        }
+        self.synced = self.end;
+        Ok(())
+    }
+
+    /// Removes files whose last message lies in front of `min_pos`: they are no longer in the commit log.
+    pub(crate) fn remove_before(&mut self, min_pos: i64) -> io::Result<usize> {
+        let mut removed = 0;
+        while self.files.len() > 1 {
+            let Some((base, file)) = self.files.first_key_value() else {
+                break;
+            };
+            let base = *base;
+            let last = (self.file_bytes - BLANK_BYTES) / ENTRY_BYTES * ENTRY_BYTES - ENTRY_BYTES;
+            let mut bytes = [0; ENTRY_BYTES as usize];
+            file.read_exact_at(&mut bytes, last.unsigned_abs())?;
+            match Entry::decode(&bytes, base + last) {
+                Found::Entry(entry) if entry.pos < min_pos => {}
+                _ => break,
+            }
+            self.disk.remove(&self.path(base))?;
+            self.disk.sync_dir(&self.dir)?;
+            self.files.remove(&base);
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}

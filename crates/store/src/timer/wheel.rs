@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The wheel: for each tick, where in the timer log its chain of entries begins and ends.
+//!
+//! ```text
+//! <root>/timerwheel: slots of 32 bytes, that of a tick at (ms / precision) % slots
+//! slot: ms / precision 8 | first entry 8 | last entry 8 | entries 4 | 0 4
+//! ```
+//!
+//! A slot whose tick is another one than the asked is empty. The file is large and mostly zero: pages are read when they
+//! are needed, changed ones stay in memory until [`Wheel::flush`], and one bit per slot says which are still to fire.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::plan::floor;
+use crate::disk::{Disk, File, synced};
+
+pub(crate) const SLOT_BYTES: usize = 32;
+const PAGE_BYTES: usize = 4096;
+const PAGE_SLOTS: usize = PAGE_BYTES / SLOT_BYTES;
+/// Unchanged pages kept in memory at most.
+const PAGES_KEPT: usize = 1024;
+/// Read at once when the whole file is looked at.
+const SCAN_BYTES: usize = 1 << 20;
+
+/// One tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// The tick, ms.
+    pub(crate) at_ms: i64,
+    /// Oldest entry.
+    pub(crate) first: i64,
+    /// Newest entry, from which the chain goes back.
+    pub(crate) last: i64,
+    /// Entries, less the messages taken back.
+    pub(crate) count: i32,
+    /// Kept as it is.
+    pub(crate) magic: i32,
+}
+
+impl Slot {
+    pub(crate) fn empty(at_ms: i64) -> Slot {
+        Slot {
+            at_ms,
+            first: -1,
+            last: -1,
+            count: 0,
+            magic: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last < 0
+    }
+
+    fn decode(bytes: &[u8], precision_ms: i64) -> Slot {
+        let word = |at: usize| {
+            let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| i64::from_be_bytes(*bytes))
+        };
+        let tail = word(24);
+        Slot {
+            at_ms: word(0).saturating_mul(precision_ms),
+            first: word(8),
+            last: word(16),
+            count: (tail >> 32) as i32,
+            magic: tail as i32,
+        }
+    }
+
+    fn encode(&self, precision_ms: i64) -> [u8; SLOT_BYTES] {
+        let mut bytes = [0; SLOT_BYTES];
+        let tail = (i64::from(self.count) << 32) | i64::from(self.magic as u32);
+        let words = [self.at_ms / precision_ms, self.first, self.last, tail];
+        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *to = word.to_be_bytes();
+        }
+        bytes
+    }
+}
+
+#[derive(Debug)]
+struct Page {
+    bytes: Box<[u8; PAGE_BYTES]>,
+    is_changed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    file: Arc<dyn File>,
+    precision_ms: i64,
+    slots: usize,
+    pages: HashMap<usize, Page>,
+    /// One bit per slot: it may hold entries that have not fired.
+    pending: Vec<u64>,
+}
+
+impl Wheel {
+    /// Opens the file, or makes it; the flag says that there was none, or an empty one.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        slots: usize,
+        precision_ms: i64,
+    ) -> io::Result<(Wheel, bool)> {
+        let len = (slots * SLOT_BYTES) as u64;
+        let found = disk.entry(path)?.map_or(0, |entry| entry.len);
+        let file = if found == 0 {
+            let file = disk.create(path, len)?;
+            synced(file.sync())?;
+            synced(path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir)))?;
+            file
+        } else if found == len {
+            disk.open(path)?
+        } else {
+            let what = format!("{} has {found} bytes, expected {len}", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        };
+        let wheel = Wheel {
+            file,
+            precision_ms,
+            slots,
+            pages: HashMap::new(),
+            pending: vec![0; slots.div_ceil(64)],
+        };
+        Ok((wheel, found == 0))
+    }
+
+    fn index(&self, ms: i64) -> usize {
+        ms.div_euclid(self.precision_ms).rem_euclid(self.slots as i64) as usize
+    }
+
+    /// The slot of a tick; empty when the wheel holds another tick there.
+    pub(crate) fn get(&mut self, ms: i64) -> io::Result<Slot> {
+        let tick = floor(ms, self.precision_ms);
+        let slot = self.raw(self.index(ms))?;
+        // A file of zeros holds no tick at all, not even that of 1970.
+        let is_its = slot.at_ms == tick && tick > 0;
+        Ok(if is_its { slot } else { Slot::empty(tick) })
+    }
+
+    fn raw(&mut self, index: usize) -> io::Result<Slot> {
+        let precision_ms = self.precision_ms;
+        let page = self.page(index / PAGE_SLOTS)?;
+        let at = index % PAGE_SLOTS * SLOT_BYTES;
+        Ok(Slot::decode(
+            page.bytes.get(at..).unwrap_or_default(),
+            precision_ms,
+        ))
+    }
+
+    pub(crate) fn put(&mut self, slot: &Slot) -> io::Result<()> {
+        let index = self.index(slot.at_ms);
+        let bytes = slot.encode(self.precision_ms);
+        let page = self.page(index / PAGE_SLOTS)?;
+        let at = index % PAGE_SLOTS * SLOT_BYTES;
+        if let Some(to) = page.bytes.get_mut(at..at + SLOT_BYTES) {
+            to.copy_from_slice(&bytes);
+        }
+        page.is_changed = true;
+        self.set_pending(index, !slot.is_empty());
+        Ok(())
+    }
+
+    fn page(&mut self, number: usize) -> io::Result<&mut Page> {
+        if self.pages.len() >= 2 * PAGES_KEPT && !self.pages.contains_key(&number) {
+            self.pages.retain(|_, page| page.is_changed);
+        }
+        match self.pages.entry(number) {
+            std::collections::hash_map::Entry::Occupied(held) => Ok(held.into_mut()),
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                let mut bytes = Box::new([0; PAGE_BYTES]);
+                self.file.read_at(&mut bytes[..], (number * PAGE_BYTES) as u64)?;
+                Ok(vacant.insert(Page {
+                    bytes,
+                    is_changed: false,
+                }))
+            }
+        }
+    }
+
+    fn set_pending(&mut self, index: usize, is_pending: bool) {
+        if let Some(word) = self.pending.get_mut(index / 64) {
+            let bit = 1 << (index % 64);
+            *word = if is_pending { *word | bit } else { *word & !bit };
+        }
+    }
+
+    /// Notes that a tick has fired. Its slot stays as it is, as in the reference.
+    pub(crate) fn fired(&mut self, ms: i64) {
+        self.set_pending(self.index(ms), false);
+    }
+
+    /// The first tick from `from_ms` on that has entries to fire, when all before `read_ms` have fired. All ticks that
+    /// are pending lie within one turn.
+    pub(crate) fn first_pending(&mut self, from_ms: i64, read_ms: i64) -> io::Result<Option<i64>> {
+        let start = self.index(from_ms);
+        let mut at = start;
+        let mut looked_at = 0;
+        while looked_at < self.slots {
+            let word = self.pending.get(at / 64).copied().unwrap_or_default() >> (at % 64);
+            if word == 0 {
+                let skip = (64 - at % 64).min(self.slots - at);
+                looked_at += skip;
+                at = (at + skip) % self.slots;
+                continue;
+            }
+            let skip = word.trailing_zeros() as usize;
+            looked_at += skip + 1;
+            at += skip;
+            if looked_at > self.slots {
+                break;
+            }
+            let slot = self.raw(at)?;
+            if !slot.is_empty() && slot.at_ms >= from_ms {
+                return Ok(Some(slot.at_ms));
+            }
+            if slot.is_empty() || slot.at_ms < read_ms {
+                self.set_pending(at, false);
+            }
+            at = (at + 1) % self.slots;
+        }
+        Ok(None)
+    }
+
+    /// Looks at every slot of the file: those from `from_ms` on are pending. Returns the slots that point to where the
+    /// log, which ends at `log_end`, has no entry.
+    pub(crate) fn survey(&mut self, from_ms: i64, log_end: i64) -> io::Result<Vec<Slot>> {
+        let mut damaged = Vec::new();
+        let mut chunk = vec![0; SCAN_BYTES.min(self.slots * SLOT_BYTES)];
+        let mut index = 0;
+        while index < self.slots {
+            let len = chunk.len().min((self.slots - index) * SLOT_BYTES);
+            let read = chunk.get_mut(..len).unwrap_or_default();
+            self.file.read_at(read, (index * SLOT_BYTES) as u64)?;
+            for bytes in chunk.get(..len).unwrap_or_default().chunks_exact(SLOT_BYTES) {
+                let slot = match self.pages.get(&(index / PAGE_SLOTS)) {
+                    Some(_) => self.raw(index)?,
+                    None => Slot::decode(bytes, self.precision_ms),
+                };
+                let is_pending = slot.at_ms > 0 && slot.at_ms >= from_ms && !slot.is_empty();
+                if is_pending && slot.last >= log_end {
+                    damaged.push(slot);
+                }
+                self.set_pending(index, is_pending);
+                index += 1;
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Writes what changed and makes it durable.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let len = (self.slots * SLOT_BYTES) as u64;
+        let mut changed: Vec<usize> = self
+            .pages
+            .iter()
+            .filter(|(_, page)| page.is_changed)
+            .map(|(number, _)| *number)
+            .collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        changed.sort_unstable();
+        let mut run: Vec<u8> = Vec::new();
+        for (place, number) in changed.iter().enumerate() {
+            if let Some(page) = self.pages.get(number) {
+                run.extend_from_slice(&page.bytes[..]);
+            }
+            let is_end = changed.get(place + 1) != Some(&(number + 1)) || run.len() >= SCAN_BYTES;
+            if is_end {
+                let end = (((number + 1) * PAGE_BYTES) as u64).min(len);
+                let start = ((number + 1) * PAGE_BYTES - run.len()) as u64;
+                run.truncate((end - start) as usize);
+                self.file.write_at(&run, start)?;
+                run.clear();
+            }
+        }
+        synced(self.file.sync())?;
+        for page in self.pages.values_mut() {
+            page.is_changed = false;
+        }
+        if self.pages.len() > PAGES_KEPT {
+            self.pages.clear();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Timers against a simple model with virtual time, and crashes between any two writes.
+//!
+//! What must hold: nothing is delivered early; nothing is lost; without a crash each message is delivered once, in the
+//! order in which the messages of a tick were parked; a crash repeats only what was delivered after the last flush.
+
+#[path = "support/rig.rs"]
+mod rig;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rig::*;
+use store::disk::sim::Loss;
+use store::env::Rng;
+use store::env::sim::SimRng;
+use store::{All, FlushMode, LogPos, ReadError, Store, Timed, TimerConfig, Timers, tick_of};
+use wire::record::Record;
+
+const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+
+fn config(precision_ms: i64) -> TimerConfig {
+    TimerConfig {
+        precision_ms,
+        ticks: 256,
+        roll_ticks: 64,
+        log_file_bytes: 52 * 10 + 30,
+        ..TimerConfig::at("/store")
+    }
+}
+
+/// A store with timers, and the part of a broker that runs them.
+struct World {
+    store: std::sync::Arc<Store>,
+    timers: Timers,
+}
+
+/// Stops where the disk does.
+type Done = Result<(), String>;
+
+impl World {
+    fn open(rig: &Rig, config: &TimerConfig) -> Result<World, String> {
+        let store = rig.try_open().map_err(|e| e.to_string())?;
+        let mut timers = Timers::open(config.clone(), rig.env()).map_err(|e| e.to_string())?;
+        let end = store.find_queue(TIMER_TOPIC, 0).map_or(0, |queue| queue.max());
+        if timers.queue_offset() > end {
+            timers.set_queue_offset(end);
+        }
+        Ok(World { store, timers })
+    }
+
+    /// Sends a message that is to be delivered at a time.
+    fn send(&self, name: &str, deliver_ms: i64) -> Result<(), String> {
+        let properties = format!("OUT\u{1}{deliver_ms}\u{2}UNIQ_KEY\u{1}{name}\u{2}");
+        let queue = self.store.queue(TIMER_TOPIC, 0);
+        let receipt = self
+            .store
+            .append(&draft(&queue, name.as_bytes(), properties.as_bytes()))
+            .map_err(|e| e.to_string())?;
+        self.store.drive();
+        self.store.turn_flush();
+        match self.store.state(&receipt.gate, store::Level::Durable) {
+            store::GateState::Passed => Ok(()),
+            _ => Err("not durable".to_owned()),
+        }
+    }
+
+    fn put(&self, topic: &str, record: &Record) -> Done {
+        let queue = self.store.queue(topic, 0);
+        let put = self.store.append(&draft(&queue, &record.body, &record.properties));
+        let receipt = put.map_err(|e| e.to_string())?;
+        self.store.drive();
+        match self.store.state(&receipt.gate, store::Level::Written) {
+            store::GateState::Passed => Ok(()),
+            _ => Err("not written".to_owned()),
+        }
+    }
+
+    /// Reads what is new in the timer topic.
+    fn read(&mut self) -> Done {
+        let Some(queue) = self.store.find_queue(TIMER_TOPIC, 0) else {
+            return Ok(());
+        };
+        loop {
+            let from = self.timers.queue_offset();
+            let batch = match self.store.read(&queue, from, &MANY, &All) {
+                Ok(batch) => batch,
+                Err(ReadError::AtEnd { .. } | ReadError::Empty) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            };
+            let mut parked = Vec::new();
+            for record in Record::decode_all(&batch.bytes) {
+                let record = record.map_err(|e| e.to_string())?;
+                let pos = LogPos(record.physical_offset);
+                let deliver: i64 = record.property("OUT").unwrap().parse().unwrap();
+                let out_ms = tick_of(deliver, self.timers.precision_ms());
+                if self.timers.knows(pos) {
+                    continue;
+                }
+                if self.timers.is_due(out_ms) {
+                    self.put("Out", &record)?;
+                    continue;
+                }
+                parked.push(Timed {
+                    out_ms,
+                    pos,
+                    size: record.total_size,
+                    topic_hash: 0,
+                    is_delete: false,
+                });
+            }
+            self.timers.park(&parked).map_err(|e| e.to_string())?;
+            self.timers.set_queue_offset(batch.next_offset);
+        }
+    }
+
+    /// Delivers what is due.
+    fn fire(&mut self) -> Done {
+        while let Some((tick, _)) = self.timers.due().map_err(|e| e.to_string())? {
+            let entries = self.timers.batch(3).map_err(|e| e.to_string())?;
+            for entry in &entries {
+                assert_eq!(entry.tick_ms(), tick, "an entry lies in its tick");
+                let bytes = self
+                    .store
+                    .record_at(LogPos(entry.pos))
+                    .map_err(|e| e.to_string())?;
+                let record = Record::decode(&bytes).map_err(|e| e.to_string())?;
+                self.put(if entry.is_roll() { TIMER_TOPIC } else { "Out" }, &record)?;
+            }
+            self.timers.done(entries.len());
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Done {
+        self.timers.advance().map_err(|e| e.to_string())?;
+        if !self.timers.is_far_behind() {
+            self.read()?;
+        }
+        self.fire()?;
+        self.read()
+    }
+
+    fn flush(&mut self) -> Done {
+        self.timers.flush(&self.store).map_err(|e| e.to_string())
+    }
+
+    /// What was delivered, with how often, and whether anything came early.
+    fn delivered(&self) -> BTreeMap<String, usize> {
+        let mut all = BTreeMap::new();
+        for record in read_all(&self.store, "Out", 0) {
+            let deliver: i64 = record.property("OUT").unwrap().parse().unwrap();
+            assert!(
+                record.stored_at >= deliver,
+                "{} came {} ms early",
+                text(&record.body),
+                deliver - record.stored_at
+            );
+            *all.entry(text(&record.body)).or_default() += 1;
+        }
+        all
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_wheel_delivers_what_a_sorted_list_would(
+        precision in prop::sample::select(vec![1_i64, 100, 1000]),
+        steps in prop::collection::vec((0_i64..200_000, 0_u64..4_000, 0_u8..8), 1..60),
+    ) {
+        let rig = Rig::new(1, FlushMode::Async);
+        let config = config(precision);
+        let mut world = World::open(&rig, &config).unwrap();
+        let mut model: Vec<(i64, String)> = Vec::new();
+        for (number, (delay, pause, what)) in steps.into_iter().enumerate() {
+            let name = format!("m{number:03}");
+            let deliver = world.store.env().clock.now_ms() + delay * precision / 1000;
+            world.send(&name, deliver).unwrap();
+            model.push((deliver, name));
+            rig.clock.advance(Duration::from_millis(pause * precision.unsigned_abs() / 100));
+            world.turn().unwrap();
+            match what {
+                0 => world.flush().unwrap(),
+                // An orderly end.
+                1 => {
+                    world.timers.close(&world.store).unwrap();
+                    world.store.close().unwrap();
+                    drop(world);
+                    world = World::open(&rig, &config).unwrap();
+                }
+                _ => {}
+            }
+            let now = world.store.env().clock.now_ms();
+            let out = world.delivered();
+            for (deliver, name) in &model {
+                let count = out.get(name).copied().unwrap_or(0);
+                prop_assert!(count <= 1, "{} came {} times", name, count);
+                if what != 1 && *deliver + precision <= now {
+                    prop_assert_eq!(count, 1, "{} is {} ms late", name, now - deliver);
+                }
+            }
+        }
+        rig.clock.advance(Duration::from_millis(300 * precision.unsigned_abs()));
+        for _ in 0..8 {
+            world.turn().unwrap();
+            rig.clock.advance(Duration::from_millis(64 * precision.unsigned_abs()));
+        }
+        prop_assert_eq!(world.delivered().len(), model.len());
+    }
+}
+
+#[test]
+fn messages_of_one_tick_come_in_the_order_they_were_sent_in() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let mut world = World::open(&rig, &config(1000)).unwrap();
+    let names: Vec<String> = (0..3000).map(|n| format!("m{n:04}")).collect();
+    for name in &names {
+        world.send(name, START_MS + 5_500).unwrap();
+        if name.ends_with("99") {
+            world.turn().unwrap();
+        }
+    }
+    rig.clock.advance(Duration::from_secs(7));
+    world.turn().unwrap();
+    assert_eq!(bodies(&world.store, "Out", 0), names);
+}
+
+#[test]
+fn a_message_a_year_ahead_is_rolled_and_comes_in_its_second() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = TimerConfig {
+        log_file_bytes: 1 << 16,
+        ticks: 7 * 86_400,
+        roll_ticks: 172_800,
+        ..config(1000)
+    };
+    let mut world = World::open(&rig, &config).unwrap();
+    let year_ms = 365 * 86_400_000_i64;
+    world.send("next year", START_MS + year_ms).unwrap();
+    world.send("in a day", START_MS + 86_400_000).unwrap();
+    let mut rolls = 0;
+    loop {
+        world.turn().unwrap();
+        let now = world.store.env().clock.now_ms();
+        let Some(due) = world.timers.next_due_ms().unwrap() else {
+            break;
+        };
+        rig.clock
+            .advance(Duration::from_millis((due - now).max(1).unsigned_abs()));
+        rolls += 1;
+    }
+    assert_eq!(world.delivered().len(), 2);
+    let records = read_all(&world.store, "Out", 0);
+    let late = records[1].stored_at - START_MS - year_ms;
+    assert!((0..1000).contains(&late), "{late} ms late");
+    assert!((180..200).contains(&rolls), "{rolls} turns");
+}
+
+#[test]
+fn what_fell_due_while_the_broker_was_down_for_weeks_is_delivered_at_once() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let mut world = World::open(&rig, &config(1000)).unwrap();
+    for n in 0..20 {
+        world.send(&format!("m{n}"), START_MS + 2_000 + n * 2_000).unwrap();
+    }
+    world.turn().unwrap();
+    world.timers.close(&world.store).unwrap();
+    world.store.close().unwrap();
+    drop(world);
+    // Several turns of the wheel.
+    rig.clock.advance(Duration::from_secs(3 * 512 + 7));
+    let mut world = World::open(&rig, &config(1000)).unwrap();
+    world.send("fresh", rig.clock_ms() + 3_000).unwrap();
+    world.turn().unwrap();
+    assert_eq!(world.delivered().len(), 20);
+    rig.clock.advance(Duration::from_secs(5));
+    world.turn().unwrap();
+    assert_eq!(world.delivered().len(), 21);
+}
+
+#[test]
+fn a_clock_that_is_set_back_repeats_nothing_and_delivers_nothing_early() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let mut world = World::open(&rig, &config(1000)).unwrap();
+    world.send("a", START_MS + 2_000).unwrap();
+    rig.clock.advance(Duration::from_secs(60));
+    world.turn().unwrap();
+    rig.clock.set(START_MS + 10_000);
+    world.send("b", START_MS + 12_500).unwrap();
+    for _ in 0..60 {
+        world.turn().unwrap();
+        rig.clock.advance(Duration::from_secs(1));
+    }
+    let out = world.delivered();
+    assert_eq!(out.get("a"), Some(&1));
+    assert_eq!(out.get("b"), Some(&1));
+}
+
+#[test]
+fn a_lost_wheel_is_made_again_from_the_log() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let mut world = World::open(&rig, &config(1000)).unwrap();
+    for n in 0..40 {
+        world.send(&format!("m{n}"), START_MS + 3_000 + n * 500).unwrap();
+    }
+    world.turn().unwrap();
+    world.timers.close(&world.store).unwrap();
+    world.store.close().unwrap();
+    drop(world);
+    store::disk::Disk::remove(&*rig.disk, std::path::Path::new("/store/timerwheel")).unwrap();
+    let mut world = World::open(&rig, &config(1000)).unwrap();
+    rig.clock.advance(Duration::from_secs(30));
+    world.turn().unwrap();
+    assert_eq!(world.delivered().len(), 40);
+    assert!(world.delivered().values().all(|count| *count == 1));
+}
+
+/// Sends, lets time pass, flushes; until the machine stops or all is done.
+fn work(rig: &Rig, world: &mut World, rng: &SimRng, sent: &mut Vec<String>, life: usize) -> Done {
+    for step in 0..12 {
+        let name = format!("m{life}-{step}");
+        let delay = 500 + rng.below(90_000) as i64;
+        // Counted before it is known whether it succeeded: such a message may come or not.
+        world.send(&name, rig.clock_ms() + delay)?;
+        sent.push(name);
+        rig.clock.advance(Duration::from_millis(rng.below(9_000)));
+        world.turn()?;
+        if rng.below(3) == 0 {
+            world.flush()?;
+        }
+    }
+    Ok(())
+}
+
+fn crashes(loss: Loss) {
+    for seed in 0..60 {
+        let rig = Rig::new(seed, FlushMode::Async);
+        let rng = SimRng::seeded(seed);
+        let config = config(1000);
+        let mut sent = Vec::new();
+        let mut crashes = 0;
+        for life in 0..3 {
+            let Ok(mut world) = World::open(&rig, &config) else {
+                panic!("seed {seed}: does not open");
+            };
+            rig.disk.halt_at(rig.disk.ops() + rng.below(160));
+            if work(&rig, &mut world, &rng, &mut sent, life).is_err() {
+                assert!(rig.disk.is_halted(), "seed {seed}: an error without a reason");
+            }
+            drop(world);
+            rig.disk.crash(loss);
+            crashes += 1;
+        }
+        let mut world = World::open(&rig, &config).unwrap();
+        for _ in 0..4 {
+            rig.clock.advance(Duration::from_secs(120));
+            world.turn().unwrap();
+        }
+        let out = world.delivered();
+        for name in &sent {
+            let count = out.get(name).copied().unwrap_or(0);
+            assert!(count > 0, "seed {seed}: {name} is lost");
+            // A crash may repeat a roll, and the next one the delivery of both copies.
+            assert!(
+                count <= 1 << crashes,
+                "seed {seed}: {name} came {count} times in {crashes} crashes"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_crash_of_the_process_between_any_two_writes_loses_nothing() {
+    crashes(Loss::Nothing);
+}
+
+#[test]
+fn a_crash_of_the_machine_with_torn_writes_loses_nothing() {
+    crashes(Loss::Random);
+}
+
+#[test]
+fn a_crash_of_the_machine_that_loses_all_that_was_not_synced_loses_no_message() {
+    crashes(Loss::Everything);
+}
+
+#[test]
+fn what_was_parked_before_a_crash_is_not_parked_again() {
+    let rig = Rig::new(3, FlushMode::Async);
+    let mut world = World::open(&rig, &config(1000)).unwrap();
+    world.send("before the flush", START_MS + 20_000).unwrap();
+    world.turn().unwrap();
+    world.flush().unwrap();
+    for n in 0..25 {
+        world.send(&format!("m{n}"), START_MS + 20_000).unwrap();
+    }
+    world.turn().unwrap();
+    drop(world);
+    rig.disk.crash(Loss::Nothing);
+    let mut world = World::open(&rig, &config(1000)).unwrap();
+    world.turn().unwrap();
+    assert_eq!(
+        world
+            .timers
+            .count_at(tick_of(START_MS + 20_000, 1000))
+            .unwrap(),
+        26
+    );
+    rig.clock.advance(Duration::from_secs(22));
+    world.turn().unwrap();
+    let out = world.delivered();
+    assert_eq!(out.len(), 26);
+    assert!(out.values().all(|count| *count == 1), "{out:?}");
+}
