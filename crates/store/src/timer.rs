@@ -32,7 +32,7 @@ use crate::draft::LogPos;
 use crate::env::Env;
 use crate::store::Store;
 
-pub use self::log::Entry;
+pub use self::log::TimerEntry;
 pub use self::mark::TimerMark;
 pub use self::plan::tick_of;
 
@@ -208,7 +208,7 @@ impl Timers {
             };
             let seat = self.log.seat(end);
             let delete = if message.is_delete { kind::DELETE } else { 0 };
-            let entry = Entry {
+            let entry = TimerEntry {
                 prev: slot.last,
                 kind: kind | delete,
                 written_ms: self.write_ms,
@@ -229,7 +229,7 @@ impl Timers {
     }
 
     /// The tick that fires now, with the entries that take others of it back; the same until it is over.
-    pub fn due(&mut self) -> io::Result<Option<(i64, &[Entry])>> {
+    pub fn due(&mut self) -> io::Result<Option<(i64, &[TimerEntry])>> {
         if self.firing.is_none() {
             let Some(tick) = self.wheel.first_pending(self.read_ms, self.read_ms)? else {
                 return Ok(None);
@@ -249,7 +249,7 @@ impl Timers {
     }
 
     /// The next entries of the tick that fires, oldest first; none when it is over.
-    pub fn batch(&mut self, max: usize) -> io::Result<Vec<Entry>> {
+    pub fn batch(&mut self, max: usize) -> io::Result<Vec<TimerEntry>> {
         match &mut self.firing {
             Some(chain) => chain.next(&mut self.log, max),
             None => Ok(Vec::new()),
@@ -294,7 +294,7 @@ impl Timers {
         tick_ms: i64,
         from: Option<i64>,
         max: usize,
-    ) -> io::Result<(Vec<Entry>, Option<i64>)> {
+    ) -> io::Result<(Vec<TimerEntry>, Option<i64>)> {
         let mut at = match from {
             Some(from) => from,
             None => self.wheel.get(tick_ms)?.last,

@@ -68,7 +68,9 @@ impl World {
 
     fn put(&self, topic: &str, record: &Record) -> Done {
         let queue = self.store.queue(topic, 0);
-        let put = self.store.append(&draft(&queue, &record.body, &record.properties));
+        let put = self
+            .store
+            .append(&draft(&queue, &record.body, &record.properties));
         let receipt = put.map_err(|e| e.to_string())?;
         self.store.drive();
         match self.store.state(&receipt.gate, store::Level::Written) {
@@ -264,7 +266,9 @@ fn what_fell_due_while_the_broker_was_down_for_weeks_is_delivered_at_once() {
     let rig = Rig::new(1, FlushMode::Async);
     let mut world = World::open(&rig, &config(1000)).unwrap();
     for n in 0..20 {
-        world.send(&format!("m{n}"), START_MS + 2_000 + n * 2_000).unwrap();
+        world
+            .send(&format!("m{n}"), START_MS + 2_000 + n * 2_000)
+            .unwrap();
     }
     world.turn().unwrap();
     world.timers.close(&world.store).unwrap();
@@ -403,10 +407,7 @@ fn what_was_parked_before_a_crash_is_not_parked_again() {
     let mut world = World::open(&rig, &config(1000)).unwrap();
     world.turn().unwrap();
     assert_eq!(
-        world
-            .timers
-            .count_at(tick_of(START_MS + 20_000, 1000))
-            .unwrap(),
+        world.timers.count_at(tick_of(START_MS + 20_000, 1000)).unwrap(),
         26
     );
     rig.clock.advance(Duration::from_secs(22));

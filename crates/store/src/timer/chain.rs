@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::log::{Entry, TimerLog};
+use super::log::{TimerEntry, TimerLog};
 
 /// Entries between two notes.
 const PIECE: usize = 1024;
@@ -19,9 +19,9 @@ pub(crate) struct Chain {
     /// Where the pieces that are still to be read begin on the way back; the oldest one is the last.
     starts: Vec<i64>,
     /// The piece being worked on.
-    piece: VecDeque<Entry>,
+    piece: VecDeque<TimerEntry>,
     /// Entries that take others back.
-    pub(crate) deletes: Vec<Entry>,
+    pub(crate) deletes: Vec<TimerEntry>,
 }
 
 impl Chain {
@@ -51,7 +51,7 @@ impl Chain {
     }
 
     /// The next entries, at most `max`; none when all are done. They stay until [`Chain::done`].
-    pub(crate) fn next(&mut self, log: &mut TimerLog, max: usize) -> io::Result<Vec<Entry>> {
+    pub(crate) fn next(&mut self, log: &mut TimerLog, max: usize) -> io::Result<Vec<TimerEntry>> {
         while self.piece.is_empty() {
             let Some(start) = self.starts.last().copied() else {
                 return Ok(Vec::new());

@@ -22,7 +22,7 @@ const BLANK_BYTES: i64 = 16;
 /// Read at once on the way back through a chain.
 const CHUNK_BYTES: i64 = 64 << 10;
 
-/// Bits of [`Entry::kind`].
+/// Bits of [`TimerEntry::kind`].
 pub(crate) mod kind {
     pub(crate) const DEFAULT: i32 = 1;
     pub(crate) const ROLL: i32 = 2;
@@ -31,7 +31,7 @@ pub(crate) mod kind {
 
 /// A message that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct TimerEntry {
     /// The entry before this one of the same tick; -1 for none.
     pub(crate) prev: i64,
     pub(crate) kind: i32,
@@ -47,7 +47,7 @@ pub struct Entry {
     pub topic_hash: i32,
 }
 
-impl Entry {
+impl TimerEntry {
     /// The tick it waits in.
     pub fn tick_ms(&self) -> i64 {
         self.written_ms.saturating_add(i64::from(self.delay_ms))
@@ -85,7 +85,7 @@ impl Entry {
             let bytes = bytes.get(from..).and_then(|bytes| bytes.first_chunk());
             bytes.map_or(0, |bytes| i64::from_be_bytes(*bytes))
         };
-        let entry = Entry {
+        let entry = TimerEntry {
             prev: long(4),
             kind: int(12),
             written_ms: long(16),
@@ -112,7 +112,7 @@ impl Entry {
 }
 
 enum Found {
-    Entry(Entry),
+    Entry(TimerEntry),
     Blank,
     Nothing,
 }
@@ -204,7 +204,7 @@ impl TimerLog {
     pub(crate) fn walk(
         &self,
         from: i64,
-        mut see: impl FnMut(i64, &Entry) -> io::Result<()>,
+        mut see: impl FnMut(i64, &TimerEntry) -> io::Result<()>,
     ) -> io::Result<i64> {
         let start = self
             .files
@@ -226,7 +226,7 @@ impl TimerLog {
                     return Ok(base + at);
                 }
                 for bytes in entries {
-                    match Entry::decode(bytes, base + at) {
+                    match TimerEntry::decode(bytes, base + at) {
                         Found::Entry(entry) if self.file_bytes - at >= ENTRY_BYTES + BLANK_BYTES => {
                             see(base + at, &entry)?;
                             at += ENTRY_BYTES;
@@ -272,7 +272,7 @@ impl TimerLog {
 
     /// Writes entries at the seats they were given, the first one at that of the end. After an error the log ends where it
     /// did before.
-    pub(crate) fn append(&mut self, entries: &[(i64, Entry)]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, entries: &[(i64, TimerEntry)]) -> io::Result<()> {
         let mut end = self.end;
         let mut rest = entries;
         while let Some((seat, _)) = rest.first() {
@@ -317,11 +317,13 @@ impl TimerLog {
             self.disk.sync_dir(&self.dir)?;
             self.files.insert(base, file);
         }
-        self.files.get(&base).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files
+            .get(&base)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The entry at a position, if a sound one is there.
-    pub(crate) fn entry_at(&mut self, pos: i64) -> io::Result<Option<Entry>> {
+    pub(crate) fn entry_at(&mut self, pos: i64) -> io::Result<Option<TimerEntry>> {
         if pos < 0 || pos + ENTRY_BYTES > self.end {
             return Ok(None);
         }
@@ -338,7 +340,7 @@ impl TimerLog {
         }
         let (start, bytes) = &self.chunk;
         let at = (pos - start) as usize;
-        match Entry::decode(bytes.get(at..).unwrap_or_default(), pos) {
+        match TimerEntry::decode(bytes.get(at..).unwrap_or_default(), pos) {
             Found::Entry(entry) => Ok(Some(entry)),
             Found::Blank | Found::Nothing => Ok(None),
         }
@@ -368,7 +370,7 @@ impl TimerLog {
             let last = (self.file_bytes - BLANK_BYTES) / ENTRY_BYTES * ENTRY_BYTES - ENTRY_BYTES;
             let mut bytes = [0; ENTRY_BYTES as usize];
             file.read_exact_at(&mut bytes, last.unsigned_abs())?;
-            match Entry::decode(&bytes, base + last) {
+            match TimerEntry::decode(&bytes, base + last) {
                 Found::Entry(entry) if entry.pos < min_pos => {}
                 _ => break,
             }

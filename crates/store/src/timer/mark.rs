@@ -62,7 +62,11 @@ impl TimerMark {
     }
 
     fn decode(bytes: &[u8; MARK_BYTES]) -> TimerMark {
-        let mut words = bytes.as_chunks::<8>().0.iter().map(|word| i64::from_be_bytes(*word));
+        let mut words = bytes
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|word| i64::from_be_bytes(*word));
         let mut next = || words.next().unwrap_or_default();
         TimerMark {
             read_ms: next(),

@@ -225,27 +225,32 @@ impl Wheel {
         Ok(None)
     }
 
-    /// Looks at every slot of the file: those from `from_ms` on are pending. Returns the slots that point to where the
-    /// log, which ends at `log_end`, has no entry.
+    /// Looks at every slot: those from `from_ms` on are pending. Returns the slots that point to where the log, which ends
+    /// at `log_end`, has no entry.
     pub(crate) fn survey(&mut self, from_ms: i64, log_end: i64) -> io::Result<Vec<Slot>> {
+        const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
         let mut damaged = Vec::new();
-        let mut chunk = vec![0; SCAN_BYTES.min(self.slots * SLOT_BYTES)];
-        let mut index = 0;
-        while index < self.slots {
-            let len = chunk.len().min((self.slots - index) * SLOT_BYTES);
-            let read = chunk.get_mut(..len).unwrap_or_default();
-            self.file.read_at(read, (index * SLOT_BYTES) as u64)?;
-            for bytes in chunk.get(..len).unwrap_or_default().chunks_exact(SLOT_BYTES) {
-                let slot = match self.pages.get(&(index / PAGE_SLOTS)) {
-                    Some(_) => self.raw(index)?,
-                    None => Slot::decode(bytes, self.precision_ms),
-                };
-                let is_pending = slot.at_ms > 0 && slot.at_ms >= from_ms && !slot.is_empty();
-                if is_pending && slot.last >= log_end {
-                    damaged.push(slot);
+        self.pending.fill(0);
+        let mut chunk = vec![0; SCAN_BYTES];
+        let pages = self.slots.div_ceil(PAGE_SLOTS);
+        for first in (0..pages).step_by(SCAN_BYTES / PAGE_BYTES) {
+            let read = self.file.read_at(&mut chunk, (first * PAGE_BYTES) as u64)?;
+            chunk.get_mut(read..).unwrap_or_default().fill(0);
+            for (number, found) in (first..pages).zip(chunk.as_chunks::<PAGE_BYTES>().0) {
+                let page = self.pages.get(&number).map_or(found, |page| &page.bytes);
+                // Compared at once: nearly all of the file is zero.
+                if *page == ZEROS {
+                    continue;
                 }
-                self.set_pending(index, is_pending);
-                index += 1;
+                let slots = page.as_chunks::<SLOT_BYTES>().0.iter();
+                let slots: Vec<Slot> = slots.map(|slot| Slot::decode(slot, self.precision_ms)).collect();
+                for (index, slot) in (number * PAGE_SLOTS..self.slots).zip(slots) {
+                    let is_pending = slot.at_ms > 0 && slot.at_ms >= from_ms && !slot.is_empty();
+                    if is_pending && slot.last >= log_end {
+                        damaged.push(slot);
+                    }
+                    self.set_pending(index, is_pending);
+                }
             }
         }
         Ok(damaged)
