@@ -41,6 +41,7 @@ use crate::peers::{Announced, Peers};
 use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
 use crate::send::REPLIES_BYTES_MAX;
+use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::{admin, delay, heartbeat, names, offset, peers};
 
@@ -64,6 +65,8 @@ pub struct Broker {
     pub(crate) offsets: Offsets,
     /// How far delayed messages are delivered.
     pub(crate) delays: Delays,
+    /// Messages that wait for a time of their own.
+    pub(crate) timing: Timing,
     /// Room for replies that wait until those that asked have taken them, in bytes.
     pub(crate) replies: Arc<Semaphore>,
     /// Connected producers and consumers.
@@ -100,6 +103,9 @@ pub enum OpenError {
     /// A table is damaged.
     #[error(transparent)]
     Table(#[from] LoadError),
+    /// The timers are damaged, or cannot be read with these settings.
+    #[error(transparent)]
+    Timers(#[from] TimerError),
 }
 
 /// Why a broker stopped by itself. The process must end with an error.
@@ -116,6 +122,9 @@ pub enum CloseError {
     /// Offsets of consumers were lost: messages of the last seconds will be consumed again.
     #[error(transparent)]
     Offsets(#[from] SaveError),
+    /// How far timers have come was lost: some are repeated.
+    #[error(transparent)]
+    Timers(#[from] TimerCloseError),
     /// The store could not write its last bytes.
     #[error(transparent)]
     Store(#[from] store::CloseError),
@@ -170,6 +179,7 @@ impl Broker {
         let delays = Delays::open(&config, env.clone())?;
         // Last, because it cannot be left as if nothing had happened.
         let store = Store::open(config.store(), env.clone())?;
+        let timing = Timing::open(&config, &env)?;
         let now_ms = env.clock.now_ms();
         let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
         Ok(Arc::new(Broker {
@@ -177,6 +187,7 @@ impl Broker {
             groups,
             offsets,
             delays,
+            timing,
             replies: Arc::new(Semaphore::new(REPLIES_BYTES_MAX)),
             clients: Clients::default(),
             workers: Workers::default(),
@@ -218,6 +229,7 @@ impl Broker {
         );
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
         delay::start(&self, &tasks, &serving);
+        timer::start(&self, &tasks, &serving);
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
         tasks.spawn(keep_sampling(Arc::clone(&self), serving.clone()));
@@ -246,7 +258,9 @@ impl Broker {
         // What was delivered counts as delivered once it is durable.
         self.store.turn_flush();
         let saved = saved.and(self.delays.save(self.store.durable()).map(drop));
+        let timed = self.timing.close(self);
         self.store.close()?;
+        timed?;
         Ok(saved?)
     }
 

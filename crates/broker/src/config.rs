@@ -246,6 +246,14 @@ impl Config {
             .then_some("4096 to 2147483647 bytes"),
             "mappedFileSizeConsumeQueue" => above_zero(self.mapped_file_size_consume_queue),
             "maxHashSlotNum" => above_zero(self.max_hash_slot_num),
+            "timerPrecisionMs" => {
+                (!(1..=60_000).contains(&self.timer_precision_ms)).then_some("1 to 60000 milliseconds")
+            }
+            "timerFlushIntervalMs" => above_zero(self.timer_flush_interval_ms),
+            "mappedFileSizeTimerLog" => (self.mapped_file_size_timer_log < 4096
+                || self.mapped_file_size_timer_log > i32::MAX.unsigned_abs())
+            .then_some("4096 to 2147483647 bytes"),
+            "timerCongestNumEachSlot" => above_zero(self.timer_congest_num_each_slot),
             "maxIndexNum" => above_zero(self.max_index_num),
             "maxMessageSize" => above_zero(self.max_message_size),
             "flushConsumerOffsetInterval" => above_zero(self.flush_consumer_offset_interval),

@@ -29,9 +29,11 @@ mod query;
 mod routes;
 mod saved;
 mod send;
+mod timer;
 mod topic;
 
 pub use broker::{Broker, CloseError, OpenError, Ports, RunError};
 pub use config::{Config, ConfigError, Warning};
 pub use routes::ROUTES;
 pub use saved::{LoadError, SaveError};
+pub use timer::{TimerCloseError, TimerError};

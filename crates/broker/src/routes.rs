@@ -16,13 +16,14 @@ use wire::api::offset::{
 use wire::api::pull::{LitePullMessage, PullMessage};
 use wire::api::query::{QueryMessage, ViewMessageById};
 use wire::api::send::{SendBatchMessage, SendMessage, SendMessageV2, SendReplyMessage, SendReplyMessageV2};
+use wire::api::timer::{CancelTimer, GetTimerCheckPoint, GetTimerMetrics, ListTimers, RecallMessage};
 use wire::api::topic::{
     DeleteTopicInBroker, GetAllTopicConfig, GetSystemTopicListFromBroker, GetTopicConfig, GetTopicStatsInfo,
     QueryTopicConsumeByWho, QueryTopicsByConsumer, UpdateAndCreateTopic, UpdateAndCreateTopicList,
 };
 
 use crate::broker::Broker;
-use crate::{admin, delay, group, heartbeat, lock, offset, pull, query, send, topic};
+use crate::{admin, delay, group, heartbeat, lock, offset, pull, query, send, timer, topic};
 
 net::routes! { Broker;
     SendMessageV2 => send::send_message_v2;
@@ -42,6 +43,12 @@ net::routes! { Broker;
     GetEarliestMsgStoretime => offset::earliest_store_time;
     GetAllConsumerOffset => offset::all_consumer_offsets;
     GetAllDelayOffset => delay::all_offsets;
+
+    RecallMessage => timer::recall_message;
+    GetTimerCheckPoint => timer::check_point;
+    GetTimerMetrics => timer::metrics;
+    ListTimers => timer::list_timers;
+    CancelTimer => timer::cancel_timer;
 
     HeartBeat => heartbeat::heart_beat;
     UnregisterClient => heartbeat::unregister_client;

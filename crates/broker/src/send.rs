@@ -35,6 +35,7 @@ use crate::config::{Config, FlushDiskType};
 use crate::fault::{batch_malformed, no_group, not_appended, unsaved};
 use crate::names::{dlq_topic, group_of_retry_topic};
 use crate::peers::Announced;
+use crate::timer;
 use crate::topic::requests::is_compacted;
 use crate::topic::{Topic, sys_flag};
 pub(crate) use reply::{REPLIES_BYTES_MAX, send_reply_message, send_reply_message_v2};
@@ -316,10 +317,12 @@ impl Staging<'_> {
         };
         let draft = self.draft(&queue, header.flag, (&self.send.body, &text), wait);
         let receipt = self.b.store.append(&draft).map_err(|e| self.not_appended(&e))?;
+        let name = &topic.config.topic_name;
         let told = SendReceipt {
             msg_id: offset_id(self.b.host, receipt.pos.0),
             queue_id,
             queue_offset: receipt.queue_offset,
+            recall_handle: timer::recall_handle(self.config, parked.as_ref(), name, &unique),
             transaction_id: Some(unique),
             ..self.receipt()
         };

@@ -29,5 +29,7 @@ mod rig;
 mod sends;
 #[path = "produce/settings.rs"]
 mod settings;
+#[path = "produce/timers.rs"]
+mod timers;
 #[path = "produce/topics.rs"]
 mod topics;

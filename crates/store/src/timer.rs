@@ -256,9 +256,11 @@ impl Timers {
         }
     }
 
-    /// Says that so many of the entries of [`Timers::batch`] have been dealt with.
-    pub fn done(&mut self, count: usize) {
-        let Some(chain) = &mut self.firing else { return };
+    /// Says that so many of the entries of [`Timers::batch`] have been dealt with. Returns whether the tick is over.
+    pub fn done(&mut self, count: usize) -> bool {
+        let Some(chain) = &mut self.firing else {
+            return true;
+        };
         chain.done(count);
         self.is_changed = true;
         if chain.is_over() {
@@ -267,6 +269,12 @@ impl Timers {
             self.wheel.fired(tick);
             self.read_ms = tick + self.config.precision_ms;
         }
+        self.firing.is_none()
+    }
+
+    /// Whether something happened since the last flush.
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
     }
 
     /// When the next tick is over, if any is waiting.

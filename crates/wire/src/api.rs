@@ -16,5 +16,6 @@ pub mod query;
 pub mod register;
 pub mod route;
 pub mod send;
+pub mod timer;
 pub mod topic;
 pub mod transaction;

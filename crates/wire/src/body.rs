@@ -9,5 +9,6 @@ pub mod queue;
 pub mod register;
 pub mod stats;
 pub mod subscription;
+pub mod timer;
 pub mod topic;
 pub mod topic_route;

@@ -147,7 +147,7 @@ settings! {
     start trace_topic_enable: bool = false, "traceTopicEnable";
     /// Name of the topic for message traces.
     start msg_trace_topic_name: Str = Str::const_new("RMQ_SYS_TRACE_TOPIC"), "msgTraceTopicName";
-    /// Create the topic of timer messages at start.
+    /// Deliver messages at a time of their own; false refuses them.
     start timer_wheel_enable: bool = true, "timerWheelEnable";
     /// Queues of the topic for pop checkpoints.
     start revive_queue_num: u32 = 8, "reviveQueueNum";
@@ -190,6 +190,31 @@ settings! {
     live max_message_size: u32 = 4_194_304, "maxMessageSize";
     /// Refuse transactional messages.
     live reject_transaction_message: bool = false, "rejectTransactionMessage";
+
+    section "Timers"
+    /// Milliseconds of a tick: a message comes at most so much later than asked for, and never earlier. It cannot change
+    /// while messages wait.
+    start timer_precision_ms: u32 = 1_000, "timerPrecisionMs";
+    /// Seconds that a message may wait at most.
+    live timer_max_delay_sec: u32 = 259_200, "timerMaxDelaySec";
+    /// Ticks after which a message that waits longer is written anew.
+    start timer_roll_window_slot: u32 = 172_800, "timerRollWindowSlot";
+    /// Bytes of a file of the timer log.
+    start mapped_file_size_timer_log: u32 = 104_857_600, "mappedFileSizeTimerLog";
+    /// Messages of one tick from which on more of them are refused at random; from twice as many on all are.
+    live timer_congest_num_each_slot: u32 = 2_147_483_647, "timerCongestNumEachSlot";
+    /// Milliseconds between two moments at which the timers are on disk and recovery would begin there.
+    start timer_flush_interval_ms: u32 = 1_000, "timerFlushIntervalMs";
+    /// Take no more timer messages into the wheel.
+    live timer_stop_enqueue: bool = false, "timerStopEnqueue";
+    /// Deliver no timer messages from the wheel.
+    live timer_stop_dequeue: bool = false, "timerStopDequeue";
+    /// Producers may take timer messages back (request 370).
+    live recall_message_enable: bool = false, "recallMessageEnable";
+    /// They may even when brokerPermission does not let them send.
+    live allow_recall_when_broker_not_writeable: bool = true, "allowRecallWhenBrokerNotWriteable";
+    /// What takes a message back names its topic too, not only its unique id.
+    live append_topic_for_timer_delete_key: bool = false, "appendTopicForTimerDeleteKey";
 
     section "Pulling"
     /// Hold a pull that finds nothing for as long as it asks; false: for shortPollingTimeMills.

@@ -85,7 +85,6 @@ fn what_the_broker_cannot_keep_is_refused() {
         "tls.server.mode=enforcing",
         "enablePropertyFilter=true",
         "inSyncReplicas=2",
-        "recallMessageEnable=true",
     ] {
         assert!(error(text).contains("not supported"), "{text}: {}", error(text));
     }

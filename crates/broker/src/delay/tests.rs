@@ -56,6 +56,7 @@ impl World {
             ("maxHashSlotNum", "16"),
             ("maxIndexNum", "48"),
             ("messageDelayLevel", "1s 5s"),
+            ("timerWheelEnable", "false"),
         ];
         for (key, value) in own.iter().chain(settings) {
             config.set(key, value).unwrap();

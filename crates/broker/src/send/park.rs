@@ -10,7 +10,7 @@ use super::check;
 use super::properties::{Asks, name};
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::delay;
+use crate::{delay, timer};
 
 /// Where a message is kept, and how its properties change for that.
 #[derive(Debug)]
@@ -60,8 +60,5 @@ pub(super) fn decide(
     if level > 0 {
         return Ok(Some(delay::park(b, level, real)));
     }
-    match asks.timer() {
-        Some(name) => Err(check::deferred(config, name)),
-        None => Ok(None),
-    }
+    timer::park(b, config, asks, real)
 }

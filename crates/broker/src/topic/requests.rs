@@ -303,6 +303,7 @@ pub(crate) fn delete_topic(
         b.topics.remove(&names).map_err(|e| unsaved(&e))?;
         for name in &names {
             b.offsets.remove_topic(name);
+            b.timing.forget(name);
             b.store.delete_topic(name).map_err(|e| files_remain(name, &e))?;
         }
         Ok(Reply::ok(NoHeader))
