@@ -208,7 +208,7 @@ async fn many_that_are_due_at_once_come_in_order_and_leave_room_for_others() {
 }
 
 /// A store that the reference left behind, as the directory of a broker.
-fn fixture(name: &str) -> TempDir {
+pub(crate) fn fixture(name: &str) -> TempDir {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/tests/fixtures/java-stores.tar.zst");
     let file = std::fs::File::open(path).unwrap();
     let mut bytes = Vec::new();

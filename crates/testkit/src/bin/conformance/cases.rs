@@ -11,6 +11,7 @@ mod query;
 mod reply;
 mod route;
 mod send;
+mod timer;
 
 use testkit::diff::{Case, Step};
 use wire::code::Code;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Case> {
         send::cases(),
         delay::cases(),
         reply::cases(),
+        timer::cases(),
         pull::cases(),
         offset::cases(),
         group::cases(),

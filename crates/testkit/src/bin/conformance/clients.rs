@@ -34,7 +34,8 @@ struct Wanted<'a> {
     driver: Driver<'a>,
 }
 
-const DEFAULT: &[(&str, &str)] = &[];
+/// Nothing but what a scene needs and is off by default.
+const DEFAULT: &[(&str, &str)] = &[("recallMessageEnable", "true")];
 const NO_AUTOCREATE: &[(&str, &str)] = &[("autoCreateTopicEnable", "false")];
 
 pub(crate) fn java(sides: &Sides) -> anyhow::Result<Outcome> {

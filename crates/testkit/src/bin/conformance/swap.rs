@@ -3,6 +3,8 @@
 //! serve every message that was acknowledged before, at its offset, with its key and body, and deliver the delayed ones
 //! that the other had not delivered yet.
 
+mod timers;
+
 use crate::clients::java_program;
 use crate::{Outcome, Sides};
 use anyhow::{Context as _, bail};
@@ -66,6 +68,9 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
         relay.leg(leg, program, end, &nameserver)?;
     }
     nameserver.stop()?;
+    if let Some((reference, barque)) = sides.both() {
+        timers::run(&sides.dir.join("swap-timers"), [reference, barque], &mut relay)?;
+    }
     let passed = relay.told.len() - relay.failures.len();
     let line = format!(
         "swap: {passed} passed, {} failed; {}",

@@ -32,6 +32,7 @@ public final class Main {
         scenes.put("trace", Traces::trace);
         scenes.put("errors", Refusals::errors);
         scenes.put("autocreate", Refusals::autocreate);
+        scenes.put("timers", Timers::timers);
         scenes.put("pull", Pulling::pull);
         scenes.put("litepull", Pulling::lite);
         scenes.put("offsets", Lookups::offsets);
