@@ -65,6 +65,14 @@ macro_rules! codes {
     };
 }
 
+/// Requests about timers that the reference does not have.
+impl Code {
+    /// Lists messages that wait for their time.
+    pub const LIST_TIMERS: Code = Code(900_060);
+    /// Takes one of them back.
+    pub const CANCEL_TIMER: Code = Code(900_061);
+}
+
 codes! { Code;
     SEND_MESSAGE = 10,
     PULL_MESSAGE = 11,
@@ -217,8 +225,6 @@ codes! { Code;
     AUTH_GET_ACL = 3009,
     AUTH_LIST_ACL = 3010,
     SWITCH_TIMER_ENGINE = 5001,
-    BARQUE_LIST_TIMERS = 21060,
-    BARQUE_CANCEL_TIMER = 21061,
     POP_MESSAGE = 200050,
     ACK_MESSAGE = 200051,
     PEEK_MESSAGE = 200052,

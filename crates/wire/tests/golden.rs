@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wire::api;
-use wire::body::{group, queue, register, stats, subscription, topic, topic_route};
+use wire::body::{group, queue, register, stats, subscription, timer, topic, topic_route};
 use wire::code::{Code, Request};
 use wire::ext::Ext;
 use wire::fastjson;
@@ -301,6 +301,9 @@ fn every_typed_header_of_clients_reads_and_writes_the_captured_fields_of_its_cod
         api::transaction::CheckTransactionState,
         api::query::QueryMessage,
         api::query::ViewMessageById,
+        api::timer::RecallMessage,
+        api::timer::GetTimerCheckPoint,
+        api::timer::GetTimerMetrics,
     );
 }
 
@@ -420,6 +423,7 @@ fn every_json_body_reads_and_writes_the_captured_json() {
     check_body::<stats::TopicStats>(Code::GET_TOPIC_STATS_INFO, true);
     check_body::<stats::ConsumeStats>(Code::GET_CONSUME_STATS, true);
     check_body::<stats::BrokerConsumeStats>(Code::GET_BROKER_CONSUME_STATS, true);
+    check_body::<timer::TimerMetrics>(Code::GET_TIMER_METRICS, true);
     check_body::<stats::KvTable>(Code::GET_BROKER_RUNTIME_INFO, true);
     check_body::<stats::KvTable>(Code::GET_KVLIST_BY_NAMESPACE, true);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What clients and operators ask about timer messages: 370 takes one back, 60 and 61 tell how far all is. Listing
-//! (21060) and cancelling (21061) are ours: the reference has nothing of the kind.
+//! (900060) and cancelling (900061) are ours: the reference has nothing of the kind.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -188,7 +188,7 @@ fn running(b: &Broker) -> Result<&Mutex<Running>, Fault> {
     b.timing.running.as_ref().ok_or_else(missing)
 }
 
-/// Code 21060. Messages that wait.
+/// Code 900060. Messages that wait.
 pub(crate) fn list_timers(b: &Arc<Broker>, call: Call<ListTimers>) -> Result<Answer<NoHeader>, Fault> {
     running(b)?;
     let b = Arc::clone(b);
@@ -331,7 +331,7 @@ fn unread(error: std::io::Error) -> Fault {
     not_read(&error.into())
 }
 
-/// Code 21061. Takes a message back as an operator, whether or not producers may. It is found by its key.
+/// Code 900061. Takes a message back as an operator, whether or not producers may. It is found by its key.
 pub(crate) fn cancel_timer(b: &Arc<Broker>, call: Call<CancelTimer>) -> Result<Answer<Empty>, Fault> {
     running(b)?;
     let b = Arc::clone(b);

@@ -67,7 +67,7 @@ pub struct ListTimers {
 }
 
 impl Request for ListTimers {
-    const CODE: Code = Code::BARQUE_LIST_TIMERS;
+    const CODE: Code = Code::LIST_TIMERS;
     type Reply = NoHeader;
 }
 
@@ -82,6 +82,6 @@ pub struct CancelTimer {
 }
 
 impl Request for CancelTimer {
-    const CODE: Code = Code::BARQUE_CANCEL_TIMER;
+    const CODE: Code = Code::CANCEL_TIMER;
     type Reply = Empty;
 }

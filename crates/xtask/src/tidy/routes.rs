@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every request that a server routes must have a golden frame: bytes captured from the reference, in
-//! `crates/wire/tests/golden`, in a file called `<code>-<NAME>-…`.
+//! `crates/wire/tests/golden`, in a file called `<code>-<NAME>-…`. Requests of our own, which the reference does not have,
+//! are those that `wire::code` declares one by one, and not in its list.
 
 use super::Finding;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,9 +9,8 @@ use std::path::Path;
 
 const TABLES: [&str; 2] = ["crates/broker/src/routes.rs", "crates/nameserver/src/routes.rs"];
 const HEADERS: &str = "crates/wire/src/api";
-/// How the names of codes begin that are no part of the reference: there is nothing to capture.
-const OURS: &str = "BARQUE_";
 const GOLDEN: &str = "crates/wire/tests/golden";
+const CODES: &str = "crates/wire/src/code.rs";
 
 pub(super) fn check(root: &Path, findings: &mut Vec<Finding>) {
     let mut codes = BTreeMap::new();
@@ -23,7 +23,8 @@ pub(super) fn check(root: &Path, findings: &mut Vec<Finding>) {
             &std::fs::read_to_string(entry.path()).unwrap_or_default(),
         ));
     }
-    let golden = golden_names(&root.join(GOLDEN));
+    let mut golden = golden_names(&root.join(GOLDEN));
+    golden.extend(own_codes(&std::fs::read_to_string(root.join(CODES)).unwrap_or_default()));
     for table in TABLES {
         let text = std::fs::read_to_string(root.join(table)).unwrap_or_default();
         let routed = requests_of(&text);
@@ -32,7 +33,7 @@ pub(super) fn check(root: &Path, findings: &mut Vec<Finding>) {
         }
         for (line, request) in routed {
             match codes.get(&request) {
-                Some(code) if golden.contains(code) || code.starts_with(OURS) => {}
+                Some(code) if golden.contains(code) => {}
                 Some(code) => findings.push(Finding::new(
                     table,
                     line,
@@ -58,6 +59,15 @@ fn codes_of(text: &str) -> Vec<(String, String)> {
                 word(s.split_once("Code = Code::")?.1).to_owned(),
             ))
         })
+        .collect()
+}
+
+/// `pub const X: Code = Code(900_001);`
+fn own_codes(text: &str) -> BTreeSet<String> {
+    let after = text.split("pub const ").skip(1);
+    after
+        .filter(|s| s[word(s).len()..].starts_with(": Code = Code(9"))
+        .map(|s| word(s).to_owned())
         .collect()
 }
 
@@ -114,6 +124,12 @@ mod tests {
             requests_of(text),
             [(4, "SendMessageV2".to_owned()), (5, "Pull".to_owned())]
         );
+    }
+
+    #[test]
+    fn requests_of_our_own_need_no_captured_frame() {
+        let text = "    PUT = 100,\n    pub const OURS: Code = Code(900_036);\n    pub const ALL: &'static [Code] = &[];\n";
+        assert_eq!(own_codes(text), BTreeSet::from(["OURS".to_owned()]));
     }
 
     #[test]
