@@ -55,7 +55,7 @@ fn base64(bytes: &[u8]) -> String {
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     let letters = text.trim_end_matches('=');
     // Java's decoder wants all of the padding or none of it.
-    if text.len() != letters.len() && text.len() % 4 != 0 || letters.len() % 4 == 1 {
+    if text.len() != letters.len() && !text.len().is_multiple_of(4) || letters.len() % 4 == 1 {
         return None;
     }
     let mut bytes = Vec::with_capacity(letters.len() / 4 * 3 + 2);

@@ -328,6 +328,7 @@ async fn the_precision_cannot_change_while_files_hold_another() {
     let mut config = broker::Config::default();
     for (key, value) in [
         ("storePathRootDir", dir.path().join("store").to_str().unwrap()),
+        ("brokerName", "broker-a"),
         ("brokerIP1", "127.0.0.1"),
         ("mappedFileSizeCommitLog", "1048576"),
         ("maxHashSlotNum", "100"),

@@ -19,8 +19,9 @@ use crate::disk::{Disk, File, synced};
 
 pub(crate) const ENTRY_BYTES: i64 = 52;
 const BLANK_BYTES: i64 = 16;
-/// Read at once on the way back through a chain.
+/// Read at once on the way back through a chain whose entries lie close together, and else.
 const CHUNK_BYTES: i64 = 64 << 10;
+const SMALL_CHUNK_BYTES: i64 = 2 << 10;
 
 /// Bits of [`TimerEntry::kind`].
 pub(crate) mod kind {
@@ -333,7 +334,9 @@ impl TimerLog {
             let Some(file) = self.files.get(&base) else {
                 return Ok(None);
             };
-            let start = base.max(pos + ENTRY_BYTES - CHUNK_BYTES);
+            let is_near = (0..CHUNK_BYTES).contains(&(*start - pos));
+            let len = if is_near { CHUNK_BYTES } else { SMALL_CHUNK_BYTES };
+            let start = base.max(pos + ENTRY_BYTES - len);
             let mut bytes = vec![0; (pos + ENTRY_BYTES - start) as usize];
             file.read_exact_at(&mut bytes, (start - base).unsigned_abs())?;
             self.chunk = (start, bytes);

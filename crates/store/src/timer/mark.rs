@@ -117,6 +117,9 @@ impl Copied {
     }
 }
 
+/// What the file said: the mark, and the precision of the ticks in the files if it is known.
+pub(crate) type Found = (TimerMark, Option<i64>);
+
 /// The file.
 #[derive(Debug)]
 pub(crate) struct MarkFile {
@@ -126,13 +129,12 @@ pub(crate) struct MarkFile {
 }
 
 impl MarkFile {
-    /// Opens or makes the file; `None` when there was none. The precision is that of the ticks in the files, if it is
-    /// known.
+    /// Opens or makes the file; `None` when there was none.
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
         precision_ms: i64,
-    ) -> io::Result<(MarkFile, Option<(TimerMark, Option<i64>)>)> {
+    ) -> io::Result<(MarkFile, Option<Found>)> {
         let mut bytes = disk.load(path)?.unwrap_or_default();
         let is_there = bytes.len() >= MARK_BYTES;
         bytes.resize(FILE_BYTES as usize, 0);

@@ -24,7 +24,9 @@ pub(super) fn check(root: &Path, findings: &mut Vec<Finding>) {
         ));
     }
     let mut golden = golden_names(&root.join(GOLDEN));
-    golden.extend(own_codes(&std::fs::read_to_string(root.join(CODES)).unwrap_or_default()));
+    golden.extend(own_codes(
+        &std::fs::read_to_string(root.join(CODES)).unwrap_or_default(),
+    ));
     for table in TABLES {
         let text = std::fs::read_to_string(root.join(table)).unwrap_or_default();
         let routed = requests_of(&text);
