@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::disk::real::RealDisk;
-use store::env::sim::{SimClock, SimRng};
 use store::env::Env;
+use store::env::sim::{SimClock, SimRng};
 use store::{LogPos, Store, StoreConfig, Timed, TimerConfig, Timers, tick_of};
 
 const START_MS: i64 = 1_800_000_000_000;
