@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A million messages that wait, and the memory of this process. Alone in its binary, because it looks at all of it.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the memory of the process stands in a file"
-)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -171,7 +171,7 @@ pub(crate) fn check_point(
 ) -> Result<Answer<NoHeader>, Fault> {
     running(b).map_err(|_| Fault::new(ResponseCode::SYSTEM_ERROR, "The checkpoint is null"))?;
     let b = Arc::clone(b);
-    Ok(blocking::later(&call.peer.clone(), move || {
+    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let mark = running(&b)?.lock().timers.mark();
         Ok(Reply::ok(NoHeader).with_body(mark.encode().to_vec()))
     }))
@@ -192,7 +192,7 @@ fn running(b: &Broker) -> Result<&Mutex<Running>, Fault> {
 pub(crate) fn list_timers(b: &Arc<Broker>, call: Call<ListTimers>) -> Result<Answer<NoHeader>, Fault> {
     running(b)?;
     let b = Arc::clone(b);
-    Ok(blocking::later(&call.peer.clone(), move || {
+    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let listed = Listing::of(&b, &call.header)?.run()?;
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&listed)))
     }))
@@ -337,8 +337,8 @@ pub(crate) fn cancel_timer(b: &Arc<Broker>, call: Call<CancelTimer>) -> Result<A
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let addr = call.peer.addr;
-        let finding = Arc::clone(&b);
-        let gate = blocking::run(&call.peer, move || cancel(&finding, &call.header, addr)).await??;
+        let (finding, peer) = (Arc::clone(&b), Arc::clone(&call.peer));
+        let gate = blocking::run(&b, &peer, move || cancel(&finding, &call.header, addr)).await??;
         b.store.drive();
         b.settled(gate).await?;
         Ok(Reply::ok(Empty {}))
