@@ -31,6 +31,7 @@ var scenes = []scene{
 	{"tags", tags},
 	{"rebalance", rebalance},
 	{"restart", restart},
+	{"transaction", transaction},
 }
 
 type outcome struct {

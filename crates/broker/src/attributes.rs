@@ -20,6 +20,8 @@ pub(crate) struct Attribute {
 enum Values {
     OneOf(&'static [&'static str]),
     Between(i64, i64),
+    /// `500ms`, `30s`, `10m`, `2h`, `1d`; at most so many ms.
+    Duration(i64),
 }
 
 /// What a topic may be told.
@@ -52,6 +54,12 @@ pub(crate) const OF_TOPICS: &[Attribute] = &[
         values: Values::Between(-1, i64::MAX),
         changeable: true,
     },
+    // Not in the reference, which keeps attributes that it does not know.
+    Attribute {
+        name: DEDUP_WINDOW,
+        values: Values::Duration(DEDUP_WINDOW_MAX_MS),
+        changeable: true,
+    },
 ];
 
 /// What a group may be told.
@@ -61,6 +69,8 @@ pub(crate) const OF_GROUPS: &[Attribute] = &[Attribute {
     changeable: true,
 }];
 
+pub(crate) const DEDUP_WINDOW: &str = "dedup.window";
+const DEDUP_WINDOW_MAX_MS: i64 = 7 * 86_400_000;
 pub(crate) const MESSAGE_TYPE: &str = "message.type";
 pub(crate) const MIXED: &str = "MIXED";
 pub(crate) const CLEANUP_POLICY: &str = "cleanup.policy";
@@ -89,6 +99,8 @@ pub(crate) enum AttributeError {
     NotInSet(Str, String),
     #[error("{0}: value is not in range({1}, {2})")]
     NotInRange(Str, i64, i64),
+    #[error("{0}: value is not a duration from 1ms to {1}ms, written as 500ms, 30s, 10m, 2h or 1d")]
+    NotADuration(Str, i64),
 }
 
 /// The changes of a request, by signed key.
@@ -159,8 +171,27 @@ impl Attribute {
                 Ok(number) if (min..=max).contains(&number) => Ok(()),
                 _ => Err(AttributeError::NotInRange(self.name.into(), min, max)),
             },
+            Values::Duration(max) => match duration_ms(value) {
+                Some(ms) if (1..=max).contains(&ms) => Ok(()),
+                _ => Err(AttributeError::NotADuration(self.name.into(), max)),
+            },
         }
     }
+}
+
+/// A duration with its unit.
+pub(crate) fn duration_ms(text: &str) -> Option<i64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(unit_ms)
 }
 
 #[cfg(test)]
@@ -209,6 +240,13 @@ mod tests {
         assert!(error(Some(""), "-message.type").contains("nonexistent"));
         assert!(error(None, "+message.type=ODD").contains("not in set"));
         assert!(error(None, "+reserve.time=-2").contains("not in range"));
+        assert!(error(None, "+dedup.window=10").contains("not a duration"));
+        assert!(error(None, "+dedup.window=0s").contains("not a duration"));
+        assert!(error(None, "+dedup.window=8d").contains("not a duration"));
+        assert_eq!(
+            alter_topic(Some(""), "+dedup.window=10m").unwrap(),
+            "dedup.window=10m"
+        );
         assert!(error(None, "message.type=FIFO").contains("format is wrong"));
         assert!(error(None, "message.type").contains("format is wrong"));
         assert!(error(None, "+reserve.time=1,+reserve.time=2").contains("duplication"));

@@ -62,6 +62,13 @@ pub(crate) async fn run<T: Send + 'static>(
     with_turn(&b.workers.working, peer, work).await
 }
 
+/// The same for work that the broker does by itself, which nobody's turns count.
+pub(crate) async fn run_own<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| stopping())
+}
+
 /// An answer that is made there.
 pub(crate) fn later<T: Send + 'static>(
     b: &Arc<Broker>,

@@ -31,6 +31,7 @@ use crate::blocking::Workers;
 use crate::clients::Clients;
 use crate::config::{Config, ConfigError};
 use crate::counts::{Counts, sample_topic};
+use crate::dedup::Dedup;
 use crate::delay::Delays;
 use crate::fault::not_appended;
 use crate::group::Groups;
@@ -43,7 +44,8 @@ use crate::saved::{LoadError, SaveError};
 use crate::send::REPLIES_BYTES_MAX;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
-use crate::{admin, delay, heartbeat, names, offset, peers};
+use crate::transaction::Transactions;
+use crate::{admin, delay, heartbeat, names, offset, peers, transaction};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -69,6 +71,10 @@ pub struct Broker {
     pub(crate) timing: Timing,
     /// Room for replies that wait until those that asked have taken them, in bytes.
     pub(crate) replies: Arc<Semaphore>,
+    /// Messages stored lately, on topics that remember them.
+    pub(crate) dedup: Dedup,
+    /// Which transactions have not ended.
+    pub(crate) transactions: Transactions,
     /// Connected producers and consumers.
     pub(crate) clients: Clients,
     /// Requests that wait for the disk.
@@ -106,6 +112,9 @@ pub enum OpenError {
     /// The timers are damaged, or cannot be read with these settings.
     #[error(transparent)]
     Timers(#[from] TimerError),
+    /// It cannot be found out which transactions have ended.
+    #[error(transparent)]
+    Transactions(#[from] transaction::RecoverError),
 }
 
 /// Why a broker stopped by itself. The process must end with an error.
@@ -180,14 +189,18 @@ impl Broker {
         // Last, because it cannot be left as if nothing had happened.
         let store = Store::open(config.store(), env.clone())?;
         let timing = Timing::open(&config, &env)?;
+        let transactions = Transactions::open(&config, &store, &offsets, host)?;
         let now_ms = env.clock.now_ms();
         let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
+        let dedup = Dedup::open(&config, &topics, &store);
         Ok(Arc::new(Broker {
             topics,
             groups,
             offsets,
             delays,
             timing,
+            dedup,
+            transactions,
             replies: Arc::new(Semaphore::new(REPLIES_BYTES_MAX)),
             clients: Clients::default(),
             workers: Workers::default(),
@@ -230,6 +243,14 @@ impl Broker {
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
         delay::start(&self, &tasks, &serving);
         timer::start(&self, &tasks, &serving);
+        tasks.spawn(transaction::check::keep_checking(
+            Arc::clone(&self),
+            serving.clone(),
+        ));
+        tasks.spawn(transaction::check::keep_counting(
+            Arc::clone(&self),
+            serving.clone(),
+        ));
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
         tasks.spawn(keep_sampling(Arc::clone(&self), serving.clone()));
@@ -254,6 +275,7 @@ impl Broker {
 
     /// Saves what is only in memory and closes the store. Blocks. Nothing may be served any more.
     pub fn close(&self) -> Result<(), CloseError> {
+        self.transactions.count(self);
         let saved = self.offsets.save();
         // What was delivered counts as delivered once it is durable.
         self.store.turn_flush();
@@ -444,6 +466,7 @@ async fn keep_sampling(b: Arc<Broker>, stop: CancellationToken) {
         b.counts.sample(now_ms, b.env.clock.utc_offset_secs() * 1000);
         if until_topics == 0 {
             until_topics = TOPIC_SAMPLE_EVERY;
+            b.dedup.sweep(&b.topics, now_ms);
             for topic in b.topics.all().topics.values() {
                 sample_topic(&topic.puts, now_ms);
             }

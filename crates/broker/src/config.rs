@@ -258,6 +258,14 @@ impl Config {
             "maxMessageSize" => above_zero(self.max_message_size),
             "flushConsumerOffsetInterval" => above_zero(self.flush_consumer_offset_interval),
             "flushIntervalCommitLog" => above_zero(self.flush_interval_commit_log),
+            "transactionCheckInterval" => {
+                (self.transaction_check_interval == 0).then_some("an integer above 0")
+            }
+            "transactionMetricFlushInterval" => {
+                (self.transaction_metric_flush_interval == 0).then_some("an integer above 0")
+            }
+            "dedupMessagesMax" => above_zero(self.dedup_messages_max),
+            "transactionsPendingMax" => above_zero(self.transactions_pending_max),
             "cleanResourceInterval" => above_zero(self.clean_resource_interval),
             "consumerOffsetUpdateVersionStep" => {
                 (self.consumer_offset_update_version_step == 0).then_some("an integer above 0")

@@ -5,9 +5,10 @@
 //! once is not lost because a topic was deleted meanwhile.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use net::{Due, Fault, Level, Service as _, Ticket};
-use store::{AppendError, Draft, Gate, Receipt};
+use store::{AppendError, Draft, Gate, Queue, Receipt, Store};
 
 use crate::broker::Broker;
 use crate::config::FlushDiskType;
@@ -28,26 +29,44 @@ pub(crate) struct Put<'a> {
     pub(crate) properties: &'a [u8],
 }
 
+impl Put<'_> {
+    /// The queue it goes to, made when there is none.
+    pub(crate) fn queue(&self, store: &Store) -> Arc<Queue> {
+        store.queue(self.topic, u32::try_from(self.queue_id).unwrap_or_default())
+    }
+
+    pub(crate) fn draft<'d>(&'d self, queue: &'d Arc<Queue>, store_host: SocketAddr) -> Draft<'d> {
+        Draft {
+            queue,
+            flag: self.flag,
+            sys_flag: self.sys_flag,
+            born_at: self.born_at,
+            born_host: self.born_host,
+            store_host,
+            reconsume_times: self.reconsume_times,
+            prepared_pos: self.prepared_pos,
+            body: self.body,
+            properties: self.properties,
+            wait: false,
+        }
+    }
+}
+
 impl Broker {
     /// Appends a message. It is in the log when its gate has passed ([`Broker::settled`]), for which the caller drives the
     /// store once behind all that it puts.
     pub(crate) fn put(&self, put: &Put<'_>) -> Result<Receipt, AppendError> {
-        let queue = self
-            .store
-            .queue(put.topic, u32::try_from(put.queue_id).unwrap_or_default());
-        self.store.append(&Draft {
-            queue: &queue,
-            flag: put.flag,
-            sys_flag: put.sys_flag,
-            born_at: put.born_at,
-            born_host: put.born_host,
-            store_host: self.host,
-            reconsume_times: put.reconsume_times,
-            prepared_pos: put.prepared_pos,
-            body: put.body,
-            properties: put.properties,
-            wait: false,
-        })
+        let queue = put.queue(&self.store);
+        self.store.append(&put.draft(&queue, self.host))
+    }
+
+    /// Appends messages back to back: all or none, in this order, with nothing between them and in one file. A crash may
+    /// keep the first ones only.
+    pub(crate) fn put_all(&self, puts: &[Put<'_>]) -> Result<Vec<Receipt>, AppendError> {
+        let queues: Vec<_> = puts.iter().map(|put| put.queue(&self.store)).collect();
+        let drafts = puts.iter().zip(&queues);
+        let drafts: Vec<Draft<'_>> = drafts.map(|(put, queue)| put.draft(queue, self.host)).collect();
+        self.store.append_batch(&drafts)
     }
 
     /// Returns when what was put is as safe as a send that is acknowledged: written, or on disk with SYNC_FLUSH.

@@ -21,9 +21,10 @@ use wire::api::topic::{
     DeleteTopicInBroker, GetAllTopicConfig, GetSystemTopicListFromBroker, GetTopicConfig, GetTopicStatsInfo,
     QueryTopicConsumeByWho, QueryTopicsByConsumer, UpdateAndCreateTopic, UpdateAndCreateTopicList,
 };
+use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions, ResumeCheckHalfMessage};
 
 use crate::broker::Broker;
-use crate::{admin, delay, group, heartbeat, lock, offset, pull, query, send, timer, topic};
+use crate::{admin, delay, group, heartbeat, lock, offset, pull, query, send, timer, topic, transaction};
 
 net::routes! { Broker;
     SendMessageV2 => send::send_message_v2;
@@ -31,6 +32,11 @@ net::routes! { Broker;
     SendBatchMessage => send::send_batch_message;
     SendReplyMessageV2 => send::send_reply_message_v2;
     SendReplyMessage => send::send_reply_message;
+
+    EndTransaction => transaction::end_transaction;
+    ResumeCheckHalfMessage => transaction::admin::resume;
+    ListTransactions => transaction::admin::list;
+    ForceTransaction => transaction::admin::force;
 
     PullMessage => pull::pull_message;
     LitePullMessage => pull::lite_pull_message;

@@ -9,6 +9,7 @@
 //! time has come (`park`); the answer speaks of the queue they were sent to, and of the record that is kept.
 
 mod check;
+mod once;
 pub(crate) mod park;
 pub(crate) mod properties;
 mod reply;
@@ -32,12 +33,14 @@ use wire::{Str, batch};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::config::{Config, FlushDiskType};
+use crate::dedup::{self, First, Print};
 use crate::fault::{batch_malformed, no_group, not_appended, unsaved};
 use crate::names::{dlq_topic, group_of_retry_topic};
 use crate::peers::Announced;
 use crate::timer;
 use crate::topic::requests::is_compacted;
 use crate::topic::{Topic, sys_flag};
+use once::Shared;
 pub(crate) use reply::{REPLIES_BYTES_MAX, send_reply_message, send_reply_message_v2};
 
 /// From this client version on the limit of deliveries comes with the request.
@@ -287,6 +290,7 @@ impl Staging<'_> {
         let topic = &self.target.topic;
         let sifted = properties::sift(header.properties.as_deref().unwrap_or_default(), self.target.dead);
         check::message_type(self.config, &topic.config, sifted.kind)?;
+        check::transaction_bits(header.sys_flag, sifted.asks.is_half)?;
         if is_compacted(&topic.config) && !sifted.has_keys {
             let remark = format!("topic {} is compacted: its messages need KEYS", header.topic);
             return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
@@ -295,14 +299,14 @@ impl Staging<'_> {
             Some(unique) => Str::from(unique),
             None => self.b.ids.next(self.b.env.clock.now_ms()),
         };
-        let wait = sifted.wait;
+        let (wait, is_named) = (sifted.wait, sifted.unique.is_some());
         let queue_id = match sifted.priority {
             Some(priority) => priority.min(topic.config.write_queue_nums - 1),
             None => check::queue_id(self.b, self.target, self.send)?,
         };
         let parked = if sifted.asks.is_any() {
             let real = (&topic.config.topic_name, queue_id);
-            park::decide(self.b, self.config, header, &sifted.asks, real)?
+            park::decide(self.b, self.config, header, (&sifted.asks, &unique), real)?
         } else {
             None
         };
@@ -315,22 +319,40 @@ impl Staging<'_> {
                 self.b.store.queue(&parked.topic, id)
             }
         };
+        let window_ms = self.window_ms(parked.is_some());
+        if window_ms.is_some() {
+            text = dedup::with_group(&text, &header.producer_group);
+        }
         let draft = self.draft(&queue, header.flag, (&self.send.body, &text), wait);
-        let receipt = self.b.store.append(&draft).map_err(|e| self.not_appended(&e))?;
+        let append = || {
+            self.b
+                .store
+                .append(&draft)
+                .map(|receipt| First::of(&receipt, queue_id))
+        };
+        let first = match window_ms {
+            None => append().map_err(|e| self.not_appended(&e))?,
+            Some(window_ms) => {
+                let print = is_named.then(|| Print::of(&header.producer_group, &unique, &self.send.body));
+                let firsts = self.once(window_ms, &[print], |_| Ok(vec![append()?]))?;
+                let first = firsts.first().copied();
+                first.ok_or_else(|| self.not_appended(&AppendError::Empty))?
+            }
+        };
         let name = &topic.config.topic_name;
         let told = SendReceipt {
-            msg_id: offset_id(self.b.host, receipt.pos.0),
-            queue_id,
-            queue_offset: receipt.queue_offset,
+            msg_id: offset_id(self.b.host, first.pos),
+            queue_id: first.queue_id,
+            queue_offset: first.queue_offset,
             recall_handle: timer::recall_handle(self.config, parked.as_ref(), name, &unique),
             transaction_id: Some(unique),
             ..self.receipt()
         };
         Ok(Staged {
             told,
-            ticket: self.ticket(receipt.gate, wait),
-            messages: 1,
-            bytes: receipt.size as u64,
+            ticket: self.ticket(first.gate, wait),
+            messages: u64::from(first.size > 0),
+            bytes: first.size as u64,
         })
     }
 
@@ -340,11 +362,22 @@ impl Staging<'_> {
         let queue = self.queue(queue_id)?;
         let shared = properties::sift(header.properties.as_deref().unwrap_or_default(), false);
         check::message_type(self.config, &self.target.topic.config, shared.kind)?;
-        let mut drafts = Vec::new();
+        check::transaction_bits(header.sys_flag, false)?;
         if let Some(level) = shared.asks.delay {
             crate::delay::level_of(level)?;
         }
         let mut deferred = shared.asks.deferral();
+        if let Some(window_ms) = self.window_ms(false) {
+            let shared = Shared {
+                queue: &queue,
+                queue_id,
+                wait: shared.wait,
+                deferred,
+                unique: shared.unique.map(Str::from),
+            };
+            return self.batch_once(&shared, window_ms);
+        }
+        let mut drafts = Vec::new();
         for message in batch::sub_messages(&self.send.body) {
             let message = message.map_err(|e| batch_malformed(&e))?;
             deferred = deferred.or_else(|| properties::deferred_in(message.properties));
@@ -402,7 +435,9 @@ impl Staging<'_> {
         Draft {
             queue,
             flag,
-            sys_flag: header.sys_flag | if multi_tags { sysflag::MULTI_TAGS } else { 0 },
+            // Whether it is a half is said by the properties, and stands in the record only where it is committed.
+            sys_flag: header.sys_flag & !sysflag::TRANSACTION
+                | if multi_tags { sysflag::MULTI_TAGS } else { 0 },
             born_at: header.born_timestamp,
             born_host: self.send.peer.addr,
             store_host: self.b.host,

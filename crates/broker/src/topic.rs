@@ -19,6 +19,7 @@ use store::{Env, Queue, Store};
 use wire::Str;
 use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
 
+use crate::attributes::{DEDUP_WINDOW, duration_ms};
 use crate::config::Config;
 use crate::counts::Meter;
 use crate::names::AUTO_CREATE_TOPIC;
@@ -47,6 +48,8 @@ pub(crate) struct Topic {
     pub(crate) config: TopicConfig,
     /// Messages written to it.
     pub(crate) puts: Arc<Meter>,
+    /// For how long it remembers its messages so that none is stored twice; 0: not at all.
+    pub(crate) dedup_window_ms: i64,
     queue_count: u32,
     /// Handles by page, made at first use: a topic may have many queues and use few.
     pages: Box<[OnceLock<Page>]>,
@@ -64,7 +67,9 @@ impl Topic {
             .clamp(0, QUEUES_MAX);
         let queue_count = queues.unsigned_abs();
         let pages = queue_count.div_ceil(PAGE_QUEUES);
+        let window = config.attributes.get(DEDUP_WINDOW);
         Topic {
+            dedup_window_ms: window.and_then(|text| duration_ms(text)).unwrap_or(0),
             config,
             puts,
             queue_count,

@@ -11,7 +11,7 @@ use parking_lot::MutexGuard;
 
 use crate::config::FlushMode;
 use crate::disk::is_sync_failure;
-use crate::draft::{AppendError, Gate, GateState, Level};
+use crate::draft::{AppendError, Gate, GateState, Level, LogPos};
 use crate::index::file::Put;
 use crate::queue::Queue;
 use crate::recover::Recovered;
@@ -233,6 +233,15 @@ impl Store {
         self.index.push(&mut publisher.puts);
         for queue in awaited {
             queue.wake();
+        }
+    }
+
+    /// A gate behind everything that was appended so far.
+    pub fn tail_gate(&self) -> Gate {
+        let tail = self.tail.lock();
+        Gate {
+            end: LogPos(tail.pos),
+            generation: tail.generation,
         }
     }
 

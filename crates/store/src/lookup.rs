@@ -35,7 +35,7 @@ impl Store {
             return None;
         }
         // When it was stored is known even if its body is damaged.
-        let (record, _) = self.any_record_at(LogPos(unit.pos)).ok()?;
+        let (record, _) = self.any_record_at(LogPos(unit.pos), ReadMode::Blocking).ok()?;
         RecordHead::scan(&record).ok().map(|head| head.stamp.stored_at)
     }
 

@@ -226,15 +226,31 @@ impl Store {
 
     /// The record that starts at a position, waiting for the disk if need be.
     pub fn record_at(&self, pos: LogPos) -> Result<Bytes, ReadError> {
-        let (record, origin) = self.any_record_at(pos)?;
+        self.whole_record(pos, ReadMode::Blocking)
+    }
+
+    /// As [`Store::record_at`] but never waits: [`ReadError::NotCached`] says that [`Store::record_at`] has to be called
+    /// where it may.
+    pub fn record_at_cached(&self, pos: LogPos) -> Result<Bytes, ReadError> {
+        self.whole_record(pos, ReadMode::Cached)
+    }
+
+    /// The newest record that readers may see; `None` when the log is empty.
+    pub fn last_record(&self) -> Option<LogPos> {
+        let last = self.publisher.lock().last;
+        (last >= 0).then_some(LogPos(last))
+    }
+
+    fn whole_record(&self, pos: LogPos, mode: ReadMode) -> Result<Bytes, ReadError> {
+        let (record, origin) = self.any_record_at(pos, mode)?;
         match RecordHead::scan(&record) {
             Ok(head) if is_intact(&head, origin) => Ok(record),
             _ => Err(ReadError::NoRecord(pos)),
         }
     }
 
-    /// The same, whatever has become of its body.
-    pub(crate) fn any_record_at(&self, pos: LogPos) -> Result<(Bytes, Origin), ReadError> {
+    /// The record that starts at a position, whatever has become of its body.
+    pub(crate) fn any_record_at(&self, pos: LogPos, mode: ReadMode) -> Result<(Bytes, Origin), ReadError> {
         let missing = ReadError::NoRecord(pos);
         let written = self.log.written.load(Ordering::Acquire);
         if pos.0 < self.log.min() || pos.0.saturating_add(RECORD_BYTES_MIN as i64) > written {
@@ -242,11 +258,11 @@ impl Store {
         }
         // Peers choose positions: what lies there may claim any size.
         let size_max = (self.config.message_bytes_max + RECORD_SLACK).max(SIZE_TO_CHECK);
-        let Some(size) = self.size_at(pos.0)?.filter(|size| *size <= size_max) else {
+        let Some(size) = self.size_at(pos.0, mode)?.filter(|size| *size <= size_max) else {
             return Err(missing);
         };
         let mut record = vec![0; size];
-        let origin = self.log.read(pos.0, &mut record, ReadMode::Blocking)?;
+        let origin = self.log.read(pos.0, &mut record, mode)?;
         match RecordHead::scan(&record) {
             Ok(head) if head.stamp.physical_offset == pos.0 => Ok((Bytes::from(record), origin)),
             _ => Err(missing),
@@ -254,12 +270,12 @@ impl Store {
     }
 
     /// The size a record says at its front, if that is plausible and says this position.
-    fn size_at(&self, pos: i64) -> io::Result<Option<usize>> {
+    fn size_at(&self, pos: i64, mode: ReadMode) -> io::Result<Option<usize>> {
         let mut front = [0; POSITION_AT + 8];
         if self.log.base_of(pos) + self.log.segment_bytes() - pos < front.len() as i64 {
             return Ok(None);
         }
-        self.log.read(pos, &mut front, ReadMode::Blocking)?;
+        self.log.read(pos, &mut front, mode)?;
         let [s0, s1, s2, s3, m0, m1, m2, m3, ..] = front;
         let size = i64::from(u32::from_be_bytes([s0, s1, s2, s3]));
         let is_record = matches!(i32::from_be_bytes([m0, m1, m2, m3]), MAGIC_V1 | MAGIC_V2)
@@ -475,7 +491,10 @@ impl Reading<'_> {
         }
         match self.mode {
             ReadMode::Cached => Err(ReadError::NotCached),
-            ReadMode::Blocking => Ok(self.store.size_at(pos)?.is_some_and(|size| size <= bytes)),
+            ReadMode::Blocking => Ok(self
+                .store
+                .size_at(pos, self.mode)?
+                .is_some_and(|size| size <= bytes)),
         }
     }
 

@@ -3,10 +3,10 @@
 //!
 //! What must hold: nothing is delivered early; nothing is lost; without a crash each message is delivered once, in the
 //! order in which the messages of a tick were parked; a crash repeats only what was delivered after the last flush.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "support/rig.rs"]
 mod rig;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

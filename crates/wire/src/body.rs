@@ -12,3 +12,4 @@ pub mod subscription;
 pub mod timer;
 pub mod topic;
 pub mod topic_route;
+pub mod transaction;

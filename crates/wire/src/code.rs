@@ -235,6 +235,14 @@ codes! { Code;
     BATCH_ACK_MESSAGE = 200151,
 }
 
+/// Requests that the reference does not have. Its codes end at 200151; ours begin at 900000.
+impl Code {
+    /// Lists the transactions that have not ended.
+    pub const LIST_TRANSACTIONS: Code = Code(900_036);
+    /// Commits or rolls back a transaction, whoever its producer is.
+    pub const FORCE_TRANSACTION: Code = Code(900_037);
+}
+
 codes! { ResponseCode;
     RPC_TIME_OUT = -1006,
     RPC_SEND_TO_CHANNEL_FAILED = -1004,

@@ -176,6 +176,10 @@ fn limits(b: &Broker, put: &mut impl FnMut(&str, String)) {
         put(&format!("{pool}ThreadPoolQueueCapacity"), capacity.to_string());
         put(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), "0".to_owned());
     }
+    let dedup = b.dedup.figures();
+    put("dedupRemembered", dedup.remembered.to_string());
+    put("dedupDuplicates", dedup.duplicates.to_string());
+    put("dedupForgottenEarly", dedup.forgotten_early.to_string());
     put("EndTransactionQueueSize", "0".to_owned());
     put("EndTransactionThreadPoolQueueCapacity", requests.to_string());
 }

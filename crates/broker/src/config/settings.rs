@@ -216,6 +216,16 @@ settings! {
     /// What takes a message back names its topic too, not only its unique id.
     live append_topic_for_timer_delete_key: bool = false, "appendTopicForTimerDeleteKey";
 
+    section "Transactions"
+    /// Milliseconds between two rounds in which producers are asked about transactions that have not ended.
+    live transaction_check_interval: u64 = 30_000, "transactionCheckInterval";
+    /// Milliseconds after its birth in which nobody is asked about a half message that says nothing else.
+    live transaction_time_out: u64 = 6_000, "transactionTimeOut";
+    /// So often producers are asked; then the message goes to TRANS_CHECK_MAX_TIME_TOPIC.
+    live transaction_check_max: u32 = 15, "transactionCheckMax";
+    /// Milliseconds between two counts of transactions that have not ended.
+    live transaction_metric_flush_interval: u64 = 10_000, "transactionMetricFlushInterval";
+
     section "Pulling"
     /// Hold a pull that finds nothing for as long as it asks; false: for shortPollingTimeMills.
     live long_polling_enable: bool = true, "longPollingEnable";
@@ -326,6 +336,11 @@ settings! {
     live group_members_max: u32 = 200_000, "groupMembersMax";
     /// Queues locked by orderly consumers.
     live queue_locks_max: u32 = 1_000_000, "queueLocksMax";
+    /// Messages that topics with the attribute dedup.window remember, about 130 bytes each; beyond, the oldest are forgotten.
+    live dedup_messages_max: u32 = 1_000_000, "dedupMessagesMax";
+    /// Transactions that are known not to have ended, about 200 bytes each; others are looked at when some of these have
+    /// ended.
+    live transactions_pending_max: u32 = 1_000_000, "transactionsPendingMax";
     /// Pulls held by the broker; one more is answered with SYSTEM_BUSY.
     live held_pulls_max: u32 = 200_000, "heldPullsMax";
     /// Answer bytes queued to a connection that does not read; then no more requests are taken from it.

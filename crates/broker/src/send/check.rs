@@ -57,13 +57,6 @@ fn size(config: &Config, send: &Send) -> Result<(), Fault> {
             "the properties have {properties} bytes, allowed are {PROPERTIES_BYTES_MAX}"
         ));
     }
-    if send.header.sys_flag & sysflag::TRANSACTION != 0 {
-        let remark = format!(
-            "sysFlag {} asks for a transaction, and they are not there yet",
-            send.header.sys_flag
-        );
-        return illegal(remark);
-    }
     // Recovery does not take such records for whole messages: they would be acknowledged and then lost.
     if send.header.sys_flag & (sysflag::NEED_UNWRAP | sysflag::INNER_BATCH) != 0 {
         let remark = format!(
@@ -73,6 +66,16 @@ fn size(config: &Config, send: &Send) -> Result<(), Fault> {
         return illegal(remark);
     }
     Ok(())
+}
+
+/// The transaction bits of the sysFlag say no more than the properties do. Without those the reference keeps the message
+/// where nobody finds it, and says that all is well.
+pub(super) fn transaction_bits(sys_flag: i32, is_half: bool) -> Result<(), Fault> {
+    if is_half || sys_flag & sysflag::TRANSACTION == 0 {
+        return Ok(());
+    }
+    let remark = format!("sysFlag {sys_flag} asks for a transaction, and the property TRAN_MSG does not");
+    Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark))
 }
 
 /// Whether a topic that does not exist can be made from the one the send names.
@@ -148,7 +151,7 @@ pub(super) fn deferred(config: &Config, name: &str) -> Fault {
         return Fault::new(ResponseCode::NO_PERMISSION, remark);
     }
     let what = match name {
-        TRAN_MSG => "transactions are",
+        TRAN_MSG => "transactions of several messages are",
         INNER_NUM => "messages that hold several messages are",
         _ => "delayed delivery is",
     };

@@ -10,7 +10,7 @@ use super::check;
 use super::properties::{Asks, name};
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::{delay, timer};
+use crate::{delay, timer, transaction};
 
 /// Where a message is kept, and how its properties change for that.
 #[derive(Debug)]
@@ -45,14 +45,19 @@ pub(super) fn decide(
     b: &Broker,
     config: &Config,
     header: &SendMessage,
-    asks: &Asks<'_>,
+    (asks, unique): (&Asks<'_>, &str),
     real: (&Str, i32),
 ) -> Result<Option<Parked>, Fault> {
     let level = asks.delay.map_or(Ok(0), delay::level_of)?;
     // Old clients send what failed to be consumed with all its properties.
     let is_retry = header.reconsume_times.unwrap_or_default() > 0 && level > 0;
     if asks.is_half && !is_retry {
-        return Err(check::deferred(config, name::TRAN_MSG));
+        let delay = if level > 0 {
+            Some(wire::properties::name::DELAY)
+        } else {
+            asks.timer()
+        };
+        return transaction::park(config, delay, unique, real).map(Some);
     }
     if asks.has_inner {
         return Err(check::deferred(config, name::INNER_NUM));

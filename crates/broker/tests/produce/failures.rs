@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::api::config::UpdateBrokerConfig;
 use wire::api::send::SendReceipt;
+use wire::api::topic::UpdateAndCreateTopic;
 use wire::frame::Frame;
 
 use crate::rig::{Client, Rig, SOON};
@@ -129,6 +130,42 @@ async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet()
     assert_eq!(patience(10_000).await.code, 0);
     client.send("T", 0, "c").await;
     assert_eq!(stored(&client, "T", 0).await.len(), 4);
+    running.stop.cancel();
+    running.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_try_is_answered_no_sooner_than_the_first_is_safe() {
+    let disk = Tough::new();
+    let settings = [("flushDiskType", "SYNC_FLUSH")];
+    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
+    let client = running.client().await;
+    client.make_topic("T", 1).await;
+    let window = UpdateAndCreateTopic {
+        topic: "T".into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".into(),
+        attributes: Some("+dedup.window=1h".into()),
+        ..UpdateAndCreateTopic::default()
+    };
+    assert_eq!(client.ask(&window).await.code, 0);
+    disk.set(Door::Shut);
+    let message = send("T", 0, "UNIQ_KEY\u{1}A\u{2}");
+    let first = client.ask_with(&message, "x");
+    let second = client.ask_with(&message, "x");
+    let both = async { tokio::join!(first, second) };
+    tokio::pin!(both);
+    let hasty = tokio::time::timeout(std::time::Duration::from_millis(100), &mut both).await;
+    assert!(hasty.is_err(), "neither is on disk");
+    disk.set(Door::Open);
+    let (first, second) = both.await;
+    let receipt = |reply: &Frame| -> SendReceipt { reply.ext.read().unwrap() };
+    assert_eq!((first.code, second.code), (0, 0));
+    assert_eq!(receipt(&first), receipt(&second));
+    assert_eq!(stored(&client, "T", 0).await.len(), 1);
     running.stop.cancel();
     running.ended.await.unwrap().unwrap();
 }

@@ -263,7 +263,7 @@ async fn a_negative_queue_lets_the_broker_choose() {
 async fn what_would_have_to_wait_is_refused_and_not_delivered_at_once() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 1).await;
-    for (name, value) in [("INNER_NUM", "2"), ("TRAN_MSG", "true")] {
+    for (name, value) in [("INNER_NUM", "2")] {
         let reply = client
             .ask_with(&send("T", 0, &format!("{name}\u{1}{value}\u{2}")), "a")
             .await;

@@ -12,6 +12,7 @@ mod reply;
 mod route;
 mod send;
 mod timer;
+mod transaction;
 
 use testkit::diff::{Case, Step};
 use wire::code::Code;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Case> {
         query::cases(),
         route::cases(),
         kv::cases(),
+        transaction::cases(),
     ]
     .into_iter()
     .flatten()

@@ -34,8 +34,12 @@ struct Wanted<'a> {
     driver: Driver<'a>,
 }
 
-/// Nothing but what a scene needs and is off by default.
-const DEFAULT: &[(&str, &str)] = &[("recallMessageEnable", "true")];
+/// Nothing but what a scene needs: something that is off by default, and questions about transactions that come soon.
+const DEFAULT: &[(&str, &str)] = &[
+    ("recallMessageEnable", "true"),
+    ("transactionCheckInterval", "2000"),
+    ("transactionTimeOut", "1000"),
+];
 const NO_AUTOCREATE: &[(&str, &str)] = &[("autoCreateTopicEnable", "false")];
 
 pub(crate) fn java(sides: &Sides) -> anyhow::Result<Outcome> {

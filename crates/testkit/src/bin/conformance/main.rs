@@ -4,6 +4,7 @@
 
 mod cases;
 mod clients;
+mod halves;
 mod reach;
 mod requests;
 mod swap;

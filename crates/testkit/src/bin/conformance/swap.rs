@@ -71,6 +71,9 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     if let Some((reference, barque)) = sides.both() {
         timers::run(&sides.dir.join("swap-timers"), [reference, barque], &mut relay)?;
     }
+    let (told, failures) = crate::halves::run(sides)?;
+    relay.told.extend(told);
+    relay.failures.extend(failures);
     let passed = relay.told.len() - relay.failures.len();
     let line = format!(
         "swap: {passed} passed, {} failed; {}",

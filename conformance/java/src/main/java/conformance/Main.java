@@ -43,6 +43,7 @@ public final class Main {
         scenes.put("broadcast", Consuming::broadcast);
         scenes.put("rebalance", Groups::rebalance);
         scenes.put("restart", Groups::restart);
+        scenes.put("transaction", Transactions::transactions);
         return scenes;
     }
 
@@ -61,6 +62,9 @@ public final class Main {
         if (!words.isEmpty() && Load.VERBS.contains(words.get(0))) {
             Load.run(nameserver, words);
             System.exit(0);
+        }
+        if (!words.isEmpty() && Transactions.VERBS.contains(words.get(0))) {
+            Transactions.run(nameserver, words);
         }
         if (!words.isEmpty() && words.get(0).equals("reach")) {
             System.exit(Groups.reach(nameserver, words.subList(1, words.size())) ? 0 : 1);

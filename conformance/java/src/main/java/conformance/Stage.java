@@ -16,6 +16,8 @@ import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -77,6 +79,17 @@ final class Stage implements AutoCloseable {
         producer.setNamesrvAddr(nameserver);
         producer.setSendMsgTimeout(CALL_TIMEOUT_MS);
         producer.setMqClientApiTimeout(CALL_TIMEOUT_MS);
+        producer.start();
+        shutdowns.push(producer::shutdown);
+        return producer;
+    }
+
+    TransactionMQProducer transactional(String group, TransactionListener listener) throws Exception {
+        TransactionMQProducer producer = new TransactionMQProducer(name(group));
+        producer.setNamesrvAddr(nameserver);
+        producer.setSendMsgTimeout(CALL_TIMEOUT_MS);
+        producer.setMqClientApiTimeout(CALL_TIMEOUT_MS);
+        producer.setTransactionListener(listener);
         producer.start();
         shutdowns.push(producer::shutdown);
         return producer;

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Transactions: half messages, what ends them (37), and what is known of those that have not ended.
+//!
+//! A half is kept in `RMQ_SYS_TRANS_HALF_TOPIC` until a producer of its group says what becomes of it. A commit writes the
+//! message to its own topic; an *op record* in `RMQ_SYS_TRANS_OP_HALF_TOPIC` says of which halves nothing more is
+//! expected. What nobody ends, producers are asked about ([`check`]). Topics, properties, op records and progress (offsets
+//! of group `CID_RMQ_SYS_TRANS`) are the reference's, so that either broker goes on with the store of the other.
+//!
+//! # Why a second commit does nothing, whatever ends in between
+//!
+//! *While the broker runs*: the [`table`] is locked from the look at the half until its end is appended.
+//!
+//! *Across an end of the process or the machine*: message and op record are appended together, back to back, **the message
+//! first**. A log is found again as a first part of what was written, so after a crash there are both, none (the half is
+//! still there, and is asked about), or the message alone as the very last record. The last is looked for at the start
+//! ([`recover`]): its position says which half it came from. In the other order a crash could keep the op record alone, and
+//! the message would be lost. The reference collects op records for up to three seconds, and in that window asks again;
+//! therefore `transactionOpBatchInterval` has no meaning here.
+//!
+//! *Progress* only moves over what is on disk: were it ahead of the log, a half would be forgotten.
+
+pub(crate) mod admin;
+pub(crate) mod check;
+mod half;
+mod metrics;
+mod recover;
+pub(crate) mod table;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{Answer, Call, Fault, Level, Reply, Ticket};
+use parking_lot::{Mutex, MutexGuard};
+use store::{AppendError, Gate, LogPos, ReadError, Receipt};
+use wire::Str;
+use wire::api::transaction::EndTransaction;
+use wire::code::{NoHeader, ResponseCode};
+use wire::properties::name;
+use wire::record::sysflag;
+
+use self::half::Stored;
+use self::metrics::Metrics;
+use self::table::{AHEAD_MAX, Standing, Table};
+use crate::blocking;
+use crate::broker::Broker;
+use crate::config::{Config, FlushDiskType};
+use crate::fault::{not_appended, not_read};
+use crate::names::{HALF_OP_TOPIC, HALF_TOPIC};
+use crate::put::Put;
+use crate::send::park::Parked;
+
+pub use self::recover::RecoverError;
+
+/// The tag of an op record.
+const ENDED_TAG: &str = "WAIT\u{1}true\u{2}TAGS\u{1}d\u{2}";
+/// The group whose offsets are the progress on both queues.
+const PROGRESS_GROUP: &str = "CID_RMQ_SYS_TRANS";
+
+/// Where a half goes instead of its own topic.
+pub(crate) fn park(
+    config: &Config,
+    delay: Option<&str>,
+    unique: &str,
+    (topic, queue_id): (&Str, i32),
+) -> Result<Parked, Fault> {
+    if config.reject_transaction_message {
+        let remark = format!(
+            "the broker[{}] sending transaction message is forbidden",
+            config.broker_ip1
+        );
+        return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
+    }
+    if let Some(property) = delay {
+        // In the reference the two get into each other's way: what it was meant for is lost, and a commit goes nowhere.
+        let remark = format!("a transactional message cannot be delayed (property {property})");
+        return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+    }
+    Ok(Parked {
+        topic: Str::const_new(HALF_TOPIC),
+        queue_id: 0,
+        without: &[],
+        with: vec![
+            (half::TRANSACTION_ID, unique.into()),
+            (name::REAL_TOPIC, topic.clone()),
+            (name::REAL_QID, queue_id.to_string().into()),
+        ],
+    })
+}
+
+/// The transactions of a broker.
+pub(crate) struct Transactions {
+    table: Mutex<Table>,
+    /// Held while new halves are looked at.
+    scanning: Mutex<()>,
+    /// Held while the progress is saved.
+    advancing: tokio::sync::Mutex<()>,
+    metrics: Metrics,
+    /// Whose turn it is to be asked.
+    turn: AtomicUsize,
+}
+
+/// What becomes of a half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Commit,
+    Rollback,
+}
+
+/// How an end went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ended {
+    /// It has ended when this gate passes.
+    Now(Gate),
+    /// It had ended before.
+    Before,
+}
+
+/// Code 37.
+pub(crate) fn end_transaction(
+    b: &Arc<Broker>,
+    call: Call<EndTransaction>,
+) -> Result<Answer<NoHeader>, Fault> {
+    let header = call.header;
+    let decision = match header.commit_or_rollback {
+        // The producer does not know yet. It is asked later, so there is nothing to say now.
+        0 => return Ok(Answer::Silent),
+        sysflag::COMMIT => Decision::Commit,
+        sysflag::ROLLBACK => Decision::Rollback,
+        other => return Err(wrong(format!("commitOrRollback field wrong: {other}"))),
+    };
+    match b.store.record_at_cached(LogPos(header.commit_log_offset)) {
+        Err(ReadError::NotCached) => {
+            let (b, peer) = (Arc::clone(b), call.peer);
+            Ok(Answer::Later(Box::pin(async move {
+                let reading = Arc::clone(&b);
+                let (reply, ticket) = blocking::run(&b, &peer, move || {
+                    let record = reading.store.record_at(LogPos(header.commit_log_offset));
+                    let ended = answer(&reading, &header, decision, record);
+                    reading.store.drive();
+                    ended
+                })
+                .await??;
+                match ticket {
+                    Some(ticket) => b.pass(reply, ticket).await,
+                    None => Ok(reply),
+                }
+            })))
+        }
+        record => {
+            let (reply, ticket) = answer(b, &header, decision, record)?;
+            Ok(match ticket {
+                Some(ticket) => Answer::Gated(reply, ticket),
+                None => Answer::Now(reply),
+            })
+        }
+    }
+}
+
+fn answer(
+    b: &Broker,
+    header: &EndTransaction,
+    decision: Decision,
+    record: Result<Bytes, ReadError>,
+) -> Result<(Reply<NoHeader>, Option<Ticket>), Fault> {
+    let missing =
+        |why: &dyn std::fmt::Display| wrong(format!("Find prepared transaction message failed: {why}"));
+    let record = record.map_err(|error| match error {
+        ReadError::Io(_) => not_read(&error),
+        error => missing(&error),
+    })?;
+    let half = Stored::read(&record).map_err(|error| missing(&error))?;
+    may_end(b, header, &half)?;
+    match b.transactions.end(b, &half, decision)? {
+        Ended::Now(gate) => Ok((Reply::ok(NoHeader), Some(ticket(b, gate)))),
+        Ended::Before => {
+            let remark = "the transaction had ended before, nothing is changed";
+            Ok((Reply::ok(NoHeader).with_remark(remark), None))
+        }
+    }
+}
+
+/// The checks of the reference, in its order and words.
+fn may_end(b: &Broker, header: &EndTransaction, half: &Stored<'_>) -> Result<(), Fault> {
+    if header.from_transaction_check != Some(true)
+        && let Some(immunity_ms) = half.immunity_ms()
+    {
+        let age_ms = b.env.clock.now_ms().saturating_sub(half.head.parts.born_at);
+        let allowed_ms = immunity_ms.max(b.config().transaction_time_out.cast_signed());
+        if age_ms > allowed_ms {
+            let remark = format!(
+                "the transaction is {age_ms} ms old, after {allowed_ms} ms only an answer to a check ends it"
+            );
+            return Err(Fault::new(ResponseCode::ILLEGAL_OPERATION, remark));
+        }
+    }
+    if half.group.is_empty() || half.group != header.producer_group {
+        return Err(wrong("The producer group wrong"));
+    }
+    if half.offset() != header.tran_state_table_offset {
+        return Err(wrong("The transaction state table offset wrong"));
+    }
+    Ok(())
+}
+
+fn wrong(remark: impl Into<Str>) -> Fault {
+    Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+}
+
+fn ticket(b: &Broker, gate: Gate) -> Ticket {
+    let config = b.config();
+    let (level, deadline) = if config.flush_disk_type == FlushDiskType::Sync {
+        let patience = Duration::from_millis(u64::from(config.sync_flush_timeout));
+        (Level::Durable, Some((b.env.clock.instant() + patience).into()))
+    } else {
+        (Level::Written, None)
+    };
+    Ticket {
+        pos: gate.end.0,
+        generation: gate.generation,
+        level,
+        deadline,
+    }
+}
+
+impl Transactions {
+    /// The table as it is now.
+    fn table(&self, b: &Broker) -> MutexGuard<'_, Table> {
+        let mut table = self.table.lock();
+        table.settle(|gate| b.store.state(gate, store::Level::Written));
+        table
+    }
+
+    /// Ends a half, unless it has ended. Whoever calls drives the store.
+    fn end(&self, b: &Broker, half: &Stored<'_>, decision: Decision) -> Result<Ended, Fault> {
+        let mut table = self.table(b);
+        let current = match table.standing(half.offset(), half.print()) {
+            Standing::Open(current) => current,
+            Standing::Ending(gate) => return Ok(Ended::Now(gate)),
+            Standing::Ended => return Ok(Ended::Before),
+        };
+        if current - table.scanned() >= AHEAD_MAX {
+            let remark = "[OVERLOAD]too many transactions are pending, try again later";
+            return Err(Fault::new(ResponseCode::SYSTEM_BUSY, remark));
+        }
+        let mut offsets = vec![current];
+        if current != half.offset() {
+            offsets.push(half.offset());
+        }
+        let ended = match decision {
+            Decision::Commit => {
+                let properties = half.committed_properties();
+                end_with(b, &mut table, &offsets, Some(&half.committed(&properties)))
+            }
+            Decision::Rollback => end_with(b, &mut table, &offsets, None),
+        };
+        drop(table);
+        match ended {
+            Ok(gate) => {
+                if decision == Decision::Commit
+                    && let Some(topic) = b.topics.get(half.topic)
+                {
+                    b.counts.puts.add(1);
+                    topic.puts.add(1);
+                }
+                Ok(Ended::Now(gate))
+            }
+            Err(error) => Err(not_appended(&error)),
+        }
+    }
+}
+
+/// Appends what ends a half: a message, perhaps, and directly behind it the op record. The offsets are those of its copies
+/// that are known, the newest first.
+fn end_with(
+    b: &Broker,
+    table: &mut Table,
+    offsets: &[i64],
+    message: Option<&Put<'_>>,
+) -> Result<Gate, AppendError> {
+    let body = op_body(offsets);
+    let op = op_record((b.host, b.env.clock.now_ms()), &body);
+    let receipts: Vec<Receipt> = match message {
+        Some(message) => b.put_all(&[*message, op])?,
+        None => b.put_all(&[op])?,
+    };
+    let receipt = receipts.last().ok_or(AppendError::Empty)?;
+    if let Some(newest) = offsets.first() {
+        table.end(*newest, receipt.gate);
+    }
+    table.note_op(receipt.queue_offset, offsets.iter().copied().max().unwrap_or(-1));
+    Ok(receipt.gate)
+}
+
+fn op_body(offsets: &[i64]) -> Vec<u8> {
+    let mut body = String::new();
+    for offset in offsets {
+        body.push_str(&offset.to_string());
+        body.push(',');
+    }
+    body.into_bytes()
+}
+
+fn op_record((host, now_ms): (SocketAddr, i64), body: &[u8]) -> Put<'_> {
+    Put {
+        topic: HALF_OP_TOPIC,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_at: now_ms,
+        born_host: host,
+        reconsume_times: 0,
+        prepared_pos: 0,
+        body,
+        properties: ENDED_TAG.as_bytes(),
+    }
+}
