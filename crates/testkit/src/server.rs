@@ -111,7 +111,7 @@ impl Plan {
         let addr = local(port);
         eventually("the name server", READY_WITHIN, || {
             alive(&mut process)?;
-            Ok(knows(addr, "any").is_ok())
+            Ok(knows(addr, "any", addr).is_ok())
         })?;
         Ok(Server {
             nameserver: Some(addr),
@@ -133,7 +133,7 @@ impl Plan {
         for nameserver in &self.nameservers {
             eventually("the broker to register", READY_WITHIN, || {
                 alive(&mut process)?;
-                knows(*nameserver, &self.broker)
+                knows(*nameserver, &self.broker, local(ports[0]))
             })?;
         }
         Ok(Server {
@@ -161,7 +161,7 @@ impl Plan {
         let mut process = Process::start("dev", &self.dir, command)?;
         eventually("barque dev", READY_WITHIN, || {
             alive(&mut process)?;
-            Ok(knows(local(nameserver), &self.broker).unwrap_or(false))
+            Ok(knows(local(nameserver), &self.broker, local(ports[0])).unwrap_or(false))
         })?;
         Ok(Server {
             nameserver: Some(local(nameserver)),
@@ -280,11 +280,13 @@ fn alive(process: &mut Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the name server can route to the topic that every broker has under its own name.
-fn knows(nameserver: SocketAddr, topic: &str) -> anyhow::Result<bool> {
+/// Whether the name server routes to this broker, by the topic that every broker has under its own name. Of one that was
+/// killed it may still know the old address.
+fn knows(nameserver: SocketAddr, topic: &str, broker: SocketAddr) -> anyhow::Result<bool> {
     let route = request(Code::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)], b"");
     let reply = Line::open(nameserver)?.ask(route, Encoding::Json)?;
-    Ok(reply.code == ResponseCode::SUCCESS.0)
+    let body = String::from_utf8_lossy(&reply.body);
+    Ok(reply.code == ResponseCode::SUCCESS.0 && body.contains(&broker.to_string()))
 }
 
 fn local(port: u16) -> SocketAddr {
