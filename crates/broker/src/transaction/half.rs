@@ -130,7 +130,7 @@ impl<'a> Stored<'a> {
         self.checks.and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    /// Whether it was written again. One that an operator brought back ([`Stored::resumed`]) begins anew.
+    /// Whether it was written again. One that an operator brought back (request 323) begins anew.
     pub(super) fn is_copy(&self) -> bool {
         self.checks() > 0 || (self.first_offset.is_some() && !self.is_resumed())
     }
