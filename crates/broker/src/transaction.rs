@@ -173,12 +173,29 @@ fn answer(
     })?;
     let half = Stored::read(&record).map_err(|error| missing(&error))?;
     may_end(b, header, &half)?;
+    is_where_it_says(b, &half).map_err(|error| missing(&error))?;
     match b.transactions.end(b, &half, decision)? {
         Ended::Now(gate) => Ok((Reply::ok(NoHeader), Some(ticket(b, gate)))),
         Ended::Before => {
             let remark = "the transaction had ended before, nothing is changed";
             Ok((Reply::ok(NoHeader).with_remark(remark), None))
         }
+    }
+}
+
+/// The position comes from a client, and bytes that look like a half may lie in the body of a message: the queue has to
+/// point there too.
+fn is_where_it_says(b: &Broker, half: &Stored<'_>) -> Result<(), ReadError> {
+    let pos = LogPos(half.head.stamp.physical_offset);
+    let queue = b.store.queue(HALF_TOPIC, 0);
+    let entries = match b.store.entries_cached(&queue, half.offset(), 1) {
+        Err(ReadError::NotCached) => b.store.entries(&queue, half.offset(), 1)?,
+        found => found?,
+    };
+    if entries.first().is_some_and(|entry| entry.pos == pos) {
+        Ok(())
+    } else {
+        Err(ReadError::NoRecord(pos))
     }
 }
 

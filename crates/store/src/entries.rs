@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading a queue without its records: for whoever wants to know when messages are due before it fetches them.
 
+use crate::draft::LogPos;
 use crate::log::ReadMode;
 use crate::queue::{Queue, Unit};
 use crate::read::{EXT_ADDRESS_MAX, ReadError};
@@ -11,6 +12,8 @@ use crate::store::Store;
 pub struct Entry {
     /// Its place in the queue.
     pub offset: i64,
+    /// Where its message is.
+    pub pos: LogPos,
     /// What it says about its message.
     pub code: EntryCode,
 }
@@ -49,6 +52,7 @@ impl Store {
         let units = self.units(queue, from, count.min(left), mode)?;
         let entry = |(offset, unit): (i64, &Unit)| Entry {
             offset,
+            pos: LogPos(unit.pos),
             code: if unit.is_blank() {
                 EntryCode::Nothing
             } else if unit.tags_code <= EXT_ADDRESS_MAX {

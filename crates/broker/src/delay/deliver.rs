@@ -18,7 +18,7 @@ use wire::record::{Parts, RecordHead};
 
 use super::plan::Schedule;
 use crate::broker::Broker;
-use crate::names::{HALF_TOPIC, SCHEDULE_TOPIC};
+use crate::names::{SCHEDULE_TOPIC, takes_no_sends};
 
 /// Messages of one batch.
 const BATCH_COUNT: usize = 256;
@@ -359,13 +359,13 @@ fn copies<'a>(store: &Store, mut records: &'a [u8]) -> Vec<Copied<'a>> {
     copies
 }
 
-/// The queue a parked message was sent to. Not to the half messages: those are delivered by their commit only.
+/// The queue a parked message was sent to. Not one that takes no sends, such as that of the half messages.
 fn real_queue(properties: &[u8]) -> Option<(&str, u32)> {
     let topic = properties::get(properties, properties::name::REAL_TOPIC)?;
     let id = properties::get(properties, properties::name::REAL_QID)?
         .parse()
         .ok()?;
-    (topic != HALF_TOPIC).then_some((topic, id))
+    (!takes_no_sends(topic)).then_some((topic, id))
 }
 
 impl Copied<'_> {

@@ -13,13 +13,18 @@ use wire::properties::{Properties, get};
 use wire::record::{Parts, RecordHead};
 
 use crate::broker::Broker;
-use crate::names::TIMER_TOPIC;
+use crate::names::{TIMER_TOPIC, takes_no_sends, topic_error};
 use crate::put::Put;
 use crate::send::properties::name::TIMER_DEL_UNIQKEY;
 
 const ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
 const DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
 pub(super) const ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+
+/// Whether a topic may get messages of the timers: not itself, which would go round for ever, and none that takes no sends.
+pub(super) fn may_get(real: &str) -> bool {
+    real != TIMER_TOPIC && !takes_no_sends(real) && topic_error(real).is_none()
+}
 
 /// What a turn has appended, until it is written.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use wire::properties::name::REAL_TOPIC;
 use wire::properties::{get, java_hash};
 use wire::record::RecordHead;
 
-use super::deliver::{Recalls, Staged, deliver, is_recalled, recalls, record_of, state};
+use super::deliver::{Recalls, Staged, deliver, is_recalled, may_get, recalls, record_of, state};
 use crate::broker::Broker;
 use crate::names::TIMER_TOPIC;
 use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_OUT_MS};
@@ -236,9 +236,9 @@ impl Running {
     fn take(&mut self, b: &Broker, head: &RecordHead<'_>, staged: &mut Staged) -> Result<(), ()> {
         let (properties, pos) = (head.parts.properties, LogPos(head.stamp.physical_offset));
         let out_ms = get(properties, TIMER_OUT_MS).and_then(|text| text.parse::<i64>().ok());
-        let real = get(properties, REAL_TOPIC);
+        let real = get(properties, REAL_TOPIC).filter(|real| may_get(real));
         let (Some(out_ms), Some(real)) = (out_ms, real) else {
-            // Anybody may send to this topic.
+            // Anybody may send to this topic, and claim anything.
             warn!(%pos, "a message of the timer topic says no time or no topic, and is passed over");
             return Ok(());
         };
@@ -286,6 +286,7 @@ impl Running {
                 && let Some(record) = record_of(b, &entry)?
                 && let Ok(head) = RecordHead::scan(&record)
                 && !is_recalled(&head.parts, entry.is_roll(), recalls)
+                && get(head.parts.properties, REAL_TOPIC).is_some_and(may_get)
             {
                 let real = get(head.parts.properties, REAL_TOPIC).unwrap_or_default();
                 if deliver(b, &head.parts, (entry.written_ms, entry.is_roll()), &mut staged).is_err() {

@@ -78,19 +78,25 @@ impl Transactions {
         let _one_at_a_time = self.scanning.lock();
         let queue = store.queue(HALF_TOPIC, 0);
         loop {
+            // Before the table: what is below this end was written. A copy whose write failed gives its offset back, and
+            // must be forgotten before the offset is looked at.
+            let end = queue.max();
             let unknown = {
                 let mut table = self.table.lock();
+                table.settle(|gate| store.state(gate, store::Level::Written));
                 if table.len() >= pending_max {
                     return Ok(());
                 }
-                table.unknown(queue.max(), RECORDS_MAX as i64)
+                table.unknown(end, RECORDS_MAX as i64)
             };
             let Some(range) = unknown else { return Ok(()) };
             let mut found = Vec::new();
             let next = read(store, &queue, range.clone(), |half| {
                 found.push((half.offset(), half.entry()))
             })?;
-            self.table.lock().learn(range.start..next, found);
+            let mut table = self.table.lock();
+            table.settle(|gate| store.state(gate, store::Level::Written));
+            table.learn(range.start..next, found);
         }
     }
 }

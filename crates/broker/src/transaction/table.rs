@@ -213,7 +213,10 @@ impl Table {
                 Some(GateState::Passed) => drop(self.unsure.remove(at)),
                 Some(GateState::Failed) => {
                     let unsure = self.unsure.remove(at);
-                    self.remove(unsure.copy);
+                    // A newer copy may have got the same offset.
+                    if !self.unsure.iter().any(|newer| newer.copy == unsure.copy) {
+                        self.remove(unsure.copy);
+                    }
                     if let Some((offset, half)) = unsure.before {
                         self.ahead.clear(offset);
                         self.insert(offset, half);

@@ -95,6 +95,8 @@ pub(crate) struct Wheel {
     pages: HashMap<usize, Page>,
     /// One bit per slot: it may hold entries that have not fired.
     pending: Vec<u64>,
+    /// Bits that are set.
+    pending_count: usize,
 }
 
 impl Wheel {
@@ -124,6 +126,7 @@ impl Wheel {
             slots,
             pages: HashMap::new(),
             pending: vec![0; slots.div_ceil(64)],
+            pending_count: 0,
         };
         Ok((wheel, found == 0))
     }
@@ -184,7 +187,10 @@ impl Wheel {
     fn set_pending(&mut self, index: usize, is_pending: bool) {
         if let Some(word) = self.pending.get_mut(index / 64) {
             let bit = 1 << (index % 64);
+            let was_pending = *word & bit != 0;
             *word = if is_pending { *word | bit } else { *word & !bit };
+            self.pending_count += usize::from(is_pending);
+            self.pending_count -= usize::from(was_pending);
         }
     }
 
@@ -196,6 +202,9 @@ impl Wheel {
     /// The first tick from `from_ms` on that has entries to fire, when all before `read_ms` have fired. All ticks that
     /// are pending lie within one turn.
     pub(crate) fn first_pending(&mut self, from_ms: i64, read_ms: i64) -> io::Result<Option<i64>> {
+        if self.pending_count == 0 {
+            return Ok(None);
+        }
         let start = self.index(from_ms);
         let mut at = start;
         let mut looked_at = 0;
@@ -231,6 +240,7 @@ impl Wheel {
         const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
         let mut damaged = Vec::new();
         self.pending.fill(0);
+        self.pending_count = 0;
         let mut chunk = vec![0; SCAN_BYTES];
         let pages = self.slots.div_ceil(PAGE_SLOTS);
         for first in (0..pages).step_by(SCAN_BYTES / PAGE_BYTES) {

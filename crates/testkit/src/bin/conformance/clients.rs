@@ -34,11 +34,13 @@ struct Wanted<'a> {
     driver: Driver<'a>,
 }
 
-/// Nothing but what a scene needs: something that is off by default, and questions about transactions that come soon.
+/// Nothing but what a scene needs: something that is off by default, and questions about transactions that come soon; the
+/// reference writes down what has ended before it asks.
 const DEFAULT: &[(&str, &str)] = &[
     ("recallMessageEnable", "true"),
     ("transactionCheckInterval", "2000"),
-    ("transactionTimeOut", "1000"),
+    ("transactionTimeOut", "3000"),
+    ("transactionOpBatchInterval", "100"),
 ];
 const NO_AUTOCREATE: &[(&str, &str)] = &[("autoCreateTopicEnable", "false")];
 

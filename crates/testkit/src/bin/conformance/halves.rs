@@ -14,9 +14,11 @@ use testkit::server::{Plan, Program};
 const COUNT: &str = "5";
 const WITHIN: Duration = Duration::from_secs(120);
 const PATIENT: [(&str, &str); 1] = [("transactionCheckInterval", "3600000")];
-const EAGER: [(&str, &str); 2] = [
+/// The reference counts questions that nobody was there to hear, too.
+const EAGER: [(&str, &str); 3] = [
     ("transactionCheckInterval", "1000"),
     ("transactionTimeOut", "1000"),
+    ("transactionCheckMax", "1000"),
 ];
 
 /// What was seen, and what was wrong.

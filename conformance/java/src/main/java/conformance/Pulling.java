@@ -45,6 +45,7 @@ final class Pulling {
             producer.setCompressMsgBodyOverHowmuch(1 << 20);
             producer.send(big, s.queue("Pull", 2));
         }
+        s.await("all bodies to be seen", () -> consumer.maxOffset(s.queue("Pull", 2)) == 4);
         s.say("100 kB bodies: %s", pulled(consumer.pull(s.queue("Pull", 2), "*", 0, 32)));
 
         CompletableFuture<PullResult> held = CompletableFuture.supplyAsync(() -> {
