@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Transactions that one broker left open and the other ends: each opens what the other left behind, asks the producers,
-//! and delivers each message once.
+//! and delivers each message: barque once, the reference perhaps again, because it delivers every copy it asked about.
 
 use crate::Sides;
 use crate::clients::java_program;
@@ -72,9 +72,12 @@ fn leg(
     let output = process.output()?;
     eprint!("{output}");
     server.stop()?;
-    Ok(if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{output}{}", process.last_words()))
-    })
+    let may_repeat = verb == "halves" || matches!(program, Program::Reference(_));
+    Ok(
+        if status.success() && (may_repeat || output.contains("each once")) {
+            Ok(())
+        } else {
+            Err(format!("{output}{}", process.last_words()))
+        },
+    )
 }
