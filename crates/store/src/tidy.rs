@@ -174,7 +174,12 @@ impl Store {
     fn clean(&self, tidy: &mut Tidy, may_remove: bool) -> io::Result<()> {
         let mut used_percent = 0;
         for dir in &self.config.commit_log_dirs {
-            used_percent = used_percent.max(self.env.disk.space(dir)?.used_percent());
+            match self.env.disk.space(dir) {
+                Ok(space) => used_percent = used_percent.max(space.used_percent()),
+                // It comes with the first message.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
         let now_ms = self.env.clock.now_ms();
         let mut modified_ms = Vec::new();
