@@ -7,11 +7,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use net::{Due, Fault, Level, Service as _, Ticket};
 use store::{AppendError, Draft, Gate, Queue, Receipt, Store};
+use wire::record::Parts;
 
 use crate::broker::Broker;
-use crate::config::FlushDiskType;
+use crate::config::{Config, FlushDiskType};
 
 /// A message to write.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +55,45 @@ impl Put<'_> {
     }
 }
 
+impl<'a> Put<'a> {
+    /// A stored message once more, in a queue and with properties of its own.
+    pub(crate) fn again(
+        parts: &Parts<'a>,
+        (topic, queue_id): (&'a str, i32),
+        properties: &'a [u8],
+    ) -> Put<'a> {
+        Put {
+            topic,
+            queue_id,
+            flag: parts.flag,
+            sys_flag: parts.sys_flag,
+            born_at: parts.born_at,
+            born_host: parts.born_host,
+            reconsume_times: parts.reconsume_times,
+            prepared_pos: 0,
+            body: parts.body,
+            properties,
+        }
+    }
+}
+
 impl Broker {
+    /// When a sender is told: at once when it does not want to wait for the disk.
+    pub(crate) fn ticket(&self, config: &Config, gate: Gate, wait: bool) -> Ticket {
+        let (level, deadline) = if wait && config.flush_disk_type == FlushDiskType::Sync {
+            let patience = Duration::from_millis(u64::from(config.sync_flush_timeout));
+            (Level::Durable, Some((self.env.clock.instant() + patience).into()))
+        } else {
+            (Level::Written, None)
+        };
+        Ticket {
+            pos: gate.end.0,
+            generation: gate.generation,
+            level,
+            deadline,
+        }
+    }
+
     /// Appends a message. It is in the log when its gate has passed ([`Broker::settled`]), for which the caller drives the
     /// store once behind all that it puts.
     pub(crate) fn put(&self, put: &Put<'_>) -> Result<Receipt, AppendError> {
@@ -71,16 +112,9 @@ impl Broker {
 
     /// Returns when what was put is as safe as a send that is acknowledged: written, or on disk with SYNC_FLUSH.
     pub(crate) async fn settled(&self, gate: Gate) -> Result<(), Fault> {
-        let level = if self.config().flush_disk_type == FlushDiskType::Sync {
-            Level::Durable
-        } else {
-            Level::Written
-        };
         let ticket = Ticket {
-            pos: gate.end.0,
-            generation: gate.generation,
-            level,
             deadline: None,
+            ..self.ticket(&self.config(), gate, true)
         };
         loop {
             let progress = self.store.progress();

@@ -16,11 +16,10 @@ mod reply;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Answer, Call, Fault, Level, Peer, Reply, Ticket};
-use store::{AppendError, Draft, Gate, Queue};
+use net::{Answer, Call, Fault, Peer, Reply, Ticket};
+use store::{AppendError, Draft, Queue};
 use wire::api::send::{SendBatchMessage, SendMessage, SendMessageV2, SendReceipt};
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::topic::{TopicConfig, TopicFilterType};
@@ -32,7 +31,7 @@ use wire::{Str, batch};
 
 use crate::blocking;
 use crate::broker::Broker;
-use crate::config::{Config, FlushDiskType};
+use crate::config::Config;
 use crate::dedup::{self, First, Print};
 use crate::fault::{batch_malformed, no_group, not_appended, unsaved};
 use crate::names::{dlq_topic, group_of_retry_topic};
@@ -350,7 +349,7 @@ impl Staging<'_> {
         };
         Ok(Staged {
             told,
-            ticket: self.ticket(first.gate, wait),
+            ticket: self.b.ticket(self.config, first.gate, wait),
             messages: u64::from(first.size > 0),
             bytes: first.size as u64,
         })
@@ -409,7 +408,7 @@ impl Staging<'_> {
         };
         Ok(Staged {
             told,
-            ticket: self.ticket(last.gate, shared.wait),
+            ticket: self.b.ticket(self.config, last.gate, shared.wait),
             messages: receipts.len() as u64,
             bytes: receipts.iter().map(|receipt| receipt.size as u64).sum(),
         })
@@ -458,25 +457,6 @@ impl Staging<'_> {
                 "false"
             })),
             ..SendReceipt::default()
-        }
-    }
-
-    /// When the sender is told: at once when it does not want to wait for the disk.
-    fn ticket(&self, gate: Gate, wait: bool) -> Ticket {
-        let (level, deadline) = if wait && self.config.flush_disk_type == FlushDiskType::Sync {
-            let patience = Duration::from_millis(u64::from(self.config.sync_flush_timeout));
-            (
-                Level::Durable,
-                Some((self.b.env.clock.instant() + patience).into()),
-            )
-        } else {
-            (Level::Written, None)
-        };
-        Ticket {
-            pos: gate.end.0,
-            generation: gate.generation,
-            level,
-            deadline,
         }
     }
 

@@ -29,10 +29,9 @@ pub(crate) mod table;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Answer, Call, Fault, Level, Reply, Ticket};
+use net::{Answer, Call, Fault, Reply, Ticket};
 use parking_lot::{Mutex, MutexGuard};
 use store::{AppendError, Gate, LogPos, ReadError, Receipt};
 use wire::Str;
@@ -46,7 +45,7 @@ use self::metrics::Metrics;
 use self::table::{AHEAD_MAX, Standing, Table};
 use crate::blocking;
 use crate::broker::Broker;
-use crate::config::{Config, FlushDiskType};
+use crate::config::Config;
 use crate::fault::{not_appended, not_read};
 use crate::names::{HALF_OP_TOPIC, HALF_TOPIC};
 use crate::put::Put;
@@ -175,7 +174,7 @@ fn answer(
     may_end(b, header, &half)?;
     is_where_it_says(b, &half).map_err(|error| missing(&error))?;
     match b.transactions.end(b, &half, decision)? {
-        Ended::Now(gate) => Ok((Reply::ok(NoHeader), Some(ticket(b, gate)))),
+        Ended::Now(gate) => Ok((Reply::ok(NoHeader), Some(b.ticket(&b.config(), gate, true)))),
         Ended::Before => {
             let remark = "the transaction had ended before, nothing is changed";
             Ok((Reply::ok(NoHeader).with_remark(remark), None))
@@ -224,22 +223,6 @@ fn may_end(b: &Broker, header: &EndTransaction, half: &Stored<'_>) -> Result<(),
 
 fn wrong(remark: impl Into<Str>) -> Fault {
     Fault::new(ResponseCode::SYSTEM_ERROR, remark)
-}
-
-fn ticket(b: &Broker, gate: Gate) -> Ticket {
-    let config = b.config();
-    let (level, deadline) = if config.flush_disk_type == FlushDiskType::Sync {
-        let patience = Duration::from_millis(u64::from(config.sync_flush_timeout));
-        (Level::Durable, Some((b.env.clock.instant() + patience).into()))
-    } else {
-        (Level::Written, None)
-    };
-    Ticket {
-        pos: gate.end.0,
-        generation: gate.generation,
-        level,
-        deadline,
-    }
 }
 
 impl Transactions {

@@ -105,7 +105,7 @@ impl Staging<'_> {
         };
         Ok(Staged {
             told,
-            ticket: self.ticket(last.gate, shared.wait),
+            ticket: self.b.ticket(self.config, last.gate, shared.wait),
             messages: firsts.iter().filter(|first| first.size > 0).count() as u64,
             bytes: firsts.iter().map(|first| first.size as u64).sum(),
         })

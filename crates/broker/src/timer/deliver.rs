@@ -164,20 +164,7 @@ pub(super) fn deliver(
     } else {
         (real, queue_id.unwrap_or(0))
     };
-    let put = |properties: &[u8]| {
-        b.put(&Put {
-            topic,
-            queue_id,
-            flag: parts.flag,
-            sys_flag: parts.sys_flag,
-            born_at: parts.born_at,
-            born_host: parts.born_host,
-            reconsume_times: parts.reconsume_times,
-            prepared_pos: 0,
-            body: parts.body,
-            properties,
-        })
-    };
+    let put = |properties: &[u8]| b.put(&Put::again(parts, (topic, queue_id), properties));
     let mut done = put(properties.as_bytes());
     if matches!(
         done,

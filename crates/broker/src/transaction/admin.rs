@@ -15,7 +15,7 @@ use wire::record::sysflag;
 
 use super::half::Stored;
 use super::table::{Half, Standing};
-use super::{Decision, Ended, ticket, wrong};
+use super::{Decision, Ended, wrong};
 use crate::blocking::{later, run};
 use crate::broker::Broker;
 use crate::fault::{not_appended, not_read};
@@ -94,7 +94,7 @@ pub(crate) fn force(b: &Arc<Broker>, call: Call<ForceTransaction>) -> Result<Ans
         let record = b.store.record_at(LogPos(pos)).map_err(|error| not_read(&error))?;
         let half = Stored::read(&record).map_err(|error| wrong(error.to_string()))?;
         match b.transactions.end(b, &half, decision)? {
-            Ended::Now(gate) => Ok(Some(ticket(b, gate))),
+            Ended::Now(gate) => Ok(Some(b.ticket(&b.config(), gate, true))),
             Ended::Before => Ok(None),
         }
     }))
@@ -137,7 +137,7 @@ pub(crate) fn resume(b: &Arc<Broker>, call: Call<ResumeCheckHalfMessage>) -> Res
             ..half.entry()
         };
         table.replace(before, (receipt.queue_offset, copy), receipt.gate);
-        Ok(Some(ticket(b, receipt.gate)))
+        Ok(Some(b.ticket(&b.config(), receipt.gate, true)))
     }))
 }
 

@@ -204,19 +204,7 @@ impl<'a> Stored<'a> {
     /// The same message in queue 0 of another topic, or once more in its own. Unlike the reference, which forgets both
     /// when it writes a half again, the user's flag and the number of deliveries stay.
     pub(super) fn again<'p>(&'p self, topic: &'p str, properties: &'p [u8]) -> Put<'p> {
-        let parts = &self.head.parts;
-        Put {
-            topic,
-            queue_id: 0,
-            flag: parts.flag,
-            sys_flag: parts.sys_flag,
-            born_at: parts.born_at,
-            born_host: parts.born_host,
-            reconsume_times: parts.reconsume_times,
-            prepared_pos: 0,
-            body: parts.body,
-            properties,
-        }
+        Put::again(&self.head.parts, (topic, 0), properties)
     }
 
     /// The record in a question about this half: with its own topic and queue, and the place of its newest copy.
