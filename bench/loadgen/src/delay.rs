@@ -1,6 +1,7 @@
 //! Delayed messages that are all due in the same second: how late they come, how fast, and what an ordinary send costs
-//! meanwhile. The broker's levels must be whole seconds, level n being n seconds (see `compare.py --set delay`): what is
-//! sent in second k of W gets level `lead + W - k`, so that everything is due within one second.
+//! meanwhile. With delay levels, which must be whole seconds, level n being n seconds (see `compare.py --set delay`), what
+//! is sent in second k of W gets level `lead + W - k`, so that everything is due within one second. With timers all are due
+//! at the same whole second (`TIMER_DELIVER_MS`).
 
 use crate::e2e::frames;
 use crate::jobs::{self, Properties};
@@ -27,6 +28,8 @@ pub struct Delay {
     pub size: usize,
     /// Seconds the sends are spread over.
     pub spread: u64,
+    /// Timers instead of delay levels.
+    pub timer: bool,
     pub server_pid: Option<u32>,
 }
 
@@ -79,7 +82,7 @@ pub fn run(p: Delay) -> io::Result<()> {
     let sends = sends.join().unwrap()?;
     let seen = consumer.join().unwrap()?;
     let took = (seen.last.saturating_sub(seen.first) as f64 / 1e9).max(0.001);
-    Line::new("delay")
+    Line::new(if p.timer { "timer" } else { "delay" })
         .num("size", p.size as f64)
         .num("queues", p.queues as f64)
         .num("sent", p.messages as f64)
@@ -121,6 +124,10 @@ fn send(p: &Delay, base: Instant) -> io::Result<(u64, u64, u64)> {
     let mut out = Vec::new();
     let start = base.elapsed().as_nanos() as u64;
     let mut last_due = 0;
+    // With timers: the whole second, by the wall clock and by ours.
+    let wall = jobs::now_ms() as u64;
+    let whole = (wall / 1000 + LEAD + p.spread + 1) * 1000;
+    let whole_ns = base.elapsed().as_nanos() as u64 + (whole - wall) * 1_000_000;
     for i in 0..p.messages {
         let at = start + i * p.spread * 1_000_000_000 / p.messages;
         let now = base.elapsed().as_nanos() as u64;
@@ -129,14 +136,19 @@ fn send(p: &Delay, base: Instant) -> io::Result<(u64, u64, u64)> {
         }
         let level = LEAD + p.spread - (i * p.spread / p.messages).min(p.spread - 1);
         let now = base.elapsed().as_nanos() as u64;
-        let due = now + level * 1_000_000_000;
-        last_due = last_due.max(due);
         let born = jobs::now_ms();
+        let (due, due_ms) = if p.timer {
+            (whole_ns, whole)
+        } else {
+            (now + level * 1_000_000_000, born as u64 + level * 1000)
+        };
+        last_due = last_due.max(due);
         body[..8].copy_from_slice(&due.to_be_bytes());
-        body[8..16].copy_from_slice(&((born as u64) + level * 1000).to_be_bytes());
+        body[8..16].copy_from_slice(&due_ms.to_be_bytes());
         body[16..24].copy_from_slice(&(level << 40 | i).to_be_bytes());
         let mut text = props.next().to_vec();
-        text.extend_from_slice(format!("DELAY\x01{level}\x02").as_bytes());
+        let asks = if p.timer { format!("TIMER_DELIVER_MS\x01{whole}\x02") } else { format!("DELAY\x01{level}\x02") };
+        text.extend_from_slice(asks.as_bytes());
         out.clear();
         let q = (i % p.queues as u64) as i32;
         jobs::send_header(&mut out, p.ser, code::SEND_MESSAGE_V2, i as u32 & 0x7fff_ffff, &p.topic, q, born, &text, false)

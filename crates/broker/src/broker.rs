@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use net::{
-    BindError, BoxFuture, Due, Fault, Level, Limits, Listening, Outcome, Peer, Reply, Server, Service, Ticket,
+    BindError, BoxFuture, Due, Fault, Leaving, Level, Limits, Listening, Outcome, Peer, Reply, Server,
+    Service, Ticket,
 };
 use store::{Env, Gate, GateState, LogPos, Store};
 use thiserror::Error;
@@ -83,6 +84,7 @@ pub struct Broker {
     pub(crate) locks: Locks,
     /// Pulls that wait for a message.
     pub(crate) held: Held,
+    leaving: Leaving,
     /// Name servers.
     pub(crate) peers: Peers,
     /// What happened since the start.
@@ -206,6 +208,7 @@ impl Broker {
             workers: Workers::default(),
             locks: Locks::default(),
             held: Held::default(),
+            leaving: Leaving::default(),
             peers: Peers::of(&config),
             counts: Counts::new(now_ms),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
@@ -266,6 +269,11 @@ impl Broker {
         registered.cancel();
         links.close();
         links.wait().await;
+        if ended.is_ok() && self.config().enable_shutdown_gracefully {
+            self.leaving.begin();
+            let wait = Duration::from_secs(u64::from(self.config().shutdown_wait_time_seconds));
+            tokio::time::sleep(wait).await;
+        }
         serving.cancel();
         tasks.close();
         tasks.wait().await;
@@ -360,7 +368,10 @@ impl Broker {
 
 impl Service for Broker {
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
-        route(self, peer, frame)
+        match self.leaving.refusal(&frame) {
+            Some(refusal) => refusal,
+            None => route(self, peer, frame),
+        }
     }
 
     fn settle(&self) {

@@ -32,7 +32,7 @@ pub struct Warning {
 }
 
 /// Keys that are ignored, with their defaults: threads, queues and buffers of the reference.
-const IGNORED: [(&str, &str); 21] = [
+const IGNORED: [(&str, &str); 20] = [
     ("clientRequestThreadPoolNums", "8"),
     ("clientRequestThreadPoolQueueCapacity", "50000"),
     ("defaultThreadPoolNums", "16"),
@@ -49,7 +49,6 @@ const IGNORED: [(&str, &str); 21] = [
     ("serverSocketRcvBufSize", "0"),
     ("serverSocketSndBufSize", "0"),
     ("serverWorkerThreads", "8"),
-    ("shutdownWaitTimeSeconds", "30"),
     // Unregistrations take effect before they are answered: none waits.
     ("unRegisterBrokerQueueCapacity", "3000"),
     ("useEpollNativeSelector", "false"),
@@ -57,13 +56,8 @@ const IGNORED: [(&str, &str); 21] = [
     ("writeBufferLowWaterMark", "0"),
 ];
 
-/// Keys that may only say what they say by default: we ask no other environment, run no controller in this process,
-/// and answer no GO_AWAY before we stop.
-const FIXED: [(&str, &str); 3] = [
-    ("clusterTest", "false"),
-    ("enableControllerInNamesrv", "false"),
-    ("enableShutdownGracefully", "false"),
-];
+/// Keys that may only say what they say by default: we ask no other environment and run no controller in this process.
+const FIXED: [(&str, &str); 2] = [("clusterTest", "false"), ("enableControllerInNamesrv", "false")];
 
 /// A type that a property may have.
 trait Value: Sized {
@@ -169,6 +163,10 @@ honoured! {
     return_order_topic_config_to_broker "returnOrderTopicConfigToBroker": bool = true;
     /// How often brokers are looked through for silent ones (ms).
     scan_not_active_broker_interval "scanNotActiveBrokerInterval": NonZeroU64 = nonzero(5000);
+    /// Upon a stop clients are told to go elsewhere (GO_AWAY) for `shutdownWaitTimeSeconds`, before connections end.
+    enable_shutdown_gracefully "enableShutdownGracefully": bool = false;
+    /// See `enableShutdownGracefully` (s).
+    shutdown_wait_time_seconds "shutdownWaitTimeSeconds": u64 = 30;
     /// Presents the smallest slave as the master of a group that has none.
     support_acting_master "supportActingMaster": bool = false;
 }

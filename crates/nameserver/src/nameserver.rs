@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use net::{Answer, Fault, Listening, Outcome, Peer, Service};
+use net::{Answer, Fault, Leaving, Listening, Outcome, Peer, Service};
 use parking_lot::{Mutex, RwLock};
 use store::env::Env;
 use thiserror::Error;
@@ -46,6 +46,7 @@ pub struct NameServer {
     pub(crate) registrants: Mutex<HashMap<u64, Arc<Peer>>>,
     notices: mpsc::Sender<Notice>,
     outgoing: Mutex<Option<mpsc::Receiver<Notice>>>,
+    leaving: Leaving,
     started: Instant,
 }
 
@@ -62,6 +63,7 @@ impl NameServer {
             registrants: Mutex::default(),
             notices,
             outgoing: Mutex::new(Some(outgoing)),
+            leaving: Leaving::default(),
             started: env.clock.instant(),
             env,
         }))
@@ -76,13 +78,26 @@ impl NameServer {
         };
         info!(addr = %listening.local_addr(), "name server started");
         let outgoing = self.outgoing.lock().take();
-        let serve = listening.serve(Arc::clone(&self), limits, stop.clone());
+        let end = CancellationToken::new();
+        let serve = listening.serve(Arc::clone(&self), limits, end.clone());
         tokio::join!(
             serve,
-            liveness::watch(&self, &stop),
-            notify::send_all(outgoing, &stop)
+            self.leave(&stop, &end),
+            liveness::watch(&self, &end),
+            notify::send_all(outgoing, &end)
         );
         info!("name server stopped");
+    }
+
+    /// Upon `stop`, tells clients to go elsewhere for a while if settings want that; then connections end.
+    async fn leave(&self, stop: &CancellationToken, end: &CancellationToken) {
+        stop.cancelled().await;
+        let config = self.config.load_full();
+        if config.enable_shutdown_gracefully {
+            self.leaving.begin();
+            tokio::time::sleep(Duration::from_secs(config.shutdown_wait_time_seconds)).await;
+        }
+        end.cancel();
     }
 
     /// How long ago it was opened.
@@ -108,7 +123,10 @@ impl NameServer {
 
 impl Service for NameServer {
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
-        routes::route(self, peer, frame)
+        match self.leaving.refusal(&frame) {
+            Some(refusal) => refusal,
+            None => routes::route(self, peer, frame),
+        }
     }
 
     fn closed(&self, peer: &Arc<Peer>) {

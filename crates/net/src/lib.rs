@@ -8,6 +8,7 @@
 
 mod channel;
 mod conn;
+mod leaving;
 mod limits;
 mod outbox;
 mod peer;
@@ -17,6 +18,7 @@ mod server;
 mod service;
 
 pub use channel::{Channel, ConnectError};
+pub use leaving::Leaving;
 pub use limits::Limits;
 pub use peer::{CallError, Peer, PushError};
 pub use routes::{Answer, Call, Fault, Reply};

@@ -188,7 +188,7 @@ pub fn unsupported(frame: &Frame) -> Outcome {
     )
 }
 
-fn refuse(fault: Fault, opaque: i32, oneway: bool) -> Outcome {
+pub(crate) fn refuse(fault: Fault, opaque: i32, oneway: bool) -> Outcome {
     if oneway {
         Outcome::Silent
     } else {

@@ -13,8 +13,8 @@ pub(crate) struct Options {
     /// `java` (the official broker), `floor` (the least a send costs on this machine) or `all`
     #[arg(long, default_value = "all", value_parser = ["java", "floor", "all"])]
     against: String,
-    /// Load cells: quick, full, sync (SYNC_FLUSH) or delay (messages that are due in one second)
-    #[arg(long, default_value = "quick", value_parser = ["quick", "full", "sync", "delay"])]
+    /// Load cells: quick, full, sync (SYNC_FLUSH), delay or timer (messages that are due in one second) or transaction
+    #[arg(long, default_value = "quick", value_parser = ["quick", "full", "sync", "delay", "timer", "transaction"])]
     set: String,
     /// Rounds by turns; medians are printed
     #[arg(long, default_value_t = 1)]
@@ -33,8 +33,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         &mut cargo(&["build", "--locked", "--release", "-p", "barque"]),
     )?;
     let loadgen = build_loadgen()?;
-    // The floor server delays nothing.
-    if options.against != "java" && options.set != "delay" {
+    // The floor server delays nothing and ends no transactions.
+    let plain = !matches!(options.set.as_str(), "delay" | "timer" | "transaction");
+    if options.against != "java" && plain {
         compare(options, &loadgen, "floor", None)?;
     }
     if options.against != "floor" {

@@ -111,7 +111,6 @@ pub(super) const REFUSED: &[Refused] = refused! {
     "coldDataFlowControlEnable", Asks::True, "flow control by cold data is not there yet";
     "disableConsumeIfConsumerReadSlowly", Asks::True, "slow groups are not stopped";
     "enableNetWorkFlowControl", Asks::True, "flow control by rate is not there yet";
-    "enableShutdownGracefully", Asks::True, "clients are not told to go away before a stop";
     "fetchNamesrvAddrByAddressServer", Asks::True, "name servers are listed in namesrvAddr only";
     "fetchNameSrvAddrByDnsLookup", Asks::True, "name servers are listed in namesrvAddr only";
 };

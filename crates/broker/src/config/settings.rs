@@ -119,6 +119,10 @@ settings! {
     start ha_listen_port: u16 = 10912, "haListenPort";
     /// A connection on which nothing was read or written for so many seconds is closed.
     start server_channel_max_idle_time_seconds: u32 = 120, "serverChannelMaxIdleTimeSeconds";
+    /// Upon a stop clients are told to go elsewhere (GO_AWAY) for shutdownWaitTimeSeconds, before connections end.
+    live enable_shutdown_gracefully: bool = false, "enableShutdownGracefully";
+    /// Seconds of enableShutdownGracefully.
+    live shutdown_wait_time_seconds: u32 = 30, "shutdownWaitTimeSeconds";
 
     section "Name servers"
     /// Name servers, `host:port` joined by `;`; environment NAMESRV_ADDR. Empty: the broker registers nowhere.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use wire::api::config::UpdateBrokerConfig;
 use wire::api::send::SendReceipt;
 use wire::api::topic::UpdateAndCreateTopic;
+use wire::code::ResponseCode;
 use wire::frame::Frame;
 
 use crate::rig::{Client, Rig, SOON};
@@ -107,6 +108,34 @@ async fn a_broker_whose_disk_fails_acknowledges_nothing_more_and_ends_with_an_er
     );
     running.stop.cancel();
     running.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_told_to_go_away_before_a_stop_when_the_settings_say_so() {
+    let settings = [
+        ("enableShutdownGracefully", "true"),
+        ("shutdownWaitTimeSeconds", "1"),
+    ];
+    let running = Running::start(Tough::new(), &settings).await;
+    let client = running.client().await;
+    client.make_topic("T", 1).await;
+    client.send("T", 0, "before").await;
+    running.stop.cancel();
+    loop {
+        let frame = Frame::request(0, &send("T", 0, "")).with_body("after");
+        let reply = client.channel.call(frame, SOON).await.unwrap();
+        if reply.code == ResponseCode::GO_AWAY.0 {
+            assert_eq!(reply.remark.as_deref(), Some("please go away"));
+            break;
+        }
+        assert_eq!(reply.code, 0);
+        tokio::task::yield_now().await;
+    }
+    tokio::time::timeout(SOON, running.ended)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
