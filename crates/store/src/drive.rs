@@ -236,6 +236,15 @@ impl Store {
         }
     }
 
+    /// Whether a record that starts here is written and not in its queue yet. When not, and it is a record, its queue has it.
+    pub fn is_unpublished(&self, pos: LogPos) -> bool {
+        let publisher = self.publisher.lock();
+        let found = publisher
+            .waiting
+            .binary_search_by_key(&pos.0, |staged| staged.unit.pos);
+        found.is_ok_and(|at| publisher.waiting.get(at).is_some_and(|staged| staged.is_queued))
+    }
+
     /// A gate behind everything that was appended so far.
     pub fn tail_gate(&self) -> Gate {
         let tail = self.tail.lock();

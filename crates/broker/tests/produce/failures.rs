@@ -14,10 +14,12 @@ use store::disk::{Disk, Entry, File, Lock, Space};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::api::config::UpdateBrokerConfig;
-use wire::api::send::SendReceipt;
+use wire::api::send::{SendMessageV2, SendReceipt};
 use wire::api::topic::UpdateAndCreateTopic;
+use wire::api::transaction::EndTransaction;
 use wire::code::ResponseCode;
 use wire::frame::Frame;
+use wire::message_id::decode_offset_id;
 
 use crate::rig::{Client, Rig, SOON};
 use crate::sends::{send, stored};
@@ -195,6 +197,52 @@ async fn a_second_try_is_answered_no_sooner_than_the_first_is_safe() {
     assert_eq!((first.code, second.code), (0, 0));
     assert_eq!(receipt(&first), receipt(&second));
     assert_eq!(stored(&client, "T", 0).await.len(), 1);
+    running.stop.cancel();
+    running.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_that_is_acknowledged_can_be_committed_before_readers_see_it() {
+    let disk = Tough::new();
+    let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "50")];
+    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
+    let client = running.client().await;
+    client.make_topic("T", 1).await;
+    client.send("T", 0, "first").await;
+    disk.set(Door::Shut);
+    let half = SendMessageV2 {
+        producer_group: "PG".into(),
+        sys_flag: 4,
+        ..send(
+            "T",
+            0,
+            "WAIT\u{1}false\u{2}TRAN_MSG\u{1}true\u{2}PGROUP\u{1}PG\u{2}UNIQ_KEY\u{1}A\u{2}",
+        )
+    };
+    let reply = client.ask_with(&half, "x").await;
+    let receipt: SendReceipt = reply.ext.read().unwrap();
+    let (_, pos) = decode_offset_id(&receipt.msg_id).unwrap();
+    let commit = EndTransaction {
+        producer_group: "PG".into(),
+        tran_state_table_offset: receipt.queue_offset,
+        commit_log_offset: pos,
+        commit_or_rollback: 8,
+        from_transaction_check: Some(false),
+        msg_id: "A".into(),
+        ..EndTransaction::default()
+    };
+    let early = client.ask(&commit).await;
+    // Before anything may fail: nothing ends while it is shut.
+    disk.set(Door::Open);
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    assert_eq!(early.code, 10, "not durable yet: {:?}", early.remark);
+    client.send("T", 0, "next").await;
+    let bodies: Vec<_> = stored(&client, "T", 0)
+        .await
+        .into_iter()
+        .map(|r| r.body)
+        .collect();
+    assert_eq!(bodies, ["first", "x", "next"]);
     running.stop.cancel();
     running.ended.await.unwrap().unwrap();
 }
