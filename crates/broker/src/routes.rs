@@ -15,7 +15,9 @@ use wire::api::offset::{
 };
 use wire::api::pull::{LitePullMessage, PullMessage};
 use wire::api::query::{QueryMessage, ViewMessageById};
-use wire::api::send::{SendBatchMessage, SendMessage, SendMessageV2, SendReplyMessage, SendReplyMessageV2};
+use wire::api::send::{
+    ConsumerSendMsgBack, SendBatchMessage, SendMessage, SendMessageV2, SendReplyMessage, SendReplyMessageV2,
+};
 use wire::api::timer::{CancelTimer, GetTimerCheckPoint, GetTimerMetrics, ListTimers, RecallMessage};
 use wire::api::topic::{
     DeleteTopicInBroker, GetAllTopicConfig, GetSystemTopicListFromBroker, GetTopicConfig, GetTopicStatsInfo,
@@ -30,6 +32,7 @@ net::routes! { Broker;
     SendMessageV2 => send::send_message_v2;
     SendMessage => send::send_message;
     SendBatchMessage => send::send_batch_message;
+    ConsumerSendMsgBack => send::back::consumer_send_msg_back;
     SendReplyMessageV2 => send::send_reply_message_v2;
     SendReplyMessage => send::send_reply_message;
 

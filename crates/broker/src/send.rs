@@ -8,6 +8,7 @@
 //! Messages that must not be delivered as they are (delayed, timed, half messages) go to a topic of the system until their
 //! time has come (`park`); the answer speaks of the queue they were sent to, and of the record that is kept.
 
+pub(crate) mod back;
 mod check;
 mod once;
 pub(crate) mod park;

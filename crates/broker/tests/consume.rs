@@ -6,6 +6,8 @@
     reason = "a test may panic, and looks at files and clocks"
 )]
 
+#[path = "consume/backs.rs"]
+mod backs;
 #[path = "consume/clients.rs"]
 mod clients;
 #[path = "consume/golden.rs"]
