@@ -39,6 +39,7 @@ public final class Main {
         scenes.put("query", Lookups::query);
         scenes.put("push", Consuming::concurrently);
         scenes.put("orderly", Consuming::orderly);
+        scenes.put("retry", Retries::retry);
         scenes.put("tags", Consuming::tags);
         scenes.put("broadcast", Consuming::broadcast);
         scenes.put("rebalance", Groups::rebalance);
