@@ -171,6 +171,29 @@ impl Groups {
         }
     }
 
+    /// Forbids a group to read a topic, or allows it again.
+    pub(crate) fn forbid(&self, group: &str, topic: &str, is_forbidden: bool) -> Result<(), SaveError> {
+        if self.may_not_read(group, topic) == is_forbidden {
+            return Ok(());
+        }
+        let mut change = self.change();
+        let forbidden = &mut Arc::make_mut(&mut change.now).forbidden;
+        let topics = forbidden.entry(group.into()).or_default();
+        let bits = topics.entry(topic.into()).or_default();
+        *bits = if is_forbidden {
+            *bits | FORBIDDEN_READ
+        } else {
+            *bits & !FORBIDDEN_READ
+        };
+        if *bits == 0 {
+            topics.remove(topic);
+        }
+        if topics.is_empty() {
+            forbidden.remove(group);
+        }
+        change.publish()
+    }
+
     fn change(&self) -> Change<'_> {
         let one = self.changing.lock();
         Change {

@@ -66,17 +66,26 @@ pub(crate) async fn hold(place: Place, ask: Ask, mut plan: Plan) -> Result<Reply
     tokio::pin!(time_is_up);
     let mut from = ask.header.queue_offset;
     loop {
+        let nudges = plan.queue.nudges();
+        if let Some(reset) = pull::reset(b, &ask) {
+            return Ok(pull::reply(b, &ask, &plan, reset));
+        }
         let woken = tokio::select! {
-            () = plan.queue.wait_past(from) => true,
+            () = plan.queue.wait_past_or_nudge(from, nudges) => true,
             () = &mut time_is_up => false,
         };
         plan = pull::admit(b, &ask)?;
+        if let Some(reset) = pull::reset(b, &ask) {
+            return Ok(pull::reply(b, &ask, &plan, reset));
+        }
         match pull::read(b, &ask, &plan, from).await? {
             // What was passed over need not be looked at again.
             Found::NoMatch { next } if woken => {
                 from = next;
                 tokio::task::yield_now().await;
             }
+            // Nudged for another reader of the queue.
+            Found::AtEnd | Found::Empty if woken => {}
             Found::AtEnd if from > ask.header.queue_offset => {
                 return Ok(pull::reply(b, &ask, &plan, Found::NoMatch { next: from }));
             }

@@ -27,6 +27,7 @@ mod peers;
 mod pull;
 mod put;
 mod query;
+mod relay;
 mod routes;
 mod saved;
 mod send;

@@ -2,6 +2,7 @@
 //! What a consumer asks about offsets: how far its group has read (14, 15, 43), and where a queue begins and ends, also
 //! by time (29 to 32).
 
+pub(crate) mod reset;
 mod table;
 
 use std::sync::Arc;
@@ -78,6 +79,11 @@ pub(crate) fn update_consumer_offset(
     let queues = known.config.read_queue_nums.max(known.config.write_queue_nums);
     if *queue_id < 0 || (*queue_id >= queues && find_queue(b, topic, *queue_id).is_none()) {
         return Ok(Reply::ok(Empty {}).into());
+    }
+    if b.offsets.has_reset(group, topic, *queue_id) {
+        return Ok(Reply::ok(Empty {})
+            .with_remark("Offset has been previously reset")
+            .into());
     }
     if *commit_offset < 0 {
         b.offsets.forget(group, topic, *queue_id);

@@ -86,6 +86,8 @@ pub(crate) enum Found {
     TooSmall { min: i64 },
     /// Asked for messages that there cannot be yet.
     TooLarge { max: i64 },
+    /// An operator has set the group to another offset.
+    Reset { offset: i64 },
 }
 
 /// How a client is told.
@@ -139,6 +141,7 @@ impl Found {
             Found::NoQueue => (ResponseCode::PULL_OFFSET_MOVED, "NO_MATCHED_LOGIC_QUEUE", 0),
             Found::TooSmall { min } => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_TOO_SMALL", min),
             Found::TooLarge { max } => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_OVERFLOW_BADLY", max),
+            Found::Reset { offset } => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_RESET", offset),
         };
         Verdict { code, remark, next }
     }
@@ -176,6 +179,9 @@ fn start(b: &Arc<Broker>, ask: Ask) -> Result<Answer<PullReply>, Fault> {
         return Ok(Answer::Later(Box::pin(create_and_pull(Arc::clone(b), ask))));
     }
     let plan = admit(b, &ask)?;
+    if let Some(reset) = reset(b, &ask) {
+        return Ok(reply(b, &ask, &plan, reset).into());
+    }
     let found = match look(b, &ask, &plan, ask.header.queue_offset) {
         Err(ReadError::NotCached) => return Ok(Answer::Later(Box::pin(first(Arc::clone(b), ask, plan)))),
         found => found.map_err(|error| not_read(&error))?,
@@ -202,6 +208,20 @@ async fn first(b: Arc<Broker>, ask: Ask, plan: Plan) -> Result<Reply<PullReply>,
         return hold::hold(Place::take(&b)?, ask, plan).await;
     }
     Ok(reply(&b, &ask, &plan, found))
+}
+
+/// The offset an operator has set the group to since it last pulled; told once, and in place of messages. What the pull
+/// says of how far the group has consumed is from before that, and does not count.
+pub(crate) fn reset(b: &Broker, ask: &Ask) -> Option<Found> {
+    let PullMessage {
+        consumer_group,
+        topic,
+        queue_id,
+        ..
+    } = &ask.header;
+    let offset = b.offsets.take_reset(consumer_group, topic, *queue_id)?;
+    b.offsets.note_pull(consumer_group, topic, *queue_id, offset);
+    Some(Found::Reset { offset })
 }
 
 fn may_wait(ask: &Ask, found: &Found) -> bool {

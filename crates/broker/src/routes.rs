@@ -6,12 +6,17 @@ use wire::api::group::{
     DeleteSubscriptiongroup, GetAllProducerInfo, GetAllSubscriptiongroupConfig, GetConsumeStats,
     GetConsumerConnectionList, GetProducerConnectionList, GetSubscriptiongroupConfig,
     QuerySubscriptionByConsumer, UpdateAndCreateSubscriptiongroup, UpdateAndCreateSubscriptiongroupList,
+    UpdateAndGetGroupForbidden,
 };
-use wire::api::heartbeat::{CheckClientConfig, GetConsumerListByGroup, HeartBeat, UnregisterClient};
+use wire::api::heartbeat::{
+    CheckClientConfig, ConsumeMessageDirectly, GetConsumerListByGroup, GetConsumerRunningInfo, HeartBeat,
+    UnregisterClient,
+};
 use wire::api::lock::{LockBatchMq, UnlockBatchMq};
 use wire::api::offset::{
-    GetAllConsumerOffset, GetAllDelayOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset,
-    QueryConsumerOffset, SearchOffsetByTimestamp, UpdateConsumerOffset,
+    CloneGroupOffset, GetAllConsumerOffset, GetAllDelayOffset, GetEarliestMsgStoretime, GetMaxOffset,
+    GetMinOffset, InvokeBrokerToGetConsumerStatus, InvokeBrokerToResetOffset, QueryConsumerOffset,
+    QueryCorrectionOffset, SearchOffsetByTimestamp, UpdateConsumerOffset,
 };
 use wire::api::pull::{LitePullMessage, PullMessage};
 use wire::api::query::{QueryMessage, ViewMessageById};
@@ -26,7 +31,9 @@ use wire::api::topic::{
 use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions, ResumeCheckHalfMessage};
 
 use crate::broker::Broker;
-use crate::{admin, delay, group, heartbeat, lock, offset, pull, query, send, timer, topic, transaction};
+use crate::{
+    admin, delay, group, heartbeat, lock, offset, pull, query, relay, send, timer, topic, transaction,
+};
 
 net::routes! { Broker;
     SendMessageV2 => send::send_message_v2;
@@ -52,6 +59,9 @@ net::routes! { Broker;
     GetEarliestMsgStoretime => offset::earliest_store_time;
     GetAllConsumerOffset => offset::all_consumer_offsets;
     GetAllDelayOffset => delay::all_offsets;
+    InvokeBrokerToResetOffset => offset::reset::reset_offset;
+    CloneGroupOffset => offset::reset::clone_offset;
+    QueryCorrectionOffset => offset::reset::correction_offset;
 
     RecallMessage => timer::recall_message;
     GetTimerCheckPoint => timer::check_point;
@@ -66,6 +76,10 @@ net::routes! { Broker;
     GetConsumerConnectionList => heartbeat::consumer_connections;
     GetProducerConnectionList => heartbeat::producer_connections;
     GetAllProducerInfo => heartbeat::all_producers;
+
+    GetConsumerRunningInfo => relay::running_info;
+    ConsumeMessageDirectly => relay::consume_directly;
+    InvokeBrokerToGetConsumerStatus => relay::consumer_status;
 
     LockBatchMq => lock::lock_queues;
     UnlockBatchMq => lock::unlock_queues;
@@ -89,6 +103,7 @@ net::routes! { Broker;
     UpdateAndCreateSubscriptiongroupList => group::requests::update_groups;
     GetAllSubscriptiongroupConfig => group::requests::all_groups;
     GetSubscriptiongroupConfig => group::requests::one_group;
+    UpdateAndGetGroupForbidden => group::requests::forbid;
     DeleteSubscriptiongroup => group::requests::delete_group;
 
     UpdateBrokerConfig => admin::update_config;

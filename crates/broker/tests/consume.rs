@@ -22,5 +22,9 @@ mod offsets;
 mod pulls;
 #[path = "consume/queries.rs"]
 mod queries;
+#[path = "consume/relays.rs"]
+mod relays;
+#[path = "consume/resets.rs"]
+mod resets;
 #[path = "consume/rig.rs"]
 mod rig;

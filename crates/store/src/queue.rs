@@ -118,6 +118,7 @@ pub struct Queue {
     pub(crate) held: Mutex<Held>,
     news: Notify,
     waiting: AtomicU32,
+    nudges: AtomicU32,
     /// Hash of `topic#`, from which the hash of an index key goes on.
     pub(crate) key_hash: i32,
 }
@@ -136,6 +137,7 @@ impl Queue {
             held: Mutex::default(),
             news: Notify::new(),
             waiting: AtomicU32::new(0),
+            nudges: AtomicU32::new(0),
             key_hash,
         }
     }
@@ -165,14 +167,34 @@ impl Queue {
         self.deleted.load(Ordering::Acquire)
     }
 
+    /// Wakes those that wait for messages, without one.
+    pub fn nudge(&self) {
+        self.nudges.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// How often [`Queue::nudge`] was called.
+    pub fn nudges(&self) -> u32 {
+        self.nudges.load(Ordering::Acquire)
+    }
+
     /// Resolves when there is a message at `offset`, or the queue was deleted.
     pub async fn wait_past(&self, offset: i64) {
+        self.wait(|| self.max() > offset).await;
+    }
+
+    /// The same, or when somebody nudged after these were counted.
+    pub async fn wait_past_or_nudge(&self, offset: i64, nudges: u32) {
+        self.wait(|| self.max() > offset || self.nudges() != nudges).await;
+    }
+
+    async fn wait(&self, is_over: impl Fn() -> bool) {
         let _waiter = Waiter::count(&self.waiting);
         loop {
             let news = self.news.notified();
             let mut news = std::pin::pin!(news);
             news.as_mut().enable();
-            if self.max() > offset || self.deleted.load(Ordering::Acquire) {
+            if is_over() || self.deleted.load(Ordering::Acquire) {
                 return;
             }
             news.await;

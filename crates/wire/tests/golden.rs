@@ -126,7 +126,7 @@ fn replies_and_requests_of(code: Code) -> (Vec<Golden>, Vec<Golden>) {
 #[test]
 fn every_captured_frame_reads_as_an_independent_reader_saw_it() {
     let all = golden();
-    assert_eq!(all.len(), 592);
+    assert_eq!(all.len(), 608);
     for Golden {
         case,
         raw,
@@ -289,6 +289,9 @@ fn every_typed_header_of_clients_reads_and_writes_the_captured_fields_of_its_cod
         api::offset::GetAllDelayOffset,
         api::offset::InvokeBrokerToResetOffset,
         api::offset::CloneGroupOffset,
+        api::offset::QueryCorrectionOffset,
+        api::offset::InvokeBrokerToGetConsumerStatus,
+        api::group::UpdateAndGetGroupForbidden,
         api::heartbeat::HeartBeat,
         api::heartbeat::UnregisterClient,
         api::heartbeat::GetConsumerListByGroup,

@@ -430,7 +430,6 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("userCacheRefreshSecond", Int),
     ("useReentrantLockWhenPutMessage", Bool),
     ("useSeparateRetryQueue", Bool),
-    ("useServerSideResetOffset", Bool),
     ("useSingleRocksDBForAllConfigs", Bool),
     ("useStaticSubscription", Bool),
     ("useTLS", Bool),

@@ -259,6 +259,9 @@ settings! {
     start flush_consumer_offset_interval: u32 = 5_000, "flushConsumerOffsetInterval";
     /// Commits after which the version of the offsets moves on.
     live consumer_offset_update_version_step: u64 = 500, "consumerOffsetUpdateVersionStep";
+    /// A reset of a group (request 222) is told to its consumers at their next pull, also to those that are offline now.
+    /// false: connected consumers are told at once, and others cannot be reset.
+    live use_server_side_reset_offset: bool = true, "useServerSideResetOffset";
 
     section "Store"
     /// Directory of all data. Empty: `store` in the home directory of the user.

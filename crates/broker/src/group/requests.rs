@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Requests about consumer groups: 200, 201, 207, 225 and 352.
+//! Requests about consumer groups: 200, 201, 207, 225, 352 and 353.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use wire::Str;
 use wire::api::group::{
     DeleteSubscriptiongroup, GetAllSubscriptiongroupConfig, GetAllSubscriptiongroupConfigReply,
     GetSubscriptiongroupConfig, UpdateAndCreateSubscriptiongroup, UpdateAndCreateSubscriptiongroupList,
+    UpdateAndGetGroupForbidden,
 };
-use wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupList};
+use wire::body::group::{GroupForbidden, SubscriptionGroupConfig, SubscriptionGroupList};
 use wire::body::topic::DataVersion;
 use wire::code::{NoHeader, ResponseCode};
 use wire::fastjson;
@@ -124,6 +125,37 @@ pub(crate) fn one_group(
         let name = &call.header.group;
         let group = b.group(name).ok_or_else(|| no_group(name))?;
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&*group)))
+    }))
+}
+
+/// Code 353. The group must exist: what is forbidden to a group that nobody knows would stay for ever.
+pub(crate) fn forbid(
+    b: &Arc<Broker>,
+    call: Call<UpdateAndGetGroupForbidden>,
+) -> Result<Answer<NoHeader>, Fault> {
+    let b = Arc::clone(b);
+    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
+        let UpdateAndGetGroupForbidden {
+            group,
+            topic,
+            readable,
+        } = call.header;
+        if let Some(readable) = readable {
+            if b.groups.find(&group).is_none() {
+                return Err(no_group(&group));
+            }
+            b.groups
+                .forbid(&group, &topic, !readable)
+                .map_err(|e| unsaved(&e))?;
+        }
+        let now = GroupForbidden {
+            readable: !b.groups.may_not_read(&group, &topic),
+            group,
+            topic,
+        };
+        Ok(Reply::ok(NoHeader)
+            .with_remark("")
+            .with_body(fastjson::to_vec(&now)))
     }))
 }
 

@@ -25,6 +25,8 @@ use crate::saved::{self, LoadError, SaveError};
 struct Progress {
     committed: Option<i64>,
     pulled: Option<i64>,
+    /// Set by an operator, and not told to the group yet.
+    reset: Option<i64>,
 }
 
 /// The queues of one topic, as one group has read them.
@@ -39,6 +41,8 @@ pub(crate) struct Offsets {
     version: Mutex<DataVersion>,
     commits: AtomicU64,
     changed: AtomicBool,
+    /// Resets so far: without any, nobody looks for one.
+    resets: AtomicU64,
     saving: Mutex<()>,
 }
 
@@ -61,7 +65,7 @@ impl Offsets {
                     queue,
                     Progress {
                         committed: Some(offset).filter(|offset| *offset >= 0),
-                        pulled: None,
+                        ..Progress::default()
                     },
                 )
             });
@@ -77,6 +81,7 @@ impl Offsets {
             version: Mutex::new(table.data_version),
             commits: AtomicU64::new(0),
             changed: AtomicBool::new(false),
+            resets: AtomicU64::new(0),
             saving: Mutex::new(()),
         })
     }
@@ -105,6 +110,46 @@ impl Offsets {
         if version_step > 0 && commits.is_multiple_of(version_step) {
             self.next_version();
         }
+    }
+
+    /// Sets a group to an offset. It is told at its next pull; what it commits until then does not count.
+    pub(crate) fn reset(&self, group: &str, topic: &str, queue: i32, offset: i64) {
+        self.write(group, topic, queue, |progress| {
+            *progress = Progress {
+                committed: Some(offset),
+                pulled: None,
+                reset: Some(offset),
+            };
+        });
+        self.resets.fetch_add(1, Ordering::Release);
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Whether a reset was not told yet.
+    pub(crate) fn has_reset(&self, group: &str, topic: &str, queue: i32) -> bool {
+        self.resets.load(Ordering::Acquire) > 0 && self.read(group, topic, queue).reset.is_some()
+    }
+
+    /// A reset that is told now.
+    pub(crate) fn take_reset(&self, group: &str, topic: &str, queue: i32) -> Option<i64> {
+        if !self.has_reset(group, topic, queue) {
+            return None;
+        }
+        self.write(group, topic, queue, |progress| progress.reset.take())
+    }
+
+    /// Sets a group to where another one is, in all queues of a topic.
+    pub(crate) fn copy(&self, topic: &str, from: &str, to: &str) {
+        for (queue, offset) in self.committed(from, topic) {
+            self.commit(to, topic, (queue, offset), 0);
+        }
+    }
+
+    /// What a group has committed of a topic, by queue.
+    pub(crate) fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+        let groups = self.groups.read();
+        let queues = groups.get(group).and_then(|topics| topics.get(topic));
+        queues.map(committed).unwrap_or_default()
     }
 
     /// Takes a commit back.
@@ -209,11 +254,7 @@ impl Offsets {
         let mut topics_by_group: BTreeMap<Str, Vec<Str>> = BTreeMap::new();
         for (group, topics) in self.groups.read().iter() {
             for (topic, queues) in topics {
-                let queues = queues.lock();
-                let committed = queues
-                    .iter()
-                    .filter_map(|(queue, progress)| Some((*queue, progress.committed?)));
-                let offsets: BTreeMap<i32, i64> = committed.collect();
+                let offsets = committed(queues);
                 if !offsets.is_empty() {
                     topics_by_group
                         .entry(group.clone())
@@ -231,6 +272,14 @@ impl Offsets {
         table.group_topic_map = Some(topics_by_group);
         table
     }
+}
+
+fn committed(queues: &Queues) -> BTreeMap<i32, i64> {
+    let queues = queues.lock();
+    let committed = queues
+        .iter()
+        .filter_map(|(queue, progress)| Some((*queue, progress.committed?)));
+    committed.collect()
 }
 
 fn has_commits(queues: &Queues) -> bool {

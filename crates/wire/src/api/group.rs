@@ -72,6 +72,23 @@ pub struct DeleteSubscriptiongroup {
     pub clean_offset: Option<bool>,
 }
 
+/// Forbids a group to read a topic, allows it again, or asks which it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateAndGetGroupForbidden {
+    /// Consumer group.
+    pub group: Str,
+    /// Topic asked about or written to.
+    pub topic: Str,
+    /// What it shall be; nothing only asks.
+    pub readable: Option<bool>,
+}
+
+impl Request for UpdateAndGetGroupForbidden {
+    const CODE: Code = Code::UPDATE_AND_GET_GROUP_FORBIDDEN;
+    type Reply = NoHeader;
+}
+
 impl Request for DeleteSubscriptiongroup {
     const CODE: Code = Code::DELETE_SUBSCRIPTIONGROUP;
     type Reply = NoHeader;

@@ -157,7 +157,7 @@ pub struct InvokeBrokerToResetOffset {
     /// Offset.
     pub offset: Option<i64>,
     /// Time, ms.
-    pub timestamp: i64,
+    pub timestamp: Option<i64>,
     /// Also move backwards.
     pub is_force: bool,
 }
@@ -206,6 +206,57 @@ pub struct CloneGroupOffset {
 
 impl Request for CloneGroupOffset {
     const CODE: Code = Code::CLONE_GROUP_OFFSET;
+    type Reply = NoHeader;
+}
+
+/// Asks how far the slowest group has read a topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueryCorrectionOffset {
+    /// Groups that do not count, joined by `,`.
+    pub filter_groups: Option<Str>,
+    /// Group compared with.
+    pub compare_group: Str,
+    /// Topic asked about or written to.
+    pub topic: Str,
+}
+
+impl Request for QueryCorrectionOffset {
+    const CODE: Code = Code::QUERY_CORRECTION_OFFSET;
+    type Reply = NoHeader;
+}
+
+/// Asks, through the broker, how far the consumers of a group are by their own account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvokeBrokerToGetConsumerStatus {
+    /// Topic asked about or written to.
+    pub topic: Str,
+    /// Consumer group.
+    pub group: Str,
+    /// Id of the client to ask; all when there is none.
+    pub client_addr: Option<Str>,
+}
+
+impl Request for InvokeBrokerToGetConsumerStatus {
+    const CODE: Code = Code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS;
+    type Reply = NoHeader;
+}
+
+/// The broker asks a consumer how far it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetConsumerStatusFromClient {
+    /// Topic asked about or written to.
+    pub topic: Str,
+    /// Consumer group.
+    pub group: Str,
+    /// Unused.
+    pub client_addr: Option<Str>,
+}
+
+impl Request for GetConsumerStatusFromClient {
+    const CODE: Code = Code::GET_CONSUMER_STATUS_FROM_CLIENT;
     type Reply = NoHeader;
 }
 

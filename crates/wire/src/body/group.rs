@@ -45,6 +45,18 @@ pub struct SubscriptionGroupConfig {
     pub which_broker_when_consume_slowly: i64,
 }
 
+/// Whether a group may read a topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GroupForbidden {
+    /// Consumer group.
+    pub group: Str,
+    /// It may.
+    pub readable: bool,
+    /// Topic name.
+    pub topic: Str,
+}
+
 impl Default for SubscriptionGroupConfig {
     fn default() -> SubscriptionGroupConfig {
         SubscriptionGroupConfig {

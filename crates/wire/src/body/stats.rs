@@ -40,6 +40,46 @@ pub struct QueueOffsets {
     pub offset_table: BTreeMap<QueueKey, i64>,
 }
 
+/// Offsets by queue, as a reset sends them to clients in C++.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueOffsetList {
+    /// The queues.
+    pub offset_table: Vec<QueueOffset>,
+}
+
+/// A queue with an offset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueOffset {
+    /// Broker name.
+    pub broker_name: Str,
+    /// Offset.
+    pub offset: i64,
+    /// Queue of the topic.
+    pub queue_id: i32,
+    /// Topic name.
+    pub topic: Str,
+}
+
+/// How far the consumers of a group are by their own account.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumerStatus {
+    /// By client id and queue, from the broker.
+    pub consumer_table: BTreeMap<Str, BTreeMap<QueueKey, i64>>,
+    /// By queue, from a client.
+    pub message_queue_table: BTreeMap<QueueKey, i64>,
+}
+
+/// How far the slowest group has read, by queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CorrectionOffsets {
+    /// Offset by queue.
+    pub correction_offsets: BTreeMap<i32, i64>,
+}
+
 /// The offsets of all queues of a topic.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -9,6 +9,7 @@ mod offset;
 mod pull;
 mod query;
 mod reply;
+mod reset;
 mod route;
 mod send;
 mod timer;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Case> {
         timer::cases(),
         pull::cases(),
         offset::cases(),
+        reset::cases(),
         group::cases(),
         query::cases(),
         route::cases(),
