@@ -98,6 +98,20 @@ pub(crate) fn takes_no_sends(topic: &str) -> bool {
     NO_SEND_TOPICS.contains(&topic)
 }
 
+/// Queues of a topic that a message which waits somewhere may be meant for.
+const REAL_QUEUES_MAX: u32 = 1 << 16;
+
+/// Whether a message that waits somewhere may claim to be meant for this topic: anybody may write such a claim. The topic
+/// need not exist any more.
+pub(crate) fn may_be_real(topic: &str) -> bool {
+    !takes_no_sends(topic) && topic_error(topic).is_none()
+}
+
+/// The queue such a message is meant for; `None`: no topic has it.
+pub(crate) fn real_queue_id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id < REAL_QUEUES_MAX)
+}
+
 /// Whether the name begins like those of the system's own topics.
 pub(crate) fn has_system_prefix(topic: &str) -> bool {
     topic.starts_with(SYSTEM_PREFIX)

@@ -18,7 +18,7 @@ use wire::record::{Parts, RecordHead};
 
 use super::plan::Schedule;
 use crate::broker::Broker;
-use crate::names::{SCHEDULE_TOPIC, takes_no_sends};
+use crate::names::{SCHEDULE_TOPIC, may_be_real, real_queue_id};
 
 /// Messages of one batch.
 const BATCH_COUNT: usize = 256;
@@ -362,10 +362,8 @@ fn copies<'a>(store: &Store, mut records: &'a [u8]) -> Vec<Copied<'a>> {
 /// The queue a parked message was sent to. Not one that takes no sends, such as that of the half messages.
 fn real_queue(properties: &[u8]) -> Option<(&str, u32)> {
     let topic = properties::get(properties, properties::name::REAL_TOPIC)?;
-    let id = properties::get(properties, properties::name::REAL_QID)?
-        .parse()
-        .ok()?;
-    (!takes_no_sends(topic)).then_some((topic, id))
+    let id = real_queue_id(properties::get(properties, properties::name::REAL_QID)?)?;
+    may_be_real(topic).then_some((topic, id))
 }
 
 impl Copied<'_> {
