@@ -16,7 +16,6 @@ use net::{
 };
 use store::{Env, Gate, GateState, LogPos, Store};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,7 +41,7 @@ use crate::offset::Offsets;
 use crate::peers::{Announced, Peers};
 use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
-use crate::send::REPLIES_BYTES_MAX;
+use crate::send::ReplyRoom;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::transaction::Transactions;
@@ -70,8 +69,8 @@ pub struct Broker {
     pub(crate) delays: Delays,
     /// Messages that wait for a time of their own.
     pub(crate) timing: Timing,
-    /// Room for replies that wait until those that asked have taken them, in bytes.
-    pub(crate) replies: Arc<Semaphore>,
+    /// Room for replies that wait until those that asked have taken them.
+    pub(crate) replies: Arc<ReplyRoom>,
     /// Messages stored lately, on topics that remember them.
     pub(crate) dedup: Dedup,
     /// Which transactions have not ended.
@@ -203,7 +202,7 @@ impl Broker {
             timing,
             dedup,
             transactions,
-            replies: Arc::new(Semaphore::new(REPLIES_BYTES_MAX)),
+            replies: Arc::default(),
             clients: Clients::default(),
             workers: Workers::default(),
             locks: Locks::default(),

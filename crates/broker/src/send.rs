@@ -14,6 +14,7 @@ mod once;
 pub(crate) mod park;
 pub(crate) mod properties;
 mod reply;
+mod room;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,7 +42,8 @@ use crate::timer;
 use crate::topic::requests::is_compacted;
 use crate::topic::{Topic, sys_flag};
 use once::Shared;
-pub(crate) use reply::{REPLIES_BYTES_MAX, send_reply_message, send_reply_message_v2};
+pub(crate) use reply::{send_reply_message, send_reply_message_v2};
+pub(crate) use room::ReplyRoom;
 
 /// From this client version on the limit of deliveries comes with the request.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;

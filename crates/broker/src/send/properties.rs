@@ -68,6 +68,15 @@ impl<'a> Asks<'a> {
         true
     }
 
+    /// What properties ask for.
+    pub(super) fn of(text: &'a [u8]) -> Asks<'a> {
+        let mut asks = Asks::default();
+        for (key, value) in pairs(text) {
+            asks.note(key, value);
+        }
+        asks
+    }
+
     /// Whether it asks for anything.
     pub(crate) fn is_any(&self) -> bool {
         *self != Asks::default()

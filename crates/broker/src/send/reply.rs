@@ -22,8 +22,10 @@ use wire::message_id::offset_id;
 use wire::properties::Properties;
 use wire::record::sysflag;
 
+use super::properties::Asks;
 use super::properties::name::{MSG_REGION, TRACE_ON};
-use super::{Send, Target, check, traced};
+use super::room::{BYTES_MAX, ReplyRoom, SHARE_BYTES_MAX};
+use super::{Send, Target, check, park, traced};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::config::Config;
@@ -34,8 +36,6 @@ use crate::put::Put;
 const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
 /// When the broker handed the reply over.
 const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
-/// Bytes of replies that wait until they are taken, over all connections.
-pub(crate) const REPLIES_BYTES_MAX: usize = 64 << 20;
 /// How long the client that asked has to take the reply.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -61,15 +61,12 @@ fn answer<R: Request + Into<SendMessage>>(
 ) -> Result<Answer<SendReceipt>, Fault> {
     let send = Send::of(call);
     check::may_send(b, &b.config(), &send).map_err(|fault| fault.with_ext(traced(b)))?;
-    let bytes = u32::try_from(send.bytes()).unwrap_or(u32::MAX);
-    let room = Arc::clone(&b.replies)
-        .try_acquire_many_owned(bytes)
-        .map_err(|_| {
-            let remark = format!(
-                "[OVERLOAD]system busy: {REPLIES_BYTES_MAX} bytes of replies wait for those that asked"
-            );
-            Fault::new(ResponseCode::SYSTEM_BUSY, remark).with_ext(traced(b))
-        })?;
+    let room = ReplyRoom::take(&b.replies, send.peer.id, send.bytes()).ok_or_else(|| {
+        let remark = format!(
+            "[OVERLOAD]system busy: {SHARE_BYTES_MAX} bytes of replies of this connection wait for those that asked, or {BYTES_MAX} of all"
+        );
+        Fault::new(ResponseCode::SYSTEM_BUSY, remark).with_ext(traced(b))
+    })?;
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let handing = Arc::clone(&b);
@@ -90,14 +87,15 @@ async fn hand_over_and_store(b: &Arc<Broker>, send: Send) -> Result<Reply<SendRe
     let (target, send) = find_target(b, send).await?;
     let queue_id = check::queue_id(b, &target, &send)?;
     let properties = properties_of(&b.config(), &send.header);
-    let handed = hand_over(b, &send, &properties).await;
+    let mut pushed = properties.clone();
+    let handed = hand_over(b, &send, &mut pushed).await;
     let mut told = SendReceipt::default();
     if handed.is_ok() {
         told.msg_id = Str::const_new("0");
         told.queue_id = queue_id;
     }
     if b.config().store_reply_message_enable {
-        match store(b, &send, &target, queue_id, &properties).await {
+        match store(b, &send, &target, queue_id, (&properties, &pushed)).await {
             Ok(receipt) => {
                 told.msg_id = offset_id(b.host, receipt.pos.0);
                 told.queue_id = queue_id;
@@ -151,23 +149,24 @@ fn trace_on(config: &Config) -> &'static str {
 }
 
 /// Hands the reply to the client that asked, and waits until it has taken it.
-async fn hand_over(b: &Broker, send: &Send, properties: &Properties) -> Result<(), Fault> {
+async fn hand_over(b: &Broker, send: &Send, properties: &mut Properties) -> Result<(), Fault> {
     let failed = |remark: String| Fault::new(ResponseCode::SYSTEM_ERROR, remark);
-    let Some(asker) = properties.get(REPLY_TO_CLIENT) else {
+    let Some(asker) = properties.get(REPLY_TO_CLIENT).map(str::to_owned) else {
         return Err(failed(format!(
             "reply message properties[{REPLY_TO_CLIENT}] is null"
         )));
     };
-    let Some(peer) = b.clients.producer(asker) else {
+    let Some(peer) = b.clients.producer(&asker) else {
         return Err(failed(format!(
             "push reply message fail, channel of <{asker}> not found."
         )));
     };
     let now_ms = b.env.clock.now_ms();
-    let mut handed = properties.clone();
-    handed.set(PUSH_REPLY_TIME, &now_ms.to_string());
+    properties.set(PUSH_REPLY_TIME, &now_ms.to_string());
     let header = PushReplyMessageToClient {
-        properties: String::from_utf8(handed.into_bytes()).ok().map(Str::from),
+        properties: String::from_utf8(properties.as_bytes().to_vec())
+            .ok()
+            .map(Str::from),
         born_host: send.peer.addr.to_string().into(),
         store_host: b.host.to_string().into(),
         store_timestamp: now_ms,
@@ -200,16 +199,29 @@ fn push_of(header: &SendMessage) -> PushReplyMessageToClient {
     }
 }
 
+/// Stores a reply as it came or, when it asks for a delay or a time, where it waits for that, with the properties as they
+/// were handed over: the reference rewrites the text of those only then.
 async fn store(
     b: &Broker,
     send: &Send,
     target: &Target,
     queue_id: i32,
-    properties: &Properties,
+    (properties, pushed): (&Properties, &Properties),
 ) -> Result<Receipt, Fault> {
     let topic = &target.topic;
+    let asks = Asks {
+        // Its flags do not say so: the reference forgets them.
+        is_half: false,
+        ..Asks::of(properties.as_bytes())
+    };
+    let real = (&topic.config.topic_name, queue_id);
+    let parked = park::decide(b, &b.config(), &send.header, (&asks, ""), real)?;
+    let rewritten = parked.as_ref().map(|parked| parked.rewrite(pushed.as_bytes()));
+    let (name, queue_id) = parked
+        .as_ref()
+        .map_or((real.0, real.1), |parked| (&parked.topic, parked.queue_id));
     let receipt = b.put(&Put {
-        topic: &topic.config.topic_name,
+        topic: name,
         queue_id,
         flag: send.header.flag,
         // The reference forgets that the body is compressed.
@@ -219,7 +231,7 @@ async fn store(
         reconsume_times: send.header.reconsume_times.unwrap_or_default(),
         prepared_pos: 0,
         body: &send.body,
-        properties: properties.as_bytes(),
+        properties: rewritten.as_deref().unwrap_or(properties.as_bytes()),
     });
     let receipt = receipt.map_err(|error| {
         b.counts.put_failures.fetch_add(1, Ordering::Relaxed);

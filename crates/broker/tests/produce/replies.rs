@@ -193,3 +193,87 @@ async fn replies_are_not_stored_when_the_settings_say_so() {
     assert_eq!((lost.code, lost.ext.get("msgId")), (1, None));
     assert_eq!(stored(&client, REPLIES, 0).await.len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_asks_for_a_delay_is_handed_over_at_once_and_its_copy_waits() {
+    let rig = Rig::start().await;
+    let (_channel, asker) = asker(rig.addr, "me@1", ResponseCode::SUCCESS).await;
+    let client = rig.client().await;
+    for (asks, topic, queue, gone) in [
+        (
+            "DELAY\u{1}18\u{2}TIMER_DELAY_SEC\u{1}9",
+            "SCHEDULE_TOPIC_XXXX",
+            17,
+            "TIMER_DELAY_SEC",
+        ),
+        ("TIMER_DELAY_SEC\u{1}900", "rmq_sys_wheel_timer", 0, "DELAY"),
+    ] {
+        let mut header = reply("me@1");
+        let properties = header.properties.unwrap_or_default();
+        header.properties = Some(format!("{properties}TRAN_MSG\u{1}true\u{2}{asks}\u{2}").into());
+        let told = client.ask_with(&SendReplyMessageV2(header), "later").await;
+        assert_eq!(told.code, 0, "{:?}", told.remark);
+        let [copy] = stored(&client, topic, queue).await.try_into().unwrap();
+        let property = |name| properties::get(&copy.properties, name);
+        assert_eq!(
+            (property("REAL_TOPIC"), property("REAL_QID")),
+            (Some(REPLIES), Some("0"))
+        );
+        assert!(property("PUSH_REPLY_TIME").is_some(), "as it was handed over");
+        assert_eq!(property(gone), None);
+    }
+    assert_eq!(asker.got.lock().len(), 2);
+    assert_eq!(stored(&client, REPLIES, 0).await.len(), 0);
+    // Refused as a message, and no less a reply.
+    let mut header = reply("me@1");
+    header.properties = header
+        .properties
+        .map(|text| format!("{text}TIMER_DELAY_SEC\u{1}soon\u{2}").into());
+    let told = client.ask_with(&SendReplyMessageV2(header), "never").await;
+    assert_eq!((told.code, told.ext.get("msgId").as_deref()), (0, Some("0")));
+    assert_eq!(stored(&client, REPLIES, 0).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_replies_nobody_takes_leaves_room_for_those_of_others() {
+    struct Slow(tokio::sync::Notify);
+    impl Service for Slow {
+        fn serve(self: &Arc<Self>, _: &Arc<Peer>, _: Frame) -> Outcome {
+            self.0.notify_one();
+            Outcome::Silent
+        }
+    }
+    let rig = Rig::start().await;
+    let slow = Arc::new(Slow(tokio::sync::Notify::new()));
+    let channel = Channel::connect_with(rig.addr, SOON, Arc::clone(&slow), Encoding::Json)
+        .await
+        .unwrap();
+    let beat = Frame::request(0, &HeartBeat {}).with_body(fastjson::to_vec(&producer("slow@1", "ASKERS")));
+    assert_eq!(channel.call(beat, SOON).await.unwrap().code, 0);
+    let (_other, _) = asker(rig.addr, "me@1", ResponseCode::SUCCESS).await;
+    let greedy = rig.client().await;
+    let body = vec![7; 3 << 20];
+    let waiting = async {
+        let held = || async {
+            let request = SendReplyMessageV2(reply("slow@1"));
+            greedy
+                .channel
+                .call(Frame::request(0, &request).with_body(body.clone()), SOON)
+                .await
+        };
+        tokio::join!(held(), held())
+    };
+    let refused = async {
+        slow.0.notified().await;
+        slow.0.notified().await;
+        let request = SendReplyMessageV2(reply("me@1"));
+        let full = Frame::request(0, &request).with_body(body.clone());
+        let full = greedy.channel.call(full, SOON).await.unwrap();
+        assert_eq!(full.code, ResponseCode::SYSTEM_BUSY.0);
+        assert_eq!(answer(&rig.client().await, "me@1").await.code, 0);
+    };
+    tokio::select! {
+        _ = waiting => panic!("nobody takes these"),
+        () = refused => {}
+    }
+}
