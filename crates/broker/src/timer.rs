@@ -8,14 +8,16 @@
 mod counts;
 mod deliver;
 mod handle;
+mod recalls;
 mod requests;
 mod run;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::Fault;
 use parking_lot::Mutex;
@@ -35,14 +37,16 @@ use crate::send::park::Parked;
 use crate::send::properties::Asks;
 use crate::send::properties::name::TIMER_OUT_MS;
 
-/// How long a send waits to learn how crowded a tick is.
-const CROWD_PATIENCE: Duration = Duration::from_millis(20);
-
 /// The timers of a broker.
 pub(crate) struct Timing {
     /// `None`: they are switched off.
     running: Option<Mutex<Running>>,
     counts: Counts,
+    /// Ticks that have more messages than the limit, and how many. Apart from the timers, so that a send waits for nobody;
+    /// known since the last message that was put there.
+    crowds: Mutex<HashMap<i64, i32>>,
+    /// Messages that could not be read, and were passed over.
+    passed_over: AtomicU64,
 }
 
 /// Why there are no timers.
@@ -61,8 +65,7 @@ impl Timing {
     pub(crate) fn open(config: &Config, env: &store::Env) -> Result<Timing, TimerError> {
         let counts = Counts::open(config, env.clone())?;
         if !config.timer_wheel_enable {
-            let running = None;
-            return Ok(Timing { running, counts });
+            return Ok(Timing::new(None, counts));
         }
         let timers = Timers::open(
             TimerConfig {
@@ -74,8 +77,26 @@ impl Timing {
             },
             env.clone(),
         )?;
-        let running = Some(Mutex::new(Running::new(timers, env.clock.instant())));
-        Ok(Timing { running, counts })
+        let running = Mutex::new(Running::new(timers, env.clock.instant()));
+        Ok(Timing::new(Some(running), counts))
+    }
+
+    fn new(running: Option<Mutex<Running>>, counts: Counts) -> Timing {
+        Timing {
+            running,
+            counts,
+            crowds: Mutex::default(),
+            passed_over: AtomicU64::new(0),
+        }
+    }
+
+    /// Messages that could not be read, and were passed over.
+    pub(crate) fn passed_over(&self) -> u64 {
+        self.passed_over.load(Ordering::Relaxed)
+    }
+
+    fn pass_over(&self) {
+        self.passed_over.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes how far everything is. Blocks. Nothing may run any more.
@@ -97,10 +118,9 @@ impl Timing {
         if limit >= i32::MAX.unsigned_abs() {
             return false;
         }
-        let Some(mut running) = self.running.as_ref().and_then(|r| r.try_lock_for(CROWD_PATIENCE)) else {
+        let Some(count) = self.crowds.lock().get(&out_ms).copied().map(i64::from) else {
             return false;
         };
-        let count = running.timers.count_at(out_ms).map_or(0, i64::from);
         let limit = i64::from(limit);
         let above = count - limit;
         above > 0 && (above >= limit || b.env.rng.below(1000).cast_signed() > 1000 * above / limit.max(1))

@@ -49,4 +49,4 @@ pub use queue::Queue;
 pub use read::{Batch, FarLimit, ReadError, ReadLimit, ReadStatus};
 pub use store::{CloseError, Store};
 pub use survey::OpenError;
-pub use timer::{Timed, TimerConfig, TimerEntry, TimerMark, Timers, tick_of};
+pub use timer::{Flush, Lost, Timed, TimerConfig, TimerEntry, TimerMark, Timers, tick_of};

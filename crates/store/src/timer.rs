@@ -6,34 +6,41 @@
 //! what is not due ([`Timers::park`]), and delivers what fires ([`Timers::due`], [`Timers::batch`], [`Timers::done`]).
 //!
 //! What must hold: a message that was read but is not delivered has an entry that is durable before the mark moves past
-//! its queue offset ([`Timers::flush`] syncs commit log, timer log, wheel and mark, in this order); the wheel's file is
+//! its queue offset ([`Flush::run`] syncs commit log, timer log, wheel and mark, in this order); the wheel's file is
 //! written only behind the log it points to; a tick takes no entry once it may fire. After a crash the log is walked
 //! from the mark on and the wheel corrected; messages behind the mark are read again, and those that have an entry
 //! already ([`Timers::knows`]) are not parked twice.
 
 mod chain;
+mod fired;
+mod flush;
 mod log;
 mod mark;
+mod mend;
 mod plan;
 mod recover;
 mod wheel;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use self::chain::Chain;
+use parking_lot::Mutex;
+
+use self::chain::{Chain, Opened};
+use self::fired::Fired;
 use self::log::{TimerLog, kind};
 use self::mark::MarkFile;
 use self::plan::{Place, Window, floor, place};
 use self::wheel::{Slot, Wheel};
-use crate::disk::is_sync_failure;
 use crate::draft::LogPos;
 use crate::env::Env;
-use crate::store::Store;
 
+pub use self::flush::Flush;
 pub use self::log::TimerEntry;
 pub use self::mark::TimerMark;
+pub use self::mend::Lost;
 pub use self::plan::tick_of;
 
 /// Ticks of a wheel turn in one direction: seven days of seconds. The wheel has twice as many slots.
@@ -112,17 +119,26 @@ pub struct Timers {
     window: Window,
     wheel: Wheel,
     log: TimerLog,
-    mark_file: MarkFile,
+    mark_file: Arc<Mutex<MarkFile>>,
     mark: TimerMark,
     /// All ticks before this have fired.
     read_ms: i64,
     /// Ticks before this may fire, and take no more entries.
     write_ms: i64,
+    /// No tick behind this has entries.
+    furthest_ms: i64,
     queue_offset: i64,
+    /// What has fired although its tick lies at or behind `read_ms`.
+    fired: Fired,
     firing: Option<Chain>,
     /// Positions of messages that were parked behind the mark of the last life, ascending.
     parked: Vec<i64>,
+    /// Messages whose entries were damaged.
+    lost: VecDeque<Lost>,
+    /// Places in the log of what stood for such, and is not needed once the next flush is over.
+    found: Vec<i64>,
     is_changed: bool,
+    is_flushing: bool,
 }
 
 impl Timers {
@@ -155,13 +171,44 @@ impl Timers {
     /// Lets ticks that are over fire from now on.
     pub fn advance(&mut self) -> io::Result<()> {
         let now = floor(self.env.clock.now_ms(), self.config.precision_ms);
-        self.write_ms = self.write_ms.max(now);
-        if self.firing.is_none() {
-            let next = self.wheel.first_pending(self.read_ms, self.read_ms)?;
-            let upto = next.unwrap_or(i64::MAX).min(self.write_ms);
-            self.read_ms = self.read_ms.max(upto);
+        if self.firing.is_some() {
+            self.write_ms = self.write_ms.max(now);
+            return Ok(());
         }
+        self.set_back(now);
+        self.write_ms = self.write_ms.max(now);
+        let next = self.wheel.first_pending(self.read_ms, self.read_ms)?;
+        let upto = next.unwrap_or(i64::MAX).min(self.write_ms);
+        self.read_ms = self.read_ms.max(upto);
+        self.fired.reached(self.read_ms);
         Ok(())
+    }
+
+    /// Follows a clock that was set back by more than a tick, so that what comes is not late by as much. What has fired
+    /// stays so.
+    fn set_back(&mut self, now: i64) {
+        let back = self.write_ms.saturating_sub(now);
+        if back <= self.config.precision_ms {
+            return;
+        }
+        // What waits keeps its slots: those of the new window must be others.
+        let turn = 2 * self.config.ticks as i64 * self.config.precision_ms;
+        if self.furthest_ms.saturating_sub(now) >= turn && self.wheel.is_pending() {
+            return;
+        }
+        if self.read_ms > now {
+            let (read_ms, mut fired) = (self.read_ms, self.fired);
+            let part = std::mem::take(&mut fired.part);
+            let is_noted = part == 0 || fired.set_back(read_ms + self.config.precision_ms, part);
+            if !is_noted || !fired.set_back(read_ms, self.log.end()) {
+                return;
+            }
+            self.fired = fired;
+            self.read_ms = now;
+            self.is_changed = true;
+        }
+        tracing::warn!(back_ms = back, "the clock was set back, and the timers with it");
+        self.write_ms = now;
     }
 
     /// Whether so many ticks are behind that a new entry could take the slot of one that has not fired: nothing may be
@@ -186,7 +233,16 @@ impl Timers {
     /// Whether a message of this tick is to be delivered at once.
     pub fn is_due(&self, out_ms: i64) -> bool {
         let now_ms = self.env.clock.now_ms();
+        let out_ms = floor(out_ms, self.config.precision_ms);
         place(out_ms, self.write_ms, now_ms, &self.window) == Place::Now
+    }
+
+    /// Whether a message of this tick that takes another one back still has an effect, although the tick is over: it has
+    /// not begun to fire.
+    pub fn can_recall(&self, out_ms: i64) -> bool {
+        let tick = floor(out_ms, self.config.precision_ms);
+        let is_firing = self.firing.as_ref().is_some_and(|chain| chain.tick_ms == tick);
+        tick >= self.read_ms && !is_firing
     }
 
     /// Gives messages their entries: all or none.
@@ -196,7 +252,10 @@ impl Timers {
         let mut entries = Vec::with_capacity(messages.len());
         let mut end = self.log.end();
         for message in messages {
-            let (tick, kind) = match place(message.out_ms, self.write_ms, now_ms, &self.window) {
+            // Anybody may claim a time that is no tick.
+            let out_ms = floor(message.out_ms, self.config.precision_ms);
+            let (tick, kind) = match place(out_ms, self.write_ms, now_ms, &self.window) {
+                Place::Now if message.is_delete && self.can_recall(out_ms) => (out_ms, kind::DEFAULT),
                 // It has become due meanwhile: the next tick to fire.
                 Place::Now => (self.write_ms, kind::DEFAULT),
                 Place::Tick(tick) => (tick, kind::DEFAULT),
@@ -204,7 +263,11 @@ impl Timers {
             };
             let slot = match slots.entry(tick) {
                 std::collections::hash_map::Entry::Occupied(held) => held.into_mut(),
-                std::collections::hash_map::Entry::Vacant(vacant) => vacant.insert(self.wheel.get(tick)?),
+                std::collections::hash_map::Entry::Vacant(vacant) => {
+                    let slot = self.wheel.get(tick)?;
+                    let is_over = self.fired.covers(tick, slot.last);
+                    vacant.insert(if is_over { Slot::empty(tick) } else { slot })
+                }
             };
             let seat = self.log.seat(end);
             let delete = if message.is_delete { kind::DELETE } else { 0 };
@@ -216,20 +279,22 @@ impl Timers {
                 pos: message.pos.0,
                 size: i32::try_from(message.size).unwrap_or(i32::MAX),
                 topic_hash: message.topic_hash,
+                is_lost: false,
             };
             entries.push((seat, entry));
             slot.first = if slot.first < 0 { seat } else { slot.first };
             slot.last = seat;
             slot.count += if message.is_delete { -1 } else { 1 };
             end = seat + log::ENTRY_BYTES;
+            self.furthest_ms = self.furthest_ms.max(tick);
         }
         self.log.append(&entries)?;
         self.is_changed |= !entries.is_empty();
         slots.values().try_for_each(|slot| self.wheel.put(slot))
     }
 
-    /// The tick that fires now, with the entries that take others of it back; the same until it is over.
-    pub fn due(&mut self) -> io::Result<Option<(i64, &[TimerEntry])>> {
+    /// The tick that fires now, with the messages that take others of it back; the same until it is over.
+    pub fn due(&mut self) -> io::Result<Option<(i64, &[LogPos])>> {
         if self.firing.is_none() {
             let Some(tick) = self.wheel.first_pending(self.read_ms, self.read_ms)? else {
                 return Ok(None);
@@ -238,14 +303,25 @@ impl Timers {
             if tick >= self.write_ms {
                 return Ok(None);
             }
-            let slot = self.wheel.get(tick)?;
+            let done_pos = self.fired.done_pos(tick, self.read_ms);
+            self.firing = Some(self.open_chain(tick, done_pos)?);
             self.read_ms = tick;
-            self.firing = Some(Chain::open(&mut self.log, tick, slot.last)?);
+            self.fired.reached(tick);
         }
         Ok(self
             .firing
             .as_ref()
             .map(|chain| (chain.tick_ms, chain.deletes.as_slice())))
+    }
+
+    fn open_chain(&mut self, tick: i64, done_pos: i64) -> io::Result<Chain> {
+        loop {
+            let slot = self.wheel.get(tick)?;
+            match Chain::open(&mut self.log, tick, slot.last, done_pos)? {
+                Opened::Chain(chain) => return Ok(chain),
+                Opened::Broken(at) => self.mend_chain(at, &slot)?,
+            }
+        }
     }
 
     /// The next entries of the tick that fires, oldest first; none when it is over.
@@ -262,10 +338,12 @@ impl Timers {
             return true;
         };
         chain.done(count);
+        self.fired.part = chain.done_pos;
         self.is_changed = true;
         if chain.is_over() {
             let tick = chain.tick_ms;
             self.firing = None;
+            self.fired.part = 0;
             self.wheel.fired(tick);
             self.read_ms = tick + self.config.precision_ms;
         }
@@ -318,44 +396,6 @@ impl Timers {
             }
         }
         Ok((entries, Some(at).filter(|at| *at >= 0)))
-    }
-
-    /// Makes what was done so far durable and notes it. A failed sync ends the store.
-    pub fn flush(&mut self, store: &Store) -> io::Result<()> {
-        if !self.is_changed {
-            return Ok(());
-        }
-        let done = self.flush_all(store);
-        if let Err(error) = &done
-            && is_sync_failure(error)
-        {
-            store.fail("sync of the timers", error);
-        }
-        done
-    }
-
-    fn flush_all(&mut self, store: &Store) -> io::Result<()> {
-        // What was delivered must not be lost when the mark says that it was.
-        store.drain();
-        store.flush_log()?;
-        self.log.sync()?;
-        self.wheel.flush()?;
-        let mark = TimerMark {
-            log_end: self.log.synced(),
-            timestamp: self.env.clock.now_ms(),
-            counter: self.mark.counter + 1,
-            ..self.mark()
-        };
-        self.mark_file.write(&mark)?;
-        self.mark = mark;
-        self.is_changed = false;
-        Ok(())
-    }
-
-    /// As [`Timers::flush`] even when only time has passed: the last thing that is done to them.
-    pub fn close(&mut self, store: &Store) -> io::Result<()> {
-        self.is_changed = true;
-        self.flush(store)
     }
 
     /// Removes files of the log whose messages are gone from the commit log.

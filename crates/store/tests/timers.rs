@@ -79,6 +79,54 @@ impl World {
         }
     }
 
+    /// Looks in the timer topic for what has lost its entry.
+    fn search(&mut self) -> Done {
+        let Some(queue) = self.store.find_queue(TIMER_TOPIC, 0) else {
+            return Ok(());
+        };
+        while let Some(lost) = self.timers.lost().cloned() {
+            let mut from = queue.min();
+            let mut parked = Vec::new();
+            while from < self.timers.queue_offset() {
+                let batch = self
+                    .store
+                    .read(&queue, from, &MANY, &All)
+                    .map_err(|e| e.to_string())?;
+                for record in Record::decode_all(&batch.bytes) {
+                    let record = record.map_err(|e| e.to_string())?;
+                    let pos = LogPos(record.physical_offset);
+                    let out_ms = self.tick(&record);
+                    let is_between = Some(pos) > lost.after && lost.before.is_none_or(|before| pos < before);
+                    if is_between
+                        && record.queue_offset < self.timers.queue_offset()
+                        && self.timers.is_missing(&lost, out_ms)
+                    {
+                        if self.timers.is_due(out_ms) {
+                            self.put("Out", &record)?;
+                            continue;
+                        }
+                        parked.push(Timed {
+                            out_ms,
+                            pos,
+                            size: record.total_size,
+                            topic_hash: 0,
+                            is_delete: false,
+                        });
+                    }
+                }
+                from = batch.next_offset;
+            }
+            self.timers.park(&parked).map_err(|e| e.to_string())?;
+            self.timers.found();
+        }
+        Ok(())
+    }
+
+    fn tick(&self, record: &Record) -> i64 {
+        let deliver: i64 = record.property("OUT").unwrap().parse().unwrap();
+        tick_of(deliver, self.timers.precision_ms())
+    }
+
     /// Reads what is new in the timer topic.
     fn read(&mut self) -> Done {
         let Some(queue) = self.store.find_queue(TIMER_TOPIC, 0) else {
@@ -95,8 +143,7 @@ impl World {
             for record in Record::decode_all(&batch.bytes) {
                 let record = record.map_err(|e| e.to_string())?;
                 let pos = LogPos(record.physical_offset);
-                let deliver: i64 = record.property("OUT").unwrap().parse().unwrap();
-                let out_ms = tick_of(deliver, self.timers.precision_ms());
+                let out_ms = self.tick(&record);
                 if self.timers.knows(pos) {
                     continue;
                 }
@@ -120,8 +167,12 @@ impl World {
     /// Delivers what is due.
     fn fire(&mut self) -> Done {
         while let Some((tick, _)) = self.timers.due().map_err(|e| e.to_string())? {
+            self.search()?;
             let entries = self.timers.batch(3).map_err(|e| e.to_string())?;
             for entry in &entries {
+                if entry.is_delete() {
+                    continue;
+                }
                 assert_eq!(entry.tick_ms(), tick, "an entry lies in its tick");
                 let bytes = self
                     .store
@@ -137,6 +188,7 @@ impl World {
 
     fn turn(&mut self) -> Done {
         self.timers.advance().map_err(|e| e.to_string())?;
+        self.search()?;
         if !self.timers.is_far_behind() {
             self.read()?;
         }
@@ -414,5 +466,188 @@ fn what_was_parked_before_a_crash_is_not_parked_again() {
     world.turn().unwrap();
     let out = world.delivered();
     assert_eq!(out.len(), 26);
+    assert!(out.values().all(|count| *count == 1), "{out:?}");
+}
+
+/// Writes over an entry of the timer log.
+fn damage(rig: &Rig, config: &TimerConfig, entry: u64) {
+    let in_file = (config.log_file_bytes - 16) / 52;
+    let base = entry / in_file * config.log_file_bytes;
+    let path = format!("/store/timerlog/{base:020}");
+    let file = store::disk::Disk::open(&*rig.disk, std::path::Path::new(&path)).unwrap();
+    file.write_at(&[0x5A; 30], entry % in_file * 52 + 4).unwrap();
+}
+
+fn reopen(rig: &Rig, mut world: World, config: &TimerConfig) -> World {
+    world.timers.close(&world.store).unwrap();
+    world.store.close().unwrap();
+    drop(world);
+    World::open(rig, config).unwrap()
+}
+
+#[test]
+fn a_damaged_entry_loses_neither_itself_nor_what_lies_behind_it() {
+    let config = config(1000);
+    for bad in 0..24 {
+        let rig = Rig::new(bad, FlushMode::Async);
+        let mut world = World::open(&rig, &config).unwrap();
+        for n in 0..24 {
+            // Several of each tick, so that entries hang on the damaged one; some roll.
+            let delay = if n % 5 == 4 {
+                100_000
+            } else {
+                5_500 + n % 3 * 1_000
+            };
+            world.send(&format!("m{n}"), START_MS + delay).unwrap();
+        }
+        world.turn().unwrap();
+        world.timers.close(&world.store).unwrap();
+        world.store.close().unwrap();
+        drop(world);
+        damage(&rig, &config, bad);
+        let mut world = World::open(&rig, &config).unwrap();
+        // The files in front of the last two are not looked at before the ticks of their entries fire.
+        assert_eq!(world.timers.lost().is_some(), bad >= 10, "entry {bad}");
+        world.turn().unwrap();
+        // What was mended stays so, and is looked for once.
+        world = reopen(&rig, world, &config);
+        assert_eq!(world.timers.lost(), None);
+        for _ in 0..4 {
+            rig.clock.advance(Duration::from_secs(50));
+            world.turn().unwrap();
+        }
+        let out = world.delivered();
+        assert_eq!(out.len(), 24, "entry {bad}: {out:?}");
+        assert!(out.values().all(|count| *count == 1), "entry {bad}: {out:?}");
+    }
+}
+
+#[test]
+fn entries_that_are_damaged_while_they_wait_are_found_when_their_tick_fires() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = config(1000);
+    let mut world = World::open(&rig, &config).unwrap();
+    for n in 0..40 {
+        world
+            .send(&format!("m{n}"), START_MS + 20_500 + n % 2 * 1_000)
+            .unwrap();
+    }
+    world.turn().unwrap();
+    world.flush().unwrap();
+    for bad in [0, 7, 8, 9, 15, 20, 22, 24, 38, 39] {
+        damage(&rig, &config, bad);
+    }
+    rig.clock.advance(Duration::from_secs(30));
+    world.turn().unwrap();
+    world.turn().unwrap();
+    let out = world.delivered();
+    assert_eq!(out.len(), 40, "{out:?}");
+    assert!(out.values().all(|count| *count == 1), "{out:?}");
+}
+
+#[test]
+fn a_timer_log_that_is_gone_is_made_again_from_the_topic() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = config(1000);
+    let mut world = World::open(&rig, &config).unwrap();
+    for n in 0..30 {
+        world.send(&format!("m{n}"), START_MS + 2_500 + n * 500).unwrap();
+    }
+    rig.clock.advance(Duration::from_secs(8));
+    world.turn().unwrap();
+    world.timers.close(&world.store).unwrap();
+    world.store.close().unwrap();
+    let before = world.delivered().len();
+    drop(world);
+    assert!((1..30).contains(&before));
+    let dir = std::path::Path::new("/store/timerlog");
+    for entry in store::disk::Disk::list(&*rig.disk, dir).unwrap() {
+        store::disk::Disk::remove(&*rig.disk, &dir.join(entry.name)).unwrap();
+    }
+    let mut world = World::open(&rig, &config).unwrap();
+    rig.clock.advance(Duration::from_secs(30));
+    world.turn().unwrap();
+    let out = world.delivered();
+    assert_eq!(out.len(), 30, "{out:?}");
+    assert!(out.values().all(|count| *count == 1), "{out:?}");
+}
+
+#[test]
+fn a_restart_within_a_tick_goes_on_behind_what_was_delivered() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = config(1000);
+    let mut world = World::open(&rig, &config).unwrap();
+    for n in 0..2500 {
+        world.send(&format!("m{n:04}"), START_MS + 5_500).unwrap();
+    }
+    world.turn().unwrap();
+    rig.clock.advance(Duration::from_secs(7));
+    world.timers.advance().unwrap();
+    let mut left = 0;
+    for stop in [1, 1023, 1, 300, 1100] {
+        assert!(world.timers.due().unwrap().is_some());
+        let mut count = stop;
+        while count > 0 {
+            let entries = world.timers.batch(count).unwrap();
+            for entry in &entries {
+                let bytes = world.store.record_at(LogPos(entry.pos)).unwrap();
+                world.put("Out", &Record::decode(&bytes).unwrap()).unwrap();
+            }
+            world.timers.done(entries.len());
+            count -= entries.len();
+        }
+        left += stop;
+        world.flush().unwrap();
+        drop(world);
+        rig.disk.crash(Loss::Everything);
+        world = World::open(&rig, &config).unwrap();
+        world.timers.advance().unwrap();
+        assert_eq!(world.delivered().len(), left);
+    }
+    world.turn().unwrap();
+    let names: Vec<String> = (0..2500).map(|n| format!("m{n:04}")).collect();
+    assert_eq!(bodies(&world.store, "Out", 0), names, "each once, in order");
+}
+
+#[test]
+fn what_is_sent_after_the_clock_was_set_back_comes_in_time() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = config(1000);
+    let mut world = World::open(&rig, &config).unwrap();
+    for n in 0..5 {
+        world
+            .send(&format!("ahead {n}"), START_MS + 2_500 + n * 20_000)
+            .unwrap();
+    }
+    world.turn().unwrap();
+    // Too far ahead, twice, with restarts.
+    rig.clock.set(START_MS + 70_000);
+    world.turn().unwrap();
+    let early = world.delivered().len();
+    assert_eq!(early, 4);
+    rig.clock.set(START_MS + 10_000);
+    world.turn().unwrap();
+    world = reopen(&rig, world, &config);
+    world.send("back", START_MS + 12_500).unwrap();
+    world.send("same tick", START_MS + 22_500).unwrap();
+    world.turn().unwrap();
+    world.flush().unwrap();
+    rig.clock.set(START_MS + 5_000);
+    world = reopen(&rig, world, &config);
+    world.send("again", START_MS + 6_500).unwrap();
+    for second in 5..120 {
+        rig.clock.set(START_MS + second * 1000);
+        world.turn().unwrap();
+        if second % 10 == 0 {
+            world = reopen(&rig, world, &config);
+        }
+        let out = world.delivered();
+        for (name, due) in [("back", 12_500), ("again", 6_500), ("same tick", 22_500)] {
+            let is_out = out.contains_key(name);
+            assert_eq!(is_out, second * 1000 >= due, "{name} at {second}");
+        }
+    }
+    let out = world.delivered();
+    assert_eq!(out.len(), 8, "{out:?}");
     assert!(out.values().all(|count| *count == 1), "{out:?}");
 }

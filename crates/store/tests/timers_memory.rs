@@ -12,7 +12,7 @@ use store::{LogPos, Store, StoreConfig, Timed, TimerConfig, Timers, tick_of};
 const START_MS: i64 = 1_800_000_000_000;
 const MESSAGES: i64 = 1_000_000;
 const BATCH: i64 = 500;
-const MOST_KIB: u64 = 64 << 10;
+const MOST_KIB: u64 = 24 << 10;
 
 /// Memory of the process that is really there, KiB.
 fn resident_kib() -> u64 {

@@ -35,6 +35,7 @@ pub(super) fn table(b: &Broker) -> Vec<(String, String)> {
     for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
         put(key, "0".to_owned());
     }
+    put("timerPassedOver", b.timing.passed_over().to_string());
     for key in ["timerEnqueueTps", "timerDequeueTps"] {
         put(key, "0.0".to_owned());
     }

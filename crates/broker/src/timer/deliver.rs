@@ -1,29 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an entry of the timers to the copy of its message, appended to the topic it is meant for.
 
-use std::collections::HashMap;
-use std::io;
-
 use bytes::Bytes;
-use store::{AppendError, Gate, GateState, Level, LogPos, ReadError, Timed, TimerEntry};
-use tracing::{error, warn};
+use store::{AppendError, Gate, GateState, Level, LogPos, ReadError, Timed};
+use tracing::error;
 use wire::Str;
-use wire::properties::name::{CRC32, REAL_QID, REAL_TOPIC, UNIQ_KEY};
+use wire::properties::name::{CRC32, REAL_QID, REAL_TOPIC};
 use wire::properties::{Properties, get};
 use wire::record::{Parts, RecordHead};
 
 use crate::broker::Broker;
-use crate::names::{TIMER_TOPIC, takes_no_sends, topic_error};
+use crate::names::{TIMER_TOPIC, may_be_real, real_queue_id};
 use crate::put::Put;
-use crate::send::properties::name::TIMER_DEL_UNIQKEY;
 
 const ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
 const DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
 pub(super) const ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
 
-/// Whether a topic may get messages of the timers: not itself, which would go round for ever, and none that takes no sends.
+/// Whether a topic may get messages of the timers: not itself, which would go round for ever.
 pub(super) fn may_get(real: &str) -> bool {
-    real != TIMER_TOPIC && !takes_no_sends(real) && topic_error(real).is_none()
+    real != TIMER_TOPIC && may_be_real(real)
 }
 
 /// What a turn has appended, until it is written.
@@ -35,6 +31,8 @@ pub(super) struct Staged {
     pub(super) parked: Vec<Timed>,
     /// Where reading goes on then.
     pub(super) queue_offset: Option<i64>,
+    /// Where the search for what was lost goes on then, and whether it is over.
+    pub(super) searched: Option<(i64, bool)>,
     /// Entries of the tick that fires which are dealt with then.
     pub(super) fired: Option<usize>,
     /// By how much the counts change, by topic.
@@ -53,9 +51,6 @@ impl Staged {
         }
     }
 }
-
-/// Unique ids that are taken back in the tick that fires, the topic each is meant for, and whether one was found.
-pub(super) type Recalls = HashMap<Box<str>, (Str, bool)>;
 
 /// Why nothing can be appended now.
 enum Refused {
@@ -78,63 +73,32 @@ impl From<AppendError> for Refused {
     }
 }
 
-/// The message of an entry; `None` when it is gone, or when what lies there is no message of the timers.
-pub(super) fn record_of(b: &Broker, entry: &TimerEntry) -> io::Result<Option<Bytes>> {
-    let record = match b.store.record_at(LogPos(entry.pos)) {
+/// Why there is no message to deliver.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unread {
+    /// It may be tried again.
+    #[error("read: {0}")]
+    Io(ReadError),
+    /// There is none, and never will be.
+    #[error("{0}")]
+    Gone(&'static str),
+}
+
+/// The timer message at a place of the log.
+pub(super) fn record_of(b: &Broker, pos: LogPos) -> Result<Bytes, Unread> {
+    let record = match b.store.record_at(pos) {
         Ok(record) => record,
-        Err(ReadError::NoRecord(pos)) => {
-            warn!(%pos, "a timer message is no longer in the log");
-            return Ok(None);
-        }
-        Err(error) => return Err(io::Error::other(error)),
+        Err(ReadError::NoRecord(_)) => return Err(Unread::Gone("it is damaged, or no longer in the log")),
+        Err(error) => return Err(Unread::Io(error)),
     };
     let is_timed = RecordHead::scan(&record).is_ok_and(|head| {
         head.parts.topic == TIMER_TOPIC && get(head.parts.properties, REAL_TOPIC).is_some()
     });
-    if !is_timed {
-        warn!(
-            pos = entry.pos,
-            "the timer log points to something that is no timer message"
-        );
+    if is_timed {
+        Ok(record)
+    } else {
+        Err(Unread::Gone("what lies there is no timer message"))
     }
-    Ok(is_timed.then_some(record))
-}
-
-/// What the entries of a tick take back.
-pub(super) fn recalls(b: &Broker, deletes: &[TimerEntry]) -> Recalls {
-    let mut recalls = Recalls::new();
-    for entry in deletes {
-        let Ok(Some(record)) = record_of(b, entry) else {
-            continue;
-        };
-        let Ok(head) = RecordHead::scan(&record) else {
-            continue;
-        };
-        let properties = head.parts.properties;
-        if let (Some(key), Some(topic)) = (get(properties, TIMER_DEL_UNIQKEY), get(properties, REAL_TOPIC)) {
-            recalls.insert(key.into(), (topic.into(), false));
-        }
-    }
-    recalls
-}
-
-pub(super) fn is_recalled(parts: &Parts<'_>, is_roll: bool, recalls: &mut Recalls) -> bool {
-    if is_roll || recalls.is_empty() {
-        return false;
-    }
-    let Some(unique) = get(parts.properties, UNIQ_KEY) else {
-        return false;
-    };
-    let topic = get(parts.properties, REAL_TOPIC).unwrap_or_default();
-    // With and without its topic: what is written depends on a setting (appendTopicForTimerDeleteKey).
-    let found = match recalls.get_mut(unique) {
-        Some(found) => Some(found),
-        None => recalls.get_mut(format!("{topic}+{unique}").as_str()),
-    };
-    found.is_some_and(|(_, is_found)| {
-        *is_found = true;
-        true
-    })
 }
 
 /// Appends the copy of a message for its own topic or, when it rolls, for that of the timers. An error: the store takes
@@ -158,11 +122,11 @@ pub(super) fn deliver(
     }
     properties.set(DEQUEUE_MS, &b.env.clock.now_ms().to_string());
     let real = get(parts.properties, REAL_TOPIC).unwrap_or_default();
-    let queue_id = get(parts.properties, REAL_QID).and_then(|id| id.parse().ok());
+    let queue_id = get(parts.properties, REAL_QID).and_then(real_queue_id);
     let (topic, queue_id) = if is_roll {
         (TIMER_TOPIC, 0)
     } else {
-        (real, queue_id.unwrap_or(0))
+        (real, queue_id.unwrap_or(0).cast_signed())
     };
     let put = |properties: &[u8]| b.put(&Put::again(parts, (topic, queue_id), properties));
     let mut done = put(properties.as_bytes());

@@ -37,8 +37,10 @@ use crate::topic::perm;
 const RECALL_TAG: &str = "_RECALL_TAG_";
 /// Messages of an answer to a listing.
 const LISTED_MAX: usize = 1000;
-/// Entries one listing looks at.
+/// Entries one listing looks at, and as many more for what is taken back in a tick.
 const LOOKED_AT_MAX: usize = 20_000;
+/// Entries that are read under one lock.
+const PIECE: usize = 1000;
 /// Messages with one key that a cancellation looks at.
 const SAME_KEY_MAX: usize = 64;
 const SAME_KEY_BYTES_MAX: usize = 16 << 20;
@@ -206,6 +208,8 @@ struct Listing<'a> {
     /// The tick, and the entry in it; `None`: its newest.
     at: Option<(i64, Option<i64>)>,
     looked_at: usize,
+    /// What is taken back in a tick.
+    recalled: (i64, HashSet<String>),
     pending: Vec<PendingTimer>,
 }
 
@@ -233,7 +237,8 @@ impl<'a> Listing<'a> {
                     } else {
                         Some(pos.parse().ok()?)
                     };
-                    Some((tick.parse::<i64>().ok()?, pos))
+                    let tick = tick.parse::<i64>().ok().filter(|tick| *tick > 0)?;
+                    Some((tick, pos))
                 });
                 Some(place.ok_or_else(|| bad("next must be what the answer before said"))?)
             }
@@ -244,6 +249,7 @@ impl<'a> Listing<'a> {
             max,
             at,
             looked_at: 0,
+            recalled: (-1, HashSet::new()),
             pending: Vec::new(),
         })
     }
@@ -253,23 +259,25 @@ impl<'a> Listing<'a> {
             if self.pending.len() >= self.max || self.looked_at >= LOOKED_AT_MAX {
                 break;
             }
-            let recalled = self.recalled(tick, from)?;
+            if self.recalled.0 != tick {
+                self.recalled = (tick, self.recalled_in(tick)?);
+            }
             // A lock for each piece, so that what is due meanwhile is not late.
             let mut timers = running(self.b)?.lock();
-            let left = self.max - self.pending.len();
+            let left = (self.max - self.pending.len()).min(PIECE);
             let (entries, next) = timers.timers.entries(tick, from, left).map_err(unread)?;
             self.looked_at += entries.len().max(1);
             self.at = match next {
                 Some(pos) => Some((tick, Some(pos))),
                 None => timers
                     .timers
-                    .pending_from(tick + 1)
+                    .pending_from(tick.saturating_add(1))
                     .map_err(unread)?
                     .map(|tick| (tick, None)),
             };
             drop(timers);
             let shown = entries.iter().filter(|entry| !entry.is_delete());
-            let shown: Vec<_> = shown.filter_map(|entry| self.show(entry, &recalled)).collect();
+            let shown: Vec<_> = shown.filter_map(|entry| self.show(entry)).collect();
             self.pending.extend(shown);
         }
         let next = self.at.map(|(tick, from)| {
@@ -283,26 +291,31 @@ impl<'a> Listing<'a> {
     }
 
     /// What is taken back in a tick, as far as that is known from its newest entries.
-    fn recalled(&mut self, tick: i64, upto: Option<i64>) -> Result<HashSet<String>, Fault> {
-        let (entries, _) = running(self.b)?
-            .lock()
-            .timers
-            .entries(tick, None, LOOKED_AT_MAX)
-            .map_err(unread)?;
-        if upto.is_none() {
-            self.looked_at += entries.len() / 16;
-        }
-        let deletes = entries.iter().filter(|entry| entry.is_delete());
-        Ok(deletes
-            .filter_map(|entry| {
+    fn recalled_in(&mut self, tick: i64) -> Result<HashSet<String>, Fault> {
+        let (mut recalled, mut from, mut seen) = (HashSet::new(), None, 0);
+        while seen < LOOKED_AT_MAX {
+            let mut timers = running(self.b)?.lock();
+            let (entries, next) = timers.timers.entries(tick, from, PIECE).map_err(unread)?;
+            drop(timers);
+            let deletes = entries.iter().filter(|entry| entry.is_delete());
+            recalled.extend(deletes.filter_map(|entry| {
                 let record = self.b.store.record_at(LogPos(entry.pos)).ok()?;
                 let head = RecordHead::scan(&record).ok()?;
                 get(head.parts.properties, TIMER_DEL_UNIQKEY).map(str::to_owned)
-            })
-            .collect())
+            }));
+            seen += entries.len();
+            match next {
+                Some(_) => from = next,
+                None => break,
+            }
+        }
+        // Many small ticks cost little, one large one much.
+        self.looked_at += seen / 16;
+        Ok(recalled)
     }
 
-    fn show(&self, entry: &TimerEntry, recalled: &HashSet<String>) -> Option<PendingTimer> {
+    fn show(&self, entry: &TimerEntry) -> Option<PendingTimer> {
+        let (_, recalled) = &self.recalled;
         let record = self.b.store.record_at(LogPos(entry.pos)).ok()?;
         let head = RecordHead::scan(&record).ok()?;
         let property = |name| get(head.parts.properties, name);

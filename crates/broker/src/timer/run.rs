@@ -5,6 +5,7 @@
 //! are written; so what fails is done again, and sends of clients find the store free between two turns. Turns run where
 //! they may wait for the disk, never on the threads that serve sockets.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,11 +14,12 @@ use std::time::{Duration, Instant};
 use store::{All, GateState, LogPos, ReadError, ReadLimit, Timed, Timers};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
-use wire::properties::name::REAL_TOPIC;
+use wire::properties::name::{REAL_TOPIC, UNIQ_KEY};
 use wire::properties::{get, java_hash};
-use wire::record::RecordHead;
+use wire::record::{Parts, RecordHead};
 
-use super::deliver::{Recalls, Staged, deliver, is_recalled, may_get, recalls, record_of, state};
+use super::deliver::{Staged, Unread, deliver, may_get, record_of, state};
+use super::recalls::Recalls;
 use crate::broker::Broker;
 use crate::names::TIMER_TOPIC;
 use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_OUT_MS};
@@ -29,10 +31,19 @@ const BATCH_BYTES: usize = 1 << 20;
 const TURNS: usize = 16;
 /// After an error, and while the store is busy.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often a message that the disk does not give is tried again, [`PAUSE`] apart.
+const TRIES: u32 = 20;
 /// How often old files of the log are looked for.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 /// Longest sleep: the clock may jump.
 const NAP: Duration = Duration::from_millis(100);
+
+const LIMIT: ReadLimit = ReadLimit {
+    count: BATCH,
+    bytes: BATCH_BYTES,
+    scan: BATCH,
+    far: None,
+};
 
 /// What comes after a turn.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,7 +62,16 @@ pub(super) enum Turn {
 pub(super) struct Running {
     pub(super) timers: Timers,
     staged: Option<Staged>,
-    recalls: Option<(i64, Recalls)>,
+    recalls: Option<Recalls>,
+    /// Messages of the timer topic to read before anything fires: what takes others back may be among those that were sent
+    /// before the last end.
+    first_read: Option<i64>,
+    /// Where the search for messages that have lost their entries goes on, in the timer topic.
+    searching: Option<i64>,
+    /// A place of the log that the disk did not give, and how often.
+    unread: (i64, u32),
+    /// The same of the timer topic.
+    unread_offset: (i64, u32),
     /// Reading and firing take turns.
     is_reading: bool,
     cleaned: Instant,
@@ -63,6 +83,10 @@ impl Running {
             timers,
             staged: None,
             recalls: None,
+            first_read: None,
+            searching: None,
+            unread: (-1, 0),
+            unread_offset: (-1, 0),
             is_reading: true,
             cleaned: now,
         }
@@ -114,6 +138,11 @@ impl Running {
             }
         }
         self.timers.advance()?;
+        if let Some(staged) = self.search(b)? {
+            b.store.drive();
+            self.staged = Some(staged);
+            return Ok(Turn::Again);
+        }
         for _ in 0..2 {
             self.is_reading = !self.is_reading;
             let staged = if self.is_reading {
@@ -148,12 +177,8 @@ impl Running {
         Ok(Turn::Idle(wait.min(NAP), from))
     }
 
-    /// Makes durable what was done so far, and removes what is over.
-    pub(super) fn flush(&mut self, b: &Broker) -> io::Result<()> {
-        if self.timers.is_changed() {
-            self.timers.flush(&b.store)?;
-            b.timing.counts.save().map_err(io::Error::other)?;
-        }
+    /// Removes what is over.
+    fn clean(&mut self, b: &Broker) -> io::Result<()> {
         let now = b.env.clock.instant();
         if now.duration_since(self.cleaned) >= CLEAN_EVERY {
             self.cleaned = now;
@@ -165,15 +190,23 @@ impl Running {
     /// Takes note of what a turn did, now that it is written. After an error it can be called again.
     fn settle(&mut self, b: &Broker, staged: &Staged) -> io::Result<()> {
         self.timers.park(&staged.parked)?;
+        self.note_crowds(b, staged)?;
         if let Some(offset) = staged.queue_offset {
             self.timers.set_queue_offset(offset);
         }
+        if let Some((next, is_over)) = staged.searched {
+            self.searching = Some(next).filter(|_| !is_over);
+            if is_over {
+                self.timers.found();
+            }
+        }
         if let Some(fired) = staged.fired
             && self.timers.done(fired)
-            && let Some((_, recalls)) = self.recalls.take()
+            && let Some(recalls) = self.recalls.take()
         {
+            b.timing.crowds.lock().remove(&recalls.tick_ms);
             // Those that found nothing had been counted as taking a message away.
-            for (topic, _) in recalls.into_values().filter(|(_, found)| !found) {
+            for topic in recalls.idle(b) {
                 b.timing.counts.add(&topic, 1);
             }
         }
@@ -193,13 +226,10 @@ impl Running {
         let Some(queue) = b.store.find_queue(TIMER_TOPIC, 0) else {
             return Ok(None);
         };
-        let limit = ReadLimit {
-            count: BATCH,
-            bytes: BATCH_BYTES,
-            scan: BATCH,
-            far: None,
-        };
         let from = self.timers.queue_offset();
+        // One by one where the disk gives nothing: the others are readable perhaps.
+        let count = if self.unread_offset.0 == from { 1 } else { BATCH };
+        let limit = ReadLimit { count, ..LIMIT };
         let batch = match b.store.read(&queue, from, &limit, &All) {
             Ok(batch) => batch,
             Err(ReadError::TooSmall { min, .. }) => {
@@ -213,31 +243,41 @@ impl Running {
                 return Ok(Some(Staged::default()));
             }
             Err(ReadError::AtEnd { .. } | ReadError::Empty | ReadError::NoQueue) => return Ok(None),
+            Err(error) if is_given_up(&mut self.unread_offset, from) => {
+                b.timing.pass_over();
+                error!(from, %error, "a message of the timer topic cannot be read, and is passed over");
+                self.timers.set_queue_offset(from + 1);
+                return Ok(Some(Staged::default()));
+            }
             Err(error) => return Err(io::Error::other(error)),
         };
         let mut staged = Staged {
             queue_offset: Some(batch.next_offset),
             ..Staged::default()
         };
-        let mut rest = batch.bytes;
-        while let Ok(head) = RecordHead::scan(&rest) {
-            let (size, offset) = (head.total_size, head.stamp.queue_offset);
-            if self.take(b, &head, &mut staged).is_err() {
+        let recalls = recalls_in(&batch.bytes);
+        let mut rest: &[u8] = &batch.bytes;
+        while let Ok(head) = RecordHead::scan(rest) {
+            let offset = head.stamp.queue_offset;
+            rest = rest.get(head.total_size..).unwrap_or_default();
+            if self.take(b, (&head, &recalls), &mut staged).is_err() {
                 staged.queue_offset = Some(offset);
                 staged.is_cut_short = true;
                 break;
             }
-            rest = rest.split_off(size);
         }
         Ok(Some(staged))
     }
 
     /// Decides about one message of the topic. An error: the store takes no more now.
-    fn take(&mut self, b: &Broker, head: &RecordHead<'_>, staged: &mut Staged) -> Result<(), ()> {
+    fn take(
+        &mut self,
+        b: &Broker,
+        (head, recalls): (&RecordHead<'_>, &[(&str, &str)]),
+        staged: &mut Staged,
+    ) -> Result<(), ()> {
         let (properties, pos) = (head.parts.properties, LogPos(head.stamp.physical_offset));
-        let out_ms = get(properties, TIMER_OUT_MS).and_then(|text| text.parse::<i64>().ok());
-        let real = get(properties, REAL_TOPIC).filter(|real| may_get(real));
-        let (Some(out_ms), Some(real)) = (out_ms, real) else {
+        let Some((out_ms, real)) = claims(properties) else {
             // Anybody may send to this topic, and claim anything.
             warn!(%pos, "a message of the timer topic says no time or no topic, and is passed over");
             return Ok(());
@@ -247,11 +287,13 @@ impl Running {
         }
         let is_delete = get(properties, TIMER_DEL_UNIQKEY).is_some();
         if self.timers.is_due(out_ms) {
-            if is_delete {
+            if !is_delete && !is_recalled(&head.parts, recalls) {
+                // The reference's word for: it never had an entry.
+                return deliver(b, &head.parts, (i64::MAX, false), staged);
+            }
+            if !is_delete || !self.timers.can_recall(out_ms) {
                 return Ok(());
             }
-            // The reference's word for: it never had an entry.
-            return deliver(b, &head.parts, (i64::MAX, false), staged);
         }
         staged.counts.push((real.into(), if is_delete { -1 } else { 1 }));
         staged.parked.push(Timed {
@@ -264,42 +306,200 @@ impl Running {
         Ok(())
     }
 
+    /// Looks for messages that have lost their entries, in the part of the timer topic they lie in.
+    fn search(&mut self, b: &Broker) -> io::Result<Option<Staged>> {
+        let Some(lost) = self.timers.lost().cloned() else {
+            return Ok(None);
+        };
+        let (end, mut staged) = (self.timers.queue_offset(), Staged::default());
+        let Some(queue) = b.store.find_queue(TIMER_TOPIC, 0) else {
+            self.timers.found();
+            return Ok(Some(staged));
+        };
+        let from = match self.searching {
+            Some(from) => from,
+            None => lost.after.and_then(|pos| offset_behind(b, pos)).unwrap_or(0),
+        };
+        let from = from.max(queue.min());
+        let batch = match b.store.read(&queue, from, &LIMIT, &All) {
+            Ok(batch) if from < end => batch,
+            Err(ReadError::Io(error)) if !is_given_up(&mut self.unread_offset, from) => return Err(error),
+            _ => {
+                staged.searched = Some((from, true));
+                return Ok(Some(staged));
+            }
+        };
+        let is_behind = |pos| lost.before.is_some_and(|before| pos >= before);
+        let (mut next, mut is_over) = (batch.next_offset, batch.next_offset >= end);
+        let recalls = recalls_in(&batch.bytes);
+        let mut rest: &[u8] = &batch.bytes;
+        while let Ok(head) = RecordHead::scan(rest) {
+            let (pos, offset) = (LogPos(head.stamp.physical_offset), head.stamp.queue_offset);
+            rest = rest.get(head.total_size..).unwrap_or_default();
+            if offset >= end || is_behind(pos) {
+                is_over = true;
+                break;
+            }
+            let claims = claims(head.parts.properties);
+            let is_missing = claims.is_some_and(|(out_ms, _)| self.timers.is_missing(&lost, out_ms));
+            if !is_missing || Some(pos) <= lost.after {
+                continue;
+            }
+            warn!(%pos, "a timer message whose entry was damaged is found again");
+            if self.take(b, (&head, &recalls), &mut staged).is_err() {
+                (next, is_over, staged.is_cut_short) = (offset, false, true);
+                break;
+            }
+        }
+        staged.searched = Some((next, is_over));
+        Ok(Some(staged))
+    }
+
     /// Delivers some of the messages that are due.
     fn fire(&mut self, b: &Broker) -> io::Result<Option<Staged>> {
         if b.config().timer_stop_dequeue {
             return Ok(None);
         }
+        let end = || b.store.find_queue(TIMER_TOPIC, 0).map_or(0, |queue| queue.max());
+        let first_read = *self.first_read.get_or_insert_with(end);
+        let is_reading = !b.config().timer_stop_enqueue && !self.timers.is_far_behind();
+        if is_reading && self.timers.queue_offset() < first_read {
+            return Ok(None);
+        }
         let Some((tick, deletes)) = self.timers.due()? else {
             return Ok(None);
         };
-        let (_, recalls) = match &mut self.recalls {
-            Some(known) if known.0 == tick => known,
-            other => other.insert((tick, recalls(b, deletes))),
+        let recalls = match &mut self.recalls {
+            Some(known) if known.tick_ms == tick => known,
+            other => other.insert(Recalls::new(tick)),
         };
+        let unread = &mut self.unread;
+        if !recalls.read_some(deletes, |pos| reading(b, unread, pos, record_of(b, pos)))? {
+            return Ok(Some(Staged::default()));
+        }
         let mut staged = Staged::default();
         let mut fired = 0;
         for entry in self.timers.batch(BATCH)? {
             if staged.bytes as usize > BATCH_BYTES {
                 break;
             }
-            if !entry.is_delete()
-                && let Some(record) = record_of(b, &entry)?
-                && let Ok(head) = RecordHead::scan(&record)
-                && !is_recalled(&head.parts, entry.is_roll(), recalls)
-                && get(head.parts.properties, REAL_TOPIC).is_some_and(may_get)
-            {
-                let real = get(head.parts.properties, REAL_TOPIC).unwrap_or_default();
-                if deliver(b, &head.parts, (entry.written_ms, entry.is_roll()), &mut staged).is_err() {
-                    staged.is_cut_short = true;
-                    break;
+            let is_roll = entry.is_roll();
+            if !entry.is_delete() {
+                let pos = LogPos(entry.pos);
+                let record = record_of(b, pos);
+                let wanted = record.and_then(|record| {
+                    let is_taken = match RecordHead::scan(&record) {
+                        Ok(head) if !is_roll => recalls.takes(b, &head.parts)?,
+                        _ => false,
+                    };
+                    Ok((!is_taken).then_some(record))
+                });
+                let record = match reading(b, &mut self.unread, pos, wanted) {
+                    Ok(record) => record.flatten(),
+                    // Those in front of it are appended already.
+                    Err(_) if fired > 0 => break,
+                    Err(error) => return Err(error),
+                };
+                if let Some(record) = record
+                    && let Ok(head) = RecordHead::scan(&record)
+                    && let Some(real) = get(head.parts.properties, REAL_TOPIC).filter(|real| may_get(real))
+                {
+                    if deliver(b, &head.parts, (entry.written_ms, is_roll), &mut staged).is_err() {
+                        staged.is_cut_short = true;
+                        break;
+                    }
+                    staged.counts.push((real.into(), -1));
                 }
-                staged.counts.push((real.into(), -1));
             }
             fired += 1;
         }
         staged.fired = Some(fired);
         Ok(Some(staged))
     }
+
+    /// Notes which ticks have more messages than the limit, for those who send.
+    fn note_crowds(&mut self, b: &Broker, staged: &Staged) -> io::Result<()> {
+        let limit = b.config().timer_congest_num_each_slot;
+        if limit >= i32::MAX.unsigned_abs() || staged.parked.is_empty() {
+            return Ok(());
+        }
+        let ticks: BTreeSet<i64> = staged.parked.iter().map(|timed| timed.out_ms).collect();
+        let first = self.timers.mark().read_ms;
+        for tick in ticks {
+            let count = self.timers.count_at(tick)?;
+            let mut crowds = b.timing.crowds.lock();
+            crowds.retain(|tick, _| *tick >= first);
+            if i64::from(count) > i64::from(limit) {
+                crowds.insert(tick, count);
+            } else {
+                crowds.remove(&tick);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts an attempt to read at a place; whether it was the last one.
+fn is_given_up(unread: &mut (i64, u32), at: i64) -> bool {
+    if unread.0 != at {
+        *unread = (at, 0);
+    }
+    unread.1 += 1;
+    unread.1 > TRIES
+}
+
+/// What was read; `None` when there is nothing and never will be. An error: it is to be tried again.
+fn reading<T>(
+    b: &Broker,
+    unread: &mut (i64, u32),
+    pos: LogPos,
+    read: Result<T, Unread>,
+) -> io::Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error, Unread::Gone(_)) || is_given_up(unread, pos.0) => {
+            b.timing.pass_over();
+            error!(%pos, %error, "a timer message cannot be read, and is passed over");
+            Ok(None)
+        }
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// The tick and the topic that a message of the timer topic claims.
+fn claims(properties: &[u8]) -> Option<(i64, &str)> {
+    let out_ms = get(properties, TIMER_OUT_MS).and_then(|text| text.parse().ok())?;
+    let real = get(properties, REAL_TOPIC).filter(|real| may_get(real))?;
+    Some((out_ms, real))
+}
+
+/// What the messages of a batch take back: the key, and the tick.
+fn recalls_in(mut batch: &[u8]) -> Vec<(&str, &str)> {
+    let mut recalls = Vec::new();
+    while let Ok(head) = RecordHead::scan(batch) {
+        let key = get(head.parts.properties, TIMER_DEL_UNIQKEY);
+        recalls.extend(key.zip(get(head.parts.properties, TIMER_OUT_MS)));
+        batch = batch.get(head.total_size..).unwrap_or_default();
+    }
+    recalls
+}
+
+/// Whether a message is among what is taken back, by its unique id with or without its topic.
+fn is_recalled(parts: &Parts<'_>, recalls: &[(&str, &str)]) -> bool {
+    let property = |name| get(parts.properties, name);
+    let (Some(unique), Some(out_ms)) = (property(UNIQ_KEY), property(TIMER_OUT_MS)) else {
+        return false;
+    };
+    recalls.iter().any(|(key, tick)| {
+        let with_topic = key.strip_suffix(unique).and_then(|front| front.strip_suffix('+'));
+        *tick == out_ms && (*key == unique || with_topic.is_some() && with_topic == property(REAL_TOPIC))
+    })
+}
+
+/// Where in the timer topic the message behind the one at a place of the log lies.
+fn offset_behind(b: &Broker, pos: LogPos) -> Option<i64> {
+    let record = record_of(b, pos).ok()?;
+    Some(RecordHead::scan(&record).ok()?.stamp.queue_offset + 1)
 }
 
 /// Runs the timers until `stop`.
@@ -343,22 +543,27 @@ pub(crate) async fn keep_flushing(b: Arc<Broker>, stop: CancellationToken) {
             () = tokio::time::sleep(interval) => {}
         }
         let flushing = Arc::clone(&b);
-        let flush = move || {
-            let Some(running) = &flushing.timing.running else {
-                return Ok(());
-            };
-            // The long part without the lock, so that what is due meanwhile is not late.
-            if running.lock().timers.is_changed() {
-                flushing.store.turn_flush();
-            }
-            running.lock().flush(&flushing)
-        };
+        let flush = move || flush(&flushing);
         match tokio::task::spawn_blocking(flush).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "the timers are not durable yet, and will be tried again"),
             Err(_) => return,
         }
     }
+}
+
+/// Makes durable what was done so far. The timers go on meanwhile.
+pub(super) fn flush(b: &Broker) -> io::Result<()> {
+    let Some(running) = &b.timing.running else {
+        return Ok(());
+    };
+    let taken = running.lock().timers.begin_flush();
+    if let Some(taken) = taken {
+        let done = taken.run(&b.store);
+        running.lock().timers.end_flush(&taken, done, &b.store)?;
+        b.timing.counts.save().map_err(io::Error::other)?;
+    }
+    running.lock().clean(b)
 }
 
 /// Some turns in a row.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::disk::Disk as _;
 use store::disk::sim::{Loss, SimDisk};
 use store::env::Clock;
 use store::env::sim::{SimClock, SimRng};
@@ -36,6 +37,10 @@ impl World {
     }
 
     fn open(&self, settings: &[(&str, &str)]) -> Arc<Broker> {
+        self.try_open(settings).unwrap()
+    }
+
+    fn try_open(&self, settings: &[(&str, &str)]) -> Result<Arc<Broker>, crate::broker::OpenError> {
         let env = Env {
             clock: Arc::clone(&self.clock) as _,
             disk: Arc::clone(&self.disk) as _,
@@ -56,7 +61,7 @@ impl World {
         for (key, value) in own.iter().chain(settings) {
             config.set(key, value).unwrap();
         }
-        Broker::open(config, env).unwrap()
+        Broker::open(config, env)
     }
 
     fn pass(&self, ms: u64) {
@@ -107,7 +112,7 @@ fn turns(b: &Broker) -> Turn {
 
 fn flush(b: &Broker) {
     // A disk that stops is what is tested.
-    drop(b.timing.running.as_ref().unwrap().lock().flush(b));
+    drop(super::run::flush(b));
 }
 
 fn delivered(b: &Broker) -> BTreeMap<String, usize> {
@@ -244,4 +249,309 @@ fn a_message_a_year_ahead_comes_in_its_second() {
     assert_eq!(delivered(&b).len(), 1);
     assert!(world.clock.now_ms() - due < 1_000);
     assert!((180..200).contains(&rolls), "{rolls} rolls");
+}
+
+/// Parks what takes a message back.
+fn recall(b: &Broker, deliver_ms: i64, name: &str) {
+    let deliver = deliver_ms.to_string();
+    let asks = Asks {
+        deliver_ms: Some(&deliver),
+        recalls: Some(name),
+        ..Asks::default()
+    };
+    let parked = park(b, &b.config(), &asks, (&Str::from("T"), 0))
+        .unwrap()
+        .unwrap();
+    let text = format!("TIMER_DEL_UNIQKEY\u{1}{name}\u{2}UNIQ_KEY\u{1}{name}\u{2}");
+    let put = Put {
+        topic: &parked.topic,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_at: 1,
+        born_host: ([127, 0, 0, 1], 1234).into(),
+        reconsume_times: 0,
+        prepared_pos: 0,
+        body: b"0",
+        properties: &parked.rewrite(text.as_bytes()),
+    };
+    b.put(&put).unwrap();
+    b.store.drive();
+}
+
+/// An orderly end and a new start: no message is in memory then.
+fn reopen(world: &World, b: Arc<Broker>) -> Arc<Broker> {
+    b.close().unwrap();
+    drop(b);
+    world.open(&[])
+}
+
+fn segment(world: &World, name: &str) -> Arc<dyn store::disk::File> {
+    world.disk.open(std::path::Path::new(name)).unwrap()
+}
+
+/// Where the message of this name lies in the first file of the commit log.
+fn place_of(world: &World, name: &str) -> u64 {
+    let mut bytes = vec![0; 65_536];
+    let read = segment(world, FIRST).read_at(&mut bytes, 0).unwrap();
+    let found = bytes[..read]
+        .windows(name.len())
+        .position(|window| window == name.as_bytes());
+    found.unwrap() as u64
+}
+
+const FIRST: &str = "/store/commitlog/00000000000000000000";
+
+#[test]
+fn a_message_that_is_damaged_while_it_waits_holds_no_other_up() {
+    let world = World::new(1);
+    let b = world.open(&[]);
+    for n in 0..6 {
+        assert!(send(&b, START_MS + 1_500, &format!("message-{n}")));
+    }
+    turns(&b);
+    let b = reopen(&world, b);
+    let at = place_of(&world, "message-2");
+    segment(&world, FIRST).write_at(&[0xFF; 8], at - 88).unwrap();
+    world.pass(3_000);
+    assert!(matches!(turns(&b), Turn::Idle(..)));
+    let out = delivered(&b);
+    assert_eq!(out.len(), 5);
+    assert!(!out.contains_key("message-2"));
+    assert_eq!(b.timing.passed_over(), 1);
+}
+
+#[test]
+fn a_message_that_is_damaged_before_it_is_read_holds_no_other_up() {
+    let world = World::new(1);
+    let b = world.open(&[]);
+    for n in 0..6 {
+        assert!(send(&b, START_MS + 1_500, &format!("message-{n}")));
+    }
+    let b = reopen(&world, b);
+    let at = place_of(&world, "message-2");
+    segment(&world, FIRST).write_at(&[0xFF; 8], at - 88).unwrap();
+    turns(&b);
+    world.pass(3_000);
+    turns(&b);
+    assert_eq!(delivered(&b).len(), 5);
+}
+
+#[test]
+fn a_disk_that_cannot_read_for_a_moment_delays_and_loses_nothing() {
+    let world = World::new(1);
+    let b = world.open(&[]);
+    for n in 0..6 {
+        assert!(send(&b, START_MS + 1_500, &n.to_string()));
+    }
+    turns(&b);
+    let b = reopen(&world, b);
+    turns(&b);
+    world.pass(3_000);
+    world.disk.fail_reads(std::path::Path::new(FIRST), 3);
+    for _ in 0..6 {
+        turns(&b);
+    }
+    assert_eq!(delivered(&b).into_values().collect::<Vec<_>>(), [1; 6]);
+    assert_eq!(b.timing.passed_over(), 0);
+}
+
+#[test]
+fn what_the_disk_never_gives_is_passed_over_at_last() {
+    let world = World::new(1);
+    let b = world.open(&[]);
+    for n in 0..3 {
+        assert!(send(&b, START_MS + 1_500, &n.to_string()));
+    }
+    turns(&b);
+    let b = reopen(&world, b);
+    turns(&b);
+    world.pass(3_000);
+    let path = std::path::Path::new(FIRST);
+    let mut tries = 0;
+    while b.timing.passed_over() == 0 {
+        world.disk.fail_reads(path, 1);
+        b.timing.running.as_ref().unwrap().lock().turn(&b);
+        tries += 1;
+        assert!(tries < 200);
+    }
+    assert!(tries > 10, "{tries}");
+    world.disk.fail_reads(path, 0);
+    turns(&b);
+    assert_eq!(delivered(&b).len(), 2);
+}
+
+#[test]
+fn a_damaged_entry_of_the_timer_log_costs_no_message() {
+    for bad in [0, 5, 11] {
+        let world = World::new(bad);
+        let b = world.open(&[]);
+        for n in 0..12 {
+            assert!(send(&b, START_MS + 20_500 + n % 3 * 1_000, &format!("m{n}")));
+        }
+        turns(&b);
+        b.close().unwrap();
+        drop(b);
+        let log = segment(&world, "/store/timerlog/00000000000000000000");
+        log.write_at(&[0x5A; 40], bad * 52).unwrap();
+        let b = world.open(&[]);
+        turns(&b);
+        flush(&b);
+        drop(b);
+        world.disk.crash(Loss::Everything);
+        let b = world.open(&[]);
+        world.pass(30_000);
+        turns(&b);
+        let out = delivered(&b);
+        assert_eq!(out.len(), 12, "entry {bad}");
+        assert!(out.values().all(|count| *count == 1), "entry {bad}: {out:?}");
+    }
+}
+
+#[test]
+fn a_crash_at_any_write_while_a_damaged_entry_is_mended_loses_nothing() {
+    for stop_after in 0..8 {
+        let world = World::new(stop_after);
+        let b = world.open(&[]);
+        for n in 0..12 {
+            assert!(send(&b, START_MS + 20_500 + n % 3 * 1_000, &format!("m{n}")));
+        }
+        turns(&b);
+        b.close().unwrap();
+        drop(b);
+        let log = segment(&world, "/store/timerlog/00000000000000000000");
+        log.write_at(&[0x5A; 40], 7 * 52).unwrap();
+        log.sync().unwrap();
+        world.disk.halt_at(world.disk.ops() + 4 * stop_after);
+        if let Ok(b) = world.try_open(&[]) {
+            turns(&b);
+            flush(&b);
+            drop(b);
+        }
+        world.disk.crash(Loss::Random);
+        let b = world.open(&[]);
+        turns(&b);
+        world.pass(30_000);
+        turns(&b);
+        let out = delivered(&b);
+        assert_eq!(out.len(), 12, "stop {stop_after}: {out:?}");
+        assert!(
+            out.values().all(|count| *count <= 2),
+            "stop {stop_after}: {out:?}"
+        );
+    }
+}
+
+#[test]
+fn a_restart_within_a_tick_of_many_messages_delivers_each_once() {
+    let world = World::new(1);
+    let b = world.open(&[]);
+    for n in 0..1300 {
+        assert!(send(&b, START_MS + 1_500, &format!("m{n:04}")));
+    }
+    turns(&b);
+    world.pass(3_000);
+    // Some turns, and the end.
+    for _ in 0..4 {
+        b.timing.running.as_ref().unwrap().lock().turn(&b);
+    }
+    let before = delivered(&b).len();
+    assert!((1..1300).contains(&before), "{before}");
+    let b = reopen(&world, b);
+    turns(&b);
+    let out = delivered(&b);
+    assert_eq!(out.len(), 1300);
+    assert!(out.values().all(|count| *count == 1));
+}
+
+#[test]
+fn more_recalls_than_one_turn_reads_take_back_what_they_name() {
+    let world = World::new(1);
+    let b = world.open(&[("appendTopicForTimerDeleteKey", "false")]);
+    for n in 0..1600 {
+        assert!(send(&b, START_MS + 5_500, &format!("m{n:04}")));
+    }
+    for n in 0..1500 {
+        recall(&b, START_MS + 5_500, &format!("m{n:04}"));
+    }
+    recall(&b, START_MS + 5_500, "nobody");
+    turns(&b);
+    world.pass(7_000);
+    turns(&b);
+    let out = delivered(&b);
+    assert_eq!(out.len(), 100);
+    assert_eq!(out.first_key_value().unwrap().0, "m1500");
+    let counts: wire::body::timer::TimerMetrics =
+        wire::fastjson::from_slice(&b.timing.counts.to_json()).unwrap();
+    assert_eq!(counts.timing_count.get("T").map(|timing| timing.count), Some(0));
+}
+
+#[test]
+fn a_recall_that_is_read_late_takes_back_what_has_not_been_delivered() {
+    let world = World::new(1);
+    let b = world.open(&[]);
+    for name in ["early", "kept", "waits"] {
+        assert!(send(&b, START_MS + 5_500, name));
+    }
+    turns(&b);
+    recall(&b, START_MS + 5_500, "waits");
+    assert!(send(&b, START_MS + 5_700, "both late"));
+    recall(&b, START_MS + 5_700, "both late");
+    // The broker is down while the tick passes.
+    let b = reopen(&world, b);
+    world.pass(60_000);
+    turns(&b);
+    let out: Vec<String> = delivered(&b).into_keys().collect();
+    assert_eq!(out, ["early", "kept"]);
+}
+
+#[test]
+fn a_time_that_is_no_tick_hides_no_other_message() {
+    let world = World::new(1);
+    let b = world.open(&[]);
+    for (out, name) in [
+        ("1800000005000", "a"),
+        ("1800000005500", "b"),
+        ("1800000005000", "c"),
+    ] {
+        let text = format!(
+            "TIMER_OUT_MS\u{1}{out}\u{2}REAL_TOPIC\u{1}T\u{2}REAL_QID\u{1}0\u{2}TIMER_DELIVER_MS\u{1}1800000005001\u{2}"
+        );
+        let put = Put {
+            topic: "rmq_sys_wheel_timer",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_at: 1,
+            born_host: ([127, 0, 0, 1], 1234).into(),
+            reconsume_times: 0,
+            prepared_pos: 0,
+            body: name.as_bytes(),
+            properties: text.as_bytes(),
+        };
+        b.put(&put).unwrap();
+    }
+    b.store.drive();
+    turns(&b);
+    world.pass(8_000);
+    turns(&b);
+    assert_eq!(delivered(&b).into_keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_send_learns_that_a_tick_is_crowded_while_the_timers_are_at_work() {
+    let world = World::new(1);
+    let b = world.open(&[("timerCongestNumEachSlot", "2")]);
+    for n in 0..4 {
+        assert!(send(&b, START_MS + 5_500, &n.to_string()));
+    }
+    turns(&b);
+    let deliver = (START_MS + 5_500).to_string();
+    let asks = Asks {
+        deliver_ms: Some(&deliver),
+        ..Asks::default()
+    };
+    let _at_work = b.timing.running.as_ref().unwrap().lock();
+    let refused = park(&b, &b.config(), &asks, (&Str::from("T"), 0));
+    assert!(refused.unwrap_err().remark.contains("flow control"));
 }

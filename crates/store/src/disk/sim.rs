@@ -100,6 +100,8 @@ struct World {
     faults: BTreeMap<u64, Fault>,
     is_full: bool,
     is_cold: bool,
+    /// Reads that are to fail, by file.
+    bad_reads: BTreeMap<usize, u32>,
     bytes_read: u64,
     now_ms: i64,
     space: Space,
@@ -149,6 +151,7 @@ impl SimDisk {
             faults: BTreeMap::new(),
             is_full: false,
             is_cold: false,
+            bad_reads: BTreeMap::new(),
             bytes_read: 0,
             now_ms: 0,
             space: Space {
@@ -187,6 +190,14 @@ impl SimDisk {
     /// Lets every write and every new file fail for lack of space, or not any more.
     pub fn set_full(&self, is_full: bool) {
         self.world.lock().is_full = is_full;
+    }
+
+    /// Lets the next reads of a file fail.
+    pub fn fail_reads(&self, path: &Path, times: u32) {
+        let mut world = self.world.lock();
+        if let Some(Inode::File(node)) = world.names.get(path).copied() {
+            world.bad_reads.insert(node, times);
+        }
     }
 
     /// Lets no read be answered without waiting, or all.
@@ -375,6 +386,10 @@ impl SimFile {
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         self.with(|world, node| {
+            if let Some(left) = world.bad_reads.get_mut(&node).filter(|left| **left > 0) {
+                *left -= 1;
+                return Err(io::Error::other("the disk cannot read this"));
+            }
             let content = &world.nodes[node].content;
             let rest = content.get(at as usize..).unwrap_or_default();
             let read = rest.len().min(buf.len());

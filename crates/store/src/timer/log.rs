@@ -4,7 +4,8 @@
 //! ```text
 //! <root>/timerlog/<20 digits>: entries of 52 bytes; a file ends with a blank when less than 68 bytes are left
 //! entry: 52 4 | previous entry of the tick 8, -1 none | kind 4: 1, 2 roll, 4 delete | written at 8 | tick - written at 4
-//!        | position of the message 8 | its size 4 | hash of its topic 4 | 0 8
+//!        | position of the message 8 | its size 4 | hash of its topic 4 | 0 8, where the reference looks at nothing:
+//!          LOST stands in the place of an entry that was damaged
 //! blank: bytes left 4 | 0 8 | 0xCBD43194 4
 //! ```
 
@@ -19,6 +20,8 @@ use crate::disk::{Disk, File, synced};
 
 pub(crate) const ENTRY_BYTES: i64 = 52;
 const BLANK_BYTES: i64 = 16;
+/// In the last 8 bytes of an entry whose message is still to be looked for.
+const LOST: i64 = 0x6c6f_7374_6c6f_7374;
 /// Read at once on the way back through a chain whose entries lie close together, and else.
 const CHUNK_BYTES: i64 = 64 << 10;
 const SMALL_CHUNK_BYTES: i64 = 2 << 10;
@@ -46,9 +49,26 @@ pub struct TimerEntry {
     pub size: i32,
     /// Java hash of the topic it is meant for.
     pub topic_hash: i32,
+    /// It stands for one that was damaged, whose message has not been found again.
+    pub(crate) is_lost: bool,
 }
 
 impl TimerEntry {
+    /// What is put in the place of a damaged entry: it takes back nothing, because the message it points to does not say
+    /// what, and keeps the chain of its tick together. The reference passes over it as well.
+    pub(crate) fn lost(tick_ms: i64, prev: i64, pos: i64) -> TimerEntry {
+        TimerEntry {
+            prev,
+            kind: kind::DEFAULT | kind::DELETE,
+            written_ms: tick_ms,
+            delay_ms: 0,
+            pos,
+            size: RECORD_BYTES_MIN as i32,
+            topic_hash: 0,
+            is_lost: true,
+        }
+    }
+
     /// The tick it waits in.
     pub fn tick_ms(&self) -> i64 {
         self.written_ms.saturating_add(i64::from(self.delay_ms))
@@ -73,7 +93,8 @@ impl TimerEntry {
         out.extend_from_slice(&self.pos.to_be_bytes());
         out.extend_from_slice(&self.size.to_be_bytes());
         out.extend_from_slice(&self.topic_hash.to_be_bytes());
-        out.extend_from_slice(&[0; 8]);
+        let reserved = if self.is_lost { LOST } else { 0 };
+        out.extend_from_slice(&reserved.to_be_bytes());
     }
 
     /// Reads what lies at `at`, believing nothing.
@@ -94,6 +115,7 @@ impl TimerEntry {
             pos: long(28),
             size: int(36),
             topic_hash: int(40),
+            is_lost: long(44) == LOST,
         };
         if entry.kind == MAGIC_BLANK {
             return Found::Blank;
@@ -116,6 +138,19 @@ enum Found {
     Entry(TimerEntry),
     Blank,
     Nothing,
+}
+
+/// A sync on its way.
+#[derive(Debug)]
+pub(crate) struct LogSync {
+    files: Vec<Arc<dyn File>>,
+    pub(crate) end: i64,
+}
+
+impl LogSync {
+    pub(crate) fn run(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|file| synced(file.sync()))
+    }
 }
 
 #[derive(Debug)]
@@ -189,10 +224,6 @@ impl TimerLog {
         self.end
     }
 
-    pub(crate) fn synced(&self) -> i64 {
-        self.synced
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
@@ -201,11 +232,13 @@ impl TimerLog {
         pos - pos.rem_euclid(self.file_bytes)
     }
 
-    /// Shows every sound entry from the file of `from` on, in order, and returns where the first unsound one begins.
+    /// Shows every place of an entry from the file of `from` on, in order, with the entry if it is sound. In front of
+    /// `durable` an unsound one is damaged; behind it is where the log ends. Returns the end of the last sound entry.
     pub(crate) fn walk(
         &self,
         from: i64,
-        mut see: impl FnMut(i64, &TimerEntry) -> io::Result<()>,
+        durable: i64,
+        mut see: impl FnMut(i64, Option<&TimerEntry>) -> io::Result<()>,
     ) -> io::Result<i64> {
         let start = self
             .files
@@ -217,27 +250,30 @@ impl TimerLog {
         let mut chunk = vec![0; (CHUNK_BYTES * 16 / ENTRY_BYTES * ENTRY_BYTES) as usize];
         for (base, file) in self.files.range(*start..) {
             let mut at = 0;
-            'file: while at + ENTRY_BYTES <= self.file_bytes {
+            'file: while self.file_bytes - at >= ENTRY_BYTES + BLANK_BYTES {
                 let read = file.read_at(&mut chunk, at.unsigned_abs())?;
                 let (entries, _) = chunk
                     .get(..read)
                     .unwrap_or_default()
                     .as_chunks::<{ ENTRY_BYTES as usize }>();
                 if entries.is_empty() {
-                    return Ok(base + at);
+                    return Ok(end);
                 }
                 for bytes in entries {
-                    match TimerEntry::decode(bytes, base + at) {
-                        Found::Entry(entry) if self.file_bytes - at >= ENTRY_BYTES + BLANK_BYTES => {
-                            see(base + at, &entry)?;
-                            at += ENTRY_BYTES;
-                        }
-                        Found::Blank => break 'file,
-                        Found::Entry(_) | Found::Nothing => return Ok(base + at),
+                    if self.file_bytes - at < ENTRY_BYTES + BLANK_BYTES {
+                        break 'file;
                     }
+                    match TimerEntry::decode(bytes, base + at) {
+                        Found::Entry(entry) => {
+                            see(base + at, Some(&entry))?;
+                            end = base + at + ENTRY_BYTES;
+                        }
+                        Found::Blank | Found::Nothing if base + at < durable => see(base + at, None)?,
+                        Found::Blank | Found::Nothing => return Ok(end),
+                    }
+                    at += ENTRY_BYTES;
                 }
             }
-            end = base + at;
         }
         Ok(end)
     }
@@ -325,7 +361,7 @@ impl TimerLog {
 
     /// The entry at a position, if a sound one is there.
     pub(crate) fn entry_at(&mut self, pos: i64) -> io::Result<Option<TimerEntry>> {
-        if pos < 0 || pos + ENTRY_BYTES > self.end {
+        if pos < 0 || pos > self.end - ENTRY_BYTES {
             return Ok(None);
         }
         let (start, bytes) = &self.chunk;
@@ -349,33 +385,77 @@ impl TimerLog {
         }
     }
 
-    /// Makes everything durable.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
-        if self.synced == self.end {
-            return Ok(());
+    /// Whether an entry has its place there, in a file that exists.
+    pub(crate) fn has(&self, pos: i64) -> bool {
+        let base = self.base_of(pos);
+        (0..self.end).contains(&pos) && (pos - base) % ENTRY_BYTES == 0 && self.files.contains_key(&base)
+    }
+
+    /// The place of the entry in front of a place.
+    pub(crate) fn seat_before(&self, pos: i64) -> i64 {
+        let base = self.base_of(pos);
+        if pos == base {
+            let fit = (self.file_bytes - BLANK_BYTES) / ENTRY_BYTES;
+            base - self.file_bytes + (fit - 1) * ENTRY_BYTES
+        } else {
+            pos - ENTRY_BYTES
         }
-        let first = self.base_of(self.synced);
-        for (_, file) in self.files.range(first..) {
-            synced(file.sync())?;
+    }
+
+    /// Writes entries over others, durably.
+    pub(crate) fn replace(&mut self, entries: &[(i64, TimerEntry)]) -> io::Result<()> {
+        self.chunk = (0, Vec::new());
+        let mut bases = std::collections::BTreeSet::new();
+        for (pos, entry) in entries {
+            let base = self.base_of(*pos);
+            let mut bytes = Vec::with_capacity(ENTRY_BYTES as usize);
+            entry.encode(&mut bytes);
+            let file = self.files.get(&base).ok_or(io::ErrorKind::NotFound)?;
+            file.write_at(&bytes, (pos - base).unsigned_abs())?;
+            bases.insert(base);
         }
-        self.synced = self.end;
-        Ok(())
+        let files = bases.iter().filter_map(|base| self.files.get(base));
+        files.into_iter().try_for_each(|file| synced(file.sync()))
+    }
+
+    /// What has to be synced so that everything up to the end is durable; [`TimerLog::end_sync`] is told when it was.
+    pub(crate) fn begin_sync(&self) -> LogSync {
+        let from = if self.synced == self.end {
+            i64::MAX
+        } else {
+            self.base_of(self.synced)
+        };
+        LogSync {
+            files: self
+                .files
+                .range(from..)
+                .map(|(_, file)| Arc::clone(file))
+                .collect(),
+            end: self.end,
+        }
+    }
+
+    pub(crate) fn end_sync(&mut self, sync: &LogSync) {
+        self.synced = self.synced.max(sync.end);
     }
 
     /// Removes files whose last message lies in front of `min_pos`: they are no longer in the commit log.
     pub(crate) fn remove_before(&mut self, min_pos: i64) -> io::Result<usize> {
         let mut removed = 0;
         while self.files.len() > 1 {
-            let Some((base, file)) = self.files.first_key_value() else {
+            let Some((base, _)) = self.files.first_key_value() else {
                 break;
             };
             let base = *base;
-            let last = (self.file_bytes - BLANK_BYTES) / ENTRY_BYTES * ENTRY_BYTES - ENTRY_BYTES;
-            let mut bytes = [0; ENTRY_BYTES as usize];
-            file.read_exact_at(&mut bytes, last.unsigned_abs())?;
-            match TimerEntry::decode(&bytes, base + last) {
-                Found::Entry(entry) if entry.pos < min_pos => {}
-                _ => break,
+            let mut at = self.seat_before(base + self.file_bytes);
+            let mut last = self.entry_at(at)?;
+            // A damaged one says nothing.
+            while last.is_none() && at > base {
+                at = self.seat_before(at);
+                last = self.entry_at(at)?;
+            }
+            if last.is_some_and(|entry| entry.pos >= min_pos) {
+                break;
             }
             self.disk.remove(&self.path(base))?;
             self.disk.sync_dir(&self.dir)?;

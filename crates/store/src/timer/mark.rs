@@ -4,7 +4,8 @@
 //! ```text
 //! 4096 bytes. The reference's part, 56 bytes: read time 8 | end of the timer log 8 | timer queue offset 8
 //!   | the master's 8 | state version 8 | timestamp 8 | counter 8
-//! Ours, at 1024 and at 2048, written in turn: magic 8 | turn 8 | copy of the reference's part 56 | precision 8 | crc32 4
+//! Ours, at 1024 and at 2048, written in turn: magic 8 | turn 8 | copy of the reference's part 56 | precision 8
+//!   | what has fired beyond the read time 56 | crc32 4
 //! ```
 //!
 //! Ours is written first. After a crash the reference's part may be half old and half new; then, and only then, each of
@@ -14,13 +15,15 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::fired::{FIRED_BYTES, Fired};
 use crate::disk::{Disk, File, synced};
 
 const FILE_BYTES: u64 = 4096;
-const MAGIC: i64 = 0x6261_7271_7565_0002;
+const MAGIC: i64 = 0x6261_7271_7565_0003;
 const SLOTS: [usize; 2] = [1024, 2048];
 const MARK_BYTES: usize = 56;
-const COPY_BYTES: usize = 16 + MARK_BYTES + 8 + 4;
+const FIRED_AT: usize = 16 + MARK_BYTES + 8;
+const COPY_BYTES: usize = FIRED_AT + FIRED_BYTES + 4;
 
 /// How far the timers have come, in the words of the reference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,6 +89,7 @@ struct Copied {
     turn: i64,
     mark: [u8; MARK_BYTES],
     precision_ms: i64,
+    fired: Fired,
 }
 
 impl Copied {
@@ -102,6 +106,7 @@ impl Copied {
             turn: word(8)?,
             mark: *body.get(16..)?.first_chunk()?,
             precision_ms: word(16 + MARK_BYTES)?,
+            fired: Fired::decode(body.get(FIRED_AT..)?.first_chunk()?),
         })
     }
 
@@ -111,14 +116,22 @@ impl Copied {
         bytes.extend_from_slice(&self.turn.to_be_bytes());
         bytes.extend_from_slice(&self.mark);
         bytes.extend_from_slice(&self.precision_ms.to_be_bytes());
+        bytes.extend_from_slice(&self.fired.encode());
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_be_bytes());
         bytes
     }
 }
 
-/// What the file said: the mark, and the precision of the ticks in the files if it is known.
-pub(crate) type Found = (TimerMark, Option<i64>);
+/// What the file said.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) mark: TimerMark,
+    /// Of the ticks in the files, if it is known.
+    pub(crate) precision_ms: Option<i64>,
+    /// Nothing when the reference wrote last: it does not say.
+    pub(crate) fired: Fired,
+}
 
 /// The file.
 #[derive(Debug)]
@@ -170,7 +183,11 @@ impl MarkFile {
             file
         };
         let turn = copies.first().map_or(0, |copy| copy.turn);
-        let found = (!is_empty).then_some((mark, known_precision));
+        let found = (!is_empty).then_some(Found {
+            mark,
+            precision_ms: known_precision,
+            fired: ours.map(|newest| newest.fired).unwrap_or_default(),
+        });
         Ok((
             MarkFile {
                 file,
@@ -182,11 +199,12 @@ impl MarkFile {
     }
 
     /// Durable when it returns; after an error or a crash the previous one counts.
-    pub(crate) fn write(&mut self, mark: &TimerMark) -> io::Result<()> {
+    pub(crate) fn write(&mut self, mark: &TimerMark, fired: &Fired) -> io::Result<()> {
         let copy = Copied {
             turn: self.turn + 1,
             mark: mark.encode(),
             precision_ms: self.precision_ms,
+            fired: *fired,
         };
         let at = SLOTS[(copy.turn & 1) as usize] as u64;
         self.file.write_at(&copy.encode(), at)?;

@@ -17,7 +17,7 @@ pub fn tick_of(deliver_ms: i64, precision_ms: i64) -> i64 {
 
 /// The tick that a moment lies in.
 pub(crate) fn floor(ms: i64, precision_ms: i64) -> i64 {
-    ms - ms.rem_euclid(precision_ms)
+    ms.saturating_sub(ms.rem_euclid(precision_ms))
 }
 
 /// How far ahead the wheel is used.

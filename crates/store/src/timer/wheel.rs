@@ -21,7 +21,7 @@ pub(crate) const SLOT_BYTES: usize = 32;
 const PAGE_BYTES: usize = 4096;
 const PAGE_SLOTS: usize = PAGE_BYTES / SLOT_BYTES;
 /// Unchanged pages kept in memory at most.
-const PAGES_KEPT: usize = 1024;
+const PAGES_KEPT: usize = 256;
 /// Read at once when the whole file is looked at.
 const SCAN_BYTES: usize = 1 << 20;
 
@@ -83,8 +83,49 @@ impl Slot {
 
 #[derive(Debug)]
 struct Page {
-    bytes: Box<[u8; PAGE_BYTES]>,
-    is_changed: bool,
+    bytes: Arc<[u8; PAGE_BYTES]>,
+    state: State,
+}
+
+/// How a page stands to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// As there.
+    Clean,
+    Changed,
+    /// As it will be there when the flush that is on its way has succeeded.
+    Flushing,
+}
+
+/// Changed pages on their way to the file. They are written without the wheel, which goes on meanwhile.
+#[derive(Debug)]
+pub(crate) struct PageFlush {
+    file: Arc<dyn File>,
+    file_bytes: u64,
+    /// Ascending.
+    pages: Vec<(usize, Arc<[u8; PAGE_BYTES]>)>,
+}
+
+impl PageFlush {
+    /// Writes the pages and makes them durable.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        if self.pages.is_empty() {
+            return Ok(());
+        }
+        let mut run: Vec<u8> = Vec::new();
+        for (place, (number, page)) in self.pages.iter().enumerate() {
+            run.extend_from_slice(&page[..]);
+            let next = self.pages.get(place + 1).map(|(number, _)| *number);
+            if next != Some(number + 1) || run.len() >= SCAN_BYTES {
+                let end = (((number + 1) * PAGE_BYTES) as u64).min(self.file_bytes);
+                let start = ((number + 1) * PAGE_BYTES - run.len()) as u64;
+                run.truncate((end - start) as usize);
+                self.file.write_at(&run, start)?;
+                run.clear();
+            }
+        }
+        synced(self.file.sync())
+    }
 }
 
 #[derive(Debug)]
@@ -93,6 +134,8 @@ pub(crate) struct Wheel {
     precision_ms: i64,
     slots: usize,
     pages: HashMap<usize, Page>,
+    /// Pages that came into memory unchanged since such were dropped last: at least as many as there are.
+    clean: usize,
     /// One bit per slot: it may hold entries that have not fired.
     pending: Vec<u64>,
     /// Bits that are set.
@@ -125,6 +168,7 @@ impl Wheel {
             precision_ms,
             slots,
             pages: HashMap::new(),
+            clean: 0,
             pending: vec![0; slots.div_ceil(64)],
             pending_count: 0,
         };
@@ -159,29 +203,36 @@ impl Wheel {
         let bytes = slot.encode(self.precision_ms);
         let page = self.page(index / PAGE_SLOTS)?;
         let at = index % PAGE_SLOTS * SLOT_BYTES;
-        if let Some(to) = page.bytes.get_mut(at..at + SLOT_BYTES) {
+        // A copy, while the page as it was is being written.
+        if let Some(to) = Arc::make_mut(&mut page.bytes).get_mut(at..at + SLOT_BYTES) {
             to.copy_from_slice(&bytes);
         }
-        page.is_changed = true;
+        page.state = State::Changed;
         self.set_pending(index, !slot.is_empty());
         Ok(())
     }
 
     fn page(&mut self, number: usize) -> io::Result<&mut Page> {
-        if self.pages.len() >= 2 * PAGES_KEPT && !self.pages.contains_key(&number) {
-            self.pages.retain(|_, page| page.is_changed);
+        if self.clean >= PAGES_KEPT && !self.pages.contains_key(&number) {
+            self.drop_clean();
         }
         match self.pages.entry(number) {
             std::collections::hash_map::Entry::Occupied(held) => Ok(held.into_mut()),
             std::collections::hash_map::Entry::Vacant(vacant) => {
-                let mut bytes = Box::new([0; PAGE_BYTES]);
-                self.file.read_at(&mut bytes[..], (number * PAGE_BYTES) as u64)?;
+                let mut bytes = [0; PAGE_BYTES];
+                self.file.read_at(&mut bytes, (number * PAGE_BYTES) as u64)?;
+                self.clean += 1;
                 Ok(vacant.insert(Page {
-                    bytes,
-                    is_changed: false,
+                    bytes: Arc::new(bytes),
+                    state: State::Clean,
                 }))
             }
         }
+    }
+
+    fn drop_clean(&mut self) {
+        self.pages.retain(|_, page| page.state != State::Clean);
+        self.clean = 0;
     }
 
     fn set_pending(&mut self, index: usize, is_pending: bool) {
@@ -234,11 +285,20 @@ impl Wheel {
         Ok(None)
     }
 
-    /// Looks at every slot: those from `from_ms` on are pending. Returns the slots that point to where the log, which ends
-    /// at `log_end`, has no entry.
-    pub(crate) fn survey(&mut self, from_ms: i64, log_end: i64) -> io::Result<Vec<Slot>> {
+    /// Whether any tick has entries that have not fired.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending_count > 0
+    }
+
+    /// Looks at every slot: those from `from_ms` on are pending, unless `is_over` says that all of it has fired. Shows
+    /// the pending ones.
+    pub(crate) fn survey(
+        &mut self,
+        from_ms: i64,
+        is_over: impl Fn(&Slot) -> bool,
+        mut see: impl FnMut(&Slot),
+    ) -> io::Result<()> {
         const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
-        let mut damaged = Vec::new();
         self.pending.fill(0);
         self.pending_count = 0;
         let mut chunk = vec![0; SCAN_BYTES];
@@ -247,7 +307,7 @@ impl Wheel {
             let read = self.file.read_at(&mut chunk, (first * PAGE_BYTES) as u64)?;
             chunk.get_mut(read..).unwrap_or_default().fill(0);
             for (number, found) in (first..pages).zip(chunk.as_chunks::<PAGE_BYTES>().0) {
-                let page = self.pages.get(&number).map_or(found, |page| &page.bytes);
+                let page = self.pages.get(&number).map_or(found, |page| &*page.bytes);
                 // Compared at once: nearly all of the file is zero.
                 if *page == ZEROS {
                     continue;
@@ -255,51 +315,47 @@ impl Wheel {
                 let slots = page.as_chunks::<SLOT_BYTES>().0.iter();
                 let slots: Vec<Slot> = slots.map(|slot| Slot::decode(slot, self.precision_ms)).collect();
                 for (index, slot) in (number * PAGE_SLOTS..self.slots).zip(slots) {
-                    let is_pending = slot.at_ms > 0 && slot.at_ms >= from_ms && !slot.is_empty();
-                    if is_pending && slot.last >= log_end {
-                        damaged.push(slot);
+                    let is_pending =
+                        slot.at_ms > 0 && slot.at_ms >= from_ms && !slot.is_empty() && !is_over(&slot);
+                    if is_pending {
+                        see(&slot);
                     }
                     self.set_pending(index, is_pending);
                 }
             }
         }
-        Ok(damaged)
+        Ok(())
     }
 
-    /// Writes what changed and makes it durable.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        let len = (self.slots * SLOT_BYTES) as u64;
-        let mut changed: Vec<usize> = self
-            .pages
-            .iter()
-            .filter(|(_, page)| page.is_changed)
-            .map(|(number, _)| *number)
-            .collect();
-        if changed.is_empty() {
-            return Ok(());
-        }
-        changed.sort_unstable();
-        let mut run: Vec<u8> = Vec::new();
-        for (place, number) in changed.iter().enumerate() {
-            if let Some(page) = self.pages.get(number) {
-                run.extend_from_slice(&page.bytes[..]);
-            }
-            let is_end = changed.get(place + 1) != Some(&(number + 1)) || run.len() >= SCAN_BYTES;
-            if is_end {
-                let end = (((number + 1) * PAGE_BYTES) as u64).min(len);
-                let start = ((number + 1) * PAGE_BYTES - run.len()) as u64;
-                run.truncate((end - start) as usize);
-                self.file.write_at(&run, start)?;
-                run.clear();
+    /// Takes what has changed, to be written; [`Wheel::end_flush`] has to follow.
+    pub(crate) fn begin_flush(&mut self) -> PageFlush {
+        let mut pages = Vec::new();
+        for (number, page) in &mut self.pages {
+            if page.state == State::Changed {
+                page.state = State::Flushing;
+                pages.push((*number, Arc::clone(&page.bytes)));
             }
         }
-        synced(self.file.sync())?;
-        for page in self.pages.values_mut() {
-            page.is_changed = false;
+        pages.sort_unstable_by_key(|(number, _)| *number);
+        PageFlush {
+            file: Arc::clone(&self.file),
+            file_bytes: (self.slots * SLOT_BYTES) as u64,
+            pages,
         }
-        if self.pages.len() > PAGES_KEPT {
-            self.pages.clear();
+    }
+
+    /// Says whether it was written.
+    pub(crate) fn end_flush(&mut self, flush: &PageFlush, is_written: bool) {
+        for (number, _) in &flush.pages {
+            if let Some(page) = self.pages.get_mut(number)
+                && page.state == State::Flushing
+            {
+                page.state = if is_written { State::Clean } else { State::Changed };
+                self.clean += usize::from(is_written);
+            }
         }
-        Ok(())
+        if self.clean > PAGES_KEPT {
+            self.drop_clean();
+        }
     }
 }
