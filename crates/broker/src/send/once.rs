@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use net::Fault;
-use store::{AppendError, Draft, Queue};
+use store::{AppendError, Draft, Gate, GateState, Level, Queue};
 use wire::Str;
 use wire::api::send::SendReceipt;
 use wire::batch;
@@ -88,11 +88,9 @@ impl Staging<'_> {
                 .map(|receipt| First::of(receipt, shared.queue_id))
                 .collect())
         })?;
-        // Whoever was appended last is written last.
-        let last = firsts
-            .iter()
-            .max_by_key(|first| (first.gate.generation, first.gate.end));
-        let (Some(first), Some(last)) = (firsts.first(), last) else {
+        let gates = firsts.iter().map(|first| first.gate);
+        let all = behind_all(gates, |gate| self.b.store.state(gate, Level::Written));
+        let (Some(first), Some(all)) = (firsts.first(), all) else {
             return Err(self.not_appended(&AppendError::Empty));
         };
         let ids: Vec<Str> = firsts.iter().map(|f| offset_id(self.b.host, f.pos)).collect();
@@ -105,9 +103,51 @@ impl Staging<'_> {
         };
         Ok(Staged {
             told,
-            ticket: self.b.ticket(self.config, last.gate, shared.wait),
+            ticket: self.b.ticket(self.config, all, shared.wait),
             messages: firsts.iter().filter(|first| first.size > 0).count() as u64,
             bytes: firsts.iter().map(|first| first.size as u64).sum(),
         })
+    }
+}
+
+/// The gate that passes when all have. Whoever was appended last is written last; but a message that was stored before
+/// may have been lost since, and what came after it is written all the same.
+fn behind_all(
+    gates: impl Iterator<Item = Gate> + Clone,
+    state: impl Fn(&Gate) -> GateState,
+) -> Option<Gate> {
+    let lost = gates.clone().find(|gate| state(gate) == GateState::Failed);
+    lost.or_else(|| gates.max_by_key(|gate| (gate.generation, gate.end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use store::LogPos;
+
+    use super::*;
+
+    fn gate(generation: u32, end: i64) -> Gate {
+        Gate {
+            end: LogPos(end),
+            generation,
+        }
+    }
+
+    #[test]
+    fn a_batch_is_answered_when_the_last_of_its_messages_is_written() {
+        let gates = [gate(0, 10), gate(1, 30), gate(1, 20)];
+        let all = behind_all(gates.into_iter(), |_| GateState::Waiting);
+        assert_eq!(all, Some(gate(1, 30)));
+    }
+
+    #[test]
+    fn a_batch_fails_when_a_message_that_was_known_is_lost_while_the_others_are_appended() {
+        let (lost, new) = (gate(0, 10), gate(1, 10));
+        let state = |gate: &Gate| match gate.generation {
+            0 => GateState::Failed,
+            _ => GateState::Passed,
+        };
+        assert_eq!(behind_all([lost, new].into_iter(), state), Some(lost));
+        assert_eq!(behind_all([new].into_iter(), state), Some(new));
     }
 }
