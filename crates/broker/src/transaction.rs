@@ -113,8 +113,8 @@ pub(crate) enum Decision {
 pub(crate) enum Ended {
     /// It has ended when this gate passes.
     Now(Gate),
-    /// It had ended before.
-    Before,
+    /// It had ended before, which is as safe as a sender was promised when this gate passes.
+    Before(Option<Gate>),
 }
 
 /// Code 37.
@@ -175,9 +175,10 @@ fn answer(
     is_where_it_says(b, &half).map_err(|error| missing(&error))?;
     match b.transactions.end(b, &half, decision)? {
         Ended::Now(gate) => Ok((Reply::ok(NoHeader), Some(b.ticket(&b.config(), gate, true)))),
-        Ended::Before => {
+        Ended::Before(gate) => {
             let remark = "the transaction had ended before, nothing is changed";
-            Ok((Reply::ok(NoHeader).with_remark(remark), None))
+            let ticket = gate.map(|gate| b.ticket(&b.config(), gate, true));
+            Ok((Reply::ok(NoHeader).with_remark(remark), ticket))
         }
     }
 }
@@ -242,7 +243,7 @@ impl Transactions {
         let current = match table.standing(half.offset(), half.print()) {
             Standing::Open(current) => current,
             Standing::Ending(gate) => return Ok(Ended::Now(gate)),
-            Standing::Ended => return Ok(Ended::Before),
+            Standing::Ended(gate) => return Ok(Ended::Before(gate)),
         };
         if current - table.scanned() >= AHEAD_MAX {
             let remark = "[OVERLOAD]too many transactions are pending, try again later";
@@ -320,3 +321,6 @@ fn op_record((host, now_ms): (SocketAddr, i64), body: &[u8]) -> Put<'_> {
         properties: ENDED_TAG.as_bytes(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,10 +93,11 @@ pub(crate) fn force(b: &Arc<Broker>, call: Call<ForceTransaction>) -> Result<Ans
         })?;
         let record = b.store.record_at(LogPos(pos)).map_err(|error| not_read(&error))?;
         let half = Stored::read(&record).map_err(|error| wrong(error.to_string()))?;
-        match b.transactions.end(b, &half, decision)? {
-            Ended::Now(gate) => Ok(Some(b.ticket(&b.config(), gate, true))),
-            Ended::Before => Ok(None),
-        }
+        let gate = match b.transactions.end(b, &half, decision)? {
+            Ended::Now(gate) => Some(gate),
+            Ended::Before(gate) => gate,
+        };
+        Ok(gate.map(|gate| b.ticket(&b.config(), gate, true)))
     }))
 }
 
@@ -126,7 +127,7 @@ pub(crate) fn resume(b: &Arc<Broker>, call: Call<ResumeCheckHalfMessage>) -> Res
         let before = match table.standing(half.offset(), half.print()) {
             _ if !half.is_half() => table.newest(half.print()),
             Standing::Open(current) => Some(current),
-            Standing::Ending(_) | Standing::Ended => return Err(failed(&"the transaction has ended")),
+            Standing::Ending(_) | Standing::Ended(_) => return Err(failed(&"the transaction has ended")),
         };
         let put = half.again(HALF_TOPIC, &properties);
         let receipt = b.put(&put).map_err(|error| not_appended(&error))?;

@@ -47,8 +47,9 @@ pub(crate) enum Standing {
     Open(i64),
     /// Somebody has ended it, and it is ended when this gate passes.
     Ending(Gate),
-    /// It has ended.
-    Ended,
+    /// It has ended, and what ended it is written no later than what lies behind this gate; `None`: it was on disk when
+    /// the broker started.
+    Ended(Option<Gate>),
 }
 
 /// A copy whose write has not passed yet.
@@ -70,6 +71,8 @@ pub(crate) struct Table {
     ahead: Bits,
     ending: HashMap<i64, Gate>,
     order: VecDeque<(i64, Gate)>,
+    /// The last gate of those that have passed.
+    passed: Option<Gate>,
     unsure: Vec<Unsure>,
     ops: Ops,
 }
@@ -150,7 +153,7 @@ impl Table {
         };
         match self.copies.get(&print) {
             _ if is_open => Standing::Open(offset),
-            None => Standing::Ended,
+            None => Standing::Ended(self.passed),
             Some(copy) => match self.ending.get(copy) {
                 Some(gate) => Standing::Ending(*gate),
                 None => Standing::Open(*copy),
@@ -202,6 +205,7 @@ impl Table {
             if self.ending.get(&offset) == Some(&gate) {
                 self.ending.remove(&offset);
                 if state == GateState::Passed {
+                    self.passed = Some(gate);
                     self.ended(offset);
                 }
             }

@@ -151,7 +151,7 @@ impl Model {
                 self.op_offset += 1;
                 self.ended.insert(transaction);
             }
-            Standing::Ending(_) | Standing::Ended => {
+            Standing::Ending(_) | Standing::Ended(_) => {
                 assert!(self.ended.contains(&transaction), "{offset} has not ended");
             }
         }
@@ -230,6 +230,21 @@ proptest! {
         let known = model.table.scanned() == model.halves.len() as i64;
         prop_assert!(!known || pending == open, "{:?} {:?}", pending, open);
     }
+}
+
+#[test]
+fn who_asks_again_waits_for_the_record_that_ended_it() {
+    let mut table = Table::starting_at(0);
+    table.learn(0..2, vec![(0, half(1, false)), (1, half(2, false))]);
+    assert_eq!(table.standing(9, 9), Standing::Open(9), "nobody looked there");
+    table.end(0, gate(10, 0));
+    assert_eq!(table.standing(0, 1), Standing::Ending(gate(10, 0)));
+    table.settle(|_| GateState::Passed);
+    assert_eq!(table.standing(0, 1), Standing::Ended(Some(gate(10, 0))));
+    table.end(1, gate(20, 0));
+    table.settle(|_| GateState::Failed);
+    assert_eq!(table.standing(1, 2), Standing::Open(1));
+    assert_eq!(table.standing(0, 1), Standing::Ended(Some(gate(10, 0))));
 }
 
 #[test]

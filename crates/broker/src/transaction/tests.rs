@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Transactions on a disk that is flushed when told, with a clock that moves when told.
+
+use std::sync::Arc;
+
+use store::disk::sim::SimDisk;
+use store::env::sim::{SimClock, SimRng};
+use store::{Env, GateState, Level, LogPos};
+
+use super::half::Stored;
+use super::*;
+
+const START_MS: i64 = 1_800_000_000_000;
+
+struct World {
+    disk: Arc<SimDisk>,
+    clock: Arc<SimClock>,
+}
+
+impl World {
+    fn new() -> World {
+        let disk = SimDisk::seeded(1);
+        disk.set_now_ms(START_MS);
+        World {
+            disk: Arc::new(disk),
+            clock: Arc::new(SimClock::at(START_MS)),
+        }
+    }
+
+    fn open(&self, settings: &[(&str, &str)]) -> Arc<Broker> {
+        let env = Env {
+            clock: Arc::clone(&self.clock) as _,
+            disk: Arc::clone(&self.disk) as _,
+            rng: Arc::new(SimRng::seeded(1)),
+        };
+        let mut config = Config::default();
+        let own = [
+            ("storePathRootDir", "/store"),
+            ("brokerName", "broker-a"),
+            ("brokerIP1", "127.0.0.1"),
+            ("mappedFileSizeCommitLog", "1048576"),
+            ("maxHashSlotNum", "16"),
+            ("maxIndexNum", "48"),
+            ("timerWheelEnable", "false"),
+        ];
+        for (key, value) in own.iter().chain(settings) {
+            config.set(key, value).unwrap();
+        }
+        Broker::open(config, env).unwrap()
+    }
+}
+
+/// A half of group `PG`, by its position.
+fn send(b: &Broker, id: &str, more: &str) -> i64 {
+    put_half(b, id, &format!("PGROUP\u{1}PG\u{2}{more}"))
+}
+
+fn put_half(b: &Broker, id: &str, properties: &str) -> i64 {
+    let parked = park(&b.config(), None, id, (&Str::from("T"), 0)).unwrap();
+    let properties = parked.rewrite(format!("UNIQ_KEY\u{1}{id}\u{2}{properties}").as_bytes());
+    let put = Put {
+        topic: HALF_TOPIC,
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_at: b.env.clock.now_ms(),
+        born_host: b.host,
+        reconsume_times: 0,
+        prepared_pos: 0,
+        body: id.as_bytes(),
+        properties: &properties,
+    };
+    let receipt = b.put(&put).unwrap();
+    b.store.drive();
+    receipt.pos.0
+}
+
+fn end(b: &Broker, pos: i64, decision: Decision) -> Ended {
+    let record = b.store.record_at(LogPos(pos)).unwrap();
+    let half = Stored::read(&record).unwrap();
+    let ended = b.transactions.end(b, &half, decision).unwrap();
+    b.store.drive();
+    ended
+}
+
+#[test]
+fn a_second_commit_is_not_answered_before_the_first_is_on_disk() {
+    let b = World::new().open(&[("flushDiskType", "SYNC_FLUSH")]);
+    let half = send(&b, "ID1", "");
+    assert!(matches!(end(&b, half, Decision::Commit), Ended::Now(_)));
+    let Ended::Before(Some(gate)) = end(&b, half, Decision::Commit) else {
+        panic!("it has ended, and nobody says when that is safe");
+    };
+    assert_eq!(b.store.state(&gate, Level::Durable), GateState::Waiting);
+    b.store.turn_flush();
+    assert_eq!(b.store.state(&gate, Level::Durable), GateState::Passed);
+}
