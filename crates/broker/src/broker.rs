@@ -338,6 +338,7 @@ impl Broker {
             held_max: config.held_per_connection_max as usize,
             reply_bytes_max: config.reply_bytes_per_connection_max as usize,
             push_max: config.push_frames_per_connection_max as usize,
+            push_bytes_max: config.push_bytes_per_connection_max as usize,
             idle: Duration::from_secs(u64::from(config.server_channel_max_idle_time_seconds)),
             drain: Duration::from_millis(u64::from(config.shutdown_drain_ms)),
             ..Limits::default()

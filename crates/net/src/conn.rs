@@ -26,7 +26,7 @@ use wire::frame::{Decoder, Frame, FrameError};
 
 use crate::limits::Limits;
 use crate::outbox::Outbox;
-use crate::peer::Peer;
+use crate::peer::{Peer, Pushed};
 use crate::service::{BoxFuture, Due, Outcome, Service, Ticket};
 
 const READ_BYTES_MIN: usize = 8 * 1024;
@@ -69,7 +69,7 @@ pub(crate) struct Conn<S: Service> {
     gated: VecDeque<(Frame, Ticket)>,
     held: FuturesUnordered<BoxFuture<Option<Frame>>>,
     progress: Option<BoxFuture<()>>,
-    pushed: mpsc::Receiver<Frame>,
+    pushed: mpsc::Receiver<Pushed>,
     read_bytes: usize,
     active: bool,
     /// Complete frames may lie in `inbox`, left there because a limit was reached.
@@ -80,7 +80,7 @@ impl<S: Service> Conn<S> {
     pub(crate) fn new(
         service: Arc<S>,
         peer: Arc<Peer>,
-        pushed: mpsc::Receiver<Frame>,
+        pushed: mpsc::Receiver<Pushed>,
         (limits, crowd): (Arc<Limits>, Arc<Crowd>),
     ) -> Conn<S> {
         Conn {
@@ -148,7 +148,9 @@ impl<S: Service> Conn<S> {
                     self.reply(frame);
                 }
                 () = poll_some(&mut self.progress) => self.progress = None,
-                Some(frame) = self.pushed.recv(), if self.may_answer() => self.outbox.push(&frame, self.peer.encoding),
+                Some(pushed) = self.pushed.recv(), if self.may_answer() => {
+                    self.outbox.push(&pushed.frame, self.peer.encoding);
+                }
                 ready = stream.writable(), if !self.outbox.is_empty() => if let Err(e) = ready { return e.into() },
                 () = sleep_to(deadline), if deadline.is_some() => {}
                 () = &mut idle => {
@@ -275,8 +277,10 @@ impl<S: Service> Conn<S> {
 
     fn take_pushed(&mut self) {
         while self.may_answer() {
-            let Ok(frame) = self.pushed.try_recv() else { return };
-            self.outbox.push(&frame, self.peer.encoding);
+            let Ok(pushed) = self.pushed.try_recv() else {
+                return;
+            };
+            self.outbox.push(&pushed.frame, self.peer.encoding);
         }
     }
 

@@ -20,7 +20,7 @@ mod service;
 pub use channel::{Channel, ConnectError};
 pub use leaving::Leaving;
 pub use limits::Limits;
-pub use peer::{CallError, Peer, PushError};
+pub use peer::{CallError, Peer, PushError, Room};
 pub use routes::{Answer, Call, Fault, Reply};
 pub use server::{BindError, Listening, Server};
 pub use service::{BoxFuture, Due, Level, Outcome, Service, Ticket};

@@ -20,6 +20,8 @@ pub struct Limits {
     pub reply_bytes_max: usize,
     /// Frames queued towards one peer by [`crate::Peer::push`] and [`crate::Peer::call`].
     pub push_max: usize,
+    /// And bytes; a single frame may be larger.
+    pub push_bytes_max: usize,
     /// A connection on which nothing was read or written for so long is closed.
     pub idle: Duration,
     /// How long a stopping server works on answers that are still due.
@@ -36,6 +38,7 @@ impl Default for Limits {
             turns_max: 16,
             reply_bytes_max: 16 * 1024 * 1024,
             push_max: 1024,
+            push_bytes_max: 16 * 1024 * 1024,
             idle: Duration::from_secs(120),
             drain: Duration::from_secs(3),
         }

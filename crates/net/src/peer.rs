@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,6 +24,9 @@ pub enum PushError {
     /// The peer does not read what it is sent.
     #[error("{0} does not read: {1} frames are queued to it")]
     Full(SocketAddr, usize),
+    /// The same, of large ones.
+    #[error("{0} does not read: {1} bytes are queued to it")]
+    Heavy(SocketAddr, usize),
 }
 
 /// Why a call to a peer brought no answer.
@@ -54,7 +57,10 @@ pub struct Peer {
     /// The header encoding of what we send.
     pub(crate) encoding: Encoding,
     pub(crate) closing: CancellationToken,
-    queue: mpsc::Sender<Frame>,
+    queue: mpsc::Sender<Pushed>,
+    /// Bytes of the queue.
+    queued: Arc<AtomicUsize>,
+    queued_max: usize,
     opaque: AtomicI32,
     calls: Mutex<HashMap<i32, oneshot::Sender<Frame>>>,
 }
@@ -65,7 +71,7 @@ impl Peer {
         (addr, local): (SocketAddr, SocketAddr),
         encoding: Encoding,
         limits: &Limits,
-    ) -> (Peer, mpsc::Receiver<Frame>) {
+    ) -> (Peer, mpsc::Receiver<Pushed>) {
         let (queue, frames) = mpsc::channel(limits.push_max);
         let peer = Peer {
             id,
@@ -75,6 +81,8 @@ impl Peer {
             encoding,
             closing: CancellationToken::new(),
             queue,
+            queued: Arc::default(),
+            queued_max: limits.push_bytes_max,
             opaque: AtomicI32::new(0),
             calls: Mutex::default(),
         };
@@ -83,10 +91,29 @@ impl Peer {
 
     /// Sends a request that wants no answer (set its one-way flag) or a late answer.
     pub fn push(&self, frame: Frame) -> Result<(), PushError> {
-        self.queue.try_send(frame).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => PushError::Full(self.addr, self.queue.max_capacity()),
-            mpsc::error::TrySendError::Closed(_) => PushError::Closed(self.addr),
-        })
+        self.room(frame.body.len() + frame.ext.size_hint())?.push(frame);
+        Ok(())
+    }
+
+    /// Keeps a place in the queue for a frame of about so many bytes. An empty queue takes a frame of any size.
+    pub fn room(&self, bytes: usize) -> Result<Room, PushError> {
+        let place = self
+            .queue
+            .clone()
+            .try_reserve_owned()
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => PushError::Full(self.addr, self.queue.max_capacity()),
+                mpsc::error::TrySendError::Closed(_) => PushError::Closed(self.addr),
+            })?;
+        let queued = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        let taken = Taken {
+            queued: Arc::clone(&self.queued),
+            bytes,
+        };
+        if queued > 0 && queued.saturating_add(bytes) > self.queued_max {
+            return Err(PushError::Heavy(self.addr, queued));
+        }
+        Ok(Room { place, taken })
     }
 
     /// Sends a request and waits for its answer. The frame's opaque is replaced by a fresh one.
@@ -132,6 +159,43 @@ impl Peer {
     }
 }
 
+/// A place in the queue to a peer. It is free again when this is dropped.
+#[derive(Debug)]
+pub struct Room {
+    place: mpsc::OwnedPermit<Pushed>,
+    taken: Taken,
+}
+
+impl Room {
+    /// Queues a frame there.
+    pub fn push(self, frame: Frame) {
+        self.place.send(Pushed {
+            frame,
+            _taken: self.taken,
+        });
+    }
+}
+
+/// A frame in the queue to a peer.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    pub(crate) frame: Frame,
+    _taken: Taken,
+}
+
+/// Bytes of the queue, until they leave it.
+#[derive(Debug)]
+struct Taken {
+    queued: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 struct Forget<'a> {
     peer: &'a Peer,
     opaque: i32,
@@ -140,5 +204,39 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         self.peer.calls.lock().remove(&self.opaque);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use wire::code::ResponseCode;
+
+    use super::*;
+
+    fn frame(bytes: usize) -> Frame {
+        Frame::reply(0, ResponseCode::SUCCESS).with_body(vec![0; bytes])
+    }
+
+    #[test]
+    fn the_queue_to_a_peer_that_does_not_read_is_bounded_in_bytes() {
+        let limits = Limits {
+            push_bytes_max: 1000,
+            ..Limits::default()
+        };
+        let nowhere: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
+        let (peer, mut queue) = Peer::new(1, (nowhere, nowhere), Encoding::Json, &limits);
+        peer.push(frame(5000)).unwrap();
+        assert!(matches!(peer.push(frame(1)), Err(PushError::Heavy(_, 5000))));
+        drop(queue.try_recv().unwrap());
+        let room = peer.room(600).unwrap();
+        assert!(peer.room(600).is_err());
+        drop(room);
+        peer.room(600).unwrap().push(frame(600));
+        peer.push(frame(400)).unwrap();
+        assert!(peer.push(frame(1)).is_err());
+        let lengths = std::iter::from_fn(|| Some(queue.try_recv().ok()?.frame.body.len()));
+        assert_eq!(lengths.collect::<Vec<_>>(), [600, 400]);
     }
 }

@@ -110,7 +110,8 @@ impl Ext {
         Ext(Raw::Binary(pairs))
     }
 
-    pub(crate) fn size_hint(&self) -> usize {
+    /// About how many bytes they take.
+    pub fn size_hint(&self) -> usize {
         match &self.0 {
             Raw::Absent => 0,
             Raw::Json { object, .. } => object.len(),

@@ -354,6 +354,8 @@ settings! {
     start reply_bytes_per_connection_max: u32 = 16_777_216, "replyBytesPerConnectionMax";
     /// Messages and calls queued to one client.
     start push_frames_per_connection_max: u32 = 1_024, "pushFramesPerConnectionMax";
+    /// And bytes; a single message may be larger.
+    start push_bytes_per_connection_max: u32 = 16_777_216, "pushBytesPerConnectionMax";
     /// Newest bytes of the log kept in memory for consumers that keep up.
     start hot_bytes: u64 = 8_388_608, "hotBytes";
     /// Consume queue files kept open.
