@@ -112,10 +112,7 @@ impl Staging<'_> {
 
 /// The gate that passes when all have. Whoever was appended last is written last; but a message that was stored before
 /// may have been lost since, and what came after it is written all the same.
-fn behind_all(
-    gates: impl Iterator<Item = Gate> + Clone,
-    state: impl Fn(&Gate) -> GateState,
-) -> Option<Gate> {
+fn behind_all(gates: impl Iterator<Item = Gate> + Clone, state: impl Fn(&Gate) -> GateState) -> Option<Gate> {
     let lost = gates.clone().find(|gate| state(gate) == GateState::Failed);
     lost.or_else(|| gates.max_by_key(|gate| (gate.generation, gate.end)))
 }

@@ -6,12 +6,13 @@
 //! the queue can move past it. A half that nobody answers for is given up to `TRANS_CHECK_MAX_TIME_TOPIC`. One that cannot
 //! be read is passed over; it never keeps the others from being asked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use net::Fault;
+use bytes::Bytes;
+use net::{Fault, Room};
 use store::{AppendError, Gate, Level, LogPos, ReadError};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -33,10 +34,12 @@ use crate::names::{CHECK_MAX_TIME_TOPIC, HALF_OP_TOPIC, HALF_TOPIC};
 
 /// Halves that are written again together.
 const TOGETHER: usize = 64;
-/// Bytes of questions to one client in one round; it gets the others in the next.
-const BYTES_PER_CLIENT: usize = 16 << 20;
-/// As many clients are tried before the round goes on without asking.
+/// And bytes; also no more than a quarter of what may wait to be written, so that the sends of others find room.
+const BYTES_TOGETHER: usize = 4 << 20;
+/// As many clients are tried before the half waits for the next round.
 const TRIES: usize = 3;
+/// Of a question, beside the record.
+const QUESTION_BYTES: usize = 512;
 /// A round takes no longer than this, as in the reference; the next goes on.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 /// A half whose time has not come is written again when so many others lie behind it.
@@ -149,10 +152,10 @@ impl Transactions {
     }
 }
 
-/// A question on its way: the half, its new place, and the frame.
+/// A question on its way: the half by its new place, whom it goes to, and the frame.
 struct Question {
     offset: i64,
-    group: Str,
+    to: Option<(Str, Room)>,
     frame: Frame,
 }
 
@@ -161,9 +164,18 @@ struct Question {
 struct Written {
     questions: Vec<Question>,
     gate: Option<Gate>,
+    /// Why the others are not written.
+    failed: Option<Fault>,
 }
 
-async fn round(b: &Arc<Broker>) -> Result<(), Fault> {
+/// What is left of a round.
+struct Round {
+    due: std::vec::IntoIter<(i64, Due)>,
+    /// Groups whose producers take no more questions now.
+    deaf: HashSet<Str>,
+}
+
+pub(super) async fn round(b: &Arc<Broker>) -> Result<(), Fault> {
     let reading = Arc::clone(b);
     let due = blocking::run_own(move || due_now(&reading)).await?;
     if due.is_empty() {
@@ -171,19 +183,33 @@ async fn round(b: &Arc<Broker>) -> Result<(), Fault> {
     }
     debug!(halves = due.len(), "transactions are checked");
     let until = b.env.clock.instant() + ROUND_MAX;
-    let mut sent: HashMap<u64, usize> = HashMap::new();
-    for some in due.chunks(TOGETHER) {
+    let mut round = Round {
+        due: due.into_iter(),
+        deaf: HashSet::new(),
+    };
+    while round.due.len() > 0 {
         if b.env.clock.instant() > until {
             info!("the round of transaction checks takes too long, the rest waits for the next");
             return Ok(());
         }
-        let (writing, some) = (Arc::clone(b), some.to_vec());
-        let written = blocking::run_own(move || write(&writing, &some)).await??;
+        let writing = Arc::clone(b);
+        let (rest, written) = blocking::run_own(move || {
+            let written = round.write(&writing);
+            (round, written)
+        })
+        .await?;
+        round = rest;
         if let Some(gate) = written.gate {
             b.settled(gate).await?;
         }
-        for question in written.questions {
-            ask(b, question, &mut sent);
+        for Question { offset, to, frame } in written.questions {
+            if let Some((name, room)) = to {
+                room.push(frame);
+                b.transactions.table(b).asked(offset, name);
+            }
+        }
+        if let Some(fault) = written.failed {
+            return Err(fault);
         }
     }
     Ok(())
@@ -206,52 +232,81 @@ fn due_now(b: &Broker) -> Vec<(i64, Due)> {
     all.filter(|(_, due)| *due != Due::Not).collect()
 }
 
-/// Writes halves again, or gives them up.
-fn write(b: &Broker, due: &[(i64, Due)]) -> Result<Written, Fault> {
-    let mut written = Written::default();
-    for (offset, due) in due {
-        let Some(half) = b.transactions.table(b).get(*offset).cloned() else {
-            continue;
-        };
-        let record = match b.store.record_at(LogPos(half.pos)) {
-            Ok(record) => record,
-            Err(error @ ReadError::Io(_)) => {
-                warn!(offset, %error, "a half message cannot be read now");
+impl Round {
+    /// Writes some halves again, or gives them up.
+    fn write(&mut self, b: &Broker) -> Written {
+        let bytes_max = usize::try_from(b.config().append_pending_bytes_max / 4).unwrap_or(usize::MAX);
+        let bytes_max = bytes_max.min(BYTES_TOGETHER);
+        let (mut written, mut bytes) = (Written::default(), 0);
+        for (offset, due) in self.due.by_ref().take(TOGETHER) {
+            let Some(half) = b.transactions.table(b).get(offset).cloned() else {
+                continue;
+            };
+            if due == Due::Ask && self.deaf.contains(&half.group) {
                 continue;
             }
-            Err(error) => {
-                pass_over(b, *offset, &error);
+            let Some(record) = record_of(b, (offset, half.pos)) else {
                 continue;
+            };
+            let done = match Stored::read(&record) {
+                Ok(stored) if stored.offset() != offset => continue,
+                Ok(stored) => one(b, (&stored, due), &mut self.deaf, &mut written),
+                Err(error) => {
+                    pass_over(b, offset, &error);
+                    continue;
+                }
+            };
+            match done {
+                Ok(gate) => written.gate = gate.or(written.gate),
+                Err(error) => {
+                    written.failed = Some(not_appended(&error));
+                    break;
+                }
             }
-        };
-        let stored = match Stored::read(&record) {
-            Ok(stored) if stored.offset() == *offset => stored,
-            Ok(_) => continue,
-            Err(error) => {
-                pass_over(b, *offset, &error);
-                continue;
-            }
-        };
-        let done = match due {
-            Due::Ask => again(b, &stored, half.checks + 1, &mut written),
-            Due::Renew => renew(b, &stored),
-            Due::GiveUp | Due::Not => give_up(b, &stored),
-        };
-        match done {
-            Ok(gate) => written.gate = gate.or(written.gate),
-            // It has become too large to be written again.
-            Err(AppendError::PropertiesTooLarge { .. } | AppendError::RecordTooLarge { .. }) => {
-                let gate = give_up(b, &stored).map_err(|error| not_appended(&error))?;
-                written.gate = gate.or(written.gate);
-            }
-            Err(error) => {
-                b.store.drive();
-                return Err(not_appended(&error));
+            bytes += record.len();
+            if bytes >= bytes_max {
+                break;
             }
         }
+        b.store.drive();
+        written
     }
-    b.store.drive();
-    Ok(written)
+}
+
+/// The record of a half, if it can be read.
+fn record_of(b: &Broker, (offset, pos): (i64, i64)) -> Option<Bytes> {
+    match b.store.record_at(LogPos(pos)) {
+        Ok(record) => return Some(record),
+        Err(error @ ReadError::Io(_)) => warn!(offset, %error, "a half message cannot be read now"),
+        Err(error) => pass_over(b, offset, &error),
+    }
+    None
+}
+
+/// Writes one half again, or gives it up.
+fn one(
+    b: &Broker,
+    (stored, due): (&Stored<'_>, Due),
+    deaf: &mut HashSet<Str>,
+    written: &mut Written,
+) -> Result<Option<Gate>, AppendError> {
+    let done = match due {
+        Due::Ask => match listener(b, stored, deaf) {
+            // It is not asked about, so it does not count.
+            Listener::Deaf => return Ok(None),
+            Listener::Nobody => again(b, stored, None, written),
+            Listener::Ready(name, room) => again(b, stored, Some((name, room)), written),
+        },
+        Due::Renew => renew(b, stored),
+        Due::GiveUp | Due::Not => give_up(b, stored),
+    };
+    match done {
+        // It has become too large to be written again.
+        Err(AppendError::PropertiesTooLarge { .. } | AppendError::RecordTooLarge { .. }) => {
+            give_up(b, stored)
+        }
+        done => done,
+    }
 }
 
 /// A half that is damaged can neither be delivered nor asked about.
@@ -289,9 +344,10 @@ fn copy(
 fn again(
     b: &Broker,
     stored: &Stored<'_>,
-    checks: u32,
+    to: Option<(Str, Room)>,
     written: &mut Written,
 ) -> Result<Option<Gate>, AppendError> {
+    let checks = stored.checks() + 1;
     let properties = stored.checked_properties(checks);
     let Some((offset, pos, gate)) = copy(b, stored, &properties, checks)? else {
         return Ok(None);
@@ -308,7 +364,7 @@ fn again(
     let body = stored.question(&properties, (offset, pos));
     written.questions.push(Question {
         offset,
-        group: stored.group.into(),
+        to,
         frame: Frame::request(0, &header).with_body(body).oneway(),
     });
     Ok(Some(gate))
@@ -346,35 +402,37 @@ fn give_up(b: &Broker, stored: &Stored<'_>) -> Result<Option<Gate>, AppendError>
     Ok(Some(gate))
 }
 
-/// Sends a question to the next producer of the group that takes it.
-fn ask(b: &Broker, question: Question, sent: &mut HashMap<u64, usize>) {
-    let members = b.clients.producer_group(&question.group).unwrap_or_default();
-    let bytes = question.frame.body.len();
-    let mut next = b.transactions.turn.fetch_add(1, Ordering::Relaxed);
-    for _ in 0..TRIES.min(members.len()) {
-        let Some(client) = members.get(next % members.len()) else {
-            break;
-        };
-        next = next.wrapping_add(1);
-        let to_client = sent.entry(client.peer.id).or_default();
-        if *to_client + bytes > BYTES_PER_CLIENT && *to_client > 0 {
-            continue;
-        }
-        match client.peer.push(question.frame.clone()) {
-            Ok(()) => {
-                *to_client += bytes;
-                let name = describe(client);
-                b.transactions.table(b).asked(question.offset, name);
-                return;
-            }
+/// Who hears a question.
+enum Listener {
+    /// No producer of the group is connected. As in the reference that is a check like any other: a half whose producers
+    /// never come back is given up.
+    Nobody,
+    /// There are producers, and they do not read what they are sent. That is no fault of theirs: they were not asked.
+    Deaf,
+    Ready(Str, Room),
+}
+
+/// Keeps room for a question at the next producer of the group that has some.
+fn listener(b: &Broker, half: &Stored<'_>, deaf: &mut HashSet<Str>) -> Listener {
+    let members = b.clients.producer_group(half.group).unwrap_or_default();
+    if members.is_empty() {
+        debug!(
+            group = half.group,
+            offset = half.offset(),
+            "no producer is there to be asked"
+        );
+        return Listener::Nobody;
+    }
+    let turn = b.transactions.turn.fetch_add(1, Ordering::Relaxed) % members.len();
+    let in_turn = members.iter().cycle().skip(turn);
+    for client in in_turn.take(TRIES.min(members.len())) {
+        match client.peer.room(half.head.total_size + QUESTION_BYTES) {
+            Ok(room) => return Listener::Ready(describe(client), room),
             Err(error) => debug!(%error, "a producer is not asked"),
         }
     }
-    debug!(
-        group = %question.group,
-        offset = question.offset,
-        "no producer of the group can be asked"
-    );
+    deaf.insert(half.group.into());
+    Listener::Deaf
 }
 
 fn describe(client: &Client) -> Str {

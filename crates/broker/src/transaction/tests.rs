@@ -2,6 +2,7 @@
 //! Transactions on a disk that is flushed when told, with a clock that moves when told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use store::disk::sim::SimDisk;
 use store::env::sim::{SimClock, SimRng};
@@ -56,6 +57,10 @@ fn send(b: &Broker, id: &str, more: &str) -> i64 {
 }
 
 fn put_half(b: &Broker, id: &str, properties: &str) -> i64 {
+    put_body(b, id, properties, id.as_bytes())
+}
+
+fn put_body(b: &Broker, id: &str, properties: &str, body: &[u8]) -> i64 {
     let parked = park(&b.config(), None, id, (&Str::from("T"), 0)).unwrap();
     let properties = parked.rewrite(format!("UNIQ_KEY\u{1}{id}\u{2}{properties}").as_bytes());
     let put = Put {
@@ -67,7 +72,7 @@ fn put_half(b: &Broker, id: &str, properties: &str) -> i64 {
         born_host: b.host,
         reconsume_times: 0,
         prepared_pos: 0,
-        body: id.as_bytes(),
+        body,
         properties: &properties,
     };
     let receipt = b.put(&put).unwrap();
@@ -94,4 +99,18 @@ fn a_second_commit_is_not_answered_before_the_first_is_on_disk() {
     assert_eq!(b.store.state(&gate, Level::Durable), GateState::Waiting);
     b.store.turn_flush();
     assert_eq!(b.store.state(&gate, Level::Durable), GateState::Passed);
+}
+
+#[tokio::test]
+async fn a_round_of_checks_writes_no_more_at_once_than_may_wait_to_be_written() {
+    let world = World::new();
+    let b = world.open(&[("appendPendingBytesMax", "100000")]);
+    for number in 0..40 {
+        put_body(&b, &format!("ID{number}"), "PGROUP\u{1}PG\u{2}", &[7; 20_000]);
+    }
+    world.clock.advance(Duration::from_secs(7));
+    check::round(&b).await.unwrap();
+    let table = b.transactions.table(&b);
+    let checks: Vec<u32> = table.pending_from(0).map(|(_, half)| half.checks).collect();
+    assert_eq!(checks, [1; 40]);
 }

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Asking producers about transactions that have not ended.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use wire::api::heartbeat::HeartBeat;
+use wire::api::send::SendMessageV2;
 use wire::api::transaction::{CheckTransactionState, ResumeCheckHalfMessage};
 use wire::code::Code;
+use wire::frame::{Decoder, Encoding};
 use wire::message_id::offset_id;
 
 use super::*;
@@ -269,4 +276,72 @@ async fn pending_halves_are_counted_by_topic_in_the_references_file() {
     ended(&client, &half, COMMIT).await;
     count("{\"T\":{\"count\":1,").await;
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_check_counts_only_when_a_producer_that_is_there_was_really_asked() {
+    const HALVES: usize = 12;
+    let own = [
+        ("transactionCheckMax", "1000000"),
+        ("flushIntervalCommitLog", "5"),
+        ("pushBytesPerConnectionMax", "70000"),
+        ("replyBytesPerConnectionMax", "70000"),
+    ];
+    let rig = Rig::start_with(&[IMPATIENT.as_slice(), &own].concat()).await;
+    let sender = rig.client_of("T", 1).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = socket.connect(rig.addr).await.unwrap();
+    let beat = Frame::request(1, &HeartBeat {}).with_body(fastjson::to_vec(&producer("DEAF", "PG")));
+    let mut bytes = BytesMut::new();
+    beat.encode(&mut bytes, Encoding::Json);
+    deaf.write_all(&bytes).await.unwrap();
+    for number in 0..HALVES {
+        let half = half_of("PG", &format!("ID{number}"));
+        assert_eq!(sender.ask_with(&half, vec![7; 65_536]).await.code, 0);
+    }
+    // Nobody is there for this one: each round counts, and shows that there was one.
+    assert_eq!(sender.ask_with(&half_of("NOBODY", "ROUNDS"), "x").await.code, 0);
+    loop {
+        let list = pending(&sender).await.pending;
+        let rounds = list.iter().find(|one| one.producer_group == "NOBODY");
+        if rounds.unwrap().checks > 30 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    let (decoder, mut inbox) = (Decoder::default(), BytesMut::new());
+    while seen.len() < HALVES || seen.values().any(|checks| *checks < 3) {
+        let Some(frame) = decoder.next(&mut inbox).unwrap() else {
+            inbox.reserve(65_536);
+            assert!(deaf.read_buf(&mut inbox).await.unwrap() > 0);
+            continue;
+        };
+        if frame.code == Code::CHECK_TRANSACTION_STATE.0 {
+            let question = Record::decode(&frame.body).unwrap();
+            let checks = question
+                .property("TRANSACTION_CHECK_TIMES")
+                .unwrap()
+                .parse()
+                .unwrap();
+            let before = seen.insert(question.property("UNIQ_KEY").unwrap().to_owned(), checks);
+            assert_eq!(checks, before.unwrap_or(0) + 1, "none is left out");
+        }
+    }
+    rig.stop().await;
+}
+
+fn half_of(group: &str, id: &str) -> SendMessageV2 {
+    SendMessageV2 {
+        producer_group: group.into(),
+        topic: "T".into(),
+        default_topic: "TBW102".into(),
+        sys_flag: 4,
+        born_timestamp: now_ms(),
+        properties: Some(
+            format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}UNIQ_KEY\u{1}{id}\u{2}").into(),
+        ),
+        ..SendMessageV2::default()
+    }
 }
