@@ -26,10 +26,13 @@ mod metrics;
 mod recover;
 pub(crate) mod table;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use net::{Answer, Call, Fault, Reply, Ticket};
 use parking_lot::{Mutex, MutexGuard};
@@ -42,7 +45,7 @@ use wire::record::sysflag;
 
 use self::half::Stored;
 use self::metrics::Metrics;
-use self::table::{AHEAD_MAX, Standing, Table};
+use self::table::{AHEAD_MAX, Half, Standing, Table};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::config::Config;
@@ -55,6 +58,8 @@ pub use self::recover::RecoverError;
 
 /// The tag of an op record.
 const ENDED_TAG: &str = "WAIT\u{1}true\u{2}TAGS\u{1}d\u{2}";
+/// Halves that are looked at while the table is locked.
+const LOOKED_AT_TOGETHER: usize = 1024;
 /// The group whose offsets are the progress on both queues.
 const PROGRESS_GROUP: &str = "CID_RMQ_SYS_TRANS";
 
@@ -97,6 +102,8 @@ pub(crate) struct Transactions {
     /// Held while the progress is saved.
     advancing: tokio::sync::Mutex<()>,
     metrics: Metrics,
+    /// Groups that have more than their share of the table.
+    crowded: ArcSwap<HashSet<Str>>,
     /// Whose turn it is to be asked.
     turn: AtomicUsize,
 }
@@ -235,6 +242,28 @@ impl Transactions {
         let mut table = self.table.lock();
         table.settle(|gate| b.store.state(gate, store::Level::Written));
         table
+    }
+
+    /// Looks at those that are pending, from an offset on, until `see` has seen enough. The table is locked for some at a
+    /// time: who sends or ends meanwhile does not wait for a look at a million.
+    fn each(&self, b: &Broker, from: i64, mut see: impl FnMut(i64, &Half) -> ControlFlow<()>) {
+        let (mut next, mut seen) = (from, LOOKED_AT_TOGETHER);
+        while seen == LOOKED_AT_TOGETHER {
+            let table = self.table(b);
+            seen = 0;
+            for (offset, half) in table.pending_from(next).take(LOOKED_AT_TOGETHER) {
+                (next, seen) = (offset + 1, seen + 1);
+                if see(offset, half).is_break() {
+                    return;
+                }
+            }
+            MutexGuard::unlock_fair(table);
+        }
+    }
+
+    /// Whether so many halves of a group are pending that it may send no more.
+    pub(crate) fn is_crowded(&self, group: &str) -> bool {
+        self.crowded.load().contains(group)
     }
 
     /// Ends a half, unless it has ended. Whoever calls drives the store.

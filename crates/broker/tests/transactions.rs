@@ -77,6 +77,21 @@ async fn send_half(client: &Client, topic: &str, id: &str, more: &str) -> Half {
     }
 }
 
+/// A half of any group.
+fn half_of(group: &str, id: &str) -> SendMessageV2 {
+    SendMessageV2 {
+        producer_group: group.into(),
+        topic: "T".into(),
+        default_topic: "TBW102".into(),
+        sys_flag: 4,
+        born_timestamp: now_ms(),
+        properties: Some(
+            format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}UNIQ_KEY\u{1}{id}\u{2}").into(),
+        ),
+        ..SendMessageV2::default()
+    }
+}
+
 fn end_of(half: &Half, decision: i32) -> EndTransaction {
     EndTransaction {
         producer_group: "PG".into(),

@@ -346,7 +346,7 @@ settings! {
     /// Messages that topics with the attribute dedup.window remember, about 130 bytes each; beyond, the oldest are forgotten.
     live dedup_messages_max: u32 = 1_000_000, "dedupMessagesMax";
     /// Transactions that are known not to have ended, about 200 bytes each; others are looked at when some of these have
-    /// ended.
+    /// ended. A group with more than half of them may send no more until then.
     live transactions_pending_max: u32 = 1_000_000, "transactionsPendingMax";
     /// Pulls held by the broker; one more is answered with SYSTEM_BUSY.
     live held_pulls_max: u32 = 200_000, "heldPullsMax";

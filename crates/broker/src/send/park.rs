@@ -4,6 +4,7 @@
 use net::Fault;
 use wire::Str;
 use wire::api::send::SendMessage;
+use wire::code::ResponseCode;
 use wire::properties::Properties;
 
 use super::check;
@@ -57,6 +58,12 @@ pub(super) fn decide(
         } else {
             asks.timer()
         };
+        if b.transactions.is_crowded(&header.producer_group) {
+            let group = &header.producer_group;
+            let remark =
+                format!("[OVERLOAD]too many transactions of group {group} are pending, try again later");
+            return Err(Fault::new(ResponseCode::SYSTEM_BUSY, remark));
+        }
         return transaction::park(config, delay, unique, real).map(Some);
     }
     if asks.has_inner {

@@ -2,6 +2,7 @@
 //! What operators do about transactions: list those that have not ended, end one by force, and have one asked about again
 //! that was given up (323). The first two are requests of our own.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Peer, Reply, Ticket};
@@ -39,18 +40,22 @@ pub(crate) fn list(b: &Arc<Broker>, call: Call<ListTransactions>) -> Result<Answ
         let scanned = b.transactions.catch_up(&b.store, pending_max);
         scanned.map_err(|error| not_read(&error))?;
         let now_ms = b.env.clock.now_ms();
-        let table = b.transactions.table(&b);
-        let wanted = |half: &Half| producer_group.as_ref().is_none_or(|group| *group == half.group);
-        let mut found = table.pending_from(from_offset).filter(|(_, half)| wanted(half));
-        let pending: Vec<_> = found
-            .by_ref()
-            .take(max)
-            .map(|(offset, half)| shown(&b, offset, half, now_ms))
-            .collect();
+        let (mut pending, mut next_offset) = (Vec::new(), None);
+        b.transactions.each(&b, from_offset, |offset, half| {
+            if producer_group.as_ref().is_some_and(|group| *group != half.group) {
+                return ControlFlow::Continue(());
+            }
+            if pending.len() == max {
+                next_offset = Some(offset);
+                return ControlFlow::Break(());
+            }
+            pending.push(shown(&b, offset, half, now_ms));
+            ControlFlow::Continue(())
+        });
         let body = PendingTransactions {
-            next_offset: found.next().map(|(offset, _)| offset),
+            next_offset,
             pending,
-            total: table.len(),
+            total: b.transactions.table(&b).len(),
         };
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&body)))
     }))

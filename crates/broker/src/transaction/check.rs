@@ -6,7 +6,8 @@
 //! the queue can move past it. A half that nobody answers for is given up to `TRANS_CHECK_MAX_TIME_TOPIC`. One that cannot
 //! be read is passed over; it never keeps the others from being asked.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -78,9 +79,13 @@ impl Patience {
         if (half.checks > 0 && half.checks >= self.checks_max) || age_ms > self.reserved_ms {
             return Due::GiveUp;
         }
-        let immunity_ms = half.immunity_ms.filter(|ms| *ms >= 0).unwrap_or(self.timeout_ms);
-        // From the future: its clock is wrong, so its age says nothing.
-        let is_immune = age_ms <= immunity_ms && (half.immunity_ms.is_some() || age_ms >= 0);
+        // No sender can ask for so much that its half is given up before anybody was asked.
+        let longest_ms = self.reserved_ms / 2;
+        let own_ms = half.immunity_ms.filter(|ms| *ms >= 0);
+        let immunity_ms = own_ms.map_or(self.timeout_ms, |ms| ms.min(longest_ms));
+        // From the future: its clock is wrong, so its age says nothing. A little so when its sender asks for time.
+        let youngest_ms = half.immunity_ms.map_or(0, |_| -immunity_ms);
+        let is_immune = (youngest_ms..=immunity_ms).contains(&age_ms);
         match is_immune {
             false => Due::Ask,
             true if behind >= IN_THE_WAY => Due::Renew,
@@ -137,16 +142,27 @@ pub(crate) async fn keep_counting(b: Arc<Broker>, stop: CancellationToken) {
 }
 
 impl Transactions {
-    /// Saves how many halves are pending.
+    /// Saves how many halves are pending, and notes the groups that have more than half of all there is room for: they must
+    /// not keep those of others from being looked at.
     pub(crate) fn count(&self, b: &Broker) {
-        if let Err(error) = self.catch_up(&b.store, b.config().transactions_pending_max as usize) {
+        let pending_max = b.config().transactions_pending_max as usize;
+        if let Err(error) = self.catch_up(&b.store, pending_max) {
             warn!(%error, "new half messages cannot be read");
         }
-        let mut counts: BTreeMap<Str, i64> = BTreeMap::new();
-        for (_, half) in self.table(b).pending_from(0) {
-            *counts.entry(half.topic.clone()).or_default() += 1;
+        let mut topics: BTreeMap<Str, i64> = BTreeMap::new();
+        let mut groups: HashMap<Str, usize> = HashMap::new();
+        self.each(b, 0, |_, half| {
+            *topics.entry(half.topic.clone()).or_default() += 1;
+            *groups.entry(half.group.clone()).or_default() += 1;
+            ControlFlow::Continue(())
+        });
+        groups.retain(|_, count| *count > pending_max / 2);
+        let crowded: HashSet<Str> = groups.into_keys().collect();
+        for group in crowded.difference(&self.crowded.load()) {
+            warn!(%group, "too many of its transactions are pending, it may send no more half messages for now");
         }
-        if let Err(error) = self.metrics.save(&counts) {
+        self.crowded.store(Arc::new(crowded));
+        if let Err(error) = self.metrics.save(&topics) {
             warn!(%error, "the numbers of pending transactions are not saved");
         }
     }
@@ -224,12 +240,16 @@ fn due_now(b: &Broker) -> Vec<(i64, Due)> {
         warn!(%error, "new half messages cannot be read");
     }
     let (patience, now_ms) = (Patience::of(&config), b.env.clock.now_ms());
-    let table = b.transactions.table(b);
-    let end = table.scanned();
-    let all = table
-        .pending_from(0)
-        .map(|(offset, half)| (offset, patience.due(half, (now_ms, end - offset))));
-    all.filter(|(_, due)| *due != Due::Not).collect()
+    let end = b.transactions.table(b).scanned();
+    let mut all = Vec::new();
+    b.transactions.each(b, 0, |offset, half| {
+        let due = patience.due(half, (now_ms, end - offset));
+        if due != Due::Not {
+            all.push((offset, due));
+        }
+        ControlFlow::Continue(())
+    });
+    all
 }
 
 impl Round {
@@ -476,5 +496,61 @@ impl Transactions {
         let step = b.config().consumer_offset_update_version_step;
         b.offsets.commit(PROGRESS_GROUP, HALF_TOPIC, (0, halves), step);
         b.offsets.commit(PROGRESS_GROUP, HALF_OP_TOPIC, (0, ops), step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(immunity_ms: Option<i64>, age_ms: i64) -> Due {
+        let patience = Patience {
+            timeout_ms: 6000,
+            checks_max: 15,
+            reserved_ms: 72_000_000,
+        };
+        let half = Half {
+            pos: 0,
+            born_at: 1_000_000_000 - age_ms,
+            born_host: ([127, 0, 0, 1], 1).into(),
+            checks: 0,
+            immunity_ms,
+            group: Str::const_new("PG"),
+            topic: Str::const_new("T"),
+            print: 1,
+            is_copy: false,
+            asked: None,
+        };
+        patience.due(&half, (1_000_000_000, 0))
+    }
+
+    #[test]
+    fn nobody_is_asked_about_a_half_in_its_time_of_immunity() {
+        for (immunity_ms, until_ms) in [
+            (None, 6000),
+            (Some(-1), 6000),
+            (Some(0), 0),
+            (Some(60_000), 60_000),
+        ] {
+            assert_eq!(due(immunity_ms, until_ms), Due::Not, "{immunity_ms:?}");
+            assert_eq!(due(immunity_ms, until_ms + 1), Due::Ask, "{immunity_ms:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_immunity_ends_before_the_half_is_given_up_for_its_age() {
+        for immunity_ms in [72_000_000, i64::MAX] {
+            assert_eq!(due(Some(immunity_ms), 36_000_000), Due::Not);
+            assert_eq!(due(Some(immunity_ms), 36_000_001), Due::Ask);
+        }
+        assert_eq!(due(Some(i64::MAX), 72_000_001), Due::GiveUp);
+    }
+
+    #[test]
+    fn a_half_from_the_future_is_asked_about_unless_a_clock_may_be_a_little_wrong() {
+        assert_eq!(due(None, -1), Due::Ask);
+        assert_eq!(due(Some(60_000), -500), Due::Not);
+        assert_eq!(due(Some(60_000), -60_001), Due::Ask);
+        assert_eq!(due(Some(i64::MAX), -36_000_001), Due::Ask);
     }
 }

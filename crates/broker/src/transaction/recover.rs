@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use store::{All, GateState, Level, LogPos, Queue, ReadError, ReadLimit, Store};
 use tracing::{error, warn};
@@ -59,7 +60,7 @@ impl Transactions {
         };
         let (halves_from, halves) = progress(HALF_TOPIC);
         let (ops_from, ops) = progress(HALF_OP_TOPIC);
-        let mut table = Table::starting_at(halves_from);
+        let mut table = Table::starting_at(halves_from, ops_from);
         read_ops(store, (&ops, ops_from), (&halves, &mut table))?;
         let pending_max = config.transactions_pending_max as usize;
         read_halves(store, &halves, &mut table, pending_max)?;
@@ -69,6 +70,7 @@ impl Transactions {
             scanning: Mutex::default(),
             advancing: tokio::sync::Mutex::default(),
             metrics: Metrics::open(config, store.env())?,
+            crowded: ArcSwap::default(),
             turn: AtomicUsize::new(0),
         })
     }
@@ -132,7 +134,7 @@ struct Group {
 }
 
 /// Finds the halves that have not ended. All copies of a half count as one: the newest stands for all, and when one has
-/// ended, all have.
+/// ended, all have. When the table is full the rest is read as well, for copies of what is in it.
 fn read_halves(
     store: &Store,
     halves: &Arc<Queue>,
@@ -140,14 +142,17 @@ fn read_halves(
     pending_max: usize,
 ) -> Result<(), ReadError> {
     let mut groups: HashMap<u64, Group> = HashMap::new();
-    while table.scanned() < halves.max() && table.len() < pending_max {
-        let range = table.scanned()..halves.max();
+    let (mut at, mut is_full) = (table.scanned(), false);
+    while at < halves.max() {
+        let range = at..halves.max();
+        is_full |= table.len() >= pending_max;
         let mut found: Vec<(i64, Half)> = Vec::new();
         let next = read(store, halves, range.clone(), |half| {
             let (offset, entry) = (half.offset(), half.entry());
             let mut has_ended = table.has_ended(offset);
             let group = groups.remove(&entry.print);
-            if let Some(group) = group.filter(|_| half.is_copy() || half.is_resumed()) {
+            let is_again = half.is_copy() || half.is_resumed();
+            if let Some(group) = group.filter(|_| is_again) {
                 has_ended |= group.has_ended && !half.is_resumed();
                 table.ended(group.newest);
                 found.retain(|(offset, _)| *offset != group.newest);
@@ -159,14 +164,20 @@ fn read_halves(
             groups.insert(entry.print, group);
             if has_ended {
                 table.ended(offset);
-            } else {
+            } else if !is_full {
                 found.push((offset, entry));
+            } else if is_again {
+                table.learn_ahead(offset, entry);
             }
         })?;
         if next <= range.start {
             return Ok(());
         }
-        table.learn(range.start..next, found);
+        // What was left out is looked at when some have ended.
+        if !is_full {
+            table.learn(range.start..next, found);
+        }
+        at = next;
     }
     Ok(())
 }

@@ -78,11 +78,16 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Nothing is known of halves from `from` on; all before have ended.
-    pub(crate) fn starting_at(from: i64) -> Table {
+    /// Nothing is known of halves from `from` on; all before have ended. Nor of op records from `ops_from` on; those before
+    /// are not needed.
+    pub(crate) fn starting_at(from: i64, ops_from: i64) -> Table {
         Table {
             scanned: from,
             ahead: Bits::starting_at(from),
+            ops: Ops {
+                end: ops_from,
+                ..Ops::default()
+            },
             ..Table::default()
         }
     }
@@ -119,6 +124,17 @@ impl Table {
             }
         }
         self.pass(range.end.max(self.scanned));
+    }
+
+    /// A copy is there, and was found before there was room to look at all that lies before it.
+    pub(crate) fn learn_ahead(&mut self, offset: i64, copy: Half) {
+        self.insert(
+            offset,
+            Half {
+                is_copy: true,
+                ..copy
+            },
+        );
     }
 
     fn pass(&mut self, to: i64) {

@@ -61,7 +61,11 @@ fn put_half(b: &Broker, id: &str, properties: &str) -> i64 {
 }
 
 fn put_body(b: &Broker, id: &str, properties: &str, body: &[u8]) -> i64 {
-    let parked = park(&b.config(), None, id, (&Str::from("T"), 0)).unwrap();
+    put_for("T", b, id, (properties, body))
+}
+
+fn put_for(topic: &str, b: &Broker, id: &str, (properties, body): (&str, &[u8])) -> i64 {
+    let parked = park(&b.config(), None, id, (&Str::from(topic), 0)).unwrap();
     let properties = parked.rewrite(format!("UNIQ_KEY\u{1}{id}\u{2}{properties}").as_bytes());
     let put = Put {
         topic: HALF_TOPIC,
@@ -113,4 +117,97 @@ async fn a_round_of_checks_writes_no_more_at_once_than_may_wait_to_be_written() 
     let table = b.transactions.table(&b);
     let checks: Vec<u32> = table.pending_from(0).map(|(_, half)| half.checks).collect();
     assert_eq!(checks, [1; 40]);
+}
+
+/// How many messages a topic has got.
+fn count(b: &Broker, topic: &str) -> i64 {
+    b.store.queue(topic, 0).max()
+}
+
+#[tokio::test]
+async fn a_start_without_room_for_all_takes_no_half_and_its_copy_for_two() {
+    let world = World::new();
+    let b = world.open(&[]);
+    let halves: Vec<i64> = (0..4)
+        .map(|number| send(&b, &format!("ID{number}"), ""))
+        .collect();
+    // The copies lie further away than is read at once.
+    for number in 0..600 {
+        let other = send(&b, &format!("other {number}"), "");
+        end(&b, other, Decision::Rollback);
+    }
+    world.clock.advance(Duration::from_secs(7));
+    check::round(&b).await.unwrap();
+    let copies: Vec<i64> = {
+        let table = b.transactions.table(&b);
+        table.pending_from(0).map(|(_, half)| half.pos).collect()
+    };
+    assert!(copies.iter().zip(&halves).all(|(copy, half)| copy > half));
+    end(&b, copies[3], Decision::Rollback);
+    b.close().unwrap();
+    drop(b);
+
+    let b = world.open(&[("transactionsPendingMax", "1")]);
+    end(&b, copies[0], Decision::Commit);
+    end(&b, halves[0], Decision::Commit);
+    assert_eq!(count(&b, "T"), 1, "the one that is in the table");
+    end(&b, halves[1], Decision::Commit);
+    end(&b, copies[1], Decision::Commit);
+    assert_eq!(count(&b, "T"), 2, "one that there was no room for");
+    end(&b, halves[3], Decision::Commit);
+    assert_eq!(count(&b, "T"), 2, "one that had ended");
+    check::round(&b).await.unwrap();
+    end(&b, halves[2], Decision::Commit);
+    assert_eq!(count(&b, "T"), 3);
+    b.transactions.catch_up(&b.store, 100).unwrap();
+    assert_eq!(b.transactions.table(&b).len(), 0);
+}
+
+#[tokio::test]
+async fn the_progress_on_op_records_never_goes_back() {
+    let world = World::new();
+    let b = world.open(&[]);
+    let half = send(&b, "ID1", "");
+    end(&b, half, Decision::Commit);
+    b.transactions.catch_up(&b.store, 100).unwrap();
+    b.store.turn_flush();
+    check::advance(&b).await.unwrap();
+    let saved =
+        |b: &Broker| [HALF_TOPIC, HALF_OP_TOPIC].map(|topic| b.offsets.query(PROGRESS_GROUP, topic, 0));
+    assert_eq!(saved(&b), [Some(1), Some(1)]);
+    b.close().unwrap();
+    drop(b);
+
+    let b = world.open(&[]);
+    send(&b, "ID2", "");
+    b.transactions.catch_up(&b.store, 100).unwrap();
+    b.store.turn_flush();
+    check::advance(&b).await.unwrap();
+    assert_eq!(saved(&b), [Some(1), Some(1)]);
+}
+
+#[test]
+fn a_look_at_many_halves_sees_each_of_them_once() {
+    let b = World::new().open(&[]);
+    let many = 2 * LOOKED_AT_TOGETHER as i64 + 3;
+    for number in 0..many {
+        send(&b, &number.to_string(), "");
+    }
+    b.transactions.catch_up(&b.store, 1 << 20).unwrap();
+    let mut seen = Vec::new();
+    b.transactions.each(&b, 5, |offset, _| {
+        seen.push(offset);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(seen, (5..many).collect::<Vec<_>>());
+    seen.clear();
+    b.transactions.each(&b, 0, |offset, _| {
+        seen.push(offset);
+        if offset < 1500 {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    assert_eq!(seen.len(), 1501);
 }

@@ -9,7 +9,6 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use wire::api::heartbeat::HeartBeat;
-use wire::api::send::SendMessageV2;
 use wire::api::transaction::{CheckTransactionState, ResumeCheckHalfMessage};
 use wire::code::Code;
 use wire::frame::{Decoder, Encoding};
@@ -330,18 +329,4 @@ async fn a_check_counts_only_when_a_producer_that_is_there_was_really_asked() {
         }
     }
     rig.stop().await;
-}
-
-fn half_of(group: &str, id: &str) -> SendMessageV2 {
-    SendMessageV2 {
-        producer_group: group.into(),
-        topic: "T".into(),
-        default_topic: "TBW102".into(),
-        sys_flag: 4,
-        born_timestamp: now_ms(),
-        properties: Some(
-            format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}UNIQ_KEY\u{1}{id}\u{2}").into(),
-        ),
-        ..SendMessageV2::default()
-    }
 }

@@ -289,3 +289,40 @@ async fn halves_that_cannot_be_are_refused_and_nothing_is_stored() {
     assert_eq!(reply.code, 16);
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_group_with_too_many_pending_transactions_does_not_lock_out_others() {
+    let rig = Rig::start_with(&[
+        ("transactionsPendingMax", "4"),
+        ("transactionMetricFlushInterval", "5"),
+    ])
+    .await;
+    let client = rig.client_of("T", 1).await;
+    let one = half_of("PG", "ID");
+    let mut halves = Vec::new();
+    let refused = loop {
+        let reply = client.ask_with(&one, "x").await;
+        if reply.code != 0 {
+            break reply;
+        }
+        let receipt: SendReceipt = reply.ext.read().unwrap();
+        halves.push(receipt);
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(refused.code, 2);
+    assert!(refused.remark.unwrap().contains("group PG"));
+    assert_eq!(client.ask_with(&half_of("OTHER", "ID"), "x").await.code, 0);
+    client.send("T", 0, "no half").await;
+    for receipt in &halves {
+        let half = Half {
+            offset: receipt.queue_offset,
+            pos: decode_offset_id(&receipt.msg_id).unwrap().1,
+            id: "ID".to_owned(),
+        };
+        ended(&client, &half, ROLLBACK).await;
+    }
+    while client.ask_with(&one, "x").await.code != 0 {
+        tokio::task::yield_now().await;
+    }
+    rig.stop().await;
+}

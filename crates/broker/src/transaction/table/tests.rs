@@ -54,7 +54,7 @@ enum Step {
 impl Model {
     fn new() -> Model {
         Model {
-            table: Table::starting_at(0),
+            table: Table::starting_at(0, 0),
             halves: Vec::new(),
             ended: BTreeSet::new(),
             unwritten: Vec::new(),
@@ -234,7 +234,7 @@ proptest! {
 
 #[test]
 fn who_asks_again_waits_for_the_record_that_ended_it() {
-    let mut table = Table::starting_at(0);
+    let mut table = Table::starting_at(0, 0);
     table.learn(0..2, vec![(0, half(1, false)), (1, half(2, false))]);
     assert_eq!(table.standing(9, 9), Standing::Open(9), "nobody looked there");
     table.end(0, gate(10, 0));
@@ -245,6 +245,14 @@ fn who_asks_again_waits_for_the_record_that_ended_it() {
     table.settle(|_| GateState::Failed);
     assert_eq!(table.standing(1, 2), Standing::Open(1));
     assert_eq!(table.standing(0, 1), Standing::Ended(Some(gate(10, 0))));
+}
+
+#[test]
+fn without_op_records_the_progress_on_them_stays_where_it_was() {
+    let mut table = Table::starting_at(7, 5);
+    assert_eq!((table.progress(), table.ops_progress(7)), (7, 5));
+    table.note_op(5, 8);
+    assert_eq!((table.ops_progress(7), table.ops_progress(9)), (5, 6));
 }
 
 #[test]
