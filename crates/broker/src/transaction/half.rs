@@ -11,7 +11,7 @@ use wire::properties::{Properties, name, pairs};
 use wire::record::{Parts, RecordHead, Seal, Stamp, encode_record, sysflag};
 
 use super::table;
-use crate::names::{CHECK_MAX_TIME_TOPIC, HALF_TOPIC};
+use crate::names::{CHECK_MAX_TIME_TOPIC, HALF_TOPIC, takes_no_sends, topic_error};
 use crate::put::Put;
 
 /// The group of its producers.
@@ -34,6 +34,11 @@ pub(crate) enum NotHalf {
     Topic(Str),
     #[error("its {0} is missing or makes no sense")]
     Property(&'static str),
+}
+
+/// Whether a topic takes messages of clients.
+fn may_hold(topic: &str) -> bool {
+    !takes_no_sends(topic) && topic_error(topic).is_none()
 }
 
 /// A half, or one that was given up.
@@ -75,7 +80,8 @@ impl<'a> Stored<'a> {
         let (mut topic, mut queue_id, mut stored) = (None, None, Stored::blank(head));
         for (key, value) in pairs(parts.properties) {
             match key {
-                name::REAL_TOPIC => topic = Some(value),
+                // What a sender may not write to, a commit does not write to either.
+                name::REAL_TOPIC => topic = Some(value).filter(|topic| may_hold(topic)),
                 name::REAL_QID => queue_id = value.parse().ok().filter(|id: &i32| *id >= 0),
                 name::UNIQ_KEY => stored.unique = value,
                 PRODUCER_GROUP => stored.group = value,

@@ -211,3 +211,31 @@ fn a_look_at_many_halves_sees_each_of_them_once() {
     });
     assert_eq!(seen.len(), 1501);
 }
+
+#[tokio::test]
+async fn a_half_that_is_meant_for_a_topic_of_the_system_is_never_delivered_there() {
+    let world = World::new();
+    let b = world.open(&[]);
+    for topic in [HALF_TOPIC, HALF_OP_TOPIC, "SCHEDULE_TOPIC_XXXX", "../T", ""] {
+        let (halves, ops) = (count(&b, HALF_TOPIC), count(&b, HALF_OP_TOPIC));
+        let pos = put_for(topic, &b, "ID", ("PGROUP\u{1}PG\u{2}", b"x"));
+        let header = EndTransaction {
+            producer_group: "PG".into(),
+            tran_state_table_offset: halves,
+            commit_log_offset: pos,
+            ..EndTransaction::default()
+        };
+        let record = b.store.record_at(LogPos(pos));
+        let fault = answer(&b, &header, Decision::Commit, record).unwrap_err();
+        assert_eq!(fault.code, ResponseCode::SYSTEM_ERROR);
+        assert!(fault.remark.contains("REAL_TOPIC"), "{}", fault.remark);
+        world.clock.advance(Duration::from_secs(7));
+        check::round(&b).await.unwrap();
+        assert_eq!(
+            (count(&b, HALF_TOPIC), count(&b, HALF_OP_TOPIC)),
+            (halves + 1, ops),
+            "{topic}"
+        );
+    }
+    assert_eq!(b.transactions.table(&b).len(), 0);
+}
