@@ -477,7 +477,8 @@ async fn keep_sampling(b: Arc<Broker>, stop: CancellationToken) {
         b.counts.sample(now_ms, b.env.clock.utc_offset_secs() * 1000);
         if until_topics == 0 {
             until_topics = TOPIC_SAMPLE_EVERY;
-            b.dedup.sweep(&b.topics, now_ms);
+            let max = b.config().dedup_messages_max as usize;
+            b.dedup.sweep(&b.topics, now_ms, max);
             for topic in b.topics.all().topics.values() {
                 sample_topic(&topic.puts, now_ms);
             }

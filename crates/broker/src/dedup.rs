@@ -20,7 +20,8 @@
 //! # Memory
 //!
 //! About 130 bytes a message. At `dedupMessagesMax` the oldest are forgotten before their time, which is counted
-//! (`dedupForgottenEarly` of request 28).
+//! (`dedupForgottenEarly` of request 28): those of the topics that have more than an equal share. One that has less may
+//! take its share at once, so until the next sweep there may be up to twice as many.
 
 mod recover;
 mod window;
@@ -30,7 +31,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use store::{AppendError, Gate, GateState, Level, Receipt};
 use wire::Str;
 use wire::properties::Properties;
@@ -41,6 +42,11 @@ use crate::topic::Topics;
 
 /// The property with the group of a message's producer.
 const PRODUCER_GROUP: &str = "PGROUP";
+
+/// Messages that a send forgets at most, those that are too old; a sweep forgets the rest.
+const FORGOTTEN_BY_A_SEND: usize = 16;
+/// Messages that are forgotten while their window is locked.
+const FORGOTTEN_TOGETHER: usize = 1024;
 
 /// What two tries of one message have in common, and different messages do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +92,8 @@ impl First {
 #[derive(Debug, Default)]
 pub(crate) struct Dedup {
     windows: RwLock<HashMap<Str, Arc<Mutex<Window>>>>,
+    /// How many those are.
+    topics: AtomicUsize,
     /// Messages of all windows.
     remembered: AtomicUsize,
     duplicates: AtomicU64,
@@ -127,12 +135,16 @@ impl Dedup {
         // Held over the append: two tries at the same time must not both be the first.
         let mut window = window.lock();
         let since_ms = b.env.clock.now_ms().saturating_sub(offer.window_ms);
-        self.forget(window.forget_before(since_ms));
+        for _ in 0..FORGOTTEN_BY_A_SEND {
+            if window.is_older(since_ms) {
+                self.forget(window.forget_first());
+            }
+        }
         let known: Vec<Option<First>> = offer
             .prints
             .iter()
             .map(|print| {
-                let first = window.find(&(*print)?)?;
+                let first = window.find(&(*print)?, since_ms)?;
                 let is_lost = b.store.state(&first.gate, Level::Written) == GateState::Failed;
                 (!is_lost).then_some(First { size: 0, ..*first })
             })
@@ -160,18 +172,32 @@ impl Dedup {
         places.collect()
     }
 
+    /// Without room a topic forgets its own oldest, when it has its share already. One that has less takes what it needs, and
+    /// those that have more give it back, two for one, or all at the next sweep.
     fn remember(&self, window: &mut Window, (print, first): (Print, First), max: usize) {
-        while self.remembered.load(Ordering::Relaxed) >= max {
-            let forgotten = window.forget_oldest();
-            self.forgotten_early.fetch_add(1, Ordering::Relaxed);
-            if forgotten == 0 {
-                // Other topics remember all there is room for.
-                return;
+        if max == 0 {
+            return;
+        }
+        for _ in 0..2 {
+            if self.remembered.load(Ordering::Relaxed) >= max && window.len() >= self.share(max) {
+                self.forget_early(window);
             }
-            self.forget(forgotten);
         }
         let added = window.remember(print, first);
         self.remembered.fetch_add(added, Ordering::Relaxed);
+    }
+
+    fn forget_early(&self, window: &mut Window) {
+        let forgotten = window.forget_oldest();
+        self.forget(forgotten);
+        self.forgotten_early
+            .fetch_add(forgotten as u64, Ordering::Relaxed);
+    }
+
+    /// What each topic may remember, however much the others do.
+    fn share(&self, max: usize) -> usize {
+        let topics = self.topics.load(Ordering::Relaxed).max(1);
+        (max / topics).max(1)
     }
 
     fn forget(&self, count: usize) {
@@ -182,29 +208,66 @@ impl Dedup {
         if let Some(window) = self.windows.read().get(topic) {
             return Arc::clone(window);
         }
-        Arc::clone(self.windows.write().entry(topic.clone()).or_default())
+        let mut windows = self.windows.write();
+        let window = Arc::clone(windows.entry(topic.clone()).or_default());
+        self.topics.store(windows.len(), Ordering::Relaxed);
+        window
     }
 
-    /// Forgets all of a topic that was deleted.
+    /// Forgets all of a topic that was deleted, or has no window any more.
     pub(crate) fn forget_topic(&self, topic: &str) {
-        if let Some(window) = self.windows.write().remove(topic) {
+        let removed = {
+            let mut windows = self.windows.write();
+            let removed = windows.remove(topic);
+            self.topics.store(windows.len(), Ordering::Relaxed);
+            removed
+        };
+        if let Some(window) = removed {
             self.forget(window.lock().close());
         }
     }
 
-    /// Forgets what is too old, and all of topics that have no window any more.
-    pub(crate) fn sweep(&self, topics: &Topics, now_ms: i64) {
+    /// Forgets what is too old, all of topics that have no window any more, and what is more than there is room for. No lock
+    /// is held for long: sends get their turn in between.
+    pub(crate) fn sweep(&self, topics: &Topics, now_ms: i64, max: usize) {
         let all = topics.all();
-        self.windows.write().retain(|name, window| {
-            let window_ms = all.topics.get(name).map_or(0, |topic| topic.dedup_window_ms);
-            let mut window = window.lock();
-            self.forget(if window_ms > 0 {
-                window.forget_before(now_ms.saturating_sub(window_ms))
-            } else {
-                window.close()
+        for (name, window) in self.all() {
+            let window_ms = all.topics.get(&name).map_or(0, |topic| topic.dedup_window_ms);
+            if window_ms <= 0 {
+                self.forget_topic(&name);
+                continue;
+            }
+            let since_ms = now_ms.saturating_sub(window_ms);
+            some_by_some(&window, |window| {
+                let is_older = window.is_older(since_ms);
+                if is_older {
+                    self.forget(window.forget_first());
+                }
+                is_older
             });
-            window_ms > 0
-        });
+        }
+        self.trim(max);
+    }
+
+    /// Takes from those that have more than their share what there is no room for.
+    fn trim(&self, max: usize) {
+        for (_, window) in self.all() {
+            some_by_some(&window, |window| {
+                let is_much = self.remembered.load(Ordering::Relaxed) > max && window.len() > self.share(max);
+                if is_much {
+                    self.forget_early(window);
+                }
+                is_much
+            });
+        }
+    }
+
+    fn all(&self) -> Vec<(Str, Arc<Mutex<Window>>)> {
+        let windows = self.windows.read();
+        let all = windows
+            .iter()
+            .map(|(name, window)| (name.clone(), Arc::clone(window)));
+        all.collect()
     }
 
     /// How much is remembered, and how often it was of use.
@@ -214,6 +277,18 @@ impl Dedup {
             duplicates: self.duplicates.load(Ordering::Relaxed),
             forgotten_early: self.forgotten_early.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// Forgets as long as there is something to forget, and lets others have the window from time to time.
+fn some_by_some(window: &Mutex<Window>, mut forget: impl FnMut(&mut Window) -> bool) {
+    loop {
+        let mut locked = window.lock();
+        if !(0..FORGOTTEN_TOGETHER).all(|_| forget(&mut locked)) {
+            locked.shrink();
+            return;
+        }
+        MutexGuard::unlock_fair(locked);
     }
 }
 

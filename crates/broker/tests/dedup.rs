@@ -215,7 +215,6 @@ async fn when_there_is_no_room_the_oldest_are_forgotten_and_counted() {
     let rig = Rig::start_with(&[("dedupMessagesMax", "2")]).await;
     let client = rig.client_of("other", 1).await;
     make(&client, "T", "+dedup.window=1h").await;
-    make(&client, "U", "+dedup.window=1h").await;
     for id in ["A", "B", "C"] {
         send(&client, &message("PG", "T", 0, &named(id)), id).await;
     }
@@ -224,12 +223,106 @@ async fn when_there_is_no_room_the_oldest_are_forgotten_and_counted() {
         send(&client, &message("PG", "T", 0, &named(id)), id).await;
     }
     assert_eq!(bodies(&stored(&client, "T", 0).await), ["A", "B", "C", "A"]);
-    // The other topic has nothing to forget, so it remembers nothing, and stores all the same.
-    for _ in 0..2 {
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_with_many_messages_leaves_the_others_their_share() {
+    let settings = [("dedupMessagesMax", "4")];
+    let rig = Rig::start_with(&settings).await;
+    let client = rig.client_of("other", 1).await;
+    make(&client, "T", "+dedup.window=1h").await;
+    make(&client, "U", "+dedup.window=1h").await;
+    for number in 0..9 {
+        send(
+            &client,
+            &message("PG", "T", 0, &named(&format!("T{number}"))),
+            "x",
+        )
+        .await;
+    }
+    assert_eq!(figure(&client, "dedupRemembered").await, 4);
+    for _ in 0..3 {
         send(&client, &message("PG", "U", 0, &named("A")), "x").await;
+        send(&client, &message("PG", "U", 0, &named("B")), "x").await;
+        send(&client, &message("PG", "T", 0, &named("T8")), "x").await;
     }
     assert_eq!(stored(&client, "U", 0).await.len(), 2);
-    assert_eq!(figure(&client, "dedupRemembered").await, 2);
+    assert_eq!(stored(&client, "T", 0).await.len(), 9);
+    // Whoever has more than its share gives it back with its next messages.
+    for number in 10..15 {
+        send(
+            &client,
+            &message("PG", "T", 0, &named(&format!("T{number}"))),
+            "x",
+        )
+        .await;
+    }
+    assert_eq!(figure(&client, "dedupRemembered").await, 4);
+    send(&client, &message("PG", "U", 0, &named("A")), "x").await;
+    send(&client, &message("PG", "T", 0, &named("T14")), "x").await;
+    assert_eq!(stored(&client, "U", 0).await.len(), 2);
+    assert_eq!(stored(&client, "T", 0).await.len(), 14);
+    let dir = rig.stop().await;
+
+    let rig = Rig::start_in(dir, &settings).await;
+    let client = rig.client().await;
+    assert_eq!(figure(&client, "dedupRemembered").await, 4);
+    for topic in ["U", "T"] {
+        let id = if topic == "U" { "B" } else { "T14" };
+        send(&client, &message("PG", topic, 0, &named(id)), "x").await;
+    }
+    assert_eq!(stored(&client, "U", 0).await.len(), 2);
+    assert_eq!(stored(&client, "T", 0).await.len(), 14);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_reads_no_more_of_a_long_window_than_there_is_room_for() {
+    let clock = Arc::new(SimClock::at(1_800_000_000_000));
+    let disk = Arc::new(SimDisk::seeded(1));
+    let env = || Env {
+        clock: Arc::clone(&clock) as Arc<_>,
+        disk: Arc::clone(&disk) as Arc<dyn Disk>,
+        ..Env::real()
+    };
+    let settings = [("dedupMessagesMax", "10")];
+    let rig = Rig::start_on(env(), tempfile::tempdir().unwrap(), &settings).await;
+    let client = rig.client_of("other", 1).await;
+    make(&client, "T", "+dedup.window=1h").await;
+    let body = "x".repeat(20_000);
+    for number in 0..200 {
+        clock.advance(Duration::from_secs(1));
+        send(
+            &client,
+            &message("PG", "T", number % 2, &named(&number.to_string())),
+            &body,
+        )
+        .await;
+    }
+    let dir = rig.stop().await;
+    let before = disk.bytes_read();
+    let rig = Rig::start_on(env(), dir, &[]).await;
+    let all = disk.bytes_read() - before;
+    let dir = rig.stop().await;
+    let before = disk.bytes_read();
+    let rig = Rig::start_on(env(), dir, &settings).await;
+    let some = disk.bytes_read() - before;
+    assert!(
+        some + 3_000_000 < all,
+        "for 10 messages of 20 kB {some} bytes are read, for 200 {all}"
+    );
+    let client = rig.client().await;
+    assert_eq!(figure(&client, "dedupRemembered").await, 10);
+    for number in 190..200 {
+        send(
+            &client,
+            &message("PG", "T", 0, &named(&number.to_string())),
+            &body,
+        )
+        .await;
+    }
+    assert_eq!(figure(&client, "dedupDuplicates").await, 10);
     rig.stop().await;
 }
 

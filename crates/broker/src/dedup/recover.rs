@@ -41,6 +41,7 @@ impl Dedup {
                 dedup.remember(&mut window, message, max);
             }
         }
+        dedup.trim(max);
         dedup.forgotten_early.store(0, Ordering::Relaxed);
         dedup
     }
@@ -49,9 +50,16 @@ impl Dedup {
 /// The newest messages of a topic, oldest first.
 fn read_topic(store: &Store, topic: &Str, since_ms: i64, max: usize) -> Vec<(Print, First)> {
     let mut found: Vec<(Print, First)> = Vec::new();
-    for queue in store.queues_of(topic) {
+    let queues = store.queues_of(topic);
+    let begins = queues.into_iter().map(|queue| {
         let from = store.offset_by_time(&queue, since_ms, Boundary::Lower);
-        if let Err(error) = read_queue(store, &queue, from, |message| {
+        let from = from.max(queue.min());
+        (queue, from)
+    });
+    let mut begins: Vec<(Arc<Queue>, i64)> = begins.collect();
+    leave_out(store, &mut begins, max);
+    for (queue, from) in &begins {
+        if let Err(error) = read_queue(store, queue, *from, |message| {
             found.push(message);
             if found.len() > 2 * max {
                 keep_newest(&mut found, max);
@@ -62,6 +70,49 @@ fn read_topic(store: &Store, topic: &Str, since_ms: i64, max: usize) -> Vec<(Pri
     }
     keep_newest(&mut found, max);
     found
+}
+
+/// Moves the begins forward to the position in the log behind which `max` messages lie: those before it would be read to
+/// be forgotten.
+fn leave_out(store: &Store, begins: &mut [(Arc<Queue>, i64)], max: usize) {
+    let count = |pos: i64| -> u64 {
+        let lengths = begins.iter().map(|(queue, from)| {
+            let offset = offset_at(store, queue, (*from, pos));
+            u64::try_from(queue.max() - offset).unwrap_or(0)
+        });
+        lengths.sum()
+    };
+    let (mut enough, mut end) = (0, store.tail_gate().end.0);
+    if count(enough) <= max as u64 {
+        return;
+    }
+    while end - enough > 1 {
+        let middle = enough + (end - enough) / 2;
+        if count(middle) >= max as u64 {
+            enough = middle;
+        } else {
+            end = middle;
+        }
+    }
+    for (queue, from) in begins {
+        *from = offset_at(store, queue, (*from, enough));
+    }
+}
+
+/// The first offset of a queue, from one on, whose message lies at a position of the log or behind it.
+fn offset_at(store: &Store, queue: &Arc<Queue>, (from, pos): (i64, i64)) -> i64 {
+    let (mut low, mut high) = (from, queue.max());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let entries = store.entries(queue, middle, 1).unwrap_or_default();
+        // What cannot be read is left out by whoever reads it.
+        if entries.first().is_some_and(|entry| entry.pos.0 < pos) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 fn keep_newest(found: &mut Vec<(Print, First)>, max: usize) {

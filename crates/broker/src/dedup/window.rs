@@ -16,9 +16,15 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Where a message is, if it is remembered.
-    pub(super) fn find(&self, print: &Print) -> Option<&First> {
-        self.messages.get(print)
+    /// Where a message is, if it is remembered and was not stored before a time.
+    pub(super) fn find(&self, print: &Print, since_ms: i64) -> Option<&First> {
+        let first = self.messages.get(print);
+        first.filter(|first| first.stored_at >= since_ms)
+    }
+
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
     }
 
     /// Remembers a message, which is the newest. Returns how many more are remembered now.
@@ -35,27 +41,28 @@ impl Window {
         usize::from(self.messages.insert(print, first).is_none())
     }
 
-    /// Forgets what was stored before a time. Returns how many that were.
-    pub(super) fn forget_before(&mut self, since_ms: i64) -> usize {
-        let mut forgotten = 0;
-        while self
-            .order
-            .front()
-            .is_some_and(|(stored_at, _, _)| *stored_at < since_ms)
-        {
-            forgotten += self.forget_first();
-        }
+    /// Whether something was stored before a time.
+    pub(super) fn is_older(&self, since_ms: i64) -> bool {
+        let oldest = self.order.front();
+        oldest.is_some_and(|(stored_at, _, _)| *stored_at < since_ms)
+    }
+
+    /// Gives back memory that is not needed any more.
+    pub(super) fn shrink(&mut self) {
         if self.order.capacity() > 4 * self.order.len().max(1024) {
             self.order.shrink_to_fit();
             self.messages.shrink_to_fit();
         }
-        forgotten
     }
 
     /// Forgets everything, and remembers nothing any more. Returns how much that was.
     pub(super) fn close(&mut self) -> usize {
-        self.is_closed = true;
-        self.forget_before(i64::MAX)
+        let forgotten = self.messages.len();
+        *self = Window {
+            is_closed: true,
+            ..Window::default()
+        };
+        forgotten
     }
 
     /// Forgets the oldest message. Returns 0 when there is none.
@@ -68,8 +75,9 @@ impl Window {
         0
     }
 
-    /// Takes the first place away, and its message with it, unless that was remembered anew since.
-    fn forget_first(&mut self) -> usize {
+    /// Takes the first place away, and its message with it, unless that was remembered anew since. Returns how many are
+    /// remembered less.
+    pub(super) fn forget_first(&mut self) -> usize {
         let Some((stored_at, pos, print)) = self.order.pop_front() else {
             return 0;
         };
@@ -108,6 +116,15 @@ mod tests {
         Print::of("PG", &id.to_string(), b"body")
     }
 
+    fn forget_before(window: &mut Window, since_ms: i64) -> usize {
+        let mut forgotten = 0;
+        while window.is_older(since_ms) {
+            forgotten += window.forget_first();
+        }
+        window.shrink();
+        forgotten
+    }
+
     #[derive(Debug, Clone)]
     enum Act {
         Send(u8),
@@ -135,7 +152,7 @@ mod tests {
                     Act::Pass(ms) => now += ms,
                     Act::Full => {
                         model.retain(|(_, at, _)| *at >= now - WINDOW);
-                        count -= window.forget_before(now - WINDOW);
+                        count -= forget_before(&mut window, now - WINDOW);
                         prop_assert_eq!(window.forget_oldest(), usize::from(!model.is_empty()));
                         count = count.saturating_sub(usize::from(!model.is_empty()));
                         if !model.is_empty() {
@@ -144,9 +161,12 @@ mod tests {
                     }
                     Act::Send(id) => {
                         model.retain(|(_, at, _)| *at >= now - WINDOW);
-                        count -= window.forget_before(now - WINDOW);
+                        // As a send does: it forgets a little, and must not find what is left.
+                        if window.is_older(now - WINDOW) {
+                            count -= window.forget_first();
+                        }
                         let known = model.iter().find(|(known, _, _)| *known == id).map(|(_, _, pos)| *pos);
-                        prop_assert_eq!(window.find(&print(id)).map(|first| first.pos), known);
+                        prop_assert_eq!(window.find(&print(id), now - WINDOW).map(|first| first.pos), known);
                         if known.is_none() {
                             model.push((id, now, pos));
                             count += window.remember(print(id), first(now, pos));
@@ -163,10 +183,10 @@ mod tests {
         let mut window = Window::default();
         assert_eq!(window.remember(print(1), first(10, 1)), 1);
         assert_eq!(window.remember(print(1), first(50, 2)), 0);
-        assert_eq!(window.forget_before(20), 0);
-        assert_eq!(window.find(&print(1)).map(|first| first.pos), Some(2));
-        assert_eq!(window.forget_before(60), 1);
-        assert_eq!(window.find(&print(1)), None);
+        assert_eq!(forget_before(&mut window, 20), 0);
+        assert_eq!(window.find(&print(1), 20).map(|first| first.pos), Some(2));
+        assert_eq!(forget_before(&mut window, 60), 1);
+        assert_eq!(window.find(&print(1), 0), None);
     }
 
     #[test]
