@@ -19,7 +19,7 @@
 //!
 //! # Memory
 //!
-//! About 130 bytes a message. At `dedupMessagesMax` the oldest are forgotten before their time, which is counted
+//! Up to 220 bytes a message (measured, see `docs/benchmarks.md`). At `dedupMessagesMax` the oldest are forgotten before their time, which is counted
 //! (`dedupForgottenEarly` of request 28): those of the topics that have more than an equal share. One that has less may
 //! take its share at once, so until the next sweep there may be up to twice as many.
 
@@ -175,9 +175,6 @@ impl Dedup {
     /// Without room a topic forgets its own oldest, when it has its share already. One that has less takes what it needs, and
     /// those that have more give it back, two for one, or all at the next sweep.
     fn remember(&self, window: &mut Window, (print, first): (Print, First), max: usize) {
-        if max == 0 {
-            return;
-        }
         for _ in 0..2 {
             if self.remembered.load(Ordering::Relaxed) >= max && window.len() >= self.share(max) {
                 self.forget_early(window);

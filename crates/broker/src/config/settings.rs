@@ -343,7 +343,7 @@ settings! {
     live group_members_max: u32 = 200_000, "groupMembersMax";
     /// Queues locked by orderly consumers.
     live queue_locks_max: u32 = 1_000_000, "queueLocksMax";
-    /// Messages that topics with the attribute dedup.window remember, about 130 bytes each; beyond, the oldest are
+    /// Messages that topics with the attribute dedup.window remember, up to 220 bytes each; beyond, the oldest are
     /// forgotten, those of topics with more than an equal share.
     live dedup_messages_max: u32 = 1_000_000, "dedupMessagesMax";
     /// Transactions that are known not to have ended, about 200 bytes each; others are looked at when some of these have
