@@ -27,8 +27,8 @@ enum Values {
 /// What a topic may be told.
 pub(crate) const OF_TOPICS: &[Attribute] = &[
     Attribute {
-        name: "queue.type",
-        values: Values::OneOf(&["BatchCQ", "SimpleCQ"]),
+        name: QUEUE_TYPE,
+        values: Values::OneOf(&[BATCH_CQ, "SimpleCQ"]),
         changeable: false,
     },
     Attribute {
@@ -72,6 +72,8 @@ pub(crate) const OF_GROUPS: &[Attribute] = &[Attribute {
 pub(crate) const DEDUP_WINDOW: &str = "dedup.window";
 const DEDUP_WINDOW_MAX_MS: i64 = 7 * 86_400_000;
 pub(crate) const MESSAGE_TYPE: &str = "message.type";
+pub(crate) const QUEUE_TYPE: &str = "queue.type";
+pub(crate) const BATCH_CQ: &str = "BatchCQ";
 pub(crate) const MIXED: &str = "MIXED";
 pub(crate) const CLEANUP_POLICY: &str = "cleanup.policy";
 pub(crate) const COMPACTION: &str = "COMPACTION";

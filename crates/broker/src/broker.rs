@@ -14,7 +14,7 @@ use net::{
     BindError, BoxFuture, Due, Fault, Leaving, Level, Limits, Listening, Outcome, Peer, Reply, Server,
     Service, Ticket,
 };
-use store::{Env, Gate, GateState, LogPos, Store};
+use store::{Env, Gate, GateState, Kinds, LogPos, Store};
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ pub struct Broker {
     /// Messages.
     pub store: Arc<Store>,
     /// Topics and their settings.
-    pub(crate) topics: Topics,
+    pub(crate) topics: Arc<Topics>,
     /// Consumer groups and their settings.
     pub(crate) groups: Groups,
     /// How far groups have read.
@@ -183,12 +183,15 @@ impl Broker {
     pub fn open(config: Config, env: Env) -> Result<Arc<Broker>, OpenError> {
         config.check()?;
         let host = resolve(&config)?;
-        let topics = Topics::open(&config, env.clone())?;
+        let topics = Arc::new(Topics::open(&config, env.clone())?);
         let groups = Groups::open(&config, env.clone())?;
         let offsets = Offsets::open(&config, env.clone())?;
         let delays = Delays::open(&config, env.clone())?;
         // Last, because it cannot be left as if nothing had happened.
-        let store = Store::open(config.store(), env.clone())?;
+        let kinds = Arc::clone(&topics);
+        let mut store = config.store();
+        store.kinds = Kinds::by(move |topic| kinds.kind_of(topic));
+        let store = Store::open(store, env.clone())?;
         let timing = Timing::open(&config, &env)?;
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
         let now_ms = env.clock.now_ms();

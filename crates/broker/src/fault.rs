@@ -23,6 +23,7 @@ pub(crate) fn not_appended(error: &AppendError) -> Fault {
         | AppendError::RecordTooLarge { .. }
         | AppendError::PropertiesTooLarge { .. }
         | AppendError::Topic
+        | AppendError::InnerBatch
         | AppendError::Empty => ResponseCode::MESSAGE_ILLEGAL,
         AppendError::Busy { .. } => {
             let remark = format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while: {error}");

@@ -45,8 +45,6 @@ mod forbidden_by {
     pub(super) const SUBSCRIPTION: i32 = 5;
 }
 
-/// Bytes of an entry of a consume queue.
-const ENTRY_BYTES: u32 = 20;
 /// What the reference adds to some remarks.
 const SEE_FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
 
@@ -388,7 +386,7 @@ fn must_be_registered(b: &Broker, ask: &Ask) -> Result<(), Fault> {
 pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, Fault> {
     let found = match look(b, ask, plan, from) {
         Err(ReadError::NotCached) => {
-            let limit = limit(b, ask);
+            let limit = limit(b, ask, &plan.queue);
             let (store, queue, tags) = (Arc::clone(&b.store), Arc::clone(&plan.queue), plan.tags.clone());
             blocking::run(b, &ask.peer, move || {
                 Found::of(store.read(&queue, from, &limit, &tags))
@@ -402,17 +400,18 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
 
 /// Looks into the part of the queue that is in memory.
 fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, ReadError> {
-    Found::of(b.store.read_cached(&plan.queue, from, &limit(b, ask), &plan.tags))
+    Found::of(b.store.read_cached(&plan.queue, from, &limit(b, ask, &plan.queue), &plan.tags))
 }
 
 /// What one pull may take: what the client wants, and no more than is configured for memory or disk.
-fn limit(b: &Broker, ask: &Ask) -> ReadLimit {
+fn limit(b: &Broker, ask: &Ask, queue: &Queue) -> ReadLimit {
     let config = b.config();
     let wanted = |wanted: i32| u32::try_from(wanted).unwrap_or(0);
     // `maxMsgBytes` is not looked at: the reference does not either, and a pull must bring as much here as there.
     let count = wanted(ask.header.max_msg_nums);
     let count = count.min(config.max_transfer_count_on_message_in_memory).max(1);
-    let scan = (config.max_filter_message_size / ENTRY_BYTES).max(count);
+    let entry_bytes = u32::try_from(queue.unit_bytes()).unwrap_or(u32::MAX);
+    let scan = config.max_filter_message_size.div_ceil(entry_bytes).max(count);
     let far = memory::total_bytes().map(|memory_bytes| FarLimit {
         behind_bytes: memory_bytes / 100 * i64::from(config.access_message_in_memory_max_ratio),
         count: config.max_transfer_count_on_message_in_disk.min(count) as usize,

@@ -10,6 +10,7 @@
 
 pub(crate) mod back;
 mod check;
+mod inner;
 mod once;
 pub(crate) mod park;
 pub(crate) mod properties;
@@ -293,6 +294,9 @@ impl Staging<'_> {
         let sifted = properties::sift(header.properties.as_deref().unwrap_or_default(), self.target.dead);
         check::message_type(self.config, &topic.config, sifted.kind)?;
         check::transaction_bits(header.sys_flag, sifted.asks.is_half)?;
+        if header.sys_flag & sysflag::INNER_BATCH != 0 || sifted.asks.inner.is_some() {
+            self.check_inner(&sifted)?;
+        }
         if is_compacted(&topic.config) && !sifted.has_keys {
             let remark = format!("topic {} is compacted: its messages need KEYS", header.topic);
             return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
@@ -326,48 +330,67 @@ impl Staging<'_> {
             text = dedup::with_group(&text, &header.producer_group);
         }
         let draft = self.draft(&queue, header.flag, (&self.send.body, &text), wait);
+        let print = || is_named.then(|| Print::of(&header.producer_group, &unique, &self.send.body));
+        let first = self.append_once(&draft, queue_id, window_ms, print)?;
+        let name = &topic.config.topic_name;
+        let recall_handle = timer::recall_handle(self.config, parked.as_ref(), name, &unique);
+        Ok(self.staged(first, (&unique, wait), recall_handle))
+    }
+
+    /// Appends one record, unless its topic remembers it.
+    fn append_once(
+        &self,
+        draft: &Draft<'_>,
+        queue_id: i32,
+        window_ms: Option<i64>,
+        print: impl FnOnce() -> Option<Print>,
+    ) -> Result<First, Fault> {
         let append = || {
             self.b
                 .store
-                .append(&draft)
+                .append(draft)
                 .map(|receipt| First::of(&receipt, queue_id))
         };
-        let first = match window_ms {
-            None => append().map_err(|e| self.not_appended(&e))?,
-            Some(window_ms) => {
-                let print = is_named.then(|| Print::of(&header.producer_group, &unique, &self.send.body));
-                let firsts = self.once(window_ms, &[print], |_| Ok(vec![append()?]))?;
-                let first = firsts.first().copied();
-                first.ok_or_else(|| self.not_appended(&AppendError::Empty))?
-            }
+        let Some(window_ms) = window_ms else {
+            return append().map_err(|e| self.not_appended(&e));
         };
-        let name = &topic.config.topic_name;
+        let firsts = self.once(window_ms, &[print()], |_| Ok(vec![append()?]))?;
+        let first = firsts.first().copied();
+        first.ok_or_else(|| self.not_appended(&AppendError::Empty))
+    }
+
+    /// What the sender of one record is told.
+    fn staged(&self, first: First, (unique, wait): (&Str, bool), recall_handle: Option<Str>) -> Staged {
         let told = SendReceipt {
             msg_id: offset_id(self.b.host, first.pos),
             queue_id: first.queue_id,
             queue_offset: first.queue_offset,
-            recall_handle: timer::recall_handle(self.config, parked.as_ref(), name, &unique),
-            transaction_id: Some(unique),
+            recall_handle,
+            transaction_id: Some(unique.clone()),
             ..self.receipt()
         };
-        Ok(Staged {
+        Staged {
             told,
             ticket: self.b.ticket(self.config, first.gate, wait),
             messages: u64::from(first.size > 0),
             bytes: first.size as u64,
-        })
+        }
     }
 
     fn batch(&self) -> Result<Staged, Fault> {
         let header = &self.send.header;
-        let queue_id = check::queue_id(self.b, self.target, self.send)?;
-        let queue = self.queue(queue_id)?;
         let shared = properties::sift(header.properties.as_deref().unwrap_or_default(), false);
         check::message_type(self.config, &self.target.topic.config, shared.kind)?;
         check::transaction_bits(header.sys_flag, false)?;
         if let Some(level) = shared.asks.delay {
             crate::delay::level_of(level)?;
         }
+        if self.is_inner(&shared) {
+            return self.inner_batch(shared);
+        }
+        check::no_marks(header.sys_flag)?;
+        let queue_id = check::queue_id(self.b, self.target, self.send)?;
+        let queue = self.queue(queue_id)?;
         let mut deferred = shared.asks.deferral();
         if let Some(window_ms) = self.window_ms(false) {
             let shared = Shared {

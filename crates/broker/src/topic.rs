@@ -15,11 +15,11 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
-use store::{Env, Queue, Store};
+use store::{Env, Queue, QueueKind, Store};
 use wire::Str;
 use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
 
-use crate::attributes::{DEDUP_WINDOW, duration_ms};
+use crate::attributes::{BATCH_CQ, DEDUP_WINDOW, QUEUE_TYPE, duration_ms};
 use crate::config::Config;
 use crate::counts::Meter;
 use crate::names::AUTO_CREATE_TOPIC;
@@ -50,6 +50,8 @@ pub(crate) struct Topic {
     pub(crate) puts: Arc<Meter>,
     /// For how long it remembers its messages so that none is stored twice; 0: not at all.
     pub(crate) dedup_window_ms: i64,
+    /// Whether its queues are batch queues, in which a record may hold several messages.
+    pub(crate) is_batch: bool,
     queue_count: u32,
     /// Handles by page, made at first use: a topic may have many queues and use few.
     pages: Box<[OnceLock<Page>]>,
@@ -69,6 +71,7 @@ impl Topic {
         let pages = queue_count.div_ceil(PAGE_QUEUES);
         let window = config.attributes.get(DEDUP_WINDOW);
         Topic {
+            is_batch: config.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_CQ),
             dedup_window_ms: window.and_then(|text| duration_ms(text)).unwrap_or(0),
             config,
             puts,
@@ -157,6 +160,14 @@ impl Topics {
     /// A topic by name.
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Topic>> {
         self.table.load().topics.get(topic).cloned()
+    }
+
+    /// How the queues of a topic are kept.
+    pub(crate) fn kind_of(&self, topic: &str) -> QueueKind {
+        match self.table.load().topics.get(topic) {
+            Some(topic) if topic.is_batch => QueueKind::Batch,
+            _ => QueueKind::Plain,
+        }
     }
 
     /// All topics as they are now, and the version that belongs to them.

@@ -5,29 +5,34 @@ use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
 use wire::properties::Properties;
+use wire::properties::name::INNER_BASE;
 use wire::record::{PROPERTIES_BYTES_MAX, Seal, crc31, properties_len, record_len, sysflag};
 
 use crate::draft::{AppendError, Draft, Gate, LogPos, Receipt};
 use crate::queue::UNIT_BYTES;
+use crate::queue_batch::inner_count;
 use crate::queues::is_directory_name;
 use crate::store::Store;
-use crate::tail::{Deriving, Placed, Prepared, Tail};
+use crate::tail::{Deriving, Placed, Prepared, Tail, VALUE_END};
 
 /// What a record may take beyond the body limit.
 const RECORD_OVERHEAD_MAX: usize = 64 << 10;
 /// Units of all queues that may wait for the tidy thread: 24 bytes each.
 const UNWRITTEN_UNITS_MAX: i64 = 16 << 20;
-/// Closes an entry of the properties.
-const VALUE_END: u8 = 2;
+/// Stands in for the offset of the first message inside until it is known: none has more digits.
+const LONGEST_OFFSET: i64 = i64::MAX;
 
 impl Store {
     /// Appends a message. It is in the log when the gate of the receipt has passed, for which somebody has to
     /// [`Store::drive`].
     pub fn append(&self, draft: &Draft<'_>) -> Result<Receipt, AppendError> {
-        let prepared = self.prepare(draft)?;
+        let mut prepared = self.prepare(draft)?;
         let now_ms = self.admit()?;
         let mut tail = self.tail.lock();
         self.check_tail(&tail, draft)?;
+        if prepared.base_at.is_some() {
+            prepared.note_base(draft.queue.next.load(Ordering::Relaxed));
+        }
         tail.make_room(prepared.len)?;
         let placed = tail.put(&prepared, now_ms);
         let gate = Gate {
@@ -37,10 +42,14 @@ impl Store {
         Ok(receipt(placed, prepared.len, gate))
     }
 
-    /// Appends messages back to back in one file: all or none. Their receipts share one gate.
+    /// Appends messages back to back in one file: all or none. Their receipts share one gate. None of them may be an
+    /// inner batch.
     pub fn append_batch(&self, drafts: &[Draft<'_>]) -> Result<Vec<Receipt>, AppendError> {
         if drafts.is_empty() {
             return Err(AppendError::Empty);
+        }
+        if drafts.iter().any(is_inner_batch) {
+            return Err(AppendError::InnerBatch);
         }
         let prepared = drafts
             .iter()
@@ -101,6 +110,18 @@ impl Store {
             // Recovery takes a zero at the end for a record that was not written to its end.
             properties.to_mut().push(VALUE_END);
         }
+        let (mut count, mut base_at) = (1, None);
+        if is_inner_batch(draft) {
+            if !draft.queue.is_batch() || !sysflag::is_queued(draft.sys_flag) {
+                return Err(AppendError::InnerBatch);
+            }
+            count = inner_count(&properties);
+            let mut noted = Properties::from_bytes(&properties);
+            noted.set(INNER_BASE, &LONGEST_OFFSET.to_string());
+            let noted = noted.into_bytes();
+            base_at = Some(noted.len() - LONGEST_OFFSET.to_string().len() - 1);
+            properties = Cow::Owned(noted);
+        }
         let bytes = properties_len(&properties, seal);
         if bytes > PROPERTIES_BYTES_MAX {
             return Err(AppendError::PropertiesTooLarge {
@@ -117,6 +138,8 @@ impl Store {
             seal,
             len: 0,
             derived,
+            count,
+            base_at,
             is_queued,
         };
         prepared.len = record_len(&prepared.parts(), seal);
@@ -165,6 +188,10 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn is_inner_batch(draft: &Draft<'_>) -> bool {
+    draft.sys_flag & sysflag::INNER_BATCH != 0
 }
 
 fn receipt(placed: Placed, size: usize, gate: Gate) -> Receipt {

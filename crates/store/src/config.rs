@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a store is opened with. The defaults are the reference's; its key is named where there is one.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::queue_batch::QueueKind;
 
 /// When an append counts as done (`flushDiskType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +15,34 @@ pub enum FlushMode {
     Async,
     /// The log is durable. Consumers do not see a message before.
     Sync,
+}
+
+/// Says of a topic how its queues are kept. Asked when the first queue of a topic is made; a store that has files of a
+/// topic goes by them.
+#[derive(Clone)]
+pub struct Kinds(Arc<dyn Fn(&str) -> QueueKind + Send + Sync>);
+
+impl Kinds {
+    /// As this function says.
+    pub fn by(kind_of: impl Fn(&str) -> QueueKind + Send + Sync + 'static) -> Kinds {
+        Kinds(Arc::new(kind_of))
+    }
+
+    pub(crate) fn of(&self, topic: &str) -> QueueKind {
+        (self.0)(topic)
+    }
+}
+
+impl Default for Kinds {
+    fn default() -> Kinds {
+        Kinds::by(|_| QueueKind::Plain)
+    }
+}
+
+impl fmt::Debug for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kinds").finish_non_exhaustive()
+    }
 }
 
 /// Settings of a store.
@@ -24,6 +56,10 @@ pub struct StoreConfig {
     pub segment_bytes: u64,
     /// `mappedFileSizeConsumeQueue`, rounded up to a multiple of 20.
     pub queue_file_bytes: u64,
+    /// `mapperFileSizeBatchConsumeQueue`, rounded up to a multiple of 46.
+    pub batch_queue_file_bytes: u64,
+    /// How the queues of a topic are kept (`queue.type`).
+    pub kinds: Kinds,
     /// `messageIndexEnable`.
     pub index_enabled: bool,
     /// `maxHashSlotNum`.
@@ -86,6 +122,8 @@ impl StoreConfig {
             root,
             segment_bytes: 1 << 30,
             queue_file_bytes: 6_000_000,
+            batch_queue_file_bytes: 13_800_000,
+            kinds: Kinds::default(),
             index_enabled: true,
             index_slots: 5_000_000,
             index_entries: 20_000_000,

@@ -118,6 +118,9 @@ pub enum AppendError {
     /// The topic cannot be a directory name, or is longer than 255 bytes.
     #[error("illegal topic")]
     Topic,
+    /// It says that it holds several messages, and does not go to a batch queue or is not alone.
+    #[error("an inner batch goes to a batch queue, and alone")]
+    InnerBatch,
     /// There is nothing in the batch.
     #[error("empty batch")]
     Empty,

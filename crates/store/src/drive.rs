@@ -203,7 +203,7 @@ impl Store {
         let mut awaited: Vec<Arc<Queue>> = Vec::new();
         let mut publisher = self.publisher.lock();
         let publisher = &mut *publisher;
-        let units = publisher.units;
+        let mut fresh = 0;
         while let Some(staged) = publisher.waiting.pop_front_if(|staged| staged.end() <= limit) {
             let pos = staged.unit.pos;
             publisher.upto = staged.end();
@@ -217,8 +217,9 @@ impl Store {
             }));
             if staged.is_queued && !staged.queue.deleted.load(Ordering::Relaxed) {
                 publisher.queues += i64::from(staged.queue_offset == 0);
-                publisher.units += 1;
-                if staged.queue.push(staged.unit) {
+                fresh += 1;
+                publisher.units += i64::from(staged.count);
+                if staged.queue.push(staged.unit, staged.span()) {
                     self.queues.list(&staged.queue);
                 }
                 let is_last = awaited
@@ -229,7 +230,7 @@ impl Store {
                 }
             }
         }
-        self.queues.add_unwritten(publisher.units - units);
+        self.queues.add_unwritten(fresh);
         self.index.push(&mut publisher.puts);
         for queue in awaited {
             queue.wake();

@@ -30,6 +30,9 @@ impl Store {
         if offset < queue.min() || offset >= queue.max() {
             return None;
         }
+        if queue.is_batch() {
+            return self.batch_stored_at(queue, offset);
+        }
         let unit = *self.units(queue, offset, 1, ReadMode::Blocking).ok()?.first()?;
         if unit.is_blank() {
             return None;
@@ -41,6 +44,9 @@ impl Store {
 
     /// The offset for a time, by binary search: store times only grow. Waits for the disk.
     pub fn offset_by_time(&self, queue: &Queue, stored_ms: i64, boundary: Boundary) -> i64 {
+        if queue.is_batch() {
+            return self.batch_offset_by_time(queue, stored_ms, boundary);
+        }
         let (min, max) = (queue.min(), queue.max());
         // The first offset stored after the time (upper) or at it (lower).
         let (mut low, mut high) = (min, max);

@@ -13,11 +13,13 @@ use crate::hot::Hot;
 use crate::index::file::Shape;
 use crate::index::{IndexPlace, KeyIndex};
 use crate::log::{Log, Segment};
-use crate::queue_files::QueueFiles;
+use crate::queue::UNIT_BYTES;
+use crate::queue_batch::{BATCH_UNIT_BYTES, QueueKind};
+use crate::queue_files::{Home, QueueFiles};
 use crate::queues::Queues;
 use crate::recover::{Recovered, Recovery};
 use crate::store::Store;
-use crate::survey::{OpenError, Survey, queue_file_bytes, survey, tried};
+use crate::survey::{OpenError, Survey, queue_dir, survey, tried};
 use crate::tidy::Tidy;
 
 /// The log and what is derived from it.
@@ -50,7 +52,9 @@ impl Store {
     /// As [`Store::open`] without threads: whoever opened it calls [`Store::turn_flush`] and [`Store::turn_tidy`].
     pub fn open_manual(mut config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
         check(&config)?;
-        config.queue_file_bytes = queue_file_bytes(&config);
+        let whole = |bytes: u64, unit: i64| bytes.next_multiple_of(unit.unsigned_abs());
+        config.queue_file_bytes = whole(config.queue_file_bytes, UNIT_BYTES);
+        config.batch_queue_file_bytes = whole(config.batch_queue_file_bytes, BATCH_UNIT_BYTES);
         let disk = &*env.disk;
         tried("make the store directory", disk.make_dirs_durable(&config.root))?;
         let lock_path = config.root.join("lock");
@@ -121,10 +125,14 @@ impl Parts {
             segments,
             Hot::new(config.hot_bytes),
         );
+        let home = |kind, file_bytes: u64| Home {
+            root: config.root.join(queue_dir(kind)),
+            file_bytes: file_bytes as i64,
+        };
         let queue_files = QueueFiles::new(
             Arc::clone(&env.disk),
-            config.root.join("consumequeue"),
-            config.queue_file_bytes as i64,
+            home(QueueKind::Plain, config.queue_file_bytes),
+            home(QueueKind::Batch, config.batch_queue_file_bytes),
             config.queue_files_open_max,
         );
         let place = IndexPlace {
@@ -137,7 +145,7 @@ impl Parts {
         let index = KeyIndex::open(place, &survey.index)?;
         Ok(Parts {
             log,
-            queues: Queues::default(),
+            queues: Queues::new(config.kinds.clone()),
             queue_files,
             index,
         })
@@ -158,6 +166,11 @@ fn check(config: &StoreConfig) -> Result<(), OpenError> {
     if config.queue_file_bytes == 0 || config.queue_file_bytes > 1 << 40 {
         return Err(OpenError::Config(
             "mappedFileSizeConsumeQueue is too small or too large",
+        ));
+    }
+    if config.batch_queue_file_bytes == 0 || config.batch_queue_file_bytes > 1 << 40 {
+        return Err(OpenError::Config(
+            "mapperFileSizeBatchConsumeQueue is too small or too large",
         ));
     }
     if config.index_slots == 0 || config.index_entries < 2 {

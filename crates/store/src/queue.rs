@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use wire::properties::{java_hash, java_hash_onto};
 
+use crate::queue_batch::{BATCH_UNIT_BYTES, QueueKind, Span};
+
 /// Bytes of a unit.
 pub(crate) const UNIT_BYTES: i64 = 20;
 /// Size that marks a unit without a message.
@@ -92,10 +94,12 @@ impl Unit {
 pub(crate) struct Held {
     /// Where its files start, in bytes, ascending.
     pub(crate) bases: Vec<i64>,
-    /// The newest units; the first has offset `start`.
+    /// The newest units; the first has index `start`. Where units stand for one message each, that is its offset.
     pub(crate) units: Vec<Unit>,
+    /// In a batch queue what the units stand for; else empty.
+    pub(crate) spans: Vec<Span>,
     pub(crate) start: i64,
-    /// Offsets below are in the files.
+    /// Indexes below are in the files.
     pub(crate) written: i64,
     /// Whether the tidy thread has it on its list.
     pub(crate) listed: bool,
@@ -103,11 +107,38 @@ pub(crate) struct Held {
     pub(crate) seen: i64,
 }
 
+impl Held {
+    /// Index behind the newest unit.
+    pub(crate) fn end(&self) -> i64 {
+        self.start + self.units.len() as i64
+    }
+}
+
+/// Where a queue ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Index behind the last unit.
+    pub(crate) index: i64,
+    /// Offset behind the last message.
+    pub(crate) offset: i64,
+}
+
+impl End {
+    /// That of a plain queue.
+    pub(crate) fn plain(offset: i64) -> End {
+        End {
+            index: offset,
+            offset,
+        }
+    }
+}
+
 /// One queue of a topic.
 #[derive(Debug)]
 pub struct Queue {
     topic: Arc<str>,
     id: u32,
+    kind: QueueKind,
     /// Names it in the table of open files.
     pub(crate) key: u64,
     /// Next offset to assign; changed only by the holder of the log's tail.
@@ -124,11 +155,12 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(topic: Arc<str>, id: u32, key: u64) -> Queue {
+    pub(crate) fn new(topic: Arc<str>, id: u32, kind: QueueKind, key: u64) -> Queue {
         let key_hash = java_hash_onto(java_hash(&topic), b"#");
         Queue {
             topic,
             id,
+            kind,
             key,
             next: AtomicI64::new(0),
             min: AtomicI64::new(0),
@@ -150,6 +182,23 @@ impl Queue {
     /// Its number.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// How it is kept.
+    pub fn kind(&self) -> QueueKind {
+        self.kind
+    }
+
+    pub(crate) fn is_batch(&self) -> bool {
+        self.kind == QueueKind::Batch
+    }
+
+    /// Bytes of one of its units.
+    pub fn unit_bytes(&self) -> i64 {
+        match self.kind {
+            QueueKind::Plain => UNIT_BYTES,
+            QueueKind::Batch => BATCH_UNIT_BYTES,
+        }
     }
 
     /// Offset of the oldest message; equal to [`Queue::max`] when there is none.
@@ -215,11 +264,17 @@ impl Queue {
         self.news.notify_waiters();
     }
 
-    /// Makes the next message visible. Returns whether the queue has to go on the tidy thread's list.
-    pub(crate) fn push(&self, unit: Unit) -> bool {
+    /// Makes the next record visible. Returns whether the queue has to go on the tidy thread's list.
+    pub(crate) fn push(&self, unit: Unit, span: Span) -> bool {
         let mut held = self.held.lock();
         held.units.push(unit);
-        let max = held.start + held.units.len() as i64;
+        let max = match self.kind {
+            QueueKind::Plain => held.end(),
+            QueueKind::Batch => {
+                held.spans.push(span);
+                span.end()
+            }
+        };
         self.max.store(max, Ordering::SeqCst);
         !std::mem::replace(&mut held.listed, true)
     }
@@ -227,26 +282,49 @@ impl Queue {
     /// Units that are not in a file yet.
     pub(crate) fn unwritten(&self) -> i64 {
         let held = self.held.lock();
-        held.start + held.units.len() as i64 - held.written
+        held.end() - held.written
     }
 
-    /// Sets everything to a queue that ends at `max` with all its units in files. Only while nobody else uses it.
-    pub(crate) fn reset(&self, max: i64) {
+    /// Sets everything to a queue that ends there with all its units in files. Only while nobody else uses it.
+    pub(crate) fn reset(&self, end: End) {
         let mut held = self.held.lock();
         held.units = Vec::new();
-        held.start = max;
-        held.written = max;
-        held.seen = max;
-        self.max.store(max, Ordering::SeqCst);
-        self.next.store(max, Ordering::SeqCst);
+        held.spans = Vec::new();
+        held.start = end.index;
+        held.written = end.index;
+        held.seen = end.index;
+        self.max.store(end.offset, Ordering::SeqCst);
+        self.next.store(end.offset, Ordering::SeqCst);
     }
 
-    /// The units in memory from `from` on, at most `count`; `Err` with the first offset in memory when `from` lies
+    /// Indexes of the first unit and behind the last.
+    pub(crate) fn indexes(&self) -> (i64, i64) {
+        let held = self.held.lock();
+        let first = held.bases.first().map_or(held.start, |base| base / self.unit_bytes());
+        (first, held.end())
+    }
+
+    /// The units in memory from an index on, at most `count`; `Err` with the first index in memory when `from` lies
     /// before it.
     pub(crate) fn in_memory(&self, from: i64, count: usize) -> Result<Vec<Unit>, i64> {
         let held = self.held.lock();
         let skip = usize::try_from(from - held.start).map_err(|_| held.start)?;
         Ok(held.units.iter().skip(skip).take(count).copied().collect())
+    }
+
+    /// As [`Queue::in_memory`], of a batch queue.
+    pub(crate) fn in_memory_batch(&self, from: i64, count: usize) -> Result<Vec<(Unit, Span)>, i64> {
+        let held = self.held.lock();
+        let skip = usize::try_from(from - held.start).map_err(|_| held.start)?;
+        let units = held.units.iter().zip(&held.spans).skip(skip).take(count);
+        Ok(units.map(|(unit, span)| (*unit, *span)).collect())
+    }
+
+    /// Index of the first unit of a batch queue of which `is_behind` is false, if that is known without its files.
+    pub(crate) fn held_index(&self, is_behind: impl Fn(&Span) -> bool) -> Option<i64> {
+        let held = self.held.lock();
+        let skip = held.spans.partition_point(is_behind);
+        (skip > 0).then_some(held.start + skip as i64)
     }
 
     /// Lets go of units that are in the files. Returns whether the queue stays on the list of the tidy thread.
@@ -261,9 +339,13 @@ impl Queue {
             in_files.saturating_sub(KEPT_UNITS)
         };
         held.units.drain(..drop);
+        if self.is_batch() {
+            held.spans.drain(..drop);
+        }
         held.start += drop as i64;
         if held.units.is_empty() || held.units.capacity() > 4 * held.units.len().max(KEPT_UNITS) {
             held.units.shrink_to_fit();
+            held.spans.shrink_to_fit();
         }
         held.listed = !held.units.is_empty();
         held.listed

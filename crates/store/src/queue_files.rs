@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, File, synced};
 use crate::log::{ReadMode, file_name};
-use crate::queue::{Queue, UNIT_BYTES, Unit};
+use crate::queue::{End, Queue, UNIT_BYTES, Unit};
+use crate::queue_batch::{self, BATCH_UNIT_BYTES, QueueKind, Span};
 
 /// Units encoded and written at once.
 const WRITE_UNITS: usize = 50_000;
@@ -20,9 +21,16 @@ const WRITE_UNITS: usize = 50_000;
 #[derive(Debug)]
 pub(crate) struct QueueFiles {
     disk: Arc<dyn Disk>,
-    root: PathBuf,
-    file_bytes: i64,
+    plain: Home,
+    batch: Home,
     open: Mutex<OpenFiles>,
+}
+
+/// Where queues of one kind are.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) root: PathBuf,
+    pub(crate) file_bytes: i64,
 }
 
 #[derive(Debug)]
@@ -92,7 +100,7 @@ impl Unsynced {
 }
 
 impl QueueFiles {
-    pub(crate) fn new(disk: Arc<dyn Disk>, root: PathBuf, file_bytes: i64, open_max: usize) -> QueueFiles {
+    pub(crate) fn new(disk: Arc<dyn Disk>, plain: Home, batch: Home, open_max: usize) -> QueueFiles {
         let open = OpenFiles {
             max: open_max.max(1),
             clock: 0,
@@ -100,28 +108,37 @@ impl QueueFiles {
         };
         QueueFiles {
             disk,
-            root,
-            file_bytes,
+            plain,
+            batch,
             open: Mutex::new(open),
         }
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    fn home(&self, queue: &Queue) -> &Home {
+        match queue.kind() {
+            QueueKind::Plain => &self.plain,
+            QueueKind::Batch => &self.batch,
+        }
+    }
+
+    /// The directory of the topics of its kind.
+    pub(crate) fn root(&self, queue: &Queue) -> &Path {
+        &self.home(queue).root
     }
 
     pub(crate) fn dir(&self, queue: &Queue) -> PathBuf {
-        self.root.join(queue.topic()).join(queue.id().to_string())
+        self.root(queue).join(queue.topic()).join(queue.id().to_string())
     }
 
-    /// First byte of the file that holds an offset.
-    pub(crate) fn base_of(&self, offset: i64) -> i64 {
-        offset * UNIT_BYTES / self.file_bytes * self.file_bytes
+    /// First byte of the file that holds the unit of an index.
+    pub(crate) fn base_of(&self, queue: &Queue, index: i64) -> i64 {
+        let file_bytes = self.home(queue).file_bytes;
+        index * queue.unit_bytes() / file_bytes * file_bytes
     }
 
-    /// First offset behind the file that holds an offset.
-    pub(crate) fn end_of_file(&self, offset: i64) -> i64 {
-        (self.base_of(offset) + self.file_bytes) / UNIT_BYTES
+    /// First index behind the file that holds the unit of an index.
+    pub(crate) fn end_of_file(&self, queue: &Queue, index: i64) -> i64 {
+        (self.base_of(queue, index) + self.home(queue).file_bytes) / queue.unit_bytes()
     }
 
     fn open(&self, queue: &Queue, base: i64) -> io::Result<Arc<dyn File>> {
@@ -158,7 +175,7 @@ impl QueueFiles {
         self.open.lock().files.retain(|(key, _), _| *key != queue.key);
     }
 
-    /// Reads units of one file, from `from` on, at most `count`: an empty answer means there is no such file.
+    /// Reads units of one file, from an index on, at most `count`: an empty answer means there is no such file.
     pub(crate) fn read(
         &self,
         queue: &Queue,
@@ -166,29 +183,74 @@ impl QueueFiles {
         count: usize,
         mode: ReadMode,
     ) -> io::Result<Vec<Unit>> {
-        let base = self.base_of(from);
-        let count = count.min((self.end_of_file(from) - from) as usize);
+        let bytes = self.bytes(queue, from, count, mode)?;
+        // Units of both kinds start alike.
+        let units = bytes.chunks_exact(queue.unit_bytes() as usize);
+        Ok(units
+            .filter_map(|unit| unit.first_chunk())
+            .map(Unit::decode)
+            .collect())
+    }
+
+    /// As [`QueueFiles::read`], of a batch queue.
+    pub(crate) fn read_batch(
+        &self,
+        queue: &Queue,
+        from: i64,
+        count: usize,
+        mode: ReadMode,
+    ) -> io::Result<Vec<(Unit, Span)>> {
+        let bytes = self.bytes(queue, from, count, mode)?;
+        let (units, _) = bytes.as_chunks::<{ BATCH_UNIT_BYTES as usize }>();
+        Ok(units.iter().map(queue_batch::decode).collect())
+    }
+
+    /// The bytes of units of one file.
+    fn bytes(&self, queue: &Queue, from: i64, count: usize, mode: ReadMode) -> io::Result<Vec<u8>> {
+        let base = self.base_of(queue, from);
+        let count = count.min((self.end_of_file(queue, from) - from) as usize);
         let file = match self.open(queue, base) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let mut bytes = vec![0; count * UNIT_BYTES as usize];
-        let at = (from * UNIT_BYTES - base).unsigned_abs();
+        let unit_bytes = queue.unit_bytes();
+        let mut bytes = vec![0; count * unit_bytes as usize];
+        let at = (from * unit_bytes - base).unsigned_abs();
         let read = match mode {
             ReadMode::Cached => file.read_at_nowait(&mut bytes, at)?,
             ReadMode::Blocking => file.read_at(&mut bytes, at)?,
         };
-        let (units, _) = bytes[..read].as_chunks::<{ UNIT_BYTES as usize }>();
-        Ok(units.iter().map(Unit::decode).collect())
+        bytes.truncate(read);
+        Ok(bytes)
     }
 
     /// Reads one unit, from memory or file.
-    pub(crate) fn unit(&self, queue: &Queue, offset: i64) -> io::Result<Option<Unit>> {
-        match queue.in_memory(offset, 1) {
+    pub(crate) fn unit(&self, queue: &Queue, index: i64) -> io::Result<Option<Unit>> {
+        match queue.in_memory(index, 1) {
             Ok(units) => Ok(units.first().copied()),
-            Err(_) => Ok(self.read(queue, offset, 1, ReadMode::Blocking)?.first().copied()),
+            Err(_) => Ok(self.read(queue, index, 1, ReadMode::Blocking)?.first().copied()),
         }
+    }
+
+    /// What a unit of a batch queue stands for.
+    fn span(&self, queue: &Queue, index: i64) -> io::Result<Option<Span>> {
+        let units = match queue.in_memory_batch(index, 1) {
+            Ok(units) if !units.is_empty() => units,
+            // Or nobody has said yet how far the files reach.
+            _ => self.read_batch(queue, index, 1, ReadMode::Blocking)?,
+        };
+        Ok(units.first().map(|(_, span)| *span))
+    }
+
+    /// The offset that ends a queue whose units end at an index.
+    pub(crate) fn end_at(&self, queue: &Queue, index: i64) -> io::Result<End> {
+        let offset = match queue.kind() {
+            QueueKind::Plain => index,
+            QueueKind::Batch if index <= queue.indexes().0 => 0,
+            QueueKind::Batch => self.span(queue, index - 1)?.map_or(0, |span| span.end()),
+        };
+        Ok(End { index, offset })
     }
 
     /// Writes the units that are not in a file yet. Returns how many were.
@@ -200,20 +262,24 @@ impl QueueFiles {
                 let held = queue.held.lock();
                 let done = (held.written - held.start) as usize;
                 // Up to the end of the file.
-                let count = WRITE_UNITS.min((self.end_of_file(held.written) - held.written) as usize);
-                for unit in held.units.iter().skip(done).take(count) {
-                    unit.encode(&mut bytes);
+                let count = WRITE_UNITS.min((self.end_of_file(queue, held.written) - held.written) as usize);
+                let fresh = held.units.iter().skip(done).take(count);
+                match queue.kind() {
+                    QueueKind::Plain => fresh.for_each(|unit| unit.encode(&mut bytes)),
+                    QueueKind::Batch => fresh
+                        .zip(held.spans.iter().skip(done))
+                        .for_each(|(unit, span)| queue_batch::encode(unit, span, &mut bytes)),
                 }
                 held.written
             };
             if bytes.is_empty() {
                 return Ok(units);
             }
-            let base = self.base_of(from);
+            let base = self.base_of(queue, from);
             let file = self.open_or_create(queue, base, unsynced)?;
-            file.write_at(&bytes, (from * UNIT_BYTES - base).unsigned_abs())?;
+            file.write_at(&bytes, (from * queue.unit_bytes() - base).unsigned_abs())?;
             self.sync_later(queue, base, file, unsynced);
-            let count = bytes.len() as i64 / UNIT_BYTES;
+            let count = bytes.len() as i64 / queue.unit_bytes();
             queue.held.lock().written = from + count;
             units += count;
         }
@@ -243,11 +309,12 @@ impl QueueFiles {
         self.disk.make_dirs(&dir)?;
         let file = self
             .disk
-            .create(&dir.join(file_name(base)), self.file_bytes.unsigned_abs())?;
-        for fresh in dir.ancestors().take_while(|above| above.starts_with(&self.root)) {
+            .create(&dir.join(file_name(base)), self.home(queue).file_bytes.unsigned_abs())?;
+        let root = self.root(queue);
+        for fresh in dir.ancestors().take_while(|above| above.starts_with(root)) {
             unsynced.add_dir(fresh.to_path_buf());
         }
-        if let Some(above) = self.root.parent() {
+        if let Some(above) = root.parent() {
             unsynced.add_dir(above.to_path_buf());
         }
         // Units in front of the first one of a file do not exist.
@@ -258,8 +325,8 @@ impl QueueFiles {
             held.bases.sort_unstable();
         }
         drop(held);
-        let missing = first - base / UNIT_BYTES;
-        if missing > 0 {
+        let missing = first - base / queue.unit_bytes();
+        if missing > 0 && !queue.is_batch() {
             let mut blanks = Vec::with_capacity((missing * UNIT_BYTES) as usize);
             for _ in 0..missing {
                 Unit::BLANK.encode(&mut blanks);
@@ -270,10 +337,11 @@ impl QueueFiles {
         Ok(file)
     }
 
-    /// Removes every unit from `max` on: zeroes the rest of its file and removes the files behind.
-    pub(crate) fn truncate(&self, queue: &Queue, max: i64, unsynced: &mut Unsynced) -> io::Result<()> {
+    /// Removes every unit from an index on: zeroes the rest of its file and removes the files behind.
+    pub(crate) fn truncate(&self, queue: &Queue, index: i64, unsynced: &mut Unsynced) -> io::Result<()> {
         let dir = self.dir(queue);
-        let end = max * UNIT_BYTES;
+        let (end, file_bytes) = (index * queue.unit_bytes(), self.home(queue).file_bytes);
+        let offset = self.end_at(queue, index)?;
         let bases = queue.held.lock().bases.clone();
         for base in bases.iter().rev() {
             // The first file stays, unless all is gone: a queue keeps its end by its last file.
@@ -283,14 +351,14 @@ impl QueueFiles {
                 unsynced.forget_file((queue.key, *base));
                 unsynced.add_dir(dir.clone());
                 queue.held.lock().bases.retain(|kept| kept != base);
-            } else if base + self.file_bytes > end {
+            } else if base + file_bytes > end {
                 let file = self.open(queue, *base)?;
                 let at = (end - base).max(0);
-                file.zero(at.unsigned_abs(), (self.file_bytes - at).unsigned_abs())?;
+                file.zero(at.unsigned_abs(), (file_bytes - at).unsigned_abs())?;
                 self.sync_later(queue, *base, file, unsynced);
             }
         }
-        queue.reset(max);
+        queue.reset(offset);
         Ok(())
     }
 
@@ -307,7 +375,7 @@ impl QueueFiles {
             let &[first, second, ..] = bases.as_slice() else {
                 return Ok(removed);
             };
-            let last = self.unit(queue, second / UNIT_BYTES - 1)?;
+            let last = self.unit(queue, second / queue.unit_bytes() - 1)?;
             if last.is_none_or(|unit| unit.is_blank() || unit.pos >= log_min) {
                 return Ok(removed);
             }
@@ -324,14 +392,15 @@ impl QueueFiles {
     /// Sets the oldest offset: the first unit that points to something at or behind `log_min`.
     pub(crate) fn correct_min(&self, queue: &Queue, log_min: i64) -> io::Result<()> {
         let max = queue.max();
-        let first = {
-            let held = queue.held.lock();
-            held.bases.first().map_or(held.start, |base| base / UNIT_BYTES)
+        let (first, end) = queue.indexes();
+        let (mut low, mut high) = match queue.kind() {
+            QueueKind::Plain => (first.max(queue.min()).min(max), max),
+            QueueKind::Batch => (first, end),
         };
-        let (mut low, mut high) = (first.max(queue.min()).min(max), max);
+        let end = high;
         if low < high
             && self
-                .position_from(queue, low, max)?
+                .position_from(queue, low, end)?
                 .is_some_and(|pos| pos >= log_min)
         {
             // Nothing has changed, as nearly always.
@@ -340,7 +409,7 @@ impl QueueFiles {
         while low < high {
             let middle = low + (high - low) / 2;
             if self
-                .position_from(queue, middle, max)?
+                .position_from(queue, middle, end)?
                 .is_none_or(|pos| pos >= log_min)
             {
                 high = middle;
@@ -348,23 +417,25 @@ impl QueueFiles {
                 low = middle + 1;
             }
         }
-        queue
-            .min
-            .store(self.skip_blanks(queue, low, max)?, Ordering::Release);
+        let min = match queue.kind() {
+            QueueKind::Plain => self.skip_blanks(queue, low, end)?,
+            QueueKind::Batch => self.span(queue, low)?.filter(|_| low < end).map_or(max, |span| span.base),
+        };
+        queue.min.store(min, Ordering::Release);
         Ok(())
     }
 
-    /// Position of the first message at an offset or behind it.
-    fn position_from(&self, queue: &Queue, offset: i64, max: i64) -> io::Result<Option<i64>> {
-        let first = self.skip_blanks(queue, offset, max)?;
+    /// Position of the first record at an index or behind it.
+    fn position_from(&self, queue: &Queue, index: i64, end: i64) -> io::Result<Option<i64>> {
+        let first = self.skip_blanks(queue, index, end)?;
         Ok(self.unit(queue, first)?.map(|unit| unit.pos))
     }
 
-    /// The first offset from `offset` on that is not blank.
-    fn skip_blanks(&self, queue: &Queue, mut offset: i64, max: i64) -> io::Result<i64> {
-        while offset < max && self.unit(queue, offset)?.is_none_or(|unit| unit.is_blank()) {
-            offset += 1;
+    /// The first index from `index` on that is not blank.
+    fn skip_blanks(&self, queue: &Queue, mut index: i64, end: i64) -> io::Result<i64> {
+        while index < end && self.unit(queue, index)?.is_none_or(|unit| unit.is_blank()) {
+            index += 1;
         }
-        Ok(offset)
+        Ok(index)
     }
 }

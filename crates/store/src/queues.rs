@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::config::Kinds;
 use crate::queue::Queue;
+use crate::queue_batch::QueueKind;
 
 /// Longest topic a directory can be named after.
 const TOPIC_BYTES_MAX: usize = 255;
@@ -28,6 +30,8 @@ type OfTopic = Vec<Arc<Queue>>;
 pub(crate) struct Queues {
     topics: RwLock<HashMap<Arc<str>, OfTopic>>,
     keys: AtomicU64,
+    /// How the queues of a topic are kept.
+    kinds: Kinds,
     /// Queues with units in memory.
     listed: Mutex<Vec<Arc<Queue>>>,
     /// Units that are not in a file yet.
@@ -43,6 +47,13 @@ fn place_of(of_topic: &OfTopic, id: u32) -> Result<usize, usize> {
 }
 
 impl Queues {
+    pub(crate) fn new(kinds: Kinds) -> Queues {
+        Queues {
+            kinds,
+            ..Queues::default()
+        }
+    }
+
     pub(crate) fn find(&self, topic: &str, id: u32) -> Option<Arc<Queue>> {
         let topics = self.topics.read();
         let of_topic = topics.get(topic)?;
@@ -53,6 +64,11 @@ impl Queues {
         if let Some(queue) = self.find(topic, id) {
             return queue;
         }
+        self.get_as(topic, id, self.kinds.of(topic))
+    }
+
+    /// As [`Queues::get`], where files tell how the queue is kept. All queues of a topic are of one kind.
+    pub(crate) fn get_as(&self, topic: &str, id: u32, kind: QueueKind) -> Arc<Queue> {
         let mut topics = self.topics.write();
         let name = topics
             .get_key_value(topic)
@@ -61,7 +77,9 @@ impl Queues {
         match place_of(of_topic, id) {
             Ok(place) => Arc::clone(&of_topic[place]),
             Err(place) => {
-                let queue = Arc::new(Queue::new(name, id, self.keys.fetch_add(1, Ordering::Relaxed)));
+                let kind = of_topic.first().map_or(kind, |queue| queue.kind());
+                let key = self.keys.fetch_add(1, Ordering::Relaxed);
+                let queue = Arc::new(Queue::new(name, id, kind, key));
                 of_topic.insert(place, Arc::clone(&queue));
                 queue
             }

@@ -13,6 +13,7 @@ use crate::draft::LogPos;
 use crate::filter::Filter;
 use crate::log::{Origin, ReadMode};
 use crate::queue::{Queue, Unit};
+use crate::queue_batch::{QueueKind, Span};
 use crate::store::Store;
 
 /// Units looked at together.
@@ -51,12 +52,13 @@ pub struct FarLimit {
 }
 
 impl ReadLimit {
-    fn is_full(&self, count: usize, bytes: usize, size: usize, behind: i64) -> bool {
+    /// Whether a record of so many messages and bytes is too much.
+    fn is_full(&self, count: usize, bytes: usize, (more, size): (usize, usize), behind: i64) -> bool {
         if count == 0 {
             return false;
         }
         let bytes = bytes.saturating_add(size);
-        count >= self.count
+        count + more > self.count
             || bytes > self.bytes
             || self
                 .far
@@ -148,6 +150,21 @@ impl From<io::Error> for ReadError {
     }
 }
 
+/// A unit with the offsets it stands for.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    offset: i64,
+    /// The offset behind.
+    next: i64,
+    unit: Unit,
+}
+
+impl Step {
+    fn messages(&self) -> usize {
+        usize::try_from(self.next - self.offset).unwrap_or(1)
+    }
+}
+
 /// A read on its way.
 struct Reading<'a> {
     store: &'a Store,
@@ -155,8 +172,13 @@ struct Reading<'a> {
     filter: &'a dyn Filter,
     mode: ReadMode,
     out: Vec<u8>,
+    /// Messages taken.
     count: usize,
+    /// Records taken.
+    records: usize,
     next: i64,
+    /// Index of the unit at `next`, in a batch queue.
+    index: i64,
     last_pos: i64,
     removed: usize,
     damaged: usize,
@@ -209,15 +231,20 @@ impl Store {
         if from > max {
             return Err(ReadError::BeyondEnd { min, max });
         }
-        let (out, count, next) = (Vec::new(), 0, from);
+        let index = match queue.kind() {
+            QueueKind::Plain => from,
+            QueueKind::Batch => self.batch_index(queue, mode, |span| span.end() <= from)?,
+        };
         Ok(Reading {
             store: self,
             queue,
             filter,
             mode,
-            out,
-            count,
-            next,
+            out: Vec::new(),
+            count: 0,
+            records: 0,
+            next: from,
+            index,
             last_pos: -1,
             removed: 0,
             damaged: 0,
@@ -314,39 +341,47 @@ impl Reading<'_> {
             let count = UNITS_AT_ONCE
                 .min((stop - self.next) as usize)
                 .min(limit.count.max(1));
-            let units = match self.store.units(self.queue, self.next, count, self.mode) {
+            let steps = match self.steps(count) {
                 Err(error) if self.count > 0 && error.kind() == io::ErrorKind::WouldBlock => break,
                 done => done?,
             };
-            if units.is_empty() {
+            if steps.is_empty() {
                 if self.count == 0 {
                     return Ok(self.entries_missing(min, max));
                 }
                 break;
             }
-            let mut wanted: Vec<(i64, Unit)> = Vec::with_capacity(units.len());
-            let mut wanted_bytes = 0;
+            let mut wanted: Vec<Step> = Vec::with_capacity(steps.len());
+            let (mut wanted_count, mut wanted_bytes) = (0, 0);
             let mut is_full = false;
-            for unit in units {
+            for step in steps {
+                if step.offset >= stop {
+                    // Behind a gap.
+                    self.next = stop;
+                    break;
+                }
+                let unit = step.unit;
                 let size = usize::try_from(unit.size).unwrap_or(0);
                 if !unit.is_blank() && self.may_match(&unit) {
                     let behind = log_max - unit.pos;
-                    let (count, bytes) = (self.count + wanted.len(), self.out.len() + wanted_bytes);
-                    is_full = limit.is_full(count, bytes, size, behind);
+                    let (count, bytes) = (self.count + wanted_count, self.out.len() + wanted_bytes);
+                    is_full = limit.is_full(count, bytes, (step.messages(), size), behind);
                     if is_full {
                         break;
                     }
                     if unit.pos < log_min {
                         self.removed += 1;
                     } else {
-                        wanted.push((self.next, unit));
+                        wanted.push(step);
+                        wanted_count += step.messages();
                         wanted_bytes += size;
                     }
                 }
-                self.next += 1;
+                self.next = step.next;
+                self.index += 1;
             }
             let refused = self.take(&wanted)?;
-            if self.next < wanted.last().map_or(0, |(offset, _)| offset + 1) || (is_full && refused == 0) {
+            if self.next < wanted.last().map_or(0, |step| step.next) || (is_full && refused == 0) {
                 break;
             }
         }
@@ -354,8 +389,33 @@ impl Reading<'_> {
         Ok(self.batch(min, max, log_max))
     }
 
+    /// The next units, at most `count`, all of one file.
+    fn steps(&self, count: usize) -> io::Result<Vec<Step>> {
+        let (store, queue) = (self.store, self.queue);
+        if queue.is_batch() {
+            let units = store.batch_units(queue, self.index, count, self.mode)?;
+            let step = |(unit, span): (Unit, Span)| Step {
+                offset: span.base,
+                next: span.end(),
+                unit,
+            };
+            return Ok(units.into_iter().map(step).collect());
+        }
+        let units = store.units(queue, self.next, count, self.mode)?;
+        let step = |(offset, unit)| Step {
+            offset,
+            next: offset + 1,
+            unit,
+        };
+        Ok((self.next..).zip(units).map(step).collect())
+    }
+
     fn entries_missing(&self, min: i64, max: i64) -> Batch {
-        let next_offset = self.store.queue_files.end_of_file(self.next).min(max);
+        let next_offset = match self.queue.kind() {
+            QueueKind::Plain => self.store.queue_files.end_of_file(self.queue, self.next).min(max),
+            // Where the next file begins only that file knows; the oldest unit there is tells where to go on.
+            QueueKind::Batch => max,
+        };
         let status = ReadStatus::EntriesMissing;
         Batch {
             status,
@@ -412,12 +472,12 @@ impl Reading<'_> {
 
     /// Reads the records of these units, adjacent ones at once. Returns how many were refused. Stops, with `next` set
     /// to the first that is missing, when one is not in memory and something was read before.
-    fn take(&mut self, wanted: &[(i64, Unit)]) -> Result<usize, ReadError> {
-        let before = self.count;
+    fn take(&mut self, wanted: &[Step]) -> Result<usize, ReadError> {
+        let before = self.records;
         let mut rest = wanted;
-        while let Some(((_, first), more)) = rest.split_first() {
+        while let Some((Step { unit: first, .. }, more)) = rest.split_first() {
             let mut end = first.pos.saturating_add(i64::from(first.size));
-            let adjacent = more.iter().take_while(|(_, unit)| {
+            let adjacent = more.iter().take_while(|Step { unit, .. }| {
                 let is_next =
                     unit.pos == end && self.store.log.base_of(end) == self.store.log.base_of(first.pos);
                 end = end.saturating_add(i64::from(unit.size).max(1));
@@ -426,23 +486,23 @@ impl Reading<'_> {
             let (group, others) = rest.split_at(1 + adjacent.count());
             match self.take_group(group) {
                 Err(ReadError::NotCached) if self.count > 0 => {
-                    self.next = group[0].0;
+                    self.next = group[0].offset;
                     return Ok(0);
                 }
                 done => done?,
             }
             rest = others;
         }
-        Ok(wanted.len() - (self.count - before))
+        Ok(wanted.len() - (self.records - before))
     }
 
-    fn take_group(&mut self, group: &[(i64, Unit)]) -> Result<(), ReadError> {
-        let Some((_, first)) = group.first() else {
+    fn take_group(&mut self, group: &[Step]) -> Result<(), ReadError> {
+        let Some(Step { unit: first, .. }) = group.first() else {
             return Ok(());
         };
         let bytes: usize = group
             .iter()
-            .map(|(_, unit)| usize::try_from(unit.size).unwrap_or(0))
+            .map(|step| usize::try_from(step.unit.size).unwrap_or(0))
             .sum();
         if !self.is_plausible(first.pos, bytes)? {
             return self.take_singly(group);
@@ -462,14 +522,16 @@ impl Reading<'_> {
             }
         };
         let (mut from, mut to) = (start, start);
-        for (_, unit) in group {
+        for step in group {
+            let unit = &step.unit;
             let size = unit.size as usize;
             if self.is_wanted(unit, from, origin) {
                 if from != to {
                     self.out.copy_within(from..from + size, to);
                 }
                 to += size;
-                self.count += 1;
+                self.count += step.messages();
+                self.records += 1;
                 self.last_pos = unit.pos;
             }
             from += size;
@@ -499,13 +561,13 @@ impl Reading<'_> {
     }
 
     /// When a group as a whole cannot be: only the units that are wrong are dropped.
-    fn take_singly(&mut self, group: &[(i64, Unit)]) -> Result<(), ReadError> {
+    fn take_singly(&mut self, group: &[Step]) -> Result<(), ReadError> {
         if group.len() == 1 {
             self.damaged += 1;
             return Ok(());
         }
-        for unit in group {
-            self.take_group(std::slice::from_ref(unit))?;
+        for step in group {
+            self.take_group(std::slice::from_ref(step))?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@
 //! Reading stops at the first thing that is no record. That is the new end; what lies behind is zeroed, so that it can
 //! never be taken for a continuation.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,8 @@ use crate::index::file::Put;
 use crate::index::{IndexMark, KeyIndex};
 use crate::log::{Log, ReadMode};
 use crate::open::Parts;
-use crate::queue::{Queue, UNIT_BYTES, Unit};
+use crate::queue::{End, Queue, Unit};
+use crate::queue_batch::{QueueKind, Span, inner_count};
 use crate::queue_files::{QueueFiles, Unsynced};
 use crate::queues::Queues;
 use crate::scan::{Behind, Scanner, Verify};
@@ -60,8 +61,6 @@ pub(crate) struct Recovery<'a> {
     pub(crate) files: &'a QueueFiles,
     pub(crate) index: &'a KeyIndex,
     pub(crate) unsynced: Unsynced,
-    /// Queues whose messages are not for plain consume queues.
-    pub(crate) batch_queues: HashSet<(String, u32)>,
     /// Position of the newest unit of a queue, by its key.
     newest: HashMap<u64, i64>,
     /// Queues that lack units in front of what was read.
@@ -106,8 +105,13 @@ impl<'a> Recovery<'a> {
             queue_files: files,
             index,
         } = parts;
-        for (topic, id, bases) in &survey.queues {
-            queues.get(topic, *id).held.lock().bases.clone_from(bases);
+        for found in &survey.queues {
+            let queue = queues.get_as(&found.topic, found.id, found.kind);
+            if queue.kind() == found.kind {
+                queue.held.lock().bases.clone_from(&found.bases);
+            } else {
+                tracing::warn!(topic = found.topic, queue = found.id, "a topic with queues of both kinds, the plain ones are left alone");
+            }
         }
         Recovery {
             config,
@@ -117,7 +121,6 @@ impl<'a> Recovery<'a> {
             files,
             index,
             unsynced: Unsynced::default(),
-            batch_queues: survey.batch_queues.iter().cloned().collect(),
             newest: HashMap::new(),
             lacking: HashMap::new(),
             pushed: 0,
@@ -166,7 +169,7 @@ impl<'a> Recovery<'a> {
         for queue in self.queues.all() {
             self.disk.remove_tree(&self.files.dir(&queue))?;
             queue.held.lock().bases.clear();
-            self.unsynced.add_dir(self.files.root().to_path_buf());
+            self.unsynced.add_dir(self.files.root(&queue).to_path_buf());
         }
         self.index.cut_behind(0)?;
         self.recovered(0)
@@ -214,14 +217,14 @@ impl<'a> Recovery<'a> {
     fn cut_to_safe(&mut self, safe: &Safe, loaded: &Loaded, is_abnormal: bool) -> io::Result<i64> {
         let (mut count, mut units) = (0, 0);
         for queue in self.queues.all() {
-            let max = self.end_before(&queue, safe.pos)?;
+            let index = self.end_before(&queue, safe.pos)?;
             if is_abnormal {
-                self.files.truncate(&queue, max, &mut self.unsynced)?;
+                self.files.truncate(&queue, index, &mut self.unsynced)?;
             } else {
-                queue.reset(max);
+                queue.reset(self.files.end_at(&queue, index)?);
             }
-            count += i64::from(max > 0);
-            units += max;
+            count += i64::from(queue.max() > 0);
+            units += queue.max();
         }
         let mut from = safe.pos;
         if (count, units) != (safe.queues, safe.units) {
@@ -263,17 +266,18 @@ impl<'a> Recovery<'a> {
         Ok(end)
     }
 
-    /// First offset that is not written or points to `pos` or behind. Below the safe position units have no gaps.
+    /// First index that is not written or points to `pos` or behind. Below the safe position units have no gaps.
     fn end_before(&self, queue: &Queue, pos: i64) -> io::Result<i64> {
         let bases = queue.held.lock().bases.clone();
         let Some(first) = bases.first() else { return Ok(0) };
         // Up to the first file that is missing.
-        let (mut low, mut high) = (first / UNIT_BYTES, first / UNIT_BYTES);
+        let unit_bytes = queue.unit_bytes();
+        let (mut low, mut high) = (first / unit_bytes, first / unit_bytes);
         for base in &bases {
-            if *base != high * UNIT_BYTES {
+            if *base != high * unit_bytes {
                 break;
             }
-            high = self.files.end_of_file(high);
+            high = self.files.end_of_file(queue, high);
         }
         while low < high {
             let middle = low + (high - low) / 2;
@@ -296,11 +300,11 @@ impl<'a> Recovery<'a> {
         let mut dispatched = 0;
         let queues = self.queues.all();
         for queue in &queues {
-            let (max, end) = self.end_by_scan(queue)?;
+            let (index, end) = self.end_by_scan(queue)?;
             if is_abnormal {
-                self.files.truncate(queue, max, &mut self.unsynced)?;
+                self.files.truncate(queue, index, &mut self.unsynced)?;
             } else {
-                queue.reset(max);
+                queue.reset(self.files.end_at(queue, index)?);
             }
             dispatched = dispatched.max(end);
         }
@@ -335,7 +339,7 @@ impl<'a> Recovery<'a> {
         let Some(base) = bases.get(bases.len().saturating_sub(FILES_LOOKED_AT)) else {
             return Ok((0, 0));
         };
-        let mut max = base / UNIT_BYTES;
+        let mut max = base / queue.unit_bytes();
         let mut end = 0;
         loop {
             let units = self.files.read(queue, max, 50_000, ReadMode::Blocking)?;
@@ -410,36 +414,29 @@ impl<'a> Recovery<'a> {
                     .collect();
                 self.index.push(&mut puts);
             }
-            if self.is_plain(&head) {
+            if let Some(count) = count_for(&queue, &head) {
                 let tags_code = derived.tags.at(head.stamp.stored_at);
                 let unit = Unit {
                     pos,
                     size: head.total_size as i32,
                     tags_code,
                 };
-                self.give(&queue, head.stamp.queue_offset, unit, gaps)?;
+                let span = Span {
+                    stored_at: head.stamp.stored_at,
+                    base: head.stamp.queue_offset,
+                    count,
+                };
+                self.give(&queue, unit, span, gaps)?;
             }
         }
         Ok((scanner.pos, scanner.behind))
     }
 
-    /// Whether a record belongs into a plain consume queue.
-    fn is_plain(&self, head: &RecordHead<'_>) -> bool {
-        let parts = &head.parts;
-        sysflag::is_queued(parts.sys_flag)
-            && parts.sys_flag & sysflag::INNER_BATCH == 0
-            && (self.batch_queues.is_empty()
-                || !self
-                    .batch_queues
-                    .contains(&(parts.topic.to_owned(), parts.queue_id)))
-    }
-
-    fn give(&mut self, queue: &Arc<Queue>, offset: i64, unit: Unit, gaps: Gaps) -> io::Result<()> {
-        let max = queue.max();
+    fn give(&mut self, queue: &Arc<Queue>, unit: Unit, span: Span, gaps: Gaps) -> io::Result<()> {
+        let (max, offset) = (queue.max(), span.base);
         let newest = match self.newest.get(&queue.key) {
             Some(newest) => *newest,
-            None if max == 0 => -1,
-            None => self.files.unit(queue, max - 1)?.map_or(-1, |unit| unit.pos),
+            None => self.last_unit(queue)?.map_or(-1, |unit| unit.pos),
         };
         self.newest.insert(queue.key, newest);
         if unit.pos <= newest || self.lacking.contains_key(&queue.key) {
@@ -481,13 +478,22 @@ impl<'a> Recovery<'a> {
             return Ok(());
         } else if offset > max && max == 0 {
             // Older messages are gone from the log.
-            queue.reset(offset);
+            if !queue.is_batch() {
+                queue.reset(End::plain(offset));
+            }
         }
-        while queue.max() < offset {
-            self.push(queue, Unit::BLANK)?;
+        while !queue.is_batch() && queue.max() < offset {
+            self.push(queue, Unit::BLANK, span)?;
         }
         self.newest.insert(queue.key, unit.pos);
-        self.push(queue, unit)
+        self.push(queue, unit, span)
+    }
+
+    fn last_unit(&self, queue: &Queue) -> io::Result<Option<Unit>> {
+        match queue.indexes().1.checked_sub(1) {
+            Some(last) if last >= 0 => self.files.unit(queue, last),
+            _ => Ok(None),
+        }
     }
 
     fn empty(&mut self, queue: &Queue) -> io::Result<()> {
@@ -495,8 +501,8 @@ impl<'a> Recovery<'a> {
         self.files.truncate(queue, 0, &mut self.unsynced)
     }
 
-    fn push(&mut self, queue: &Arc<Queue>, unit: Unit) -> io::Result<()> {
-        if queue.push(unit) {
+    fn push(&mut self, queue: &Arc<Queue>, unit: Unit, span: Span) -> io::Result<()> {
+        if queue.push(unit, span) {
             self.queues.list(queue);
         }
         self.queues.add_unwritten(1);
@@ -544,13 +550,9 @@ impl<'a> Recovery<'a> {
             self.log.remove_behind(end.max(self.log.min() + 1))?;
         }
         for queue in self.queues.all() {
-            let dangling = match queue.max().checked_sub(1) {
-                Some(last) if last >= 0 => self.files.unit(&queue, last)?.is_some_and(|unit| unit.pos >= end),
-                _ => false,
-            };
-            if dangling {
-                let max = self.end_before(&queue, end)?;
-                self.files.truncate(&queue, max, &mut self.unsynced)?;
+            if self.last_unit(&queue)?.is_some_and(|unit| unit.pos >= end) {
+                let index = self.end_before(&queue, end)?;
+                self.files.truncate(&queue, index, &mut self.unsynced)?;
             }
             self.files.correct_min(&queue, self.log.min())?;
             queue.next.store(queue.max(), Ordering::Relaxed);
@@ -578,6 +580,19 @@ impl<'a> Recovery<'a> {
             units: all.iter().map(|queue| queue.max()).sum(),
             unsynced: self.unsynced,
         })
+    }
+}
+
+/// How many offsets of its queue a record takes; `None` when it has no place there.
+fn count_for(queue: &Queue, head: &RecordHead<'_>) -> Option<i16> {
+    let parts = &head.parts;
+    let is_inner_batch = parts.sys_flag & sysflag::INNER_BATCH != 0;
+    match queue.kind() {
+        _ if !sysflag::is_queued(parts.sys_flag) => None,
+        // The reference has no place for it either: its topic was deleted, or is another one now.
+        QueueKind::Plain if is_inner_batch => None,
+        QueueKind::Batch if is_inner_batch => Some(inner_count(parts.properties)),
+        _ => Some(1),
     }
 }
 

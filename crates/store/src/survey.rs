@@ -9,7 +9,7 @@ use crate::config::StoreConfig;
 use crate::disk::{Disk, Entry};
 use crate::index;
 use crate::log::parse_file_name;
-use crate::queue::UNIT_BYTES;
+use crate::queue_batch::QueueKind;
 
 /// Why a store cannot be opened. Nothing was changed, unless it is an I/O error.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +61,8 @@ pub(crate) fn tried<T>(what: &'static str, done: io::Result<T>) -> Result<T, Ope
 pub(crate) struct Survey {
     /// Log files by first position, without gaps.
     pub(crate) segments: BTreeMap<i64, PathBuf>,
-    /// Consume queues with the starts of their files, ascending.
-    pub(crate) queues: Vec<(String, u32, Vec<i64>)>,
-    /// Queues that are kept as batch consume queues.
-    pub(crate) batch_queues: Vec<(String, u32)>,
+    /// Consume queues, those with records of several messages first.
+    pub(crate) queues: Vec<FoundQueue>,
     pub(crate) index: Vec<i64>,
     /// Empty files, left by an end between making a file and giving it its size.
     pub(crate) empty: Vec<PathBuf>,
@@ -72,11 +70,22 @@ pub(crate) struct Survey {
     pub(crate) is_abnormal: bool,
 }
 
-/// Bytes of a queue file by the settings.
-pub(crate) fn queue_file_bytes(config: &StoreConfig) -> u64 {
-    config
-        .queue_file_bytes
-        .next_multiple_of(UNIT_BYTES.unsigned_abs())
+/// A consume queue.
+#[derive(Debug)]
+pub(crate) struct FoundQueue {
+    pub(crate) kind: QueueKind,
+    pub(crate) topic: String,
+    pub(crate) id: u32,
+    /// Starts of its files, ascending.
+    pub(crate) bases: Vec<i64>,
+}
+
+/// The directory of the queues of a kind, in that of the store.
+pub(crate) fn queue_dir(kind: QueueKind) -> &'static str {
+    match kind {
+        QueueKind::Plain => "consumequeue",
+        QueueKind::Batch => "batchconsumequeue",
+    }
 }
 
 pub(crate) fn survey(config: &StoreConfig, disk: &dyn Disk, index_bytes: u64) -> Result<Survey, OpenError> {
@@ -85,10 +94,8 @@ pub(crate) fn survey(config: &StoreConfig, disk: &dyn Disk, index_bytes: u64) ->
         ..Survey::default()
     };
     survey_log(config, disk, &mut found)?;
-    survey_queues(config, disk, &mut found)?;
-    for (topic, id, _) in numbered_dirs(disk, &config.root.join("batchconsumequeue"))? {
-        found.batch_queues.push((topic, id));
-    }
+    survey_queues(config, disk, QueueKind::Batch, &mut found)?;
+    survey_queues(config, disk, QueueKind::Plain, &mut found)?;
     if config.index_enabled {
         let dir = config.root.join("index");
         for entry in tried("list the index", disk.list(&dir))? {
@@ -171,15 +178,23 @@ fn survey_log(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> Resu
     Ok(())
 }
 
-fn survey_queues(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> Result<(), OpenError> {
-    let root = config.root.join("consumequeue");
+fn survey_queues(
+    config: &StoreConfig,
+    disk: &dyn Disk,
+    kind: QueueKind,
+    found: &mut Survey,
+) -> Result<(), OpenError> {
+    let root = config.root.join(queue_dir(kind));
     if tried("look at the consume queues", disk.entry(&root.join("CURRENT")))?.is_some() {
         return Err(OpenError::Layout {
             path: root,
             why: "consume queues are kept in RocksDB",
         });
     }
-    let expected = queue_file_bytes(config);
+    let (expected, key) = match kind {
+        QueueKind::Plain => (config.queue_file_bytes, "mappedFileSizeConsumeQueue"),
+        QueueKind::Batch => (config.batch_queue_file_bytes, "mapperFileSizeBatchConsumeQueue"),
+    };
     for (topic, id, dir) in numbered_dirs(disk, &root)? {
         let mut bases = Vec::new();
         let mut files = tried("list a consume queue", disk.list(&dir))?;
@@ -196,7 +211,7 @@ fn survey_queues(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> R
                 found.empty.push(path);
                 continue;
             }
-            check_size(path.clone(), entry, expected, "mappedFileSizeConsumeQueue")?;
+            check_size(path.clone(), entry, expected, key)?;
             if base.unsigned_abs() % expected != 0 {
                 return Err(OpenError::Layout {
                     path,
@@ -205,7 +220,12 @@ fn survey_queues(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> R
             }
             bases.push(base);
         }
-        found.queues.push((topic, id, bases));
+        found.queues.push(FoundQueue {
+            kind,
+            topic,
+            id,
+            bases,
+        });
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use wire::record::{self, Parts, Seal, Stamp, encode_blank, encode_record};
 use crate::draft::{AppendError, Draft};
 use crate::index::key_code;
 use crate::queue::{Queue, Unit};
+use crate::queue_batch::Span;
 
 /// A run that has grown this large is closed, so that its buffer can be used again.
 const RUN_BYTES: usize = 1 << 20;
@@ -23,6 +24,8 @@ const RUN_BYTES: usize = 1 << 20;
 const FAILURES_KEPT: usize = 4096;
 /// Hashes of a message that need no allocation.
 const FEW_HASHES: usize = 6;
+/// Closes an entry of the properties.
+pub(crate) const VALUE_END: u8 = 2;
 
 /// Hashes of the index entries of one message.
 #[derive(Debug, Clone, Default)]
@@ -131,10 +134,25 @@ pub(crate) struct Prepared<'a> {
     pub(crate) seal: Seal,
     pub(crate) len: usize,
     pub(crate) derived: Derived,
+    /// Messages inside.
+    pub(crate) count: i16,
+    /// Where the properties end and what stands in for the offset of the first message inside begins, in an inner batch.
+    pub(crate) base_at: Option<usize>,
     pub(crate) is_queued: bool,
 }
 
 impl Prepared<'_> {
+    /// Writes the offset of its first message into an inner batch.
+    pub(crate) fn note_base(&mut self, base: i64) {
+        let Some(at) = self.base_at else { return };
+        let properties = self.properties.to_mut();
+        let before = properties.len();
+        properties.truncate(at);
+        properties.extend_from_slice(base.to_string().as_bytes());
+        properties.push(VALUE_END);
+        self.len -= before - properties.len();
+    }
+
     pub(crate) fn parts(&self) -> Parts<'_> {
         Parts {
             queue_id: self.draft.queue.id(),
@@ -173,6 +191,8 @@ pub(crate) struct Staged {
     pub(crate) queue_offset: i64,
     pub(crate) unit: Unit,
     pub(crate) stored_at: i64,
+    /// Messages inside.
+    pub(crate) count: i16,
     /// How many of the hashes beside are its.
     pub(crate) hashes: usize,
     pub(crate) is_queued: bool,
@@ -181,6 +201,14 @@ pub(crate) struct Staged {
 impl Staged {
     pub(crate) fn end(&self) -> i64 {
         self.unit.pos + i64::from(self.unit.size)
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        Span {
+            stored_at: self.stored_at,
+            base: self.queue_offset,
+            count: self.count,
+        }
     }
 }
 
@@ -282,7 +310,7 @@ impl Tail {
         let stored_at = self.last_stored_at.max(now_ms);
         self.last_stored_at = stored_at;
         let queue_offset = if prepared.is_queued {
-            queue.next.fetch_add(1, Ordering::Relaxed)
+            queue.next.fetch_add(i64::from(prepared.count), Ordering::Relaxed)
         } else {
             0
         };
@@ -313,6 +341,7 @@ impl Tail {
             queue_offset,
             unit,
             stored_at,
+            count: prepared.count,
             hashes: prepared.derived.hashes.count(),
             is_queued: prepared.is_queued,
         });

@@ -296,10 +296,13 @@ impl Store {
             tidy.unsynced.forget(queue);
             queue.wake();
         }
-        let dir = self.queue_files.root().join(topic);
+        // All of one kind.
+        let Some(root) = removed.first().map(|queue| self.queue_files.root(queue)) else {
+            return Ok(());
+        };
+        let dir = root.join(topic);
         tidy.unsynced.forget_dirs(&dir);
         self.env.disk.remove_tree(&dir)?;
-        let root = self.queue_files.root();
         // Before the first queue file is written it is not there, and there is nothing to make durable.
         if self.env.disk.entry(root)?.is_some() {
             tidy.unsynced.add_dir(root.to_path_buf());

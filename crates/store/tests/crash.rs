@@ -19,7 +19,7 @@ use store::{FlushMode, Gate, GateState, IndexKind, Level, LogPos, Store};
 
 /// What a workload does before it is looked at.
 const STEPS: usize = 40;
-const TOPICS: [&str; 3] = ["A", "B", "%RETRY%C"];
+const TOPICS: [&str; 4] = ["A", "B", "%RETRY%C", BATCHED];
 
 /// A message the store accepted.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ struct Sent {
     name: String,
     pos: LogPos,
     queue_offset: i64,
+    /// Messages inside.
+    count: u32,
     gate: Gate,
     is_acknowledged: bool,
     /// Found by an opening: the gate is out of date.
@@ -73,7 +75,7 @@ impl Workload {
     }
 
     fn append(&mut self, store: &Store, count: usize) {
-        let topic = TOPICS[self.rng.below(3) as usize];
+        let topic = TOPICS[self.rng.below(4) as usize];
         let id = self.rng.below(2) as u32;
         let queue = store.queue(topic, id);
         let messages: Vec<(String, Vec<u8>, Vec<u8>)> = (0..count)
@@ -88,7 +90,24 @@ impl Workload {
             .iter()
             .map(|(_, body, properties)| draft(&queue, body, properties))
             .collect();
-        let Ok(receipts) = store.append_batch(&drafts) else {
+        // In a batch queue there are records of several messages and others.
+        let held = if topic == BATCHED && count == 1 {
+            self.rng.below(4) as u32
+        } else {
+            0
+        };
+        let receipts = if held > 0 {
+            let (properties, sys_flag) = inner(&messages[0].0, held);
+            let draft = store::Draft {
+                sys_flag,
+                properties: &properties,
+                ..drafts[0]
+            };
+            store.append(&draft).map(|receipt| vec![receipt])
+        } else {
+            store.append_batch(&drafts)
+        };
+        let Ok(receipts) = receipts else {
             return;
         };
         for ((name, _, _), receipt) in messages.into_iter().zip(receipts) {
@@ -99,6 +118,7 @@ impl Workload {
                 name,
                 pos,
                 queue_offset,
+                count: held.max(1),
                 gate,
                 is_acknowledged: false,
                 is_settled: false,
@@ -162,13 +182,15 @@ impl Workload {
                     .iter()
                     .map(|record| (record.queue_offset, record.physical_offset))
                     .collect();
+                let ends = expected.iter().map(|sent| sent.queue_offset + i64::from(sent.count));
+                let end = ends.max().unwrap_or(0);
                 let expected: Vec<(i64, i64)> = expected
                     .iter()
                     .map(|sent| (sent.queue_offset, sent.pos.0))
                     .collect();
                 assert_eq!(found, expected, "{why}: queue {topic}/{id}");
                 let max = store.find_queue(topic, id).map_or(0, |queue| queue.max());
-                assert_eq!(max, expected.len() as i64, "{why}: end of {topic}/{id}");
+                assert_eq!(max, end, "{why}: end of {topic}/{id}");
             }
         }
         for sent in &self.sent {

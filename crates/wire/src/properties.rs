@@ -28,6 +28,10 @@ pub mod name {
     pub const REAL_QID: &str = "REAL_QID";
     /// Topic of a message that was sent back.
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+    /// How many messages are inside this one.
+    pub const INNER_NUM: &str = "INNER_NUM";
+    /// Offset in the queue of the first message inside.
+    pub const INNER_BASE: &str = "INNER_BASE";
     /// The optional seal, see [`crate::record`].
     pub const CRC32: &str = "__CRC32#";
 }

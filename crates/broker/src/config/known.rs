@@ -251,7 +251,6 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("logicQueueSwapMapReserveFileNum", Int),
     ("mappedFileSizeConsumeQueueExt", Int),
     ("mappedFileSwapEnable", Bool),
-    ("mapperFileSizeBatchConsumeQueue", Int),
     ("maxAsyncPutMessageRequests", Int),
     ("maxBatchDeleteFilesNum", Int),
     ("maxChecksumRange", Int),

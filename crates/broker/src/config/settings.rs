@@ -273,6 +273,8 @@ settings! {
     start mapped_file_size_commit_log: u32 = 1_073_741_824, "mappedFileSizeCommitLog";
     /// Bytes of a consume queue file, rounded up to whole entries of 20 bytes.
     start mapped_file_size_consume_queue: u32 = 6_000_000, "mappedFileSizeConsumeQueue";
+    /// Bytes of a file of a batch queue (queue.type=BatchCQ), rounded up to whole entries of 46 bytes.
+    start mapper_file_size_batch_consume_queue: u32 = 13_800_000, "mapperFileSizeBatchConsumeQueue";
     /// Keep an index of message keys.
     start message_index_enable: bool = true, "messageIndexEnable";
     /// Hash slots of an index file.

@@ -24,6 +24,7 @@ impl Config {
         }
         store.segment_bytes = u64::from(self.mapped_file_size_commit_log);
         store.queue_file_bytes = u64::from(self.mapped_file_size_consume_queue);
+        store.batch_queue_file_bytes = u64::from(self.mapper_file_size_batch_consume_queue);
         store.index_enabled = self.message_index_enable;
         store.index_slots = self.max_hash_slot_num;
         store.index_entries = self.max_index_num;

@@ -259,6 +259,7 @@ impl Line {
             | AppendError::RecordTooLarge { .. }
             | AppendError::PropertiesTooLarge { .. }
             | AppendError::Topic
+            | AppendError::InnerBatch
             | AppendError::Empty => Undelivered::Never(error),
             AppendError::Busy { .. }
             | AppendError::DiskFull

@@ -57,15 +57,16 @@ fn size(config: &Config, send: &Send) -> Result<(), Fault> {
             "the properties have {properties} bytes, allowed are {PROPERTIES_BYTES_MAX}"
         ));
     }
-    // Recovery does not take such records for whole messages: they would be acknowledged and then lost.
-    if send.header.sys_flag & (sysflag::NEED_UNWRAP | sysflag::INNER_BATCH) != 0 {
-        let remark = format!(
-            "sysFlag {} says that the message holds several messages, and that is not supported",
-            send.header.sys_flag
-        );
-        return illegal(remark);
-    }
     Ok(())
+}
+
+/// Messages of a batch that are stored one by one hold no others.
+pub(super) fn no_marks(sys_flag: i32) -> Result<(), Fault> {
+    if sys_flag & sysflag::INNER_BATCH == 0 {
+        return Ok(());
+    }
+    let remark = format!("sysFlag {sys_flag} says that each message of the batch holds several");
+    Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark))
 }
 
 /// The transaction bits of the sysFlag say no more than the properties do. Without those the reference keeps the message
@@ -152,7 +153,7 @@ pub(super) fn deferred(config: &Config, name: &str) -> Fault {
     }
     let what = match name {
         TRAN_MSG => "transactions of several messages are",
-        INNER_NUM => "messages that hold several messages are",
+        INNER_NUM => "messages that hold several messages are inside others",
         _ => "delayed delivery is",
     };
     Fault::new(

@@ -7,8 +7,7 @@ use wire::api::send::SendMessage;
 use wire::code::ResponseCode;
 use wire::properties::Properties;
 
-use super::check;
-use super::properties::{Asks, name};
+use super::properties::Asks;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::{delay, timer, transaction};
@@ -65,9 +64,6 @@ pub(super) fn decide(
             return Err(Fault::new(ResponseCode::SYSTEM_BUSY, remark));
         }
         return transaction::park(config, delay, unique, real).map(Some);
-    }
-    if asks.has_inner {
-        return Err(check::deferred(config, name::INNER_NUM));
     }
     if level > 0 {
         return Ok(Some(delay::park(b, level, real)));

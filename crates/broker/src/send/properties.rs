@@ -7,17 +7,16 @@ use crate::config::Config;
 
 /// Names with a meaning for a send.
 pub(crate) mod name {
+    pub(in crate::send) use wire::properties::name::INNER_NUM;
     pub(super) use wire::properties::name::{DELAY, KEYS, UNIQ_KEY, WAIT};
 
     pub(in crate::send) const MSG_REGION: &str = "MSG_REGION";
     pub(in crate::send) const TRACE_ON: &str = "TRACE_ON";
-    pub(super) const CLUSTER: &str = "CLUSTER";
+    pub(in crate::send) const CLUSTER: &str = "CLUSTER";
     pub(super) const POP_CK: &str = "POP_CK";
     pub(super) const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
     pub(super) const SHARDING_KEY: &str = "__SHARDINGKEY";
     pub(in crate::send) const TRAN_MSG: &str = "TRAN_MSG";
-    /// How many messages are inside this one.
-    pub(in crate::send) const INNER_NUM: &str = "INNER_NUM";
     pub(crate) const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
     pub(crate) const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
     pub(crate) const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
@@ -47,8 +46,8 @@ pub(crate) struct Asks<'a> {
     pub(crate) timer_out_ms: Option<&'a str>,
     /// It is a half message.
     pub(crate) is_half: bool,
-    /// It says that there are messages inside it.
-    pub(crate) has_inner: bool,
+    /// How many messages are inside it.
+    pub(crate) inner: Option<&'a str>,
 }
 
 impl<'a> Asks<'a> {
@@ -57,7 +56,7 @@ impl<'a> Asks<'a> {
         match key {
             name::DELAY => self.delay = Some(value),
             name::TRAN_MSG => self.is_half = value.eq_ignore_ascii_case("true"),
-            name::INNER_NUM => self.has_inner = true,
+            name::INNER_NUM => self.inner = Some(value),
             name::TIMER_DELIVER_MS => self.deliver_ms = Some(value),
             name::TIMER_DELAY_SEC => self.delay_sec = Some(value),
             name::TIMER_DELAY_MS => self.delay_ms = Some(value),
@@ -100,7 +99,7 @@ impl<'a> Asks<'a> {
         let is_delayed = |level: &str| level.parse::<i32>().map_or(true, |level| level > 0);
         if self.is_half {
             Some(name::TRAN_MSG)
-        } else if self.has_inner {
+        } else if self.inner.is_some() {
             Some(name::INNER_NUM)
         } else if self.delay.is_some_and(is_delayed) {
             Some(name::DELAY)
@@ -151,7 +150,7 @@ impl MessageType {
 /// Properties after the pass.
 pub(super) struct Sifted<'a> {
     /// Those that stay, in their order.
-    text: Vec<u8>,
+    pub(super) text: Vec<u8>,
     /// The client's id.
     pub(super) unique: Option<&'a str>,
     /// The sender waits for the disk.

@@ -67,6 +67,7 @@ impl From<AppendError> for Refused {
             | AppendError::RecordTooLarge { .. }
             | AppendError::PropertiesTooLarge { .. }
             | AppendError::Topic
+            | AppendError::InnerBatch
             | AppendError::Empty => Refused::Never(error),
             _ => Refused::Later,
         }

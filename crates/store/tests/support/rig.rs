@@ -10,13 +10,24 @@ use store::disk::sim::SimDisk;
 use store::env::Env;
 use store::env::sim::{SimClock, SimRng};
 use store::{
-    All, AppendError, Draft, FlushMode, IndexKind, LogPos, Lookup, OpenError, Queue, ReadError, ReadLimit,
-    Receipt, Store, StoreConfig,
+    All, AppendError, Draft, FlushMode, IndexKind, Kinds, LogPos, Lookup, OpenError, Queue, QueueKind,
+    ReadError, ReadLimit, Receipt, Store, StoreConfig,
 };
-use wire::record::Record;
+use wire::record::{Record, sysflag};
 
 /// When simulated worlds begin.
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
+
+/// Topics with this name, or one that starts with it, have batch queues.
+pub(crate) const BATCHED: &str = "BATCHED";
+
+fn kind_of(topic: &str) -> QueueKind {
+    if topic.starts_with(BATCHED) {
+        QueueKind::Batch
+    } else {
+        QueueKind::Plain
+    }
+}
 
 pub(crate) struct Rig {
     pub(crate) disk: Arc<SimDisk>,
@@ -30,6 +41,8 @@ impl Rig {
         let config = StoreConfig {
             segment_bytes: 4096,
             queue_file_bytes: 20 * 8,
+            batch_queue_file_bytes: 46 * 4,
+            kinds: Kinds::by(kind_of),
             index_slots: 16,
             index_entries: 48,
             flush,
@@ -93,6 +106,28 @@ pub(crate) fn draft<'a>(queue: &'a Arc<Queue>, body: &'a [u8], properties: &'a [
         properties,
         wait: true,
     }
+}
+
+/// The properties and the flag of a record that holds so many messages.
+pub(crate) fn inner(unique: &str, count: u32) -> (Vec<u8>, i32) {
+    let mut text = properties(unique);
+    text.extend_from_slice(format!("INNER_NUM\u{1}{count}\u{2}").as_bytes());
+    (text, sysflag::INNER_BATCH | sysflag::NEED_UNWRAP)
+}
+
+/// Appends a record that holds so many messages, without driving.
+pub(crate) fn append_inner(
+    store: &Store,
+    topic: &str,
+    id: u32,
+    (name, count): (&str, u32),
+) -> Result<Receipt, AppendError> {
+    let queue = store.queue(topic, id);
+    let (properties, sys_flag) = inner(name, count);
+    store.append(&Draft {
+        sys_flag,
+        ..draft(&queue, name.as_bytes(), &properties)
+    })
 }
 
 /// Appends a message that names itself, without driving.

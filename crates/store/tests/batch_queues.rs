@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Batch queues: records that hold several messages, found by the offset of any of them.
+
+#[path = "support/rig.rs"]
+mod rig;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rig::*;
+use store::disk::Disk;
+use store::disk::sim::Loss;
+use store::{All, Boundary, FlushMode, IndexKind, Kinds, Queue, ReadError, ReadLimit, Store};
+use wire::properties;
+use wire::record::Record;
+
+const FILE: &str = "/store/batchconsumequeue/BATCHED/0/00000000000000000000";
+
+/// Batches of 3, 1, 2 and 4 messages, between them a message by itself.
+fn filled(rig: &Rig) -> Arc<Store> {
+    let store = rig.open();
+    for (name, count) in [("a", 3), ("b", 1), ("", 0), ("c", 2), ("d", 4)] {
+        rig.tidy_after(&store, 10);
+        if count == 0 {
+            append(&store, BATCHED, 0, "single").unwrap();
+        } else {
+            append_inner(&store, BATCHED, 0, (name, count)).unwrap();
+        }
+        store.drive();
+        store.turn_flush();
+    }
+    store
+}
+
+/// Offset and body of each record that a read gives, and where it goes on.
+fn read(store: &Store, queue: &Queue, from: i64, limit: &ReadLimit) -> (Vec<(i64, String)>, usize, i64) {
+    let batch = store.read(queue, from, limit, &All).unwrap();
+    let records = Record::decode_all(&batch.bytes).map(|record| record.expect("record is sound"));
+    let records = records.map(|record| (record.queue_offset, text(&record.body)));
+    (records.collect(), batch.count, batch.next_offset)
+}
+
+fn raw(rig: &Rig, path: &str, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let file = rig.disk.open(Path::new(path)).unwrap();
+    file.read_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[test]
+fn a_record_takes_as_many_offsets_as_it_holds_messages() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = filled(&rig);
+    let queue = store.find_queue(BATCHED, 0).unwrap();
+    assert_eq!((queue.min(), queue.max()), (0, 11));
+    let expected = [(0, "a"), (3, "b"), (4, "single"), (5, "c"), (7, "d")];
+    let expected: Vec<(i64, String)> = expected.map(|(offset, name)| (offset, name.into())).into();
+    assert_eq!(read(&store, &queue, 0, &MANY), (expected, 11, 11));
+    let a = &read_all(&store, BATCHED, 0)[3];
+    assert_eq!(properties::get(&a.properties, "INNER_BASE"), Some("5"));
+    assert_eq!(properties::get(&a.properties, "INNER_NUM"), Some("2"));
+    assert!(matches!(
+        store.read(&queue, 11, &MANY, &All),
+        Err(ReadError::AtEnd { .. })
+    ));
+    assert_eq!(find(&store, BATCHED, "c", IndexKind::Unique), ["c"]);
+}
+
+#[test]
+fn a_read_from_any_offset_finds_the_record_that_holds_it() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = filled(&rig);
+    let one = ReadLimit { count: 1, ..MANY };
+    for round in ["in memory", "in files"] {
+        let queue = store.find_queue(BATCHED, 0).unwrap();
+        for (offset, (base, next)) in [(0, (0, 3)), (2, (0, 3)), (3, (3, 4)), (6, (5, 7)), (10, (7, 11))] {
+            let (found, count, after) = read(&store, &queue, offset, &one);
+            assert_eq!(
+                (found[0].0, after),
+                (base, next),
+                "{round}: offset {offset}"
+            );
+            // The first record comes whatever it holds.
+            assert_eq!(count as i64, next - base);
+        }
+        // Not more messages than asked for, but for the first record.
+        let six = ReadLimit { count: 6, ..MANY };
+        assert_eq!(read(&store, &queue, 1, &six).2, 5, "{round}");
+        assert_eq!(read(&store, &queue, 3, &ReadLimit { scan: 3, ..MANY }).2, 7, "{round}");
+        rig.tidy_after(&store, 2);
+        rig.tidy_after(&store, 2);
+    }
+}
+
+#[test]
+fn the_files_hold_the_units_of_the_reference() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = filled(&rig);
+    let records = read_all(&store, BATCHED, 0);
+    store.close().unwrap();
+    let mut expected = Vec::new();
+    for (record, count) in records.iter().zip([3_i16, 1, 1, 2]) {
+        expected.extend_from_slice(&record.physical_offset.to_be_bytes());
+        expected.extend_from_slice(&(record.total_size as i32).to_be_bytes());
+        expected.extend_from_slice(&i64::from(wire::properties::java_hash("Tag")).to_be_bytes());
+        expected.extend_from_slice(&record.stored_at.to_be_bytes());
+        expected.extend_from_slice(&record.queue_offset.to_be_bytes());
+        expected.extend_from_slice(&count.to_be_bytes());
+        expected.extend_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0]);
+    }
+    assert_eq!(raw(&rig, FILE, 46 * 4), expected);
+    let second = raw(&rig, "/store/batchconsumequeue/BATCHED/0/00000000000000000184", 46 * 4);
+    assert_eq!(second[28..38], [&7_i64.to_be_bytes()[..], &4_i16.to_be_bytes()].concat());
+    assert_eq!(second[46..], [0; 46 * 3]);
+    assert!(rig.disk.list(Path::new("/store/consumequeue")).unwrap().is_empty());
+}
+
+#[test]
+fn what_is_lost_of_a_queue_is_made_again_from_the_log() {
+    for lose_files in [false, true] {
+        let rig = Rig::new(1, FlushMode::Async);
+        let store = filled(&rig);
+        let expected = read_all(&store, BATCHED, 0);
+        if lose_files {
+            rig.tidy_after(&store, 61);
+        }
+        rig.disk.crash(Loss::Nothing);
+        drop(store);
+        if lose_files {
+            rig.disk
+                .remove_tree(Path::new("/store/batchconsumequeue"))
+                .unwrap();
+        }
+        let store = rig.open();
+        assert_eq!(read_all(&store, BATCHED, 0), expected);
+        let receipt = append_inner(&store, BATCHED, 0, ("e", 5)).unwrap();
+        assert_eq!(receipt.queue_offset, 11);
+        store.drive();
+        assert_eq!(store.find_queue(BATCHED, 0).unwrap().max(), 16);
+        store.close().unwrap();
+        drop(store);
+        let store = rig.open();
+        assert_eq!(store.find_queue(BATCHED, 0).unwrap().max(), 16);
+    }
+}
+
+#[test]
+fn files_tell_how_a_queue_is_kept_when_nobody_else_does() {
+    let mut rig = Rig::new(1, FlushMode::Async);
+    let store = filled(&rig);
+    let expected = read_all(&store, BATCHED, 0);
+    store.close().unwrap();
+    drop(store);
+    rig.config.kinds = Kinds::default();
+    let store = rig.open();
+    assert_eq!(read_all(&store, BATCHED, 0), expected);
+    // Another queue of the topic is of the same kind.
+    append_inner(&store, BATCHED, 1, ("x", 2)).unwrap();
+    store.drive();
+    assert_eq!(store.find_queue(BATCHED, 1).unwrap().max(), 2);
+}
+
+#[test]
+fn the_oldest_offset_follows_the_start_of_the_log() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    for number in 0..40 {
+        append_inner(&store, BATCHED, 0, (&format!("{number} {}", "x".repeat(600)), 3)).unwrap();
+        store.drive();
+        rig.tidy_after(&store, 2);
+    }
+    store.clean_soon();
+    rig.tidy_after(&store, 100 * 3600);
+    let queue = store.find_queue(BATCHED, 0).unwrap();
+    let kept = walk(&store);
+    assert!(kept.len() < 40, "old files are gone");
+    assert_eq!((queue.min(), queue.max()), (kept[0].queue_offset, 120));
+    assert_eq!(read_all(&store, BATCHED, 0), kept);
+    assert!(matches!(
+        store.read(&queue, 0, &MANY, &All),
+        Err(ReadError::TooSmall { .. })
+    ));
+    let files = rig.disk.list(Path::new("/store/batchconsumequeue/BATCHED/0")).unwrap();
+    assert!(files.len() < 10, "queue files follow: {}", files.len());
+    store.close().unwrap();
+    drop(store);
+    let store = rig.open();
+    let queue = store.find_queue(BATCHED, 0).unwrap();
+    assert_eq!((queue.min(), queue.max()), (kept[0].queue_offset, 120));
+}
+
+#[test]
+fn a_time_is_the_first_offset_of_the_record_stored_then() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = filled(&rig);
+    let queue = store.find_queue(BATCHED, 0).unwrap();
+    let at = |number: i64| START_MS + 10_000 * number;
+    let search = |ms, boundary| store.offset_by_time(&queue, ms, boundary);
+    for (ms, lower, upper) in [
+        (0, 0, 0),
+        (at(1), 0, 0),
+        (at(1) + 1, 3, 3),
+        (at(4), 5, 5),
+        (at(5), 7, 7),
+        // Behind the newest: that one, not the end.
+        (at(9), 7, 7),
+    ] {
+        assert_eq!(search(ms, Boundary::Lower), lower, "from {ms}");
+        assert_eq!(search(ms, Boundary::Upper), upper, "up to {ms}");
+    }
+    assert_eq!(store.stored_at(&queue, 6), Some(at(4)));
+    assert_eq!(store.stored_at(&queue, 11), None);
+}
+
+#[test]
+fn an_inner_batch_has_no_place_in_a_plain_queue() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    assert!(append_inner(&store, "T", 0, ("a", 2)).is_err());
+    assert_eq!(store.written(), store.min_pos());
+}
+
+#[test]
+fn a_deleted_topic_leaves_no_batch_queue_behind() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = filled(&rig);
+    rig.tidy_after(&store, 2);
+    store.delete_topic(BATCHED).unwrap();
+    assert!(rig.disk.entry(Path::new("/store/batchconsumequeue/BATCHED")).unwrap().is_none());
+    let receipt = append_inner(&store, BATCHED, 0, ("new", 2)).unwrap();
+    assert_eq!(receipt.queue_offset, 0);
+    store.drive();
+    rig.disk.crash(Loss::Nothing);
+    drop(store);
+    let store = rig.open();
+    assert_eq!(bodies(&store, BATCHED, 0), ["new"]);
+}
