@@ -261,7 +261,7 @@ fn nothing_acknowledged_is_lost_when_everything_unsynced_is() {
 #[test]
 fn nothing_acknowledged_is_lost_when_unsynced_writes_are_torn_and_reordered() {
     crash_everywhere(12, Loss::Random, FlushMode::Sync);
-    crash_everywhere(13, Loss::Random, FlushMode::Async);
+    crash_everywhere(16, Loss::Random, FlushMode::Async);
 }
 
 #[test]

@@ -102,3 +102,93 @@ async fn of_a_batch_that_is_not_valid_nothing_is_stored() {
     assert_eq!(retry.code, 13, "{:?}", retry.remark);
     assert_eq!(stored(&client, "T", 0).await.len(), 0);
 }
+
+/// A topic whose queues are batch queues, and a client for it.
+async fn batch_topic(rig: &Rig) -> crate::rig::Client {
+    let client = rig.client().await;
+    make(&client, "B", "+queue.type=BatchCQ").await;
+    client
+}
+
+async fn make(client: &crate::rig::Client, topic: &str, attributes: &str) {
+    let wanted = wire::api::topic::UpdateAndCreateTopic {
+        topic: topic.into(),
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        perm: 6,
+        attributes: Some(attributes.into()),
+        ..Default::default()
+    };
+    assert_eq!(client.ask(&wanted).await.code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_to_a_topic_of_batch_queues_is_one_record() {
+    let rig = Rig::start().await;
+    let client = batch_topic(&rig).await;
+    let body = batch(&[("a", "UNIQ_KEY\u{1}1\u{2}"), ("b", ""), ("c", "TAGS\u{1}x")]);
+    for round in 0..2 {
+        let reply = client.ask_with(&header("B"), body.clone()).await;
+        assert_eq!((reply.code, reply.remark.as_deref()), (0, None));
+        let receipt: SendReceipt = reply.ext.read().unwrap();
+        assert_eq!(receipt.queue_offset, 3 * round);
+        assert_eq!(receipt.transaction_id.as_deref(), Some("B"));
+        assert_eq!(receipt.batch_uniq_id.as_deref(), Some("B"));
+        assert_eq!(receipt.msg_id.split(',').count(), 1);
+    }
+    let records = stored(&client, "B", 0).await;
+    assert_eq!(records.len(), 2);
+    assert_eq!((records[1].sys_flag, &records[1].body[..]), (0xC0, &body[..]));
+    let properties = std::str::from_utf8(&records[1].properties).unwrap();
+    assert_eq!(
+        properties.replace('\u{1}', "=").replace('\u{2}', ";"),
+        "UNIQ_KEY=B;CLUSTER=DefaultCluster;INNER_NUM=3;INNER_BASE=3;"
+    );
+    // A message by itself counts for one, and so does each of a batch without an id of its own.
+    assert_eq!(client.send("B", 0, "single").await.queue_offset, 6);
+    let mut plain = header("B");
+    plain.0.properties = Some("".into());
+    let reply = client.ask_with(&plain, body).await;
+    let receipt: SendReceipt = reply.ext.read().unwrap();
+    assert_eq!((receipt.queue_offset, receipt.batch_uniq_id), (7, None));
+    assert_eq!(stored(&client, "B", 0).await.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_says_wrongly_that_it_holds_several_messages_is_refused() {
+    let rig = Rig::start().await;
+    let client = batch_topic(&rig).await;
+    make(&client, "T", "").await;
+    let body = batch(&[("a", ""), ("b", "")]);
+    let single = |topic: &str, sys_flag, properties: &str| SendMessageV2 {
+        sys_flag,
+        ..send(topic, 0, properties)
+    };
+    for (topic, sys_flag, properties) in [
+        ("B", 0, "INNER_NUM\u{1}2\u{2}"),
+        ("B", 0xC0, ""),
+        ("B", 0xC0, "INNER_NUM\u{1}3\u{2}"),
+        ("B", 0xC0, "INNER_NUM\u{1}two\u{2}"),
+        ("B", 0xC0, "INNER_NUM\u{1}2\u{2}DELAY\u{1}1\u{2}"),
+        ("B", 0xC0, "INNER_NUM\u{1}2\u{2}TIMER_DELAY_SEC\u{1}9\u{2}"),
+        ("B", 0xC0, "INNER_NUM\u{1}2\u{2}TRAN_MSG\u{1}true\u{2}"),
+        ("B", 0xC1, "INNER_NUM\u{1}40000\u{2}"),
+        ("T", 0, "INNER_NUM\u{1}2\u{2}"),
+        ("T", 0xC0, "INNER_NUM\u{1}2\u{2}"),
+    ] {
+        let reply = client
+            .ask_with(&single(topic, sys_flag, properties), body.clone())
+            .await;
+        assert_eq!(reply.code, 13, "{topic} {sys_flag} {properties:?}: {:?}", reply.remark);
+    }
+    let mut delayed = header("B");
+    delayed.0.properties = Some("UNIQ_KEY\u{1}B\u{2}DELAY\u{1}1\u{2}".into());
+    assert_eq!(client.ask_with(&delayed, body.clone()).await.code, 13);
+    let cut = body[..body.len() - 1].to_vec();
+    assert_eq!(client.ask_with(&header("B"), cut).await.code, 13);
+    assert_eq!(stored(&client, "B", 0).await.len(), 0);
+
+    let right = single("B", 0xC0, "INNER_NUM\u{1}2\u{2}UNIQ_KEY\u{1}U\u{2}");
+    assert_eq!(client.ask_with(&right, body).await.code, 0);
+    assert_eq!(client.send("B", 0, "next").await.queue_offset, 2);
+}
