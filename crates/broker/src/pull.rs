@@ -400,7 +400,10 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
 
 /// Looks into the part of the queue that is in memory.
 fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, ReadError> {
-    Found::of(b.store.read_cached(&plan.queue, from, &limit(b, ask, &plan.queue), &plan.tags))
+    Found::of(
+        b.store
+            .read_cached(&plan.queue, from, &limit(b, ask, &plan.queue), &plan.tags),
+    )
 }
 
 /// What one pull may take: what the client wants, and no more than is configured for memory or disk.

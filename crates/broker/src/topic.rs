@@ -71,7 +71,10 @@ impl Topic {
         let pages = queue_count.div_ceil(PAGE_QUEUES);
         let window = config.attributes.get(DEDUP_WINDOW);
         Topic {
-            is_batch: config.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_CQ),
+            is_batch: config
+                .attributes
+                .get(QUEUE_TYPE)
+                .is_some_and(|kind| kind == BATCH_CQ),
             dedup_window_ms: window.and_then(|text| duration_ms(text)).unwrap_or(0),
             config,
             puts,

@@ -300,7 +300,10 @@ impl Queue {
     /// Indexes of the first unit and behind the last.
     pub(crate) fn indexes(&self) -> (i64, i64) {
         let held = self.held.lock();
-        let first = held.bases.first().map_or(held.start, |base| base / self.unit_bytes());
+        let first = held
+            .bases
+            .first()
+            .map_or(held.start, |base| base / self.unit_bytes());
         (first, held.end())
     }
 

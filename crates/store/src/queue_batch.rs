@@ -62,7 +62,11 @@ pub(crate) fn encode(unit: &Unit, span: &Span, out: &mut Vec<u8>) {
 
 /// Reads a unit.
 pub(crate) fn decode(bytes: &[u8; BATCH_UNIT_BYTES as usize]) -> (Unit, Span) {
-    let long = |at: usize| bytes[at..at + 8].iter().fold(0, |value: i64, byte| value << 8 | i64::from(*byte));
+    let long = |at: usize| {
+        bytes[at..at + 8]
+            .iter()
+            .fold(0, |value: i64, byte| value << 8 | i64::from(*byte))
+    };
     let size = i32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
     let unit = Unit {
         pos: long(0),
@@ -157,7 +161,9 @@ impl Store {
             _ => lower.min(end - 1),
         };
         let units = self.batch_units(queue, index.max(first), 1, mode);
-        let base = units.ok().and_then(|units| units.first().map(|(_, span)| span.base));
+        let base = units
+            .ok()
+            .and_then(|units| units.first().map(|(_, span)| span.base));
         base.unwrap_or(min).clamp(min, max)
     }
 }

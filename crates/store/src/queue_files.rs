@@ -307,9 +307,10 @@ impl QueueFiles {
         }
         let dir = self.dir(queue);
         self.disk.make_dirs(&dir)?;
-        let file = self
-            .disk
-            .create(&dir.join(file_name(base)), self.home(queue).file_bytes.unsigned_abs())?;
+        let file = self.disk.create(
+            &dir.join(file_name(base)),
+            self.home(queue).file_bytes.unsigned_abs(),
+        )?;
         let root = self.root(queue);
         for fresh in dir.ancestors().take_while(|above| above.starts_with(root)) {
             unsynced.add_dir(fresh.to_path_buf());
@@ -419,7 +420,10 @@ impl QueueFiles {
         }
         let min = match queue.kind() {
             QueueKind::Plain => self.skip_blanks(queue, low, end)?,
-            QueueKind::Batch => self.span(queue, low)?.filter(|_| low < end).map_or(max, |span| span.base),
+            QueueKind::Batch => self
+                .span(queue, low)?
+                .filter(|_| low < end)
+                .map_or(max, |span| span.base),
         };
         queue.min.store(min, Ordering::Release);
         Ok(())

@@ -110,7 +110,11 @@ impl<'a> Recovery<'a> {
             if queue.kind() == found.kind {
                 queue.held.lock().bases.clone_from(&found.bases);
             } else {
-                tracing::warn!(topic = found.topic, queue = found.id, "a topic with queues of both kinds, the plain ones are left alone");
+                tracing::warn!(
+                    topic = found.topic,
+                    queue = found.id,
+                    "a topic with queues of both kinds, the plain ones are left alone"
+                );
             }
         }
         Recovery {

@@ -75,18 +75,18 @@ fn a_read_from_any_offset_finds_the_record_that_holds_it() {
         let queue = store.find_queue(BATCHED, 0).unwrap();
         for (offset, (base, next)) in [(0, (0, 3)), (2, (0, 3)), (3, (3, 4)), (6, (5, 7)), (10, (7, 11))] {
             let (found, count, after) = read(&store, &queue, offset, &one);
-            assert_eq!(
-                (found[0].0, after),
-                (base, next),
-                "{round}: offset {offset}"
-            );
+            assert_eq!((found[0].0, after), (base, next), "{round}: offset {offset}");
             // The first record comes whatever it holds.
             assert_eq!(count as i64, next - base);
         }
         // Not more messages than asked for, but for the first record.
         let six = ReadLimit { count: 6, ..MANY };
         assert_eq!(read(&store, &queue, 1, &six).2, 5, "{round}");
-        assert_eq!(read(&store, &queue, 3, &ReadLimit { scan: 3, ..MANY }).2, 7, "{round}");
+        assert_eq!(
+            read(&store, &queue, 3, &ReadLimit { scan: 3, ..MANY }).2,
+            7,
+            "{round}"
+        );
         rig.tidy_after(&store, 2);
         rig.tidy_after(&store, 2);
     }
@@ -109,10 +109,22 @@ fn the_files_hold_the_units_of_the_reference() {
         expected.extend_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0]);
     }
     assert_eq!(raw(&rig, FILE, 46 * 4), expected);
-    let second = raw(&rig, "/store/batchconsumequeue/BATCHED/0/00000000000000000184", 46 * 4);
-    assert_eq!(second[28..38], [&7_i64.to_be_bytes()[..], &4_i16.to_be_bytes()].concat());
+    let second = raw(
+        &rig,
+        "/store/batchconsumequeue/BATCHED/0/00000000000000000184",
+        46 * 4,
+    );
+    assert_eq!(
+        second[28..38],
+        [&7_i64.to_be_bytes()[..], &4_i16.to_be_bytes()].concat()
+    );
     assert_eq!(second[46..], [0; 46 * 3]);
-    assert!(rig.disk.list(Path::new("/store/consumequeue")).unwrap().is_empty());
+    assert!(
+        rig.disk
+            .list(Path::new("/store/consumequeue"))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -180,7 +192,10 @@ fn the_oldest_offset_follows_the_start_of_the_log() {
         store.read(&queue, 0, &MANY, &All),
         Err(ReadError::TooSmall { .. })
     ));
-    let files = rig.disk.list(Path::new("/store/batchconsumequeue/BATCHED/0")).unwrap();
+    let files = rig
+        .disk
+        .list(Path::new("/store/batchconsumequeue/BATCHED/0"))
+        .unwrap();
     assert!(files.len() < 10, "queue files follow: {}", files.len());
     store.close().unwrap();
     drop(store);
@@ -226,7 +241,12 @@ fn a_deleted_topic_leaves_no_batch_queue_behind() {
     let store = filled(&rig);
     rig.tidy_after(&store, 2);
     store.delete_topic(BATCHED).unwrap();
-    assert!(rig.disk.entry(Path::new("/store/batchconsumequeue/BATCHED")).unwrap().is_none());
+    assert!(
+        rig.disk
+            .entry(Path::new("/store/batchconsumequeue/BATCHED"))
+            .unwrap()
+            .is_none()
+    );
     let receipt = append_inner(&store, BATCHED, 0, ("new", 2)).unwrap();
     assert_eq!(receipt.queue_offset, 0);
     store.drive();

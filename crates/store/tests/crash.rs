@@ -182,7 +182,9 @@ impl Workload {
                     .iter()
                     .map(|record| (record.queue_offset, record.physical_offset))
                     .collect();
-                let ends = expected.iter().map(|sent| sent.queue_offset + i64::from(sent.count));
+                let ends = expected
+                    .iter()
+                    .map(|sent| sent.queue_offset + i64::from(sent.count));
                 let end = ends.max().unwrap_or(0);
                 let expected: Vec<(i64, i64)> = expected
                     .iter()

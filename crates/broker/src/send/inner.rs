@@ -61,7 +61,9 @@ impl Staging<'_> {
         if said.parse() == Ok(held) {
             return Ok(());
         }
-        Err(illegal(&format!("INNER_NUM is {said}, and it holds {held} messages")))
+        Err(illegal(&format!(
+            "INNER_NUM is {said}, and it holds {held} messages"
+        )))
     }
 
     /// What is kept back is not in the queue of its topic, and in no other an inner batch can be.

@@ -179,7 +179,11 @@ async fn what_says_wrongly_that_it_holds_several_messages_is_refused() {
         let reply = client
             .ask_with(&single(topic, sys_flag, properties), body.clone())
             .await;
-        assert_eq!(reply.code, 13, "{topic} {sys_flag} {properties:?}: {:?}", reply.remark);
+        assert_eq!(
+            reply.code, 13,
+            "{topic} {sys_flag} {properties:?}: {:?}",
+            reply.remark
+        );
     }
     let mut delayed = header("B");
     delayed.0.properties = Some("UNIQ_KEY\u{1}B\u{2}DELAY\u{1}1\u{2}".into());

@@ -3,6 +3,7 @@
 //! serve every message that was acknowledged before, at its offset, with its key and body, and deliver the delayed ones
 //! that the other had not delivered yet.
 
+mod batches;
 mod timers;
 
 use crate::clients::java_program;
@@ -69,6 +70,7 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     }
     nameserver.stop()?;
     if let Some((reference, barque)) = sides.both() {
+        batches::run(&sides.dir.join("swap-batches"), [reference, barque], &mut relay);
         timers::run(&sides.dir.join("swap-timers"), [reference, barque], &mut relay)?;
     }
     let (told, failures) = crate::halves::run(sides)?;

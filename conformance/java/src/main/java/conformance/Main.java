@@ -44,6 +44,7 @@ public final class Main {
         scenes.put("broadcast", Consuming::broadcast);
         scenes.put("rebalance", Groups::rebalance);
         scenes.put("restart", Groups::restart);
+        scenes.put("batches", Batches::batches);
         scenes.put("transaction", Transactions::transactions);
         return scenes;
     }
