@@ -14,7 +14,7 @@ use net::{
     BindError, BoxFuture, Due, Fault, Leaving, Level, Limits, Listening, Outcome, Peer, Reply, Server,
     Service, Ticket,
 };
-use store::{Env, Gate, GateState, Kinds, LogPos, Store};
+use store::{Env, Gate, GateState, Kind, Kinds, LogPos, Store};
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -190,7 +190,14 @@ impl Broker {
         // Last, because it cannot be left as if nothing had happened.
         let kinds = Arc::clone(&topics);
         let mut store = config.store();
-        store.kinds = Kinds::by(move |topic| kinds.kind_of(topic));
+        let has_compaction = config.enable_compaction;
+        store.kinds = Kinds::by(move |topic| {
+            let kind = kinds.kind_of(topic);
+            Kind {
+                is_compacted: kind.is_compacted && has_compaction,
+                ..kind
+            }
+        });
         let store = Store::open(store, env.clone())?;
         let timing = Timing::open(&config, &env)?;
         let transactions = Transactions::open(&config, &store, &offsets, host)?;

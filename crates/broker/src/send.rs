@@ -40,7 +40,6 @@ use crate::fault::{batch_malformed, no_group, not_appended, unsaved};
 use crate::names::{dlq_topic, group_of_retry_topic};
 use crate::peers::Announced;
 use crate::timer;
-use crate::topic::requests::is_compacted;
 use crate::topic::{Topic, sys_flag};
 use once::Shared;
 pub(crate) use reply::{send_reply_message, send_reply_message_v2};
@@ -297,9 +296,8 @@ impl Staging<'_> {
         if header.sys_flag & sysflag::INNER_BATCH != 0 || sifted.asks.inner.is_some() {
             self.check_inner(&sifted)?;
         }
-        if is_compacted(&topic.config) && !sifted.has_keys {
-            let remark = format!("topic {} is compacted: its messages need KEYS", header.topic);
-            return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+        if topic.is_compacted && !sifted.has_keys {
+            return Err(check::no_key());
         }
         let unique = match sifted.unique {
             Some(unique) => Str::from(unique),
@@ -406,6 +404,7 @@ impl Staging<'_> {
         for message in batch::sub_messages(&self.send.body) {
             let message = message.map_err(|e| batch_malformed(&e))?;
             deferred = deferred.or_else(|| properties::deferred_in(message.properties));
+            self.must_have_key(message.properties)?;
             drafts.push(self.draft(
                 &queue,
                 message.flag,
@@ -438,6 +437,15 @@ impl Staging<'_> {
             messages: receipts.len() as u64,
             bytes: receipts.iter().map(|receipt| receipt.size as u64).sum(),
         })
+    }
+
+    /// A message of a batch to a compacted topic needs a key like any other. The reference takes it and never delivers it.
+    fn must_have_key(&self, properties: &[u8]) -> Result<(), Fault> {
+        let keys = || wire::properties::get(properties, wire::properties::name::KEYS);
+        if self.target.topic.is_compacted && keys().is_none_or(|keys| keys.trim().is_empty()) {
+            return Err(check::no_key());
+        }
+        Ok(())
     }
 
     fn queue(&self, id: i32) -> Result<Arc<Queue>, Fault> {

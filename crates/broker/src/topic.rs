@@ -15,11 +15,11 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
-use store::{Env, Queue, QueueKind, Store};
+use store::{Env, Kind, Queue, QueueKind, Store};
 use wire::Str;
 use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
 
-use crate::attributes::{BATCH_CQ, DEDUP_WINDOW, QUEUE_TYPE, duration_ms};
+use crate::attributes::{BATCH_CQ, CLEANUP_POLICY, COMPACTION, DEDUP_WINDOW, QUEUE_TYPE, duration_ms};
 use crate::config::Config;
 use crate::counts::Meter;
 use crate::names::AUTO_CREATE_TOPIC;
@@ -52,6 +52,8 @@ pub(crate) struct Topic {
     pub(crate) dedup_window_ms: i64,
     /// Whether its queues are batch queues, in which a record may hold several messages.
     pub(crate) is_batch: bool,
+    /// Whether only the newest message of each key is kept, so that every message needs a key.
+    pub(crate) is_compacted: bool,
     queue_count: u32,
     /// Handles by page, made at first use: a topic may have many queues and use few.
     pages: Box<[OnceLock<Page>]>,
@@ -75,6 +77,10 @@ impl Topic {
                 .attributes
                 .get(QUEUE_TYPE)
                 .is_some_and(|kind| kind == BATCH_CQ),
+            is_compacted: config
+                .attributes
+                .get(CLEANUP_POLICY)
+                .is_some_and(|policy| policy == COMPACTION),
             dedup_window_ms: window.and_then(|text| duration_ms(text)).unwrap_or(0),
             config,
             puts,
@@ -165,12 +171,17 @@ impl Topics {
         self.table.load().topics.get(topic).cloned()
     }
 
-    /// How the queues of a topic are kept.
-    pub(crate) fn kind_of(&self, topic: &str) -> QueueKind {
-        match self.table.load().topics.get(topic) {
-            Some(topic) if topic.is_batch => QueueKind::Batch,
-            _ => QueueKind::Plain,
-        }
+    /// How a topic is kept.
+    pub(crate) fn kind_of(&self, topic: &str) -> Kind {
+        let table = self.table.load();
+        table.topics.get(topic).map_or(Kind::default(), |topic| Kind {
+            queue: if topic.is_batch {
+                QueueKind::Batch
+            } else {
+                QueueKind::Plain
+            },
+            is_compacted: topic.is_compacted,
+        })
     }
 
     /// All topics as they are now, and the version that belongs to them.

@@ -20,22 +20,35 @@ pub enum FlushMode {
 /// Says of a topic how its queues are kept. Asked when the first queue of a topic is made; a store that has files of a
 /// topic goes by them.
 #[derive(Clone)]
-pub struct Kinds(Arc<dyn Fn(&str) -> QueueKind + Send + Sync>);
+pub struct Kinds(Arc<dyn Fn(&str) -> Kind + Send + Sync>);
+
+/// How a topic is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kind {
+    /// Its queues.
+    pub queue: QueueKind,
+    /// Whether of each key the newest message is kept (`cleanup.policy=COMPACTION`). Not with batch queues.
+    pub is_compacted: bool,
+}
 
 impl Kinds {
     /// As this function says.
-    pub fn by(kind_of: impl Fn(&str) -> QueueKind + Send + Sync + 'static) -> Kinds {
+    pub fn by(kind_of: impl Fn(&str) -> Kind + Send + Sync + 'static) -> Kinds {
         Kinds(Arc::new(kind_of))
     }
 
     pub(crate) fn of(&self, topic: &str) -> QueueKind {
-        (self.0)(topic)
+        (self.0)(topic).queue
+    }
+
+    pub(crate) fn is_compacted(&self, topic: &str) -> bool {
+        (self.0)(topic).is_compacted
     }
 }
 
 impl Default for Kinds {
     fn default() -> Kinds {
-        Kinds::by(|_| QueueKind::Plain)
+        Kinds::by(|_| Kind::default())
     }
 }
 
@@ -60,6 +73,14 @@ pub struct StoreConfig {
     pub batch_queue_file_bytes: u64,
     /// How the queues of a topic are kept (`queue.type`).
     pub kinds: Kinds,
+    /// `compactionScheduleInternal`: how often compacted topics are compacted.
+    pub compaction_interval: Duration,
+    /// `compactionMappedFileSize`.
+    pub compaction_file_bytes: u64,
+    /// `compactionCqMappedFileSize`.
+    pub compaction_queue_file_bytes: u64,
+    /// `maxOffsetMapSize`: bytes for the keys of a queue that is compacted.
+    pub compaction_memory_bytes: usize,
     /// `messageIndexEnable`.
     pub index_enabled: bool,
     /// `maxHashSlotNum`.
@@ -124,6 +145,10 @@ impl StoreConfig {
             queue_file_bytes: 6_000_000,
             batch_queue_file_bytes: 13_800_000,
             kinds: Kinds::default(),
+            compaction_interval: Duration::from_secs(15 * 60),
+            compaction_file_bytes: 100 << 20,
+            compaction_queue_file_bytes: 10 << 20,
+            compaction_memory_bytes: 100 << 20,
             index_enabled: true,
             index_slots: 5_000_000,
             index_entries: 20_000_000,

@@ -15,6 +15,7 @@ pub mod env;
 mod append;
 mod bell;
 mod checkpoint;
+mod compact;
 mod config;
 mod draft;
 mod drive;
@@ -40,7 +41,7 @@ mod tail;
 mod tidy;
 mod timer;
 
-pub use config::{FlushMode, Kinds, StoreConfig};
+pub use config::{FlushMode, Kind, Kinds, StoreConfig};
 pub use draft::{AppendError, Draft, Gate, GateState, Level, LogPos, Receipt};
 pub use entries::{Entry, EntryCode};
 pub use env::Env;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::compact::Compaction;
 use crate::config::StoreConfig;
 use crate::disk::{Disk, Lock, is_sync_failure};
 use crate::env::Env;
@@ -29,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) queues: Queues,
     pub(crate) queue_files: QueueFiles,
     pub(crate) index: KeyIndex,
+    pub(crate) compaction: Compaction,
 }
 
 /// What a store is put together from.
@@ -74,6 +76,10 @@ impl Store {
         let parts = tried("open files", Parts::open(&config, &env, &survey, shape))?;
         let recovery = Recovery::new(&parts, &config, disk, &survey);
         let mut found = tried("recover", recovery.run(&loaded, survey.is_abnormal))?;
+        tried(
+            "open compacted queues",
+            parts.take_up_compacted(survey.is_abnormal),
+        )?;
         let mut times = loaded.times;
         times.confirmed = found.last.max(0);
         let checkpoint = tried(
@@ -148,7 +154,19 @@ impl Parts {
             queues: Queues::new(config.kinds.clone()),
             queue_files,
             index,
+            compaction: Compaction::open(config, Arc::clone(&env.disk))?,
         })
+    }
+
+    /// Takes up what was copied of compacted topics.
+    fn take_up_compacted(&self, is_abnormal: bool) -> io::Result<()> {
+        for (topic, id) in self.compaction.found()? {
+            // Of a topic that is compacted no more nothing is asked.
+            if self.queues.is_compacted(&topic) {
+                self.compaction.shelf(&self.queues.get(&topic, id), is_abnormal)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -9,13 +9,14 @@
 //! The newest units live in memory: [`Queue::push`] makes no system call. The tidy thread writes them to their file and
 //! lets them go; they can always be derived from the log again. An idle queue holds neither units nor open files.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use wire::properties::{java_hash, java_hash_onto};
 
+use crate::compact::Shelf;
 use crate::queue_batch::{BATCH_UNIT_BYTES, QueueKind, Span};
 
 /// Bytes of a unit.
@@ -147,6 +148,8 @@ pub struct Queue {
     max: AtomicI64,
     pub(crate) deleted: AtomicBool,
     pub(crate) held: Mutex<Held>,
+    /// What was copied of it, if its topic is compacted.
+    pub(crate) shelf: OnceLock<Arc<Shelf>>,
     news: Notify,
     waiting: AtomicU32,
     nudges: AtomicU32,
@@ -167,6 +170,7 @@ impl Queue {
             max: AtomicI64::new(0),
             deleted: AtomicBool::new(false),
             held: Mutex::default(),
+            shelf: OnceLock::new(),
             news: Notify::new(),
             waiting: AtomicU32::new(0),
             nudges: AtomicU32::new(0),

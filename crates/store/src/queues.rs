@@ -32,6 +32,8 @@ pub(crate) struct Queues {
     keys: AtomicU64,
     /// How the queues of a topic are kept.
     kinds: Kinds,
+    /// Queues of compacted topics.
+    compacted: Mutex<Vec<Arc<Queue>>>,
     /// Queues with units in memory.
     listed: Mutex<Vec<Arc<Queue>>>,
     /// Units that are not in a file yet.
@@ -81,9 +83,23 @@ impl Queues {
                 let key = self.keys.fetch_add(1, Ordering::Relaxed);
                 let queue = Arc::new(Queue::new(name, id, kind, key));
                 of_topic.insert(place, Arc::clone(&queue));
+                if kind == QueueKind::Plain && self.kinds.is_compacted(topic) {
+                    self.compacted.lock().push(Arc::clone(&queue));
+                }
                 queue
             }
         }
+    }
+
+    pub(crate) fn is_compacted(&self, topic: &str) -> bool {
+        self.kinds.is_compacted(topic)
+    }
+
+    /// The queues of compacted topics.
+    pub(crate) fn compacted(&self) -> Vec<Arc<Queue>> {
+        let mut compacted = self.compacted.lock();
+        compacted.retain(|queue| !queue.is_deleted());
+        compacted.clone()
     }
 
     pub(crate) fn of_topic(&self, topic: &str) -> Vec<Arc<Queue>> {

@@ -53,7 +53,13 @@ pub struct FarLimit {
 
 impl ReadLimit {
     /// Whether a record of so many messages and bytes is too much.
-    fn is_full(&self, count: usize, bytes: usize, (more, size): (usize, usize), behind: i64) -> bool {
+    pub(crate) fn is_full(
+        &self,
+        count: usize,
+        bytes: usize,
+        (more, size): (usize, usize),
+        behind: i64,
+    ) -> bool {
         if count == 0 {
             return false;
         }
@@ -193,6 +199,20 @@ impl Store {
         limit: &ReadLimit,
         filter: &dyn Filter,
     ) -> Result<Batch, ReadError> {
+        match self.read_compacted(queue, from, limit, filter, ReadMode::Blocking)? {
+            Some(batch) => Ok(batch),
+            None => self.read_log(queue, from, limit, filter),
+        }
+    }
+
+    /// As [`Store::read`], but of a compacted topic all that the log still has.
+    pub fn read_log(
+        &self,
+        queue: &Queue,
+        from: i64,
+        limit: &ReadLimit,
+        filter: &dyn Filter,
+    ) -> Result<Batch, ReadError> {
         self.reading(queue, from, filter, ReadMode::Blocking)?.run(limit)
     }
 
@@ -205,7 +225,10 @@ impl Store {
         limit: &ReadLimit,
         filter: &dyn Filter,
     ) -> Result<Batch, ReadError> {
-        self.reading(queue, from, filter, ReadMode::Cached)?.run(limit)
+        match self.read_compacted(queue, from, limit, filter, ReadMode::Cached)? {
+            Some(batch) => Ok(batch),
+            None => self.reading(queue, from, filter, ReadMode::Cached)?.run(limit),
+        }
     }
 
     fn reading<'a>(

@@ -104,6 +104,7 @@ impl<'a> Recovery<'a> {
             queues,
             queue_files: files,
             index,
+            compaction: _,
         } = parts;
         for found in &survey.queues {
             let queue = queues.get_as(&found.topic, found.id, found.kind);

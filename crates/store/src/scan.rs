@@ -147,6 +147,6 @@ impl<'a> Scanner<'a> {
 
 /// Whether the end of a record was never written, which the CRC of the body cannot tell. Topics have no zero byte, and
 /// properties do not end with one.
-fn is_torn(head: &RecordHead<'_>) -> bool {
+pub(crate) fn is_torn(head: &RecordHead<'_>) -> bool {
     head.parts.topic.contains('\0') || head.parts.properties.last() == Some(&0)
 }

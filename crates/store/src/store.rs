@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::bell::Bell;
+use crate::compact::Compaction;
 use crate::config::StoreConfig;
 use crate::disk::Lock;
 use crate::draft::LogPos;
@@ -37,6 +38,7 @@ pub struct Store {
     pub(crate) queues: Queues,
     pub(crate) queue_files: QueueFiles,
     pub(crate) index: KeyIndex,
+    pub(crate) compaction: Compaction,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) publisher: Mutex<Publisher>,
@@ -56,6 +58,7 @@ pub struct Store {
     failing: Notify,
     pub(crate) flush_bell: Arc<Bell>,
     pub(crate) tidy_bell: Arc<Bell>,
+    compact_bell: Arc<Bell>,
     failure: OnceLock<String>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -96,6 +99,7 @@ impl Store {
             queues,
             queue_files,
             index,
+            compaction,
         } = parts;
         log.hot.start_at(found.end);
         log.written.store(found.end, Ordering::Release);
@@ -110,6 +114,7 @@ impl Store {
             queues,
             queue_files,
             index,
+            compaction,
             tail: Mutex::new(tail),
             writer: Mutex::default(),
             publisher: Mutex::new(Publisher::new(&found)),
@@ -123,13 +128,14 @@ impl Store {
             failing: Notify::new(),
             flush_bell: Arc::default(),
             tidy_bell: Arc::default(),
+            compact_bell: Arc::default(),
             failure: OnceLock::new(),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         }
     }
 
-    /// Starts the two threads.
+    /// Starts the three threads.
     pub(crate) fn start_threads(self: &Arc<Store>) -> io::Result<()> {
         let interval = self.config.flush_interval;
         self.start("store-flush", &self.flush_bell, interval, Store::turn_flusher)?;
@@ -138,7 +144,9 @@ impl Store {
             &self.tidy_bell,
             self.config.queue_flush_interval,
             Store::turn_tidy,
-        )
+        )?;
+        let interval = self.config.compaction_interval;
+        self.start("store-compact", &self.compact_bell, interval, Store::turn_compact)
     }
 
     fn start(
@@ -193,6 +201,7 @@ impl Store {
     fn stop_threads(&self) {
         self.flush_bell.stop();
         self.tidy_bell.stop();
+        self.compact_bell.stop();
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
@@ -300,5 +309,6 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.flush_bell.stop();
         self.tidy_bell.stop();
+        self.compact_bell.stop();
     }
 }

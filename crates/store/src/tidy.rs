@@ -148,6 +148,7 @@ impl Store {
             tidy.unsynced.sync(&*self.env.disk)?;
             return Err(error);
         }
+        self.copy_compacted()?;
         let index = self.index.flush()?;
         // Last of all, so that no unit and no entry points to something less durable than itself.
         self.flush_log()?;
@@ -213,6 +214,9 @@ impl Store {
         }
         self.manual_cleanings
             .store(manual.saturating_sub(1), Ordering::Relaxed);
+        if verdict.remove > 0 {
+            self.copy_compacted()?;
+        }
         let (removed, done) = self.remove_files(verdict.remove);
         if removed > 0 {
             tracing::info!(files = removed, min = self.log.min(), "old log files removed");
@@ -296,6 +300,7 @@ impl Store {
             tidy.unsynced.forget(queue);
             queue.wake();
         }
+        self.compaction.remove(topic, removed)?;
         // All of one kind.
         let Some(root) = removed.first().map(|queue| self.queue_files.root(queue)) else {
             return Ok(());

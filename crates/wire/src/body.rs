@@ -4,6 +4,7 @@
 //! Fields stand in alphabetical order, as the reference writes them. Reading never misses a field: what is absent or null
 //! takes its default. Read and written with `fastjson`.
 
+pub mod compaction;
 pub mod group;
 pub mod queue;
 pub mod register;

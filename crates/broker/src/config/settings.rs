@@ -275,6 +275,18 @@ settings! {
     start mapped_file_size_consume_queue: u32 = 6_000_000, "mappedFileSizeConsumeQueue";
     /// Bytes of a file of a batch queue (queue.type=BatchCQ), rounded up to whole entries of 46 bytes.
     start mapper_file_size_batch_consume_queue: u32 = 13_800_000, "mapperFileSizeBatchConsumeQueue";
+    /// Keep of compacted topics (cleanup.policy=COMPACTION) the newest message of each key, however old it is. false: their
+    /// messages expire like others.
+    start enable_compaction: bool = true, "enableCompaction";
+    /// Milliseconds between two moments at which compacted topics are compacted.
+    start compaction_schedule_internal: u32 = 900_000, "compactionScheduleInternal";
+    /// Bytes of memory for the keys of a queue that is compacted. What does not fit is for the next time.
+    start max_offset_map_size: u32 = 104_857_600, "maxOffsetMapSize";
+    /// Bytes of a file of a compacted queue, rounded to files of its entries, at least five. The newest file is not compacted,
+    /// and a message has to fit into one.
+    start compaction_mapped_file_size: u32 = 104_857_600, "compactionMappedFileSize";
+    /// Bytes of a file of the entries of a compacted queue, rounded down to whole entries of 46 bytes.
+    start compaction_cq_mapped_file_size: u32 = 10_485_760, "compactionCqMappedFileSize";
     /// Keep an index of message keys.
     start message_index_enable: bool = true, "messageIndexEnable";
     /// Hash slots of an index file.

@@ -25,6 +25,10 @@ impl Config {
         store.segment_bytes = u64::from(self.mapped_file_size_commit_log);
         store.queue_file_bytes = u64::from(self.mapped_file_size_consume_queue);
         store.batch_queue_file_bytes = u64::from(self.mapper_file_size_batch_consume_queue);
+        store.compaction_interval = ms(self.compaction_schedule_internal);
+        store.compaction_file_bytes = u64::from(self.compaction_mapped_file_size);
+        store.compaction_queue_file_bytes = u64::from(self.compaction_cq_mapped_file_size);
+        store.compaction_memory_bytes = self.max_offset_map_size as usize;
         store.index_enabled = self.message_index_enable;
         store.index_slots = self.max_hash_slot_num;
         store.index_entries = self.max_index_num;

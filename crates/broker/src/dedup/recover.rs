@@ -128,7 +128,7 @@ fn read_queue(
 ) -> Result<(), ReadError> {
     let mut next = from.max(queue.min());
     while next < queue.max() {
-        let batch = match store.read(queue, next, &LIMIT, &All) {
+        let batch = match store.read_log(queue, next, &LIMIT, &All) {
             Ok(batch) => batch,
             Err(ReadError::Io(error)) => return Err(ReadError::Io(error)),
             Err(_) => return Ok(()),

@@ -24,7 +24,12 @@ pub(super) fn may_send(b: &Broker, config: &Config, send: &Send) -> Result<(), F
         let remark = format!("broker unable to service, until {open_at} (startAcceptSendRequestTimeStamp)");
         return Err(Fault::new(ResponseCode::SYSTEM_ERROR, remark));
     }
-    if send.body.is_empty() {
+    // In a compacted topic that deletes a key.
+    if send.body.is_empty()
+        && b.topics
+            .get(&send.header.topic)
+            .is_none_or(|topic| !topic.is_compacted)
+    {
         return Err(Fault::new(ResponseCode::SYSTEM_ERROR, "the message has no body"));
     }
     let topic = &send.header.topic;
@@ -86,6 +91,11 @@ pub(super) fn may_create(b: &Broker, config: &Config, header: &SendMessage) -> R
         .topics
         .derive(config, &header.topic, &header.default_topic, queues);
     derived.map(drop).ok_or_else(|| no_topic(&header.topic))
+}
+
+/// What a message to a compacted topic without a key is told.
+pub(super) fn no_key() -> Fault {
+    Fault::new(ResponseCode::MESSAGE_ILLEGAL, "Required message key is missing")
 }
 
 pub(super) fn no_topic(topic: &str) -> Fault {

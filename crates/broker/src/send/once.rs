@@ -59,6 +59,9 @@ impl Staging<'_> {
         let deferred = messages
             .iter()
             .find_map(|message| properties::deferred_in(message.properties));
+        for message in &messages {
+            self.must_have_key(message.properties)?;
+        }
         if let Some(name) = shared.deferred.or(deferred) {
             return Err(check::deferred(self.config, name));
         }

@@ -197,7 +197,7 @@ pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
                 }
             }
             name::WAIT => sifted.wait = value.eq_ignore_ascii_case("true"),
-            name::KEYS => sifted.has_keys = true,
+            name::KEYS => sifted.has_keys = !value.trim().is_empty(),
             name::SHARDING_KEY => has_sharding_key = true,
             _ => _ = sifted.asks.note(key, value),
         }

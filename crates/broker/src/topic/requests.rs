@@ -18,7 +18,7 @@ use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::{Str, fastjson};
 
 use super::Topic;
-use crate::attributes::{self, Attributes, CLEANUP_POLICY, COMPACTION, MESSAGE_TYPE, MIXED};
+use crate::attributes::{self, Attributes, MESSAGE_TYPE, MIXED};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::config::Config;
@@ -388,12 +388,4 @@ pub(crate) fn consumed_by(
         group_list: groups.into_iter().collect(),
     };
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&list)).into())
-}
-
-/// Whether only the newest message of each key is kept, so that every message needs a key.
-pub(crate) fn is_compacted(topic: &TopicConfig) -> bool {
-    topic
-        .attributes
-        .get(CLEANUP_POLICY)
-        .is_some_and(|policy| policy == COMPACTION)
 }

@@ -10,7 +10,7 @@ use store::disk::sim::SimDisk;
 use store::env::Env;
 use store::env::sim::{SimClock, SimRng};
 use store::{
-    All, AppendError, Draft, FlushMode, IndexKind, Kinds, LogPos, Lookup, OpenError, Queue, QueueKind,
+    All, AppendError, Draft, FlushMode, IndexKind, Kind, Kinds, LogPos, Lookup, OpenError, Queue, QueueKind,
     ReadError, ReadLimit, Receipt, Store, StoreConfig,
 };
 use wire::record::{Record, sysflag};
@@ -21,11 +21,17 @@ pub(crate) const START_MS: i64 = 1_800_000_000_000;
 /// Topics with this name, or one that starts with it, have batch queues.
 pub(crate) const BATCHED: &str = "BATCHED";
 
-fn kind_of(topic: &str) -> QueueKind {
-    if topic.starts_with(BATCHED) {
-        QueueKind::Batch
-    } else {
-        QueueKind::Plain
+/// Topics with this name, or one that starts with it, are compacted.
+pub(crate) const COMPACTED: &str = "COMPACTED";
+
+fn kind_of(topic: &str) -> Kind {
+    Kind {
+        queue: if topic.starts_with(BATCHED) {
+            QueueKind::Batch
+        } else {
+            QueueKind::Plain
+        },
+        is_compacted: topic.starts_with(COMPACTED),
     }
 }
 
@@ -43,6 +49,8 @@ impl Rig {
             queue_file_bytes: 20 * 8,
             batch_queue_file_bytes: 46 * 4,
             kinds: Kinds::by(kind_of),
+            compaction_file_bytes: 0,
+            compaction_queue_file_bytes: 46 * 20,
             index_slots: 16,
             index_entries: 48,
             flush,
