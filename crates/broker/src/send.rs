@@ -10,7 +10,7 @@
 
 pub(crate) mod back;
 mod check;
-mod inner;
+mod inner_batch;
 mod once;
 pub(crate) mod park;
 pub(crate) mod properties;

@@ -3,7 +3,7 @@
 //!
 //! The messages of such a topic are in the commit log and in a plain queue like all others. The tidy thread copies them
 //! to files of their own ([`volumes`]) before it makes a checkpoint and before it removes a file of the log, so that
-//! nothing is removed that was not copied durably. The thread `store-compact` compares from time to time what is in these
+//! nothing is removed that was not copied durably. The thread `store-compact` copies, too, and compares from time to time what is in these
 //! files, but for the last, and replaces them by files of the newest messages ([`shelf`]). A read takes from them what was
 //! copied, and the rest from the log: offsets are those of the queue, with gaps.
 //!
@@ -26,7 +26,6 @@ use wire::fastjson;
 use crate::config::StoreConfig;
 use crate::disk::{Disk, backup_of};
 use crate::filter::{All, Filter};
-use crate::log::ReadMode;
 use crate::queue::Queue;
 use crate::read::{Batch, ReadError, ReadLimit, ReadStatus};
 use crate::store::Store;
@@ -175,6 +174,10 @@ impl Store {
     /// One turn of the thread that compacts: every queue that has something new.
     pub fn turn_compact(&self) {
         let is_called_off = || self.is_failed() || self.tail.lock().is_closed;
+        if let Err(error) = self.copy_compacted() {
+            self.note_failure("copies of compacted topics", &error);
+            return;
+        }
         let queues = self.queues.compacted();
         for queue in &queues {
             let Some(shelf) = queue.shelf.get() else { continue };
@@ -201,16 +204,12 @@ impl Store {
         from: i64,
         limit: &ReadLimit,
         filter: &dyn Filter,
-        mode: ReadMode,
     ) -> Result<Option<Batch>, ReadError> {
-        let Some(shelf) = queue.shelf.get().filter(|shelf| from < shelf.end()) else {
+        let Some(shelf) = queue.copied(from) else {
             return Ok(None);
         };
         if queue.is_deleted() {
             return Err(ReadError::NoQueue);
-        }
-        if mode == ReadMode::Cached {
-            return Err(ReadError::NotCached);
         }
         let taken = shelf.read(from.max(0), limit, filter)?;
         if taken.damaged > 0 {

@@ -193,6 +193,11 @@ impl Queue {
         self.kind
     }
 
+    /// The copies of messages from an offset on, if its topic is compacted and there are any.
+    pub(crate) fn copied(&self, from: i64) -> Option<&Arc<Shelf>> {
+        self.shelf.get().filter(|shelf| from < shelf.end())
+    }
+
     pub(crate) fn is_batch(&self) -> bool {
         self.kind == QueueKind::Batch
     }

@@ -199,7 +199,7 @@ impl Store {
         limit: &ReadLimit,
         filter: &dyn Filter,
     ) -> Result<Batch, ReadError> {
-        match self.read_compacted(queue, from, limit, filter, ReadMode::Blocking)? {
+        match self.read_compacted(queue, from, limit, filter)? {
             Some(batch) => Ok(batch),
             None => self.read_log(queue, from, limit, filter),
         }
@@ -225,10 +225,10 @@ impl Store {
         limit: &ReadLimit,
         filter: &dyn Filter,
     ) -> Result<Batch, ReadError> {
-        match self.read_compacted(queue, from, limit, filter, ReadMode::Cached)? {
-            Some(batch) => Ok(batch),
-            None => self.reading(queue, from, filter, ReadMode::Cached)?.run(limit),
+        if queue.copied(from).is_some() {
+            return Err(ReadError::NotCached);
         }
+        self.reading(queue, from, filter, ReadMode::Cached)?.run(limit)
     }
 
     fn reading<'a>(

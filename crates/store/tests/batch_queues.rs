@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Batch queues: records that hold several messages, found by the offset of any of them.
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 #[path = "support/rig.rs"]
 mod rig;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Code 320, and sends that say they are batches.
 
+use wire::api::pull::PullMessage;
 use wire::api::send::{SendBatchMessage, SendMessageV2, SendReceipt};
 use wire::batch::{SubMessage, encode_sub_message};
 use wire::message_id::decode_offset_id;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, held_pull, pull};
 use crate::sends::{send, stored};
 
 fn batch(messages: &[(&str, &str)]) -> Vec<u8> {
@@ -110,7 +111,7 @@ async fn batch_topic(rig: &Rig) -> crate::rig::Client {
     client
 }
 
-async fn make(client: &crate::rig::Client, topic: &str, attributes: &str) {
+pub(crate) async fn make(client: &crate::rig::Client, topic: &str, attributes: &str) {
     let wanted = wire::api::topic::UpdateAndCreateTopic {
         topic: topic.into(),
         read_queue_nums: 1,
@@ -195,4 +196,116 @@ async fn what_says_wrongly_that_it_holds_several_messages_is_refused() {
     let right = single("B", 0xC0, "INNER_NUM\u{1}2\u{2}UNIQ_KEY\u{1}U\u{2}");
     assert_eq!(client.ask_with(&right, body).await.code, 0);
     assert_eq!(client.send("B", 0, "next").await.queue_offset, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_find_the_record_of_any_offset_and_wait_behind_its_last_one() {
+    let rig = Rig::start().await;
+    let client = batch_topic(&rig).await;
+    let body = batch(&[("a", ""), ("b", ""), ("c", "")]);
+    for _ in 0..3 {
+        assert_eq!(client.ask_with(&header("B"), body.clone()).await.code, 0);
+    }
+    for (from, max, expected) in [(0, 1, 3), (2, 1, 3), (3, 1, 6), (4, 5, 6), (0, 6, 6), (0, 32, 9)] {
+        let wanted = PullMessage {
+            max_msg_nums: max,
+            ..pull("G", "B", 0, from)
+        };
+        let pulled = client.pull(&wanted).await;
+        assert_eq!(pulled.outcome(), (0, "FOUND", expected), "{max} from {from}");
+        assert_eq!((pulled.header().min_offset, pulled.header().max_offset), (0, 9));
+    }
+    let end = client.pull(&pull("G", "B", 0, 9)).await;
+    assert_eq!(end.outcome(), (19, "OFFSET_OVERFLOW_ONE", 9));
+    let waiting = client
+        .pull_in_background(held_pull("G", "B", 9, std::time::Duration::from_secs(20)))
+        .await;
+    assert_eq!(client.ask_with(&header("B"), body).await.code, 0);
+    let pulled = waiting.await.unwrap().expect("the pull is answered");
+    assert_eq!(pulled.outcome(), (0, "FOUND", 12));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inner_batch_is_stored_once_on_a_topic_that_remembers() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    make(&client, "B", "+queue.type=BatchCQ,+dedup.window=10m").await;
+    let body = batch(&[("a", ""), ("b", "")]);
+    for _ in 0..2 {
+        let reply = client.ask_with(&header("B"), body.clone()).await;
+        let receipt: SendReceipt = reply.ext.read().unwrap();
+        assert_eq!((reply.code, receipt.queue_offset), (0, 0));
+    }
+    assert_eq!(client.send("B", 0, "next").await.queue_offset, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_takes_messages_with_keys_and_gives_the_newest_of_each() {
+    let rig = Rig::start_with(&[
+        ("compactionScheduleInternal", "20"),
+        ("compactionMappedFileSize", "20000"),
+        ("compactionCqMappedFileSize", "460"),
+    ])
+    .await;
+    let client = rig.client().await;
+    make(&client, "C", "+cleanup.policy=COMPACTION").await;
+    for properties in ["", "KEYS\u{1} \u{2}"] {
+        let reply = client.ask_with(&send("C", 0, properties), "a").await;
+        assert_eq!(reply.code, 13);
+        assert_eq!(reply.remark.as_deref(), Some("Required message key is missing"));
+    }
+    let keyless = batch(&[("a", "KEYS\u{1}k\u{2}"), ("b", "")]);
+    assert_eq!(client.ask_with(&header("C"), keyless).await.code, 13);
+    for n in 0..100 {
+        let key = format!("KEYS\u{1}k{}\u{2}", n % 3);
+        client.send_with("C", 0, &format!("value {n}"), &key).await;
+    }
+    // An empty body deletes, and only here is it taken.
+    assert_eq!(
+        client.ask_with(&send("C", 0, "KEYS\u{1}k0\u{2}"), "").await.code,
+        0
+    );
+    assert_eq!(
+        client.ask_with(&send("T", 0, "KEYS\u{1}k0\u{2}"), "").await.code,
+        1
+    );
+    let mut bodies = Vec::new();
+    for _ in 0..500 {
+        bodies = everything(&client, "C").await;
+        if bodies.len() < 20 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(bodies.len() < 20, "{} are left", bodies.len());
+    let newest = |key: i32| {
+        let of_key = |body: &&String| {
+            body.trim_start_matches("value ")
+                .parse::<i32>()
+                .is_ok_and(|n| n % 3 == key)
+        };
+        bodies.iter().rfind(of_key).map(String::as_str)
+    };
+    assert_eq!((newest(1), newest(2)), (Some("value 97"), Some("value 98")));
+    assert_eq!(
+        bodies.last().map(String::as_str),
+        Some(""),
+        "the deletion is the newest"
+    );
+}
+
+/// The bodies a consumer from the first offset on gets.
+async fn everything(client: &crate::rig::Client, topic: &str) -> Vec<String> {
+    let (mut bodies, mut next) = (Vec::new(), 0);
+    loop {
+        let pulled = client.pull(&pull("G", topic, 0, next)).await;
+        let (code, _, behind) = pulled.outcome();
+        if code == 0 {
+            bodies.extend(pulled.bodies());
+        }
+        if behind <= next {
+            return bodies;
+        }
+        next = behind;
+    }
 }

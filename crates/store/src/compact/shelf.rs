@@ -180,7 +180,7 @@ impl Shelf {
         self.is_retired.load(Ordering::Acquire)
     }
 
-    pub(super) fn end(&self) -> i64 {
+    pub(crate) fn end(&self) -> i64 {
         self.end.load(Ordering::Acquire)
     }
 

@@ -34,13 +34,16 @@ struct Wanted<'a> {
     driver: Driver<'a>,
 }
 
-/// Nothing but what a scene needs: something that is off by default, and questions about transactions that come soon; the
-/// reference writes down what has ended before it asks.
+/// Nothing but what a scene needs: something that is off by default, questions about transactions that come soon (the
+/// reference writes down what has ended before it asks), and compaction that comes soon and has small files to work on.
 const DEFAULT: &[(&str, &str)] = &[
     ("recallMessageEnable", "true"),
     ("transactionCheckInterval", "2000"),
     ("transactionTimeOut", "3000"),
     ("transactionOpBatchInterval", "100"),
+    ("compactionScheduleInternal", "1000"),
+    ("compactionMappedFileSize", "20000"),
+    ("compactionCqMappedFileSize", "460"),
 ];
 const NO_AUTOCREATE: &[(&str, &str)] = &[("autoCreateTopicEnable", "false")];
 

@@ -4,6 +4,7 @@
 //! that the other had not delivered yet.
 
 mod batches;
+mod compacted;
 mod timers;
 
 use crate::clients::java_program;
@@ -71,6 +72,7 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     nameserver.stop()?;
     if let Some((reference, barque)) = sides.both() {
         batches::run(&sides.dir.join("swap-batches"), [reference, barque], &mut relay);
+        compacted::run(&sides.dir.join("swap-compacted"), [reference, barque], &mut relay);
         timers::run(&sides.dir.join("swap-timers"), [reference, barque], &mut relay)?;
     }
     let (told, failures) = crate::halves::run(sides)?;

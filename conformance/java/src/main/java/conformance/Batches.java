@@ -20,9 +20,8 @@ final class Batches {
 
     static void batches(Stage s) throws Exception {
         DefaultMQProducer producer = s.producer("PG_batches");
-        producer.createTopic("TBW102", s.name("Batched"), 2, 0, Map.of("+queue.type", "BatchCQ"));
+        s.createTopic(producer, "Batched", 2, Map.of("+queue.type", "BatchCQ"));
         MessageQueue queue = s.queue("Batched", 0);
-        s.await("the topic", () -> producer.fetchPublishMessageQueues(s.name("Batched")).size() == 2);
         told(s, producer.send(batch(s, "Batched", "a", "b", "c"), queue));
         told(s, producer.send(batch(s, "Batched", "d", "e"), queue));
         told(s, producer.send(batch(s, "Batched", "f"), queue));

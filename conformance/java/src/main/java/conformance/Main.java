@@ -45,6 +45,7 @@ public final class Main {
         scenes.put("rebalance", Groups::rebalance);
         scenes.put("restart", Groups::restart);
         scenes.put("batches", Batches::batches);
+        scenes.put("compacted", Compacted::compacted);
         scenes.put("transaction", Transactions::transactions);
         return scenes;
     }

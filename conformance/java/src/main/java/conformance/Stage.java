@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Deque;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
@@ -93,6 +94,13 @@ final class Stage implements AutoCloseable {
         producer.start();
         shutdowns.push(producer::shutdown);
         return producer;
+    }
+
+    /** The producer's own method leaves the attributes out. */
+    void createTopic(DefaultMQProducer producer, String base, int queues, Map<String, String> attributes) throws Exception {
+        producer.getDefaultMQProducerImpl().getMqClientFactory().getMQAdminImpl()
+            .createTopic("TBW102", name(base), queues, 0, attributes);
+        await("the topic", () -> producer.fetchPublishMessageQueues(name(base)).size() == queues);
     }
 
     /** Not started: the scene subscribes and registers its listener first, then calls {@link #start}. */
