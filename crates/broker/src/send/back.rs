@@ -138,6 +138,13 @@ impl Back {
             let remark = format!("the topic[{}] sending message is forbidden", retry.topic_name);
             return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
         }
+        let origin = header.origin_topic.as_ref().and_then(|topic| b.topics.get(topic));
+        if origin.is_some_and(|topic| topic.is_compacted) {
+            // Copies say where they lie in files of their own, and in the log there is something else. A client that is told
+            // no sends a copy of its own to the retry topic.
+            let why = "messages of compacted topics are not found by their position";
+            return Err(no_message(header.offset, &why));
+        }
         let record = b
             .store
             .record_at(LogPos(header.offset))

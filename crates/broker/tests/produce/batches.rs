@@ -2,7 +2,7 @@
 //! Code 320, and sends that say they are batches.
 
 use wire::api::pull::PullMessage;
-use wire::api::send::{SendBatchMessage, SendMessageV2, SendReceipt};
+use wire::api::send::{ConsumerSendMsgBack, SendBatchMessage, SendMessageV2, SendReceipt};
 use wire::batch::{SubMessage, encode_sub_message};
 use wire::message_id::decode_offset_id;
 
@@ -268,6 +268,17 @@ async fn a_compacted_topic_takes_messages_with_keys_and_gives_the_newest_of_each
     assert_eq!(
         client.ask_with(&send("T", 0, "KEYS\u{1}k0\u{2}"), "").await.code,
         1
+    );
+    let back = ConsumerSendMsgBack {
+        group: "G".into(),
+        origin_topic: Some("C".into()),
+        ..ConsumerSendMsgBack::default()
+    };
+    let reply = client.ask(&back).await;
+    assert_eq!(
+        reply.code, 1,
+        "its position is not one of the log: {:?}",
+        reply.remark
     );
     let mut bodies = Vec::new();
     for _ in 0..500 {
