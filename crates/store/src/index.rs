@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, File, synced};
 use crate::env::Clock;
-use crate::index::file::{Current, Header, Place, Put, Question, Shape};
+use crate::index::file::{Current, Header, Place, Put, Question, Shape, Trust};
 
 pub(crate) mod file;
 
@@ -259,7 +259,7 @@ impl KeyIndex {
         if let Some(current) = &mut files.current
             && current.name == mark.name
         {
-            current.rebuild(mark.next, i64::MAX)?;
+            current.rebuild(mark.next, i64::MAX, Trust::Durable)?;
         }
         Ok(())
     }
@@ -285,7 +285,8 @@ impl KeyIndex {
             let Some(current) = &mut files.current else {
                 return Ok(());
             };
-            current.rebuild(current.header.next, i64::MAX)?;
+            let trust = if is_trusted { Trust::Durable } else { Trust::Written };
+            current.rebuild(current.header.next, i64::MAX, trust)?;
             if !is_trusted {
                 current.drop_partial(current.header.end_pos)?;
             }
@@ -307,7 +308,7 @@ impl KeyIndex {
             };
             if current.header.begin_pos < end {
                 current.write_entries()?;
-                current.rebuild(current.header.next, end)?;
+                current.rebuild(current.header.next, end, Trust::Durable)?;
                 if current.header.next > 1 {
                     return Ok(());
                 }

@@ -264,6 +264,8 @@ fn nothing_acknowledged_is_lost_when_everything_unsynced_is() {
 fn nothing_acknowledged_is_lost_when_unsynced_writes_are_torn_and_reordered() {
     crash_everywhere(12, Loss::Random, FlushMode::Sync);
     crash_everywhere(16, Loss::Random, FlushMode::Async);
+    // Entries of the index whose write was lost, in front of others that were kept.
+    crash_everywhere(154, Loss::Random, FlushMode::Async);
 }
 
 #[test]

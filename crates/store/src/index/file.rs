@@ -234,6 +234,15 @@ impl Place {
     }
 }
 
+/// What is known of the entries of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// They were written and synced.
+    Durable,
+    /// They were written, at most.
+    Written,
+}
+
 /// The file that is being filled.
 #[derive(Debug)]
 pub(super) struct Current {
@@ -435,7 +444,7 @@ impl Current {
     }
 
     /// Keeps the entries below number `next` that point before `limit` and are plausible, and makes the slots anew.
-    pub(super) fn rebuild(&mut self, next: u32, limit: i64) -> io::Result<()> {
+    pub(super) fn rebuild(&mut self, next: u32, limit: i64, trust: Trust) -> io::Result<()> {
         let old = self.header;
         self.header = Header {
             next: 1,
@@ -449,6 +458,7 @@ impl Current {
         self.is_header_dirty = true;
         self.buffer.clear();
         let next = next.min(self.shape.entries);
+        let mut seconds = 0;
         'scan: while self.header.next < next {
             let from = self.header.next;
             let count = SCAN_ENTRIES.min(next - from);
@@ -462,9 +472,15 @@ impl Current {
                     && entry.seconds >= 0
                     && entry.previous < number
                     && (number > 1 || entry.pos == old.begin_pos);
-                if !is_sound {
+                // Any part of an entry may be missing, and an entry that lacks its hash or its link hides messages.
+                let is_whole = trust == Trust::Durable
+                    || entry.hash != 0
+                        && entry.seconds >= seconds
+                        && entry.previous == self.slots[self.shape.slot_of(entry.hash)];
+                if !is_sound || !is_whole {
                     break 'scan;
                 }
+                seconds = entry.seconds;
                 self.enter(entry.hash, number);
                 self.header.next = number + 1;
                 self.header.end_pos = entry.pos;
@@ -486,7 +502,7 @@ impl Current {
     pub(super) fn drop_partial(&mut self, pos: i64) -> io::Result<()> {
         if self.header.next > 1 && self.header.end_pos == pos {
             self.write_entries()?;
-            self.rebuild(self.header.next, pos)?;
+            self.rebuild(self.header.next, pos, Trust::Durable)?;
         }
         Ok(())
     }
