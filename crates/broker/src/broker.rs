@@ -267,7 +267,7 @@ impl Broker {
         tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
         tasks.spawn(keep_sampling(Arc::clone(&self), serving.clone()));
         peers::keep_registered(&self, &links, &registered);
-        let ended = tokio::select! {
+        let mut ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             reason = self.store.failed() => Err(RunError::StoreFailed(reason)),
         };
@@ -281,7 +281,10 @@ impl Broker {
         if ended.is_ok() && self.config().enable_shutdown_gracefully {
             self.leaving.begin();
             let wait = Duration::from_secs(u64::from(self.config().shutdown_wait_time_seconds));
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                reason = self.store.failed() => ended = Err(RunError::StoreFailed(reason)),
+            }
         }
         serving.cancel();
         tasks.close();

@@ -85,7 +85,7 @@ pub(crate) async fn hold(place: Place, ask: Ask, mut plan: Plan) -> Result<Reply
                 tokio::task::yield_now().await;
             }
             // Nudged for another reader of the queue.
-            Found::AtEnd | Found::Empty if woken => {}
+            found if woken && found.is_nothing_yet(from) => {}
             Found::AtEnd if from > ask.header.queue_offset => {
                 return Ok(pull::reply(b, &ask, &plan, Found::NoMatch { next: from }));
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use net::{Answer, Call, CallError, Fault, Peer, Reply};
 use store::LogPos;
 use tracing::warn;
@@ -27,8 +28,11 @@ use crate::clients::Client;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// And so long where several are asked.
 const PATIENCE_WITH_EACH: Duration = Duration::from_secs(5);
+/// Consumers that are asked at the same time, and how long an answer of one may be.
+const ASKED_AT_ONCE: usize = 16;
+const STATUS_BYTES_MAX: usize = 1 << 20;
 /// The oldest version that understands 307 and 309 (an ordinal, 3.1.8-SNAPSHOT).
-const VERSION_MIN: i32 = 48;
+const VERSION_MIN: i32 = 62;
 
 /// Code 307. How a client is doing.
 pub(crate) fn running_info(
@@ -115,11 +119,29 @@ pub(crate) fn consumer_status(
                 )
             }
         });
+        let mut answers = stream::iter(calls).buffer_unordered(ASKED_AT_ONCE);
+        let time_is_up = tokio::time::sleep(PATIENCE);
+        tokio::pin!(time_is_up);
         let mut status = ConsumerStatus::default();
-        for (id, answer) in futures_util::future::join_all(calls).await {
-            match answer.map(|frame| (frame.code, fastjson::from_slice::<ConsumerStatus>(&frame.body))) {
-                Ok((0, Ok(its))) => _ = status.consumer_table.insert(id, its.message_queue_table),
-                Ok((code, _)) => warn!(client = %id, code, "a consumer does not say how far it is"),
+        loop {
+            let (id, answer) = tokio::select! {
+                answered = answers.next() => match answered {
+                    Some(answered) => answered,
+                    None => break,
+                },
+                // What was said until now must do.
+                () = &mut time_is_up => break,
+            };
+            match answer {
+                Ok(frame) if frame.code == 0 && frame.body.len() <= STATUS_BYTES_MAX => {
+                    match fastjson::from_slice::<ConsumerStatus>(&frame.body) {
+                        Ok(its) => _ = status.consumer_table.insert(id, its.message_queue_table),
+                        Err(error) => warn!(client = %id, %error, "a consumer does not say how far it is"),
+                    }
+                }
+                Ok(frame) => {
+                    warn!(client = %id, code = frame.code, bytes = frame.body.len(), "a consumer does not say how far it is");
+                }
                 Err(error) => warn!(client = %id, %error, "a consumer does not say how far it is"),
             }
         }

@@ -9,7 +9,7 @@ use wire::frame::Frame;
 use crate::routes::{Fault, refuse};
 use crate::service::Outcome;
 
-/// The newest version of clients (an ordinal, 5.1.4) that do not know what GO_AWAY means: they are served until the end.
+/// The newest version of clients (an ordinal, 5.3.1) that do not know what GO_AWAY means: they are served until the end.
 const VERSION_UNAWARE_MAX: i32 = 475;
 
 /// Whether a server leaves.

@@ -285,7 +285,11 @@ impl KeyIndex {
             let Some(current) = &mut files.current else {
                 return Ok(());
             };
-            let trust = if is_trusted { Trust::Durable } else { Trust::Written };
+            let trust = if is_trusted {
+                Trust::Durable
+            } else {
+                Trust::Written
+            };
             current.rebuild(current.header.next, i64::MAX, trust)?;
             if !is_trusted {
                 current.drop_partial(current.header.end_pos)?;

@@ -21,6 +21,7 @@ use super::find_queue;
 use crate::blocking::later;
 use crate::broker::Broker;
 use crate::clients::Lookup;
+use crate::fault::no_group;
 
 /// Means "the newest" where a time is expected, and "none" where an offset is.
 const NEWEST: i64 = -1;
@@ -200,12 +201,23 @@ fn tell(peer: &Peer, frame: Frame) {
 /// Code 314. Sets a group to where another one is: in one topic, or, unlike the reference, which then copies nothing, in all
 /// that the other group has read.
 pub(crate) fn clone_offset(b: &Arc<Broker>, call: Call<CloneGroupOffset>) -> Result<Answer<NoHeader>, Fault> {
+    let b = Arc::clone(b);
+    Ok(later(&b.clone(), &call.peer.clone(), move || {
+        copy(&b, &call.header)?;
+        Ok(Reply::ok(NoHeader))
+    }))
+}
+
+fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
     let CloneGroupOffset {
         src_group,
         dest_group,
         topic,
         offline,
-    } = &call.header;
+    } = header;
+    if b.groups.find(dest_group).is_none() {
+        return Err(no_group(dest_group));
+    }
     let one = topic.as_ref().filter(|topic| !topic.trim().is_empty());
     let topics = match one {
         Some(topic) => [topic.clone()].into(),
@@ -222,7 +234,7 @@ pub(crate) fn clone_offset(b: &Arc<Broker>, call: Call<CloneGroupOffset>) -> Res
         }
         b.offsets.copy(&topic, src_group, dest_group);
     }
-    Ok(Reply::ok(NoHeader).into())
+    Ok(())
 }
 
 /// Code 308. How far the slowest of all groups has read each queue; where the group compared with is behind that, the
@@ -231,11 +243,21 @@ pub(crate) fn correction_offset(
     b: &Arc<Broker>,
     call: Call<QueryCorrectionOffset>,
 ) -> Result<Answer<NoHeader>, Fault> {
+    let b = Arc::clone(b);
+    Ok(later(&b.clone(), &call.peer.clone(), move || {
+        let body = CorrectionOffsets {
+            correction_offsets: slowest(&b, &call.header),
+        };
+        Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&body)))
+    }))
+}
+
+fn slowest(b: &Broker, header: &QueryCorrectionOffset) -> BTreeMap<i32, i64> {
     let QueryCorrectionOffset {
         filter_groups,
         compare_group,
         topic,
-    } = &call.header;
+    } = header;
     let left_out: Vec<&str> = filter_groups.as_deref().unwrap_or_default().split(',').collect();
     let mut slowest: BTreeMap<i32, i64> = BTreeMap::new();
     for group in b.offsets.groups_of(topic) {
@@ -255,8 +277,5 @@ pub(crate) fn correction_offset(
             *offset = i64::MAX;
         }
     }
-    let body = CorrectionOffsets {
-        correction_offsets: slowest,
-    };
-    Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&body)).into())
+    slowest
 }

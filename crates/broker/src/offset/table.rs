@@ -99,7 +99,11 @@ impl Offsets {
 
     /// Stores a committed offset, which may also go back. Every `version_step` commits the version moves on.
     pub(crate) fn commit(&self, group: &str, topic: &str, (queue, offset): (i32, i64), version_step: u64) {
-        let before = self.write(group, topic, queue, |progress| progress.committed.replace(offset));
+        let before = self.write(group, topic, queue, |progress| match progress.reset {
+            // From before the reset.
+            Some(reset) => Some(reset),
+            None => progress.committed.replace(offset),
+        });
         if before.is_some_and(|before| offset < before) {
             debug!(group, topic, queue, offset, before, "committed offset goes back");
         }
@@ -155,7 +159,11 @@ impl Offsets {
     /// Takes a commit back.
     pub(crate) fn forget(&self, group: &str, topic: &str, queue: i32) {
         if self.query(group, topic, queue).is_some() {
-            self.write(group, topic, queue, |progress| progress.committed = None);
+            self.write(group, topic, queue, |progress| {
+                if progress.reset.is_none() {
+                    progress.committed = None;
+                }
+            });
             self.changed.store(true, Ordering::Release);
         }
     }

@@ -165,7 +165,9 @@ impl Back {
             }
             return self.append(b, &head, (&dead.topic_name, 0), 0).map(Step::Stored);
         }
-        let queues = u64::try_from(group.retry_queue_nums).unwrap_or(1);
+        // The topic may have fewer queues than the group asks for: nobody would read the others.
+        let queues = group.retry_queue_nums.min(topic.config.read_queue_nums).max(1);
+        let queues = u64::try_from(queues).unwrap_or(1);
         let queue_id = i32::try_from(b.env.rng.below(queues)).unwrap_or_default();
         let level = match header.delay_level {
             0 => head.parts.reconsume_times.saturating_add(FIRST_LEVEL),

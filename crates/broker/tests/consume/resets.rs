@@ -175,6 +175,7 @@ async fn offsets_are_copied_from_group_to_group() {
     let (_rig, client) = filled().await;
     commit(&client, "G", 0, 3).await;
     commit(&client, "G", 1, 2).await;
+    client.pull(&pull("H", "T", 0, 0)).await;
     let copy = CloneGroupOffset {
         src_group: "G".into(),
         dest_group: "H".into(),
@@ -186,6 +187,20 @@ async fn offsets_are_copied_from_group_to_group() {
         (committed(&client, "H", 0).await, committed(&client, "H", 1).await),
         (3, 2)
     );
+    let to_nobody = CloneGroupOffset {
+        dest_group: "nobody".into(),
+        ..copy.clone()
+    };
+    assert_eq!(client.ask(&to_nobody).await.code, 26);
+    // What an online group does not read any more is not copied, unless that is asked for.
+    client.consume("G", "other", "*").await;
+    commit(&client, "G", 0, 1).await;
+    let online = CloneGroupOffset {
+        offline: Some(false),
+        ..copy
+    };
+    assert_eq!(client.ask(&online).await.code, 0);
+    assert_eq!(committed(&client, "H", 0).await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

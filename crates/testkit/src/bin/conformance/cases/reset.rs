@@ -109,10 +109,12 @@ fn copied() -> Vec<Step> {
     let mut steps = filled("R3");
     steps.extend([
         commit("R3", 0, 2),
+        pull("the other group", "R3", 0, 0).field("consumerGroup", "CG_R3b"),
         copy("to another group", "CG_R3", "CG_R3b"),
         committed("where the first is", "R3", "CG_R3b", 0),
-        copy("of nobody", "CG_R3none", "CG_R3c"),
-        copy("no such topic", "CG_R3", "CG_R3d").field("topic", "R3none"),
+        copy("of nobody", "CG_R3none", "CG_R3b"),
+        copy("to nobody", "CG_R3", "CG_R3c").ours(26),
+        copy("no such topic", "CG_R3", "CG_R3b").field("topic", "R3none"),
         slowest("the slowest", "CG_R3"),
         slowest("nobody's", "CG_R3none"),
     ]);
