@@ -5,13 +5,9 @@
 pub trait Filter: Send + Sync {
     /// By the code of the message's tag: its Java hash, or the delivery time in the delay topic.
     fn by_code(&self, tags_code: i64) -> bool;
-    /// By the whole record, asked only when [`Filter::needs_record`] and the code matched.
-    fn by_record(&self, _record: &[u8]) -> bool {
+    /// By the properties as they are stored, asked only when the code matched.
+    fn by_properties(&self, _properties: &[u8]) -> bool {
         true
-    }
-    /// Whether the record has to be read to decide.
-    fn needs_record(&self) -> bool {
-        false
     }
 }
 

@@ -618,7 +618,7 @@ impl Reading<'_> {
                 return false;
             }
         }
-        !self.filter.needs_record() || self.filter.by_record(record)
+        self.filter.by_properties(head.parts.properties)
     }
 }
 

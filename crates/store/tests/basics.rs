@@ -225,18 +225,16 @@ fn what_there_is_nothing_to_read_is_told_apart() {
 }
 
 #[test]
-fn a_filter_that_reads_the_record_goes_on_until_the_limit_is_met() {
+fn a_filter_that_reads_properties_goes_on_until_the_limit_is_met() {
     struct Even;
     impl Filter for Even {
         fn by_code(&self, _: i64) -> bool {
             true
         }
-        fn needs_record(&self) -> bool {
-            true
-        }
-        fn by_record(&self, record: &[u8]) -> bool {
-            let record = Record::decode(&bytes::Bytes::copy_from_slice(record)).unwrap();
-            record.queue_offset % 2 == 0
+        fn by_properties(&self, properties: &[u8]) -> bool {
+            !wire::properties::get(properties, "UNIQ_KEY")
+                .unwrap()
+                .ends_with(['1', '3', '5', '7', '9'])
         }
     }
     let rig = Rig::new(1, FlushMode::Async);

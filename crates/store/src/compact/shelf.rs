@@ -263,7 +263,7 @@ impl Shelf {
                         continue;
                     }
                     match volume.record(&unit, &span)? {
-                        Some(record) if !filter.needs_record() || filter.by_record(&record) => {
+                        Some(record) if is_wanted(&record, filter) => {
                             taken.records.extend_from_slice(&record);
                             taken.count += 1;
                         }
@@ -465,6 +465,10 @@ fn look(
         }
     }
     Ok(Some(newest))
+}
+
+fn is_wanted(record: &[u8], filter: &dyn Filter) -> bool {
+    RecordHead::scan(record).is_ok_and(|head| filter.by_properties(head.parts.properties))
 }
 
 /// The key of a message: all that KEYS says, as in the reference; empty when that is blank.
