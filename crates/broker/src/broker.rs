@@ -34,6 +34,7 @@ use crate::counts::{Counts, sample_topic};
 use crate::dedup::Dedup;
 use crate::delay::Delays;
 use crate::fault::not_appended;
+use crate::filter::{self, Filters};
 use crate::group::Groups;
 use crate::hold::Held;
 use crate::lock::Locks;
@@ -81,6 +82,8 @@ pub struct Broker {
     pub(crate) workers: Workers,
     /// Queues held by orderly consumers.
     pub(crate) locks: Locks,
+    /// What groups registered in SQL.
+    pub(crate) filters: Arc<Filters>,
     /// Pulls that wait for a message.
     pub(crate) held: Held,
     leaving: Leaving,
@@ -187,6 +190,7 @@ impl Broker {
         let groups = Groups::open(&config, env.clone())?;
         let offsets = Offsets::open(&config, env.clone())?;
         let delays = Delays::open(&config, env.clone())?;
+        let filters = Arc::new(Filters::open(&config, env.clone())?);
         // Last, because it cannot be left as if nothing had happened.
         let kinds = Arc::clone(&topics);
         let mut store = config.store();
@@ -216,6 +220,7 @@ impl Broker {
             clients: Clients::default(),
             workers: Workers::default(),
             locks: Locks::default(),
+            filters,
             held: Held::default(),
             leaving: Leaving::default(),
             peers: Peers::of(&config),
@@ -264,6 +269,7 @@ impl Broker {
             serving.clone(),
         ));
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
+        tasks.spawn(filter::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
         tasks.spawn(keep_sampling(Arc::clone(&self), serving.clone()));
         peers::keep_registered(&self, &links, &registered);
@@ -297,6 +303,7 @@ impl Broker {
     pub fn close(&self) -> Result<(), CloseError> {
         self.transactions.count(self);
         let saved = self.offsets.save();
+        let saved = saved.and(self.filters.save(self.config().filter_data_clean_time_span));
         // What was delivered counts as delivered once it is durable.
         self.store.turn_flush();
         let saved = saved.and(self.delays.save(self.store.durable()).map(drop));

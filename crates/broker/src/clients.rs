@@ -298,6 +298,11 @@ impl Clients {
             .map(|group| (group.kind, group.members.contains_key(&peer)))
     }
 
+    /// Whether the group has members.
+    pub(crate) fn is_online(&self, group: &str) -> bool {
+        self.tables.read().consumers.contains_key(group)
+    }
+
     /// How many topics the group subscribes to; 0 when it is offline.
     pub(crate) fn subscription_count(&self, group: &str) -> usize {
         self.tables

@@ -19,7 +19,7 @@ use wire::api::heartbeat::{
 };
 use wire::body::subscription::{
     CheckClientBody, ConnectedProducer, Connection, ConsumeType, ConsumerConnection, ConsumerData,
-    ConsumerList, HeartbeatBody, ProducerConnection, ProducerTable,
+    ConsumerList, HeartbeatBody, ProducerConnection, ProducerTable, SubscriptionData,
 };
 use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::ext::Ext;
@@ -89,6 +89,7 @@ pub(crate) fn unregister_client(
     }
     if let Some(group) = consumer_group {
         let rest = b.clients.leave(call.peer.id, group);
+        note_offline(b, group);
         let wants_to_know = b
             .groups
             .find(group)
@@ -100,17 +101,29 @@ pub(crate) fn unregister_client(
     Ok(Reply::ok(Empty {}).into())
 }
 
-/// Code 46. Clients ask before they subscribe with an expression that is not TAG.
+/// Code 46. Clients ask before they subscribe with an expression that is not TAG, and learn what is wrong with it.
 pub(crate) fn check_client(
-    _: &Arc<Broker>,
+    b: &Arc<Broker>,
     call: Call<CheckClientConfig>,
 ) -> Result<Answer<NoHeader>, Fault> {
     let body: CheckClientBody = fastjson::from_slice(&call.body).map_err(|error| bad_body(&error))?;
-    let expression_type = &body.subscription_data.expression_type;
+    let SubscriptionData {
+        expression_type,
+        sub_string,
+        ..
+    } = &body.subscription_data;
     if is_tag(Some(expression_type)) {
-        Ok(Reply::ok(NoHeader).into())
-    } else {
-        Err(no_property_filter(expression_type))
+        return Ok(Reply::ok(NoHeader).into());
+    }
+    if !b.config().enable_property_filter {
+        return Err(no_property_filter(expression_type));
+    }
+    match b.filters.compile(expression_type, sub_string) {
+        Ok(_) => Ok(Reply::ok(NoHeader).into()),
+        Err(error) => Err(Fault::new(
+            ResponseCode::SUBSCRIPTION_PARSE_FAILED,
+            error.to_string(),
+        )),
     }
 }
 
@@ -201,6 +214,7 @@ pub(crate) fn all_producers(b: &Arc<Broker>, _: Call<GetAllProducerInfo>) -> Res
 /// The connection has ended: its client leaves all groups, and the other members are told.
 pub(crate) fn disconnected(b: &Broker, peer: u64) {
     for (group, rest) in b.clients.leave_all(peer) {
+        note_offline(b, &group);
         tell(b, &group, &rest);
     }
 }
@@ -226,6 +240,13 @@ pub(crate) async fn keep_watch(b: Arc<Broker>, stop: CancellationToken) {
                 }
             }
         }
+    }
+}
+
+/// Tells the filters when a group has no members any more.
+fn note_offline(b: &Broker, group: &str) {
+    if !b.clients.is_online(group) {
+        b.filters.offline(group);
     }
 }
 
@@ -289,10 +310,13 @@ fn register(b: &Broker, client: &Arc<Client>, body: HeartbeatBody) -> Result<Rep
         ) {
             warn!(%group, %error, "retry topic cannot be created");
         }
-        let joined = b
-            .clients
-            .join(client, &group, beat(consumer, fingerprint, without_sub), limit)
-            .map_err(full)?;
+        let beat = beat(consumer, fingerprint, without_sub);
+        let filters = beat.subscriptions.as_ref();
+        let filters = filters.filter(|all| b.filters.concerns(&group, all)).cloned();
+        let joined = b.clients.join(client, &group, beat, limit).map_err(full)?;
+        if let Some(filters) = filters {
+            b.filters.register(&group, &filters);
+        }
         is_sub_change |= joined.wants_all;
         if settings.notify_consumer_ids_changed_enable {
             tell(b, &group, &joined.tell);

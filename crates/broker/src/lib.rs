@@ -37,6 +37,7 @@ mod transaction;
 
 pub use broker::{Broker, CloseError, OpenError, Ports, RunError};
 pub use config::{Config, ConfigError, Warning};
+pub use filter::sql;
 pub use routes::ROUTES;
 pub use saved::{LoadError, SaveError};
 pub use timer::{TimerCloseError, TimerError};

@@ -5,6 +5,7 @@
 //! [`Found::verdict`] (what that is called, and where to go on). Nothing there and permission to wait: `hold.rs`. What
 //! is in memory is read at once, on the thread of the connection; what is not, on threads that may wait for the disk.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,11 +23,11 @@ use crate::blocking;
 use crate::broker::Broker;
 use crate::clients::Lookup;
 use crate::fault::not_read;
-use crate::filter::{Tags, is_tag};
+use crate::filter::{Subscription, Tags, Wanted, is_tag};
 use crate::heartbeat::no_property_filter;
 use crate::hold::{self, Place};
 use crate::memory;
-use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS};
+use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS, group_of_retry_topic};
 use crate::topic::perm;
 
 /// Bits of a pull's flags.
@@ -58,7 +59,7 @@ pub(crate) struct Ask {
 /// A pull that may read: where, and what it wants.
 pub(crate) struct Plan {
     pub(crate) queue: Arc<Queue>,
-    tags: Tags,
+    wanted: Wanted,
     topic_sys_flag: i32,
     group_sys_flag: i32,
 }
@@ -294,21 +295,21 @@ pub(crate) fn admit(b: &Broker, ask: &Ask) -> Result<Plan, Fault> {
         );
         return Err(refused(ResponseCode::INVALID_PARAMETER, remark));
     };
-    let tags = subscribed(b, ask, &settings)?;
+    let wanted = subscribed(b, ask, &settings)?;
     if config.reject_pull_consumer_enable {
         must_be_registered(b, ask)?;
     }
     let (topic_sys_flag, group_sys_flag) = (known.config.topic_sys_flag, settings.group_sys_flag);
     Ok(Plan {
         queue,
-        tags,
+        wanted,
         topic_sys_flag,
         group_sys_flag,
     })
 }
 
 /// What the pull wants: as it says itself, or as the last heartbeat of its group said.
-fn subscribed(b: &Broker, ask: &Ask, settings: &SubscriptionGroupConfig) -> Result<Tags, Fault> {
+fn subscribed(b: &Broker, ask: &Ask, settings: &SubscriptionGroupConfig) -> Result<Wanted, Fault> {
     let PullMessage {
         consumer_group: group,
         topic,
@@ -317,15 +318,12 @@ fn subscribed(b: &Broker, ask: &Ask, settings: &SubscriptionGroupConfig) -> Resu
     } = &ask.header;
     if ask.header.sys_flag & flag::SUBSCRIPTION != 0 {
         let expression = ask.header.subscription.as_deref().unwrap_or_default();
-        let kind = expression_type.as_deref();
-        return match (is_tag(kind), Tags::parse(expression)) {
-            (true, Ok(tags)) => Ok(tags),
-            (false, _) if !expression.is_empty() => Err(no_property_filter(kind.unwrap_or_default())
-                .with_ext(Ext::of(&Refusal { forbidden_type: None }))),
-            _ => Err(refused(
-                ResponseCode::SUBSCRIPTION_PARSE_FAILED,
-                "parse the consumer's subscription failed",
-            )),
+        return match expression_type.as_deref() {
+            kind if is_tag(kind) => Tags::parse(expression)
+                .map(Wanted::Tags)
+                .map_err(|error| unparsable(&error)),
+            _ if expression.is_empty() => Err(unparsable(&"the expression is empty")),
+            kind => brought(b, ask, kind.unwrap_or_default(), expression),
         };
     }
     let (kind, subscription) = match b.clients.lookup(group, topic) {
@@ -359,12 +357,64 @@ fn subscribed(b: &Broker, ask: &Ask, settings: &SubscriptionGroupConfig) -> Resu
             ResponseCode::SUBSCRIPTION_PARSE_FAILED,
             "the consumer's subscription has too many tags",
         )),
-        Some(tags) => Ok(tags.clone()),
-        None => {
-            let fault = no_property_filter(&subscription.data.expression_type);
-            Err(fault.with_ext(Ext::of(&Refusal { forbidden_type: None })))
-        }
+        Some(tags) => Ok(Wanted::Tags(tags.clone())),
+        None => registered(b, ask, &subscription),
     }
+}
+
+/// An SQL expression that came with the pull. One that makes no sense is refused; the reference would deliver
+/// everything.
+fn brought(b: &Broker, ask: &Ask, kind: &str, expression: &str) -> Result<Wanted, Fault> {
+    may_use_sql(b, kind)?;
+    let sql = b.filters.compile(kind, expression);
+    let sql = sql.map_err(|error| unparsable(&error))?;
+    Ok(retried(b, ask).unwrap_or(Wanted::Sql(sql)))
+}
+
+/// The SQL expression that a heartbeat registered.
+fn registered(b: &Broker, ask: &Ask, subscription: &Subscription) -> Result<Wanted, Fault> {
+    let PullMessage {
+        consumer_group,
+        topic,
+        sub_version,
+        ..
+    } = &ask.header;
+    let Some(filter) = b.filters.find(topic, consumer_group) else {
+        return Err(refused(
+            ResponseCode::FILTER_DATA_NOT_EXIST,
+            "The broker's consumer filter data is not exist!Your expression may be wrong!",
+        ));
+    };
+    if filter.version < *sub_version {
+        return Err(refused(
+            ResponseCode::FILTER_DATA_NOT_LATEST,
+            "the consumer's consumer filter data not latest",
+        ));
+    }
+    may_use_sql(b, &subscription.data.expression_type)?;
+    if subscription.data.class_filter_mode {
+        return Ok(Wanted::Tags(Tags::All));
+    }
+    Ok(retried(b, ask).unwrap_or(Wanted::Sql(filter.sql)))
+}
+
+fn may_use_sql(b: &Broker, kind: &str) -> Result<(), Fault> {
+    if b.config().enable_property_filter {
+        return Ok(());
+    }
+    Err(no_property_filter(kind).with_ext(Ext::of(&Refusal { forbidden_type: None })))
+}
+
+/// The filter for a retry topic, when its messages are to pass the filters of the topics they came from.
+fn retried(b: &Broker, ask: &Ask) -> Option<Wanted> {
+    if !b.config().filter_support_retry {
+        return None;
+    }
+    let group = group_of_retry_topic(&ask.header.topic)?;
+    Some(Wanted::Retried {
+        filters: Arc::clone(&b.filters),
+        group: group.into(),
+    })
 }
 
 /// With `rejectPullConsumerEnable` pull consumers have to send heartbeats like others.
@@ -387,9 +437,9 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
     let found = match look(b, ask, plan, from) {
         Err(ReadError::NotCached) => {
             let limit = limit(b, ask, &plan.queue);
-            let (store, queue, tags) = (Arc::clone(&b.store), Arc::clone(&plan.queue), plan.tags.clone());
+            let (store, queue, wanted) = (Arc::clone(&b.store), Arc::clone(&plan.queue), plan.wanted.clone());
             blocking::run(b, &ask.peer, move || {
-                Found::of(store.read(&queue, from, &limit, &tags))
+                Found::of(store.read(&queue, from, &limit, &wanted))
             })
             .await?
         }
@@ -402,7 +452,7 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
 fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, ReadError> {
     Found::of(
         b.store
-            .read_cached(&plan.queue, from, &limit(b, ask, &plan.queue), &plan.tags),
+            .read_cached(&plan.queue, from, &limit(b, ask, &plan.queue), &plan.wanted),
     )
 }
 
@@ -480,6 +530,11 @@ struct Refusal {
 
 fn refused(code: ResponseCode, remark: impl Into<wire::Str>) -> Fault {
     Fault::new(code, remark).with_ext(Ext::of(&Refusal { forbidden_type: None }))
+}
+
+fn unparsable(why: &dyn Display) -> Fault {
+    let remark = format!("parse the consumer's subscription failed: {why}");
+    refused(ResponseCode::SUBSCRIPTION_PARSE_FAILED, remark)
 }
 
 fn forbidden(by: i32, remark: String) -> Fault {

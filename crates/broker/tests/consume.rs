@@ -10,6 +10,8 @@
 mod backs;
 #[path = "consume/clients.rs"]
 mod clients;
+#[path = "consume/filters.rs"]
+mod filters;
 #[path = "consume/golden.rs"]
 mod golden;
 #[path = "consume/limits.rs"]

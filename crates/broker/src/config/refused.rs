@@ -99,7 +99,6 @@ pub(super) const REFUSED: &[Refused] = refused! {
     "timerRocksDBEnable", Asks::True, ROCKSDB;
     "popConsumerKVServiceEnable", Asks::True, "pop consumption is not there yet";
     "defaultMessageRequestMode", Asks::AnythingBut("PULL"), "pop consumption is not there yet";
-    "enablePropertyFilter", Asks::True, "filtering by SQL expressions is not there yet";
     "useStaticSubscription", Asks::True, "subscriptions come from heartbeats only";
     "enableLmq", Asks::True, "light message queues are not there yet";
     "enableMultiDispatch", Asks::True, "light message queues are not there yet";

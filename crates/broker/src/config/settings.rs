@@ -249,6 +249,12 @@ settings! {
     live access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio";
     /// Bytes of a consume queue that one pull may scan for messages that match.
     live max_filter_message_size: u32 = 16_000, "maxFilterMessageSize";
+    /// Whether consumers may choose messages by their properties, with SQL expressions. `false` in the reference.
+    live enable_property_filter: bool = true, "enablePropertyFilter";
+    /// Whether messages of a retry topic that is subscribed to with SQL pass the filter of the topic they came from.
+    live filter_support_retry: bool = false, "filterSupportRetry";
+    /// Milliseconds for which the SQL filter of a group that is offline is kept.
+    live filter_data_clean_time_span: u64 = 86_400_000, "filterDataCleanTimeSpan";
     /// Most messages a query by key returns.
     live max_msgs_num_batch: u32 = 64, "maxMsgsNumBatch";
     /// Most messages a query by unique key returns.

@@ -83,7 +83,6 @@ fn what_the_broker_cannot_keep_is_refused() {
         "authenticationEnabled=true",
         "authorizationEnabled=true",
         "tls.server.mode=enforcing",
-        "enablePropertyFilter=true",
         "inSyncReplicas=2",
     ] {
         assert!(error(text).contains("not supported"), "{text}: {}", error(text));

@@ -306,21 +306,66 @@ async fn a_producer_that_leaves_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_tag_expressions_pass_the_check_of_a_client() {
+async fn the_check_of_a_client_says_what_is_wrong_with_its_expression() {
     let rig = Rig::start().await;
     let client = rig.client().await;
-    let check = |expression_type: &str| {
+    let check = |expression_type: &str, expression: &str| {
         let subscription_data = SubscriptionData {
             expression_type: expression_type.into(),
-            ..subscription("T", "a > 1", 1)
+            ..subscription("T", expression, 1)
         };
         fastjson::to_vec(&CheckClientBody {
             subscription_data,
             ..CheckClientBody::default()
         })
     };
-    assert_eq!(client.ask_with(&CheckClientConfig, check("TAG")).await.code, 0);
-    let refused = client.ask_with(&CheckClientConfig, check("SQL92")).await;
+    let table = [
+        ("TAG", "a > ", 0, None),
+        ("SQL92", "a > 1", 0, None),
+        (
+            "SQL92",
+            "a > ",
+            23,
+            Some("found the end, expected a value (at character 5)"),
+        ),
+        (
+            "SQL92",
+            "",
+            23,
+            Some("found the end, expected a value (at character 1)"),
+        ),
+        (
+            "SQL93",
+            "a > 1",
+            23,
+            Some("there is no expression type \"SQL93\""),
+        ),
+    ];
+    for (kind, expression, code, remark) in table {
+        let checked = client.ask_with(&CheckClientConfig, check(kind, expression)).await;
+        assert_eq!(
+            (checked.code, checked.remark.as_deref()),
+            (code, remark),
+            "{kind} {expression}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_property_filters_only_tag_expressions_pass_the_check() {
+    let rig = Rig::start_with(&[("enablePropertyFilter", "false")]).await;
+    let client = rig.client().await;
+    let subscription_data = SubscriptionData {
+        expression_type: "SQL92".into(),
+        ..subscription("T", "a > ", 1)
+    };
+    let check = CheckClientBody {
+        subscription_data,
+        ..CheckClientBody::default()
+    };
+    let refused = client
+        .ask_with(&CheckClientConfig, fastjson::to_vec(&check))
+        .await;
     assert_eq!(refused.code, 1);
     assert_eq!(
         refused.remark.as_deref(),

@@ -350,28 +350,6 @@ async fn what_may_not_be_read_is_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expressions_other_than_tag_are_refused() {
-    let rig = Rig::start().await;
-    let client = rig.client_of("T", 1).await;
-    let sql = PullMessage {
-        expression_type: Some("SQL92".into()),
-        subscription: Some("a > 1".into()),
-        ..pull("G", "T", 0, 0)
-    };
-    let refused = client.pull(&sql).await;
-    assert_eq!(refused.code, 1);
-    assert_eq!(refused.remark, NO_SQL);
-    let mut by_heartbeat = subscription("T", "a > 1", 1);
-    by_heartbeat.expression_type = "SQL92".into();
-    assert_eq!(client.beat(&consumer("G", &[by_heartbeat])).await.code, 0);
-    let refused = client.pull(&PullMessage { sys_flag: 0, ..sql }).await;
-    assert_eq!(refused.code, 1);
-    assert_eq!(refused.remark, NO_SQL);
-}
-
-const NO_SQL: &str = "The broker does not support consumer to filter message by SQL92";
-
-#[tokio::test(flavor = "multi_thread")]
 async fn who_forbids_a_pull_is_told_by_number() {
     let rig = Rig::start_with(&[("litePullMessageEnable", "false")]).await;
     let client = rig.client_of("T", 1).await;
