@@ -3,6 +3,7 @@
 //! can be added, removed and moved.
 
 mod delay;
+mod filter;
 mod group;
 mod kv;
 mod offset;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Case> {
         reply::cases(),
         timer::cases(),
         pull::cases(),
+        filter::cases(),
         offset::cases(),
         reset::cases(),
         group::cases(),

@@ -34,10 +34,11 @@ struct Wanted<'a> {
     driver: Driver<'a>,
 }
 
-/// Nothing but what a scene needs: something that is off by default, questions about transactions that come soon (the
+/// Nothing but what a scene needs: what is off by default, questions about transactions that come soon (the
 /// reference writes down what has ended before it asks), and compaction that comes soon and has small files to work on.
 const DEFAULT: &[(&str, &str)] = &[
     ("recallMessageEnable", "true"),
+    ("enablePropertyFilter", "true"),
     ("transactionCheckInterval", "2000"),
     ("transactionTimeOut", "3000"),
     ("transactionOpBatchInterval", "100"),

@@ -4,6 +4,7 @@
 
 mod cases;
 mod clients;
+mod filter;
 mod halves;
 mod reach;
 mod requests;
@@ -22,6 +23,7 @@ sections, all of them when none is named:
   java   the official Java client, both header encodings
   go     the official Go client
   diff   single requests, answers compared field by field
+  filter SQL expressions, evaluated by the reference's own code and by ours
   swap   one store directory opened by the two brokers in turn, after a stop and after a kill
   reach  brokers of one kind registered with name servers of the other
 
@@ -67,7 +69,7 @@ struct Section {
     run: fn(&Sides) -> anyhow::Result<Outcome>,
 }
 
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 6] = [
     Section {
         name: "java",
         tools: &["java", "mvn"],
@@ -82,6 +84,11 @@ const SECTIONS: [Section; 5] = [
         name: "diff",
         tools: &["java", "mvn"],
         run: requests::run,
+    },
+    Section {
+        name: "filter",
+        tools: &["java", "mvn"],
+        run: filter::run,
     },
     Section {
         name: "swap",

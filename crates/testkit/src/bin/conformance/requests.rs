@@ -11,7 +11,8 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     let mut servers = Vec::new();
     let mut played = Vec::new();
     for (name, program) in sides.all() {
-        let server = Plan::new(program, &sides.dir.join("diff").join(name)).start()?;
+        let plan = Plan::new(program, &sides.dir.join("diff").join(name));
+        let server = plan.set("enablePropertyFilter", "true").start()?;
         played.push((name, Side::new(server.nameserver(), server.broker())));
         servers.push(server);
     }

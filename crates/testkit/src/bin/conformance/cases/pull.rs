@@ -152,10 +152,6 @@ fn refused() -> Vec<Step> {
         pull("no such topic", "P4none", 0, 0).answers(17),
         pull("no such queue", "P4", 4, 0).answers(29),
         pull("a negative queue", "P4", -1, 0).answers(29),
-        pull("a filter that is switched off", "P4", 0, 0)
-            .field("expressionType", "SQL92")
-            .field("subscription", "a > 1")
-            .answers(1),
         pull("a bad group name", "P4", 0, 0)
             .field("consumerGroup", "no group")
             .answers(26),
