@@ -204,11 +204,13 @@ async fn a_second_try_is_answered_no_sooner_than_the_first_is_safe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_that_is_acknowledged_can_be_committed_before_readers_see_it() {
     let disk = Tough::new();
-    let settings = [("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "50")];
+    let settings = [("flushDiskType", "SYNC_FLUSH")];
     let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
     let client = running.client().await;
     client.make_topic("T", 1).await;
     client.send("T", 0, "first").await;
+    let patience = |ms: u32| client.ask_with(&UpdateBrokerConfig, format!("syncFlushTimeout={ms}"));
+    assert_eq!(patience(50).await.code, 0);
     disk.set(Door::Shut);
     let half = SendMessageV2 {
         producer_group: "PG".into(),
@@ -236,6 +238,7 @@ async fn a_half_that_is_acknowledged_can_be_committed_before_readers_see_it() {
     disk.set(Door::Open);
     assert_eq!(reply.code, 0, "{:?}", reply.remark);
     assert_eq!(early.code, 10, "not durable yet: {:?}", early.remark);
+    assert_eq!(patience(10_000).await.code, 0);
     client.send("T", 0, "next").await;
     let bodies: Vec<_> = stored(&client, "T", 0)
         .await
