@@ -19,8 +19,7 @@ use crate::saved::SaveError;
 /// The store does not take a message.
 pub(crate) fn not_appended(error: &AppendError) -> Fault {
     let code = match error {
-        AppendError::BodyTooLarge { .. }
-        | AppendError::RecordTooLarge { .. }
+        AppendError::RecordTooLarge { .. }
         | AppendError::PropertiesTooLarge { .. }
         | AppendError::Topic
         | AppendError::InnerBatch

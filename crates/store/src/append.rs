@@ -15,8 +15,6 @@ use crate::queues::is_directory_name;
 use crate::store::Store;
 use crate::tail::{Deriving, Placed, Prepared, Tail, VALUE_END};
 
-/// What a record may take beyond the body limit.
-const RECORD_OVERHEAD_MAX: usize = 64 << 10;
 /// Units of all queues that may wait for the tidy thread: 24 bytes each.
 const UNWRITTEN_UNITS_MAX: i64 = 16 << 20;
 /// Stands in for the offset of the first message inside until it is known: none has more digits.
@@ -79,13 +77,6 @@ impl Store {
     }
 
     fn prepare<'a>(&self, draft: &'a Draft<'a>) -> Result<Prepared<'a>, AppendError> {
-        let max = self.config.message_bytes_max;
-        if draft.body.len() > max {
-            return Err(AppendError::BodyTooLarge {
-                bytes: draft.body.len(),
-                max,
-            });
-        }
         if !is_directory_name(draft.queue.topic()) {
             return Err(AppendError::Topic);
         }
@@ -143,12 +134,6 @@ impl Store {
             is_queued,
         };
         prepared.len = record_len(&prepared.parts(), seal);
-        if prepared.len > max + RECORD_OVERHEAD_MAX {
-            return Err(AppendError::RecordTooLarge {
-                bytes: prepared.len,
-                max: max + RECORD_OVERHEAD_MAX,
-            });
-        }
         Ok(prepared)
     }
 

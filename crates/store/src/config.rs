@@ -103,7 +103,8 @@ pub struct StoreConfig {
     pub seal_records: bool,
     /// `forceVerifyPropCRC`: recovery demands that CRC.
     pub demand_seals: bool,
-    /// `maxMessageSize`.
+    /// `maxMessageSize`: whoever takes messages from clients sees to it. The store takes all that fits into a file, since what
+    /// it holds has to be written again after the limit was lowered.
     pub message_bytes_max: usize,
     /// Bytes appended and not yet written at which an append is refused as busy.
     pub pending_bytes_max: usize,

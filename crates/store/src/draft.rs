@@ -91,15 +91,7 @@ pub struct Receipt {
 /// Why an append is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The body is too large.
-    #[error("body of {bytes} bytes is larger than {max}")]
-    BodyTooLarge {
-        /// Size of the body.
-        bytes: usize,
-        /// Largest allowed.
-        max: usize,
-    },
-    /// The record, or the batch, is too large for the limits or for a log file.
+    /// The record, or the batch, is too large for a log file.
     #[error("{bytes} bytes of records are more than {max}")]
     RecordTooLarge {
         /// Size of the record or batch.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use wire::properties::tags_code;
-use wire::record::{MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN, RecordHead};
+use wire::record::{MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN, RecordHead, sysflag};
 
 use crate::draft::LogPos;
 use crate::filter::Filter;
@@ -24,6 +24,10 @@ const SIZE_TO_CHECK: usize = 8 << 20;
 const RECORD_SLACK: usize = 64 << 10;
 /// Where a record says its own position.
 const POSITION_AT: usize = 28;
+/// And its flags.
+const SYS_FLAG_AT: i64 = 36;
+/// And, with addresses of four bytes, the length of its body.
+const BODY_LEN_AT: i64 = 84;
 /// Tag codes from here down are addresses in a ConsumeQueueExt file.
 pub(crate) const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
@@ -308,9 +312,13 @@ impl Store {
         }
         // Peers choose positions: what lies there may claim any size.
         let size_max = (self.config.message_bytes_max + RECORD_SLACK).max(SIZE_TO_CHECK);
-        let Some(size) = self.size_at(pos.0, mode)?.filter(|size| *size <= size_max) else {
+        let Some(size) = self.size_at(pos.0, mode)? else {
             return Err(missing);
         };
+        // The largest may have become less since it was stored.
+        if size > size_max && !self.lengths_add_up(pos.0, size, mode)? {
+            return Err(missing);
+        }
         let mut record = vec![0; size];
         let origin = self.log.read(pos.0, &mut record, mode)?;
         match RecordHead::scan(&record) {
@@ -333,6 +341,38 @@ impl Store {
         let end =
             (self.log.base_of(pos) + self.log.segment_bytes()).min(self.log.written.load(Ordering::Acquire));
         Ok((is_record && pos + size <= end).then_some(size as usize))
+    }
+
+    /// Whether the lengths inside what says to be a record of that size make up the size. It lies in the log, and in one file.
+    fn lengths_add_up(&self, pos: i64, size: usize, mode: ReadMode) -> io::Result<bool> {
+        let end = pos + size as i64;
+        let be = |at: i64, len: usize| -> io::Result<Option<i64>> {
+            let mut bytes = [0; 4];
+            if at + len as i64 > end {
+                return Ok(None);
+            }
+            self.log.read(at, &mut bytes[4 - len..], mode)?;
+            Ok(Some(i64::from(i32::from_be_bytes(bytes))))
+        };
+        let mut at = pos + 4;
+        let topic_len_bytes = if be(at, 4)? == Some(i64::from(MAGIC_V2)) {
+            2
+        } else {
+            1
+        };
+        at = pos + SYS_FLAG_AT;
+        let sys_flag = be(at, 4)?.unwrap_or_default() as i32;
+        at = pos + BODY_LEN_AT;
+        for v6 in [sysflag::BORN_HOST_V6, sysflag::STORE_HOST_V6] {
+            at += if sys_flag & v6 == 0 { 0 } else { 12 };
+        }
+        for len_bytes in [4, topic_len_bytes, 2] {
+            match be(at, len_bytes)? {
+                Some(len) if len >= 0 => at += len_bytes as i64 + len,
+                _ => return Ok(false),
+            }
+        }
+        Ok(at == end)
     }
 
     /// The units of a queue from an offset on, at most `count`; none when their file is missing.

@@ -255,8 +255,7 @@ impl Line {
         }
         let drafts: Vec<Draft<'_>> = copies.iter().map(|copy| copy.draft(&self.b)).collect();
         let receipts = self.b.store.append_batch(&drafts).map_err(|error| match error {
-            AppendError::BodyTooLarge { .. }
-            | AppendError::RecordTooLarge { .. }
+            AppendError::RecordTooLarge { .. }
             | AppendError::PropertiesTooLarge { .. }
             | AppendError::Topic
             | AppendError::InnerBatch

@@ -63,8 +63,7 @@ enum Refused {
 impl From<AppendError> for Refused {
     fn from(error: AppendError) -> Refused {
         match error {
-            AppendError::BodyTooLarge { .. }
-            | AppendError::RecordTooLarge { .. }
+            AppendError::RecordTooLarge { .. }
             | AppendError::PropertiesTooLarge { .. }
             | AppendError::Topic
             | AppendError::InnerBatch
