@@ -29,7 +29,12 @@ impl Dedup {
         let max = config.dedup_messages_max as usize;
         let now_ms = store.env().clock.now_ms();
         let all = topics.all();
-        for (name, topic) in all.topics.iter().filter(|(_, topic)| topic.dedup_window_ms > 0) {
+        let with_window = || all.topics.iter().filter(|(_, topic)| topic.dedup_window_ms > 0);
+        // All of them first: how many there are decides how much each may remember.
+        for (name, _) in with_window() {
+            dedup.window(name);
+        }
+        for (name, topic) in with_window() {
             let since_ms = now_ms.saturating_sub(topic.dedup_window_ms);
             let found = read_topic(store, name, since_ms, max);
             if !found.is_empty() {
