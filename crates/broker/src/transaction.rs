@@ -33,13 +33,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use net::{Answer, Call, Fault, Reply, Ticket};
 use parking_lot::{Mutex, MutexGuard};
 use store::{AppendError, Gate, LogPos, ReadError, Receipt};
 use wire::Str;
 use wire::api::transaction::EndTransaction;
 use wire::code::{NoHeader, ResponseCode};
+use wire::message_id::decode_offset_id;
 use wire::properties::name;
 use wire::record::sysflag;
 
@@ -137,70 +137,85 @@ pub(crate) fn end_transaction(
         sysflag::ROLLBACK => Decision::Rollback,
         other => return Err(wrong(format!("commitOrRollback field wrong: {other}"))),
     };
-    match b.store.record_at_cached(LogPos(header.commit_log_offset)) {
-        Err(ReadError::NotCached) => {
-            let (b, peer) = (Arc::clone(b), call.peer);
-            Ok(Answer::Later(Box::pin(async move {
-                let reading = Arc::clone(&b);
-                let (reply, ticket) = blocking::run(&b, &peer, move || {
-                    let record = reading.store.record_at(LogPos(header.commit_log_offset));
-                    let ended = answer(&reading, &header, decision, record);
-                    reading.store.drive();
-                    ended
-                })
-                .await??;
-                match ticket {
-                    Some(ticket) => b.pass(reply, ticket).await,
-                    None => Ok(reply),
-                }
-            })))
-        }
-        record => {
-            let (reply, ticket) = answer(b, &header, decision, record)?;
-            Ok(match ticket {
-                Some(ticket) => Answer::Gated(reply, ticket),
-                None => Answer::Now(reply),
-            })
-        }
+    if let Some((reply, ticket)) = answer(b, &header, decision, Look::Cached)? {
+        return Ok(match ticket {
+            Some(ticket) => Answer::Gated(reply, ticket),
+            None => Answer::Now(reply),
+        });
     }
+    let (b, peer) = (Arc::clone(b), call.peer);
+    Ok(Answer::Later(Box::pin(async move {
+        let reading = Arc::clone(&b);
+        let done = blocking::run(&b, &peer, move || {
+            let ended = answer(&reading, &header, decision, Look::Anywhere);
+            reading.store.drive();
+            ended
+        });
+        let (reply, ticket) = done.await??.ok_or_else(|| not_read(&ReadError::NotCached))?;
+        match ticket {
+            Some(ticket) => b.pass(reply, ticket).await,
+            None => Ok(reply),
+        }
+    })))
 }
 
+/// Where a half is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// In memory, on the threads that serve sockets.
+    Cached,
+    Anywhere,
+}
+
+type Told = (Reply<NoHeader>, Option<Ticket>);
+
+/// `None`: the answer is not in memory.
 fn answer(
     b: &Broker,
     header: &EndTransaction,
     decision: Decision,
-    record: Result<Bytes, ReadError>,
-) -> Result<(Reply<NoHeader>, Option<Ticket>), Fault> {
+    look: Look,
+) -> Result<Option<Told>, Fault> {
     let missing =
         |why: &dyn std::fmt::Display| wrong(format!("Find prepared transaction message failed: {why}"));
-    let record = record.map_err(|error| match error {
-        ReadError::Io(_) => not_read(&error),
-        error => missing(&error),
-    })?;
+    let pos = LogPos(header.commit_log_offset);
+    let record = match look {
+        Look::Cached => b.store.record_at_cached(pos),
+        Look::Anywhere => b.store.record_at(pos),
+    };
+    let record = match record {
+        Err(ReadError::NotCached) => return Ok(None),
+        Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
+        record => record.map_err(|error| missing(&error))?,
+    };
     let half = Stored::read(&record).map_err(|error| missing(&error))?;
     may_end(b, header, &half)?;
-    is_where_it_says(b, &half).map_err(|error| missing(&error))?;
-    match b.transactions.end(b, &half, decision)? {
-        Ended::Now(gate) => Ok((Reply::ok(NoHeader), Some(b.ticket(&b.config(), gate, true)))),
+    match is_where_it_says(b, &half, look) {
+        Err(ReadError::NotCached) => return Ok(None),
+        Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
+        found => found.map_err(|error| missing(&error))?,
+    }
+    Ok(Some(match b.transactions.end(b, &half, decision)? {
+        Ended::Now(gate) => (Reply::ok(NoHeader), Some(b.ticket(&b.config(), gate, true))),
         Ended::Before(gate) => {
             let remark = "the transaction had ended before, nothing is changed";
             let ticket = gate.map(|gate| b.ticket(&b.config(), gate, true));
-            Ok((Reply::ok(NoHeader).with_remark(remark), ticket))
+            (Reply::ok(NoHeader).with_remark(remark), ticket)
         }
-    }
+    }))
 }
 
 /// The position comes from a client, and bytes that look like a half may lie in the body of a message: the queue has to
 /// point there too, or be about to, since a sender may be told before its message is in the queue.
-fn is_where_it_says(b: &Broker, half: &Stored<'_>) -> Result<(), ReadError> {
-    let pos = LogPos(half.head.stamp.physical_offset);
+fn is_where_it_says(b: &Broker, half: &Stored<'_>, look: Look) -> Result<(), ReadError> {
+    let pos = LogPos(half.pos());
     if b.store.is_unpublished(pos) {
         return Ok(());
     }
-    let queue = b.store.queue(HALF_TOPIC, 0);
-    let entries = match b.store.entries_cached(&queue, half.offset(), 1) {
-        Err(ReadError::NotCached) => b.store.entries(&queue, half.offset(), 1)?,
-        found => found?,
+    let queue = b.store.queue(half.head.parts.topic, 0);
+    let entries = match look {
+        Look::Cached => b.store.entries_cached(&queue, half.offset(), 1)?,
+        Look::Anywhere => b.store.entries(&queue, half.offset(), 1)?,
     };
     if entries.first().is_some_and(|entry| entry.pos == pos) {
         Ok(())
@@ -229,7 +244,22 @@ fn may_end(b: &Broker, header: &EndTransaction, half: &Stored<'_>) -> Result<(),
     if half.offset() != header.tran_state_table_offset {
         return Err(wrong("The transaction state table offset wrong"));
     }
+    if !is_meant(header, half) {
+        return Err(wrong("The transaction id wrong"));
+    }
     Ok(())
+}
+
+/// Clients say the id they gave the message, as `transactionId` and as `msgId`; some its offset id, some nothing. A place alone
+/// may mean another half: where one could not be written, the next takes its place.
+fn is_meant(header: &EndTransaction, half: &Stored<'_>) -> bool {
+    let ids = [
+        header.transaction_id.as_deref().unwrap_or_default(),
+        &header.msg_id,
+    ];
+    let is_its =
+        |id: &str| id == half.unique || decode_offset_id(id).is_some_and(|(_, pos)| pos == half.pos());
+    half.unique.is_empty() || ids.iter().all(|id| id.is_empty()) || ids.into_iter().any(is_its)
 }
 
 fn wrong(remark: impl Into<Str>) -> Fault {

@@ -16,7 +16,7 @@ use wire::record::sysflag;
 
 use super::half::Stored;
 use super::table::{Half, Standing};
-use super::{Decision, Ended, wrong};
+use super::{Decision, Ended, Look, is_where_it_says, wrong};
 use crate::blocking::{later, run};
 use crate::broker::Broker;
 use crate::fault::{not_appended, not_read};
@@ -123,6 +123,10 @@ pub(crate) fn resume(b: &Arc<Broker>, call: Call<ResumeCheckHalfMessage>) -> Res
             error => failed(&error),
         })?;
         let half = Stored::read_any(&record).map_err(|error| failed(&error))?;
+        is_where_it_says(b, &half, Look::Anywhere).map_err(|error| match error {
+            ReadError::Io(_) => not_read(&error),
+            error => failed(&error),
+        })?;
         let properties = half.checked_properties(0);
         let pending_max = b.config().transactions_pending_max as usize;
         let scanned = b.transactions.catch_up(&b.store, pending_max);
@@ -131,7 +135,12 @@ pub(crate) fn resume(b: &Arc<Broker>, call: Call<ResumeCheckHalfMessage>) -> Res
         // The new copy takes the place of one that is pending; it must not count beside it.
         let before = match table.standing(half.offset(), half.print()) {
             _ if !half.is_half() => table.newest(half.print()),
-            Standing::Open(current) => Some(current),
+            Standing::Open(current) if table.get(current).is_some() => Some(current),
+            Standing::Open(_) => {
+                // Nobody has looked at it yet, and whoever does would take it and its copy for two.
+                let remark = "[OVERLOAD]too many transactions are pending, try again later";
+                return Err(Fault::new(ResponseCode::SYSTEM_BUSY, remark));
+            }
             Standing::Ending(_) | Standing::Ended(_) => return Err(failed(&"the transaction has ended")),
         };
         let put = half.again(HALF_TOPIC, &properties);

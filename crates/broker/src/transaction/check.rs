@@ -168,9 +168,10 @@ impl Transactions {
     }
 }
 
-/// A question on its way: the half by its new place, whom it goes to, and the frame.
+/// A question on its way: the half by its new place, when that is safe to tell, whom it goes to, and the frame.
 struct Question {
     offset: i64,
+    gate: Gate,
     to: Option<(Str, Room)>,
     frame: Frame,
 }
@@ -182,6 +183,42 @@ struct Written {
     gate: Option<Gate>,
     /// Why the others are not written.
     failed: Option<Fault>,
+}
+
+impl Written {
+    /// Asks what can be asked. Each question waits for its own copy: where one could not be written, a later one may have
+    /// taken its place, and the answer would end that.
+    async fn ask(self, b: &Broker) -> Result<(), Fault> {
+        let (safe, failed) = safe(b, self.questions).await;
+        for question in safe {
+            question.push(b);
+        }
+        if let Some(gate) = self.gate {
+            b.settled(gate).await?;
+        }
+        failed.or(self.failed).map_or(Ok(()), Err)
+    }
+}
+
+/// The questions whose copies are as safe as a send that is acknowledged, and why others are not.
+async fn safe(b: &Broker, questions: Vec<Question>) -> (Vec<Question>, Option<Fault>) {
+    let (mut safe, mut failed) = (Vec::new(), None);
+    for question in questions {
+        match b.settled(question.gate).await {
+            Ok(()) => safe.push(question),
+            Err(fault) => failed = Some(fault),
+        }
+    }
+    (safe, failed)
+}
+
+impl Question {
+    fn push(self, b: &Broker) {
+        if let Some((name, room)) = self.to {
+            room.push(self.frame);
+            b.transactions.table(b).asked(self.offset, name);
+        }
+    }
 }
 
 /// What is left of a round.
@@ -215,18 +252,7 @@ pub(super) async fn round(b: &Arc<Broker>) -> Result<(), Fault> {
         })
         .await?;
         round = rest;
-        if let Some(gate) = written.gate {
-            b.settled(gate).await?;
-        }
-        for Question { offset, to, frame } in written.questions {
-            if let Some((name, room)) = to {
-                room.push(frame);
-                b.transactions.table(b).asked(offset, name);
-            }
-        }
-        if let Some(fault) = written.failed {
-            return Err(fault);
-        }
+        written.ask(b).await?;
     }
     Ok(())
 }
@@ -278,6 +304,10 @@ impl Round {
             };
             match done {
                 Ok(gate) => written.gate = gate.or(written.gate),
+                Err(error) if is_final(&error) => {
+                    error!(offset, %error, "a half message can neither be written again nor given up, nobody is asked about it");
+                    continue;
+                }
                 Err(error) => {
                     written.failed = Some(not_appended(&error));
                     break;
@@ -290,6 +320,22 @@ impl Round {
         }
         b.store.drive();
         written
+    }
+}
+
+/// Whether it is the message that cannot be appended, now or later.
+fn is_final(error: &AppendError) -> bool {
+    match error {
+        AppendError::RecordTooLarge { .. }
+        | AppendError::PropertiesTooLarge { .. }
+        | AppendError::Topic
+        | AppendError::InnerBatch
+        | AppendError::Empty => true,
+        AppendError::Busy { .. }
+        | AppendError::DiskFull
+        | AppendError::Deleted
+        | AppendError::Closed
+        | AppendError::Failed => false,
     }
 }
 
@@ -322,9 +368,7 @@ fn one(
     };
     match done {
         // It has become too large to be written again.
-        Err(AppendError::PropertiesTooLarge { .. } | AppendError::RecordTooLarge { .. }) => {
-            give_up(b, stored)
-        }
+        Err(error) if is_final(&error) => give_up(b, stored),
         done => done,
     }
 }
@@ -384,6 +428,7 @@ fn again(
     let body = stored.question(&properties, (offset, pos));
     written.questions.push(Question {
         offset,
+        gate,
         to,
         frame: Frame::request(0, &header).with_body(body).oneway(),
     });
@@ -501,7 +546,53 @@ impl Transactions {
 
 #[cfg(test)]
 mod tests {
+    use store::disk::sim::Fault as DiskFault;
+    use wire::record::Record;
+
+    use super::super::tests::{World, send};
     use super::*;
+
+    /// Of the pending half that was sent with this id.
+    fn ask(b: &Broker, id: &str, written: &mut Written) -> (i64, i64) {
+        let mut pending = Vec::new();
+        b.transactions.each(b, 0, |offset, half| {
+            pending.push((offset, half.pos));
+            ControlFlow::Continue(())
+        });
+        for (offset, pos) in pending {
+            let record = b.store.record_at(LogPos(pos)).unwrap();
+            let stored = Stored::read(&record).unwrap();
+            if stored.offset() == offset && stored.unique == id {
+                let gate = one(b, (&stored, Due::Ask), &mut HashSet::new(), written).unwrap();
+                written.gate = gate.or(written.gate);
+            }
+        }
+        let frame = &written.questions.last().unwrap().frame;
+        let header: CheckTransactionState = frame.ext.read().unwrap();
+        (header.tran_state_table_offset, header.commit_log_offset)
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_about_a_copy_that_could_not_be_written_and_whose_place_another_took() {
+        let world = World::new();
+        let b = world.open(&[]);
+        send(&b, "A", "");
+        send(&b, "B", "");
+        b.transactions.catch_up(&b.store, 100).unwrap();
+        let mut written = Written::default();
+        let lost = ask(&b, "A", &mut written);
+        world.disk.fail_at(world.disk.ops(), DiskFault::Full);
+        b.store.drive();
+        assert_eq!(ask(&b, "B", &mut written), lost, "the same place");
+        b.store.drive();
+        let (safe, failed) = safe(&b, written.questions).await;
+        let asked = safe.iter().map(|question| {
+            let record = Record::decode(&question.frame.body).unwrap();
+            record.property("UNIQ_KEY").unwrap().to_owned()
+        });
+        assert_eq!(asked.collect::<Vec<_>>(), ["B"]);
+        assert!(failed.is_some(), "the round says so");
+    }
 
     fn due(immunity_ms: Option<i64>, age_ms: i64) -> Due {
         let patience = Patience {

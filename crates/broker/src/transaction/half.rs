@@ -7,11 +7,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use bytes::Bytes;
 use thiserror::Error;
 use wire::Str;
-use wire::properties::{Properties, name, pairs};
+use wire::properties::{Properties, get, name, pairs};
 use wire::record::{Parts, RecordHead, Seal, Stamp, encode_record, sysflag};
 
 use super::table;
-use crate::names::{CHECK_MAX_TIME_TOPIC, HALF_TOPIC, takes_no_sends, topic_error};
+use crate::names::{CHECK_MAX_TIME_TOPIC, HALF_TOPIC, real_queue_id, takes_no_sends, topic_error};
 use crate::put::Put;
 
 /// The group of its producers.
@@ -82,7 +82,7 @@ impl<'a> Stored<'a> {
             match key {
                 // What a sender may not write to, a commit does not write to either.
                 name::REAL_TOPIC => topic = Some(value).filter(|topic| may_hold(topic)),
-                name::REAL_QID => queue_id = value.parse().ok().filter(|id: &i32| *id >= 0),
+                name::REAL_QID => queue_id = real_queue_id(value).and_then(|id| i32::try_from(id).ok()),
                 name::UNIQ_KEY => stored.unique = value,
                 PRODUCER_GROUP => stored.group = value,
                 CHECK_TIMES => stored.checks = Some(value),
@@ -190,6 +190,16 @@ impl<'a> Stored<'a> {
             prepared_pos: self.pos(),
             ..self.again(HALF_TOPIC, properties)
         }
+    }
+
+    /// Whether a committed message is the one that this half became. Copies of committed messages are marked as committed, too.
+    pub(super) fn became(&self, message: &RecordHead<'_>) -> bool {
+        let (own, its) = (&self.head.parts, &message.parts);
+        its.prepared_pos == self.pos()
+            && (its.topic, its.queue_id.cast_signed()) == (self.topic, self.queue_id)
+            && get(its.properties, name::UNIQ_KEY).unwrap_or_default() == self.unique
+            && get(its.properties, PRODUCER_GROUP).unwrap_or_default() == self.group
+            && (its.born_at, its.born_host, its.body_crc) == (own.born_at, own.born_host, own.body_crc)
     }
 
     /// The properties of a copy after so many checks.

@@ -211,7 +211,7 @@ fn ended_by_last(store: &Store, table: &Table) -> Option<Vec<i64>> {
     let mut offsets = Vec::new();
     if head.parts.sys_flag & sysflag::TRANSACTION == sysflag::COMMIT {
         let half = store.record_at(LogPos(head.parts.prepared_pos)).ok()?;
-        let half = Stored::read(&half).ok()?;
+        let half = Stored::read(&half).ok().filter(|half| half.became(&head))?;
         if let Standing::Open(current) = table.standing(half.offset(), half.print()) {
             offsets.push(current);
             if current != half.offset() {

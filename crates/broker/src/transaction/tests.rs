@@ -13,13 +13,13 @@ use super::*;
 
 const START_MS: i64 = 1_800_000_000_000;
 
-struct World {
-    disk: Arc<SimDisk>,
+pub(super) struct World {
+    pub(super) disk: Arc<SimDisk>,
     clock: Arc<SimClock>,
 }
 
 impl World {
-    fn new() -> World {
+    pub(super) fn new() -> World {
         let disk = SimDisk::seeded(1);
         disk.set_now_ms(START_MS);
         World {
@@ -28,7 +28,7 @@ impl World {
         }
     }
 
-    fn open(&self, settings: &[(&str, &str)]) -> Arc<Broker> {
+    pub(super) fn open(&self, settings: &[(&str, &str)]) -> Arc<Broker> {
         let env = Env {
             clock: Arc::clone(&self.clock) as _,
             disk: Arc::clone(&self.disk) as _,
@@ -52,7 +52,7 @@ impl World {
 }
 
 /// A half of group `PG`, by its position.
-fn send(b: &Broker, id: &str, more: &str) -> i64 {
+pub(super) fn send(b: &Broker, id: &str, more: &str) -> i64 {
     put_half(b, id, &format!("PGROUP\u{1}PG\u{2}{more}"))
 }
 
@@ -117,6 +117,110 @@ async fn a_round_of_checks_writes_no_more_at_once_than_may_wait_to_be_written() 
     let table = b.transactions.table(&b);
     let checks: Vec<u32> = table.pending_from(0).map(|(_, half)| half.checks).collect();
     assert_eq!(checks, [1; 40]);
+}
+
+#[test]
+fn a_start_takes_a_copy_of_a_committed_message_for_no_end_of_the_half_at_position_0() {
+    let world = World::new();
+    let b = world.open(&[]);
+    assert_eq!(send(&b, "PENDING", ""), 0);
+    let committed = send(&b, "ID1", "");
+    end(&b, committed, Decision::Commit);
+    let record = b.store.record_at(LogPos(committed)).unwrap();
+    let half = Stored::read(&record).unwrap();
+    let properties = half.committed_properties();
+    // As of a message that is sent back, or delivered after a delay.
+    let copy = Put {
+        prepared_pos: 0,
+        ..half.committed(&properties)
+    };
+    b.put(&copy).unwrap();
+    b.store.drive();
+    b.close().unwrap();
+    drop(b);
+
+    let b = world.open(&[]);
+    end(&b, 0, Decision::Commit);
+    assert_eq!(count(&b, "T"), 3, "the other is still pending");
+}
+
+#[test]
+fn an_answer_that_names_another_message_ends_nothing() {
+    let b = World::new().open(&[]);
+    let pos = send(&b, "ID1", "");
+    let ending = |transaction: Option<&str>, message: &str| {
+        let header = EndTransaction {
+            producer_group: "PG".into(),
+            commit_log_offset: pos,
+            from_transaction_check: Some(true),
+            transaction_id: transaction.map(Str::from),
+            msg_id: message.into(),
+            ..EndTransaction::default()
+        };
+        let record = b.store.record_at(LogPos(pos)).unwrap();
+        may_end(&b, &header, &Stored::read(&record).unwrap())
+    };
+    let place = wire::message_id::offset_id(b.host, pos);
+    for (transaction, message) in [
+        (Some("ID1"), "ID1"),
+        (Some("ID1"), ""),
+        (Some("ID1"), "of no meaning"),
+        (None, "ID1"),
+        (Some(""), "ID1"),
+        (None, ""),
+        (None, &place),
+    ] {
+        ending(transaction, message).unwrap();
+    }
+    let elsewhere = wire::message_id::offset_id(b.host, pos + 1);
+    for (transaction, message) in [
+        (Some("ID2"), "ID2"),
+        (Some("ID2"), ""),
+        (None, "ID2"),
+        (None, &elsewhere),
+    ] {
+        let fault = ending(transaction, message).unwrap_err();
+        assert_eq!(fault.code, ResponseCode::SYSTEM_ERROR, "{}", fault.remark);
+    }
+}
+
+#[tokio::test]
+async fn a_half_that_is_larger_than_clients_may_send_now_is_asked_about_and_committed() {
+    let world = World::new();
+    let files = ("mappedFileSizeCommitLog", "33554432");
+    let b = world.open(&[files]);
+    let large = put_body(&b, "LARGE", "PGROUP\u{1}PG\u{2}", &vec![7; 9 << 20]);
+    send(&b, "BEHIND", "");
+    b.close().unwrap();
+    drop(b);
+
+    let b = world.open(&[files, ("maxMessageSize", "1000")]);
+    world.clock.advance(Duration::from_secs(7));
+    check::round(&b).await.unwrap();
+    let checks: Vec<u32> = {
+        let table = b.transactions.table(&b);
+        table.pending_from(0).map(|(_, half)| half.checks).collect()
+    };
+    assert_eq!(checks, [1, 1]);
+    end(&b, large, Decision::Commit);
+    assert_eq!(count(&b, "T"), 1);
+}
+
+#[tokio::test]
+async fn a_half_that_fits_into_no_file_any_more_does_not_keep_others_from_being_asked_about() {
+    let world = World::new();
+    let b = world.open(&[]);
+    let small = put_body(&b, "LARGE", "PGROUP\u{1}PG\u{2}", &[]);
+    end(&b, small, Decision::Rollback);
+    // It fills a file: with the number of a check, or an op record behind it, it does not fit.
+    let bytes = 1_048_576 - 8 - b.store.record_at(LogPos(small)).unwrap().len();
+    put_body(&b, "LARGE", "PGROUP\u{1}PG\u{2}", &vec![7; bytes]);
+    send(&b, "BEHIND", "");
+    world.clock.advance(Duration::from_secs(7));
+    check::round(&b).await.unwrap();
+    let table = b.transactions.table(&b);
+    let checks: Vec<u32> = table.pending_from(0).map(|(_, half)| half.checks).collect();
+    assert_eq!(checks, [0, 1]);
 }
 
 /// How many messages a topic has got.
@@ -225,8 +329,7 @@ async fn a_half_that_is_meant_for_a_topic_of_the_system_is_never_delivered_there
             commit_log_offset: pos,
             ..EndTransaction::default()
         };
-        let record = b.store.record_at(LogPos(pos));
-        let fault = answer(&b, &header, Decision::Commit, record).unwrap_err();
+        let fault = answer(&b, &header, Decision::Commit, Look::Anywhere).unwrap_err();
         assert_eq!(fault.code, ResponseCode::SYSTEM_ERROR);
         assert!(fault.remark.contains("REAL_TOPIC"), "{}", fault.remark);
         world.clock.advance(Duration::from_secs(7));

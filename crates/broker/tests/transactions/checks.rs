@@ -10,9 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use wire::api::heartbeat::HeartBeat;
 use wire::api::transaction::{CheckTransactionState, ResumeCheckHalfMessage};
-use wire::code::Code;
+use wire::code::{Code, ResponseCode};
 use wire::frame::{Decoder, Encoding};
 use wire::message_id::offset_id;
+use wire::record::{Parts, Seal, Stamp, crc31, encode_record};
 
 use super::*;
 use crate::rig::{Rig, producer};
@@ -137,6 +138,94 @@ async fn a_half_that_nobody_answers_for_is_given_up_and_can_be_brought_back() {
     assert_eq!(client.ask(&resume(&id)).await.code, 1, "it has ended");
     for nonsense in ["", "xyz", &offset_id(rig.addr, 1 << 40)] {
         assert_eq!(client.ask(&resume(nonsense)).await.code, 1);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_there_is_no_room_to_look_at_is_not_resumed() {
+    let own = [
+        ("transactionsPendingMax", "1"),
+        ("transactionCheckInterval", "3600000"),
+    ];
+    let rig = Rig::start_with(&own).await;
+    let client = rig.client_of("T", 1).await;
+    let first = send_half(&client, "T", "ID1", "").await;
+    assert_eq!(pending(&client).await.total, 1, "the table is full");
+    let second = send_half(&client, "T", "ID2", "").await;
+    let resume = ResumeCheckHalfMessage {
+        msg_id: Some(offset_id(rig.addr, second.pos)),
+        ..ResumeCheckHalfMessage::default()
+    };
+    let reply = client.ask(&resume).await;
+    assert_eq!(reply.code, ResponseCode::SYSTEM_BUSY.0, "{:?}", reply.remark);
+    ended(&client, &first, ROLLBACK).await;
+    while client.ask(&resume).await.code != 0 {
+        tokio::task::yield_now().await;
+    }
+    ended(&client, &second, COMMIT).await;
+    assert_eq!(pending(&client).await.total, 0);
+    assert_eq!(bodies(&client, "T").await, ["body of ID2"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_that_look_like_a_half_are_not_resumed() {
+    let rig = Rig::start_with(&[("transactionCheckInterval", "3600000")]).await;
+    let client = rig.client_of("T", 1).await;
+    let forged = |pos: i64, topic: &str| {
+        let host = ([127, 0, 0, 1], 1).into();
+        let parts = Parts {
+            topic,
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_at: 1,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_pos: 0,
+            body: b"forged",
+            body_crc: crc31(b"forged"),
+            properties: b"REAL_TOPIC\x01T\x02REAL_QID\x010\x02PGROUP\x01PG\x02",
+        };
+        let stamp = Stamp {
+            queue_offset: 0,
+            physical_offset: pos,
+            stored_at: 1,
+        };
+        let mut bytes = Vec::new();
+        encode_record(&mut bytes, &parts, &stamp, Seal::Absent);
+        bytes
+    };
+    for topic in ["RMQ_SYS_TRANS_HALF_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC"] {
+        let send = async |body: Vec<u8>| {
+            let header = SendMessageV2 {
+                topic: "T".into(),
+                born_timestamp: now_ms(),
+                ..half_of("PG", "ID")
+            };
+            let header = SendMessageV2 {
+                sys_flag: 0,
+                properties: None,
+                ..header
+            };
+            let reply = client.ask_with(&header, body).await;
+            assert_eq!(reply.code, 0, "{:?}", reply.remark);
+            decode_offset_id(&reply.ext.read::<SendReceipt>().unwrap().msg_id)
+                .unwrap()
+                .1
+        };
+        let (one, two) = (send(forged(0, topic)).await, send(forged(0, topic)).await);
+        let inside = two + (two - one) + 88;
+        assert_eq!(send(forged(inside, topic)).await + 88, inside);
+        let resume = ResumeCheckHalfMessage {
+            msg_id: Some(offset_id(rig.addr, inside)),
+            ..ResumeCheckHalfMessage::default()
+        };
+        let reply = client.ask(&resume).await;
+        assert_eq!(reply.code, 1, "{topic}: {:?}", reply.remark);
+        assert_eq!(pending(&client).await.total, 0);
     }
     rig.stop().await;
 }

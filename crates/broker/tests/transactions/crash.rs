@@ -230,14 +230,14 @@ fn half_a_commit(dir: &tempfile::TempDir) -> Half {
         ..StoreConfig::at(dir.path().join("store"))
     };
     let store = Store::open(config, Env::real()).unwrap();
-    let host = ([127, 0, 0, 1], 1).into();
+    let (host, born_at) = (([127, 0, 0, 1], 1).into(), now_ms());
     let put = |topic: &str, sys_flag, prepared_pos, properties: &str| {
         let queue = store.queue(topic, 0);
         let draft = Draft {
             queue: &queue,
             flag: 0,
             sys_flag,
-            born_at: now_ms(),
+            born_at,
             born_host: host,
             store_host: host,
             reconsume_times: 0,
