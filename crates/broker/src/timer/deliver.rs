@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an entry of the timers to the copy of its message, appended to the topic it is meant for.
 
+use std::io;
+
 use bytes::Bytes;
 use store::{AppendError, Gate, GateState, Level, LogPos, ReadError, Timed};
 use tracing::error;
@@ -84,11 +86,27 @@ pub(super) enum Unread {
     Gone(&'static str),
 }
 
+/// Whether what was to be read is not there, and no later try will find it. Any other error may pass: too many open files,
+/// a disk that stalls.
+pub(super) fn is_missing(error: &ReadError) -> bool {
+    match error {
+        ReadError::NoRecord(_) => true,
+        // The file is gone, or shorter than it was.
+        ReadError::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    }
+}
+
 /// The timer message at a place of the log.
 pub(super) fn record_of(b: &Broker, pos: LogPos) -> Result<Bytes, Unread> {
     let record = match b.store.record_at(pos) {
         Ok(record) => record,
-        Err(ReadError::NoRecord(_)) => return Err(Unread::Gone("it is damaged, or no longer in the log")),
+        Err(error) if is_missing(&error) => {
+            return Err(Unread::Gone("it is damaged, or no longer in the log"));
+        }
         Err(error) => return Err(Unread::Io(error)),
     };
     let is_timed = RecordHead::scan(&record).is_ok_and(|head| {

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use store::{All, GateState, LogPos, ReadError, ReadLimit, Timed, Timers};
+use store::{All, Batch, GateState, LogPos, Queue, ReadError, ReadLimit, Timed, Timers};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use wire::properties::name::{REAL_TOPIC, UNIQ_KEY};
 use wire::properties::{get, java_hash};
 use wire::record::{Parts, RecordHead};
 
-use super::deliver::{Staged, Unread, deliver, may_get, record_of, state};
+use super::deliver::{Staged, Unread, deliver, is_missing, may_get, record_of, state};
 use super::recalls::Recalls;
 use crate::broker::Broker;
 use crate::names::TIMER_TOPIC;
@@ -31,8 +31,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const TURNS: usize = 16;
 /// After an error, and while the store is busy.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often a message that the disk does not give is tried again, [`PAUSE`] apart.
-const TRIES: u32 = 20;
+/// Longest pause before the disk is asked again for what it does not give.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often old files of the log are looked for.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 /// Longest sleep: the clock may jump.
@@ -68,10 +68,12 @@ pub(super) struct Running {
     first_read: Option<i64>,
     /// Where the search for messages that have lost their entries goes on, in the timer topic.
     searching: Option<i64>,
-    /// A place of the log that the disk did not give, and how often.
-    unread: (i64, u32),
+    /// What is due, and the disk does not give.
+    unread: Patience,
     /// The same of the timer topic.
-    unread_offset: (i64, u32),
+    unread_topic: Patience,
+    /// Up to here the timer topic is read one by one: not every message of a batch could be read.
+    singly_below: i64,
     /// Reading and firing take turns.
     is_reading: bool,
     cleaned: Instant,
@@ -85,8 +87,9 @@ impl Running {
             recalls: None,
             first_read: None,
             searching: None,
-            unread: (-1, 0),
-            unread_offset: (-1, 0),
+            unread: Patience::default(),
+            unread_topic: Patience::default(),
+            singly_below: 0,
             is_reading: true,
             cleaned: now,
         }
@@ -138,6 +141,11 @@ impl Running {
             }
         }
         self.timers.advance()?;
+        if self.timers.lost().is_some()
+            && let Some(left) = self.unread_topic.left(b.env.clock.instant())
+        {
+            return Ok(Turn::Idle(left.min(NAP), i64::MAX));
+        }
         if let Some(staged) = self.search(b)? {
             b.store.drive();
             self.staged = Some(staged);
@@ -167,8 +175,13 @@ impl Running {
         let wait = due.map_or(NAP, |due| {
             Duration::from_millis(due.saturating_sub(now_ms).max(1).unsigned_abs())
         });
+        // What is due may have to wait for the disk.
+        let now = b.env.clock.instant();
+        let unread = self.unread.left(now).max(self.unread_topic.left(now));
+        let wait = wait.max(unread.map_or(Duration::ZERO, |left| left.min(PAUSE)));
         // While nothing is read, news of the topic wake nobody.
-        let is_deaf = config.timer_stop_enqueue || self.timers.is_far_behind();
+        let is_deaf =
+            config.timer_stop_enqueue || self.timers.is_far_behind() || self.unread_topic.left(now).is_some();
         let from = if is_deaf {
             i64::MAX
         } else {
@@ -223,14 +236,14 @@ impl Running {
         if b.config().timer_stop_enqueue || self.timers.is_far_behind() {
             return Ok(None);
         }
+        if self.unread_topic.left(b.env.clock.instant()).is_some() {
+            return Ok(None);
+        }
         let Some(queue) = b.store.find_queue(TIMER_TOPIC, 0) else {
             return Ok(None);
         };
         let from = self.timers.queue_offset();
-        // One by one where the disk gives nothing: the others are readable perhaps.
-        let count = if self.unread_offset.0 == from { 1 } else { BATCH };
-        let limit = ReadLimit { count, ..LIMIT };
-        let batch = match b.store.read(&queue, from, &limit, &All) {
+        let batch = match self.read_topic(b, &queue, from) {
             Ok(batch) => batch,
             Err(ReadError::TooSmall { min, .. }) => {
                 warn!(from, min, "messages of the timer topic are gone");
@@ -243,13 +256,13 @@ impl Running {
                 return Ok(Some(Staged::default()));
             }
             Err(ReadError::AtEnd { .. } | ReadError::Empty | ReadError::NoQueue) => return Ok(None),
-            Err(error) if is_given_up(&mut self.unread_offset, from) => {
-                b.timing.pass_over();
-                error!(from, %error, "a message of the timer topic cannot be read, and is passed over");
-                self.timers.set_queue_offset(from + 1);
+            Err(error) if !is_missing(&error) => return Err(io::Error::other(error)),
+            Err(error) => {
+                if self.is_passed_over(b, from, &error) {
+                    self.timers.set_queue_offset(from + 1);
+                }
                 return Ok(Some(Staged::default()));
             }
-            Err(error) => return Err(io::Error::other(error)),
         };
         let mut staged = Staged {
             queue_offset: Some(batch.next_offset),
@@ -267,6 +280,33 @@ impl Running {
             }
         }
         Ok(Some(staged))
+    }
+
+    /// Reads messages of the timer topic from an offset on. What the disk does not give it may give later: until then
+    /// nobody asks for it all the time.
+    fn read_topic(&mut self, b: &Broker, queue: &Queue, from: i64) -> Result<Batch, ReadError> {
+        let count = if from < self.singly_below { 1 } else { BATCH };
+        let limit = ReadLimit { count, ..LIMIT };
+        let done = b.store.read(queue, from, &limit, &All);
+        match &done {
+            Err(error @ (ReadError::Io(_) | ReadError::NotCached)) if !is_missing(error) => {
+                self.unread_topic.failed(b.env.clock.instant());
+                self.singly_below = from + BATCH as i64;
+            }
+            _ => self.unread_topic = Patience::default(),
+        }
+        done
+    }
+
+    /// Whether the message at an offset is the one of its batch that is missing.
+    fn is_passed_over(&mut self, b: &Broker, from: i64, error: &ReadError) -> bool {
+        if from >= self.singly_below {
+            self.singly_below = from + BATCH as i64;
+            return false;
+        }
+        b.timing.pass_over();
+        error!(from, %error, "a message of the timer topic is damaged or missing, and is passed over");
+        true
     }
 
     /// Decides about one message of the topic. An error: the store takes no more now.
@@ -321,11 +361,26 @@ impl Running {
             None => lost.after.and_then(|pos| offset_behind(b, pos)).unwrap_or(0),
         };
         let from = from.max(queue.min());
-        let batch = match b.store.read(&queue, from, &LIMIT, &All) {
-            Ok(batch) if from < end => batch,
-            Err(ReadError::Io(error)) if !is_given_up(&mut self.unread_offset, from) => return Err(error),
-            _ => {
+        if from >= end {
+            staged.searched = Some((from, true));
+            return Ok(Some(staged));
+        }
+        let batch = match self.read_topic(b, &queue, from) {
+            Ok(batch) => batch,
+            Err(ReadError::TooSmall { min, .. }) => {
+                staged.searched = Some((min, false));
+                return Ok(Some(staged));
+            }
+            Err(
+                ReadError::BeyondEnd { .. } | ReadError::AtEnd { .. } | ReadError::Empty | ReadError::NoQueue,
+            ) => {
                 staged.searched = Some((from, true));
+                return Ok(Some(staged));
+            }
+            Err(error) if !is_missing(&error) => return Err(io::Error::other(error)),
+            Err(error) => {
+                let passed = i64::from(self.is_passed_over(b, from, &error));
+                staged.searched = Some((from + passed, false));
                 return Ok(Some(staged));
             }
         };
@@ -357,7 +412,7 @@ impl Running {
 
     /// Delivers some of the messages that are due.
     fn fire(&mut self, b: &Broker) -> io::Result<Option<Staged>> {
-        if b.config().timer_stop_dequeue {
+        if b.config().timer_stop_dequeue || self.unread.left(b.env.clock.instant()).is_some() {
             return Ok(None);
         }
         let end = || b.store.find_queue(TIMER_TOPIC, 0).map_or(0, |queue| queue.max());
@@ -439,30 +494,47 @@ impl Running {
     }
 }
 
-/// Counts an attempt to read at a place; whether it was the last one.
-fn is_given_up(unread: &mut (i64, u32), at: i64) -> bool {
-    if unread.0 != at {
-        *unread = (at, 0);
+/// What the disk does not give: it is asked again, less and less often, for ever.
+#[derive(Debug, Default)]
+struct Patience {
+    tries: u32,
+    until: Option<Instant>,
+}
+
+impl Patience {
+    fn failed(&mut self, now: Instant) {
+        self.until = Some(now + (PAUSE * (1 << self.tries)).min(PAUSE_MAX));
+        self.tries = (self.tries + 1).min(16);
     }
-    unread.1 += 1;
-    unread.1 > TRIES
+
+    /// How long nobody is to ask.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        let left = self.until?.checked_duration_since(now)?;
+        (!left.is_zero()).then_some(left)
+    }
 }
 
 /// What was read; `None` when there is nothing and never will be. An error: it is to be tried again.
 fn reading<T>(
     b: &Broker,
-    unread: &mut (i64, u32),
+    unread: &mut Patience,
     pos: LogPos,
     read: Result<T, Unread>,
 ) -> io::Result<Option<T>> {
     match read {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error, Unread::Gone(_)) || is_given_up(unread, pos.0) => {
+        Ok(found) => {
+            *unread = Patience::default();
+            Ok(Some(found))
+        }
+        Err(error @ Unread::Gone(_)) => {
             b.timing.pass_over();
             error!(%pos, %error, "a timer message cannot be read, and is passed over");
             Ok(None)
         }
-        Err(error) => Err(io::Error::other(error)),
+        Err(error) => {
+            unread.failed(b.env.clock.instant());
+            Err(io::Error::other(error))
+        }
     }
 }
 
