@@ -245,7 +245,7 @@ impl Timers {
         tick >= self.read_ms && !is_firing
     }
 
-    /// Gives messages their entries: all or none.
+    /// Gives messages their entries: all or, after an error, none.
     pub fn park(&mut self, messages: &[Timed]) -> io::Result<()> {
         let now_ms = self.env.clock.now_ms();
         let mut slots: HashMap<i64, Slot> = HashMap::new();
@@ -288,6 +288,8 @@ impl Timers {
             end = seat + log::ENTRY_BYTES;
             self.furthest_ms = self.furthest_ms.max(tick);
         }
+        // Nothing may fail behind the log: who tries again would make a second entry.
+        slots.keys().try_for_each(|tick| self.wheel.hold(*tick))?;
         self.log.append(&entries)?;
         self.is_changed |= !entries.is_empty();
         slots.values().try_for_each(|slot| self.wheel.put(slot))

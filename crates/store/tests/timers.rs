@@ -651,3 +651,34 @@ fn what_is_sent_after_the_clock_was_set_back_comes_in_time() {
     assert_eq!(out.len(), 8, "{out:?}");
     assert!(out.values().all(|count| *count == 1), "{out:?}");
 }
+
+#[test]
+fn a_wheel_that_cannot_be_read_for_a_moment_gets_no_message_twice() {
+    for reads in [0, 100, 299, 300, 310, 400, 500, 599] {
+        let rig = Rig::new(1, FlushMode::Async);
+        let mut timers = Timers::open(TimerConfig::at("/store"), rig.env()).unwrap();
+        timers.advance().unwrap();
+        let first = tick_of(START_MS + 5_000, 1000);
+        // Each in a page of its own, and more of them than stay in memory.
+        let messages: Vec<Timed> = (0..300)
+            .map(|n| Timed {
+                out_ms: first + n * 128_000,
+                pos: LogPos(n * 200),
+                size: 200,
+                topic_hash: 1,
+                is_delete: false,
+            })
+            .collect();
+        let wheel = std::path::Path::new("/store/timerwheel");
+        rig.disk.fail_read_after(wheel, reads);
+        if timers.park(&messages).is_err() {
+            timers.park(&messages).unwrap();
+        }
+        rig.disk.fail_reads(wheel, 0);
+        for message in &messages {
+            let (entries, next) = timers.entries(message.out_ms, None, 10).unwrap();
+            assert_eq!((entries.len(), next), (1, None), "after {reads} reads");
+            assert_eq!(timers.count_at(message.out_ms).unwrap(), 1);
+        }
+    }
+}

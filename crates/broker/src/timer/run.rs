@@ -96,10 +96,10 @@ impl Running {
     }
 
     pub(super) fn close(&mut self, b: &Broker) -> io::Result<()> {
-        if let Some(staged) = self.staged.take() {
+        if let Some(mut staged) = self.staged.take() {
             b.store.drive();
             if state(b, &staged) == GateState::Passed {
-                self.settle(b, &staged)?;
+                self.settle(b, &mut staged)?;
             }
         }
         self.timers.close(&b.store)
@@ -117,7 +117,7 @@ impl Running {
     }
 
     fn try_turn(&mut self, b: &Broker) -> io::Result<Turn> {
-        if let Some(staged) = self.staged.take() {
+        if let Some(mut staged) = self.staged.take() {
             match state(b, &staged) {
                 GateState::Waiting => {
                     self.staged = Some(staged);
@@ -128,7 +128,7 @@ impl Running {
                     return Ok(Turn::Pause);
                 }
                 GateState::Passed => {
-                    if let Err(error) = self.settle(b, &staged) {
+                    if let Err(error) = self.settle(b, &mut staged) {
                         self.staged = Some(staged);
                         return Err(error);
                     }
@@ -200,10 +200,14 @@ impl Running {
         Ok(())
     }
 
-    /// Takes note of what a turn did, now that it is written. After an error it can be called again.
-    fn settle(&mut self, b: &Broker, staged: &Staged) -> io::Result<()> {
+    /// Takes note of what a turn did, now that it is written. After an error it can be called again:
+    /// nothing has happened then, as nothing fails once the messages have their entries.
+    fn settle(&mut self, b: &Broker, staged: &mut Staged) -> io::Result<()> {
         self.timers.park(&staged.parked)?;
-        self.note_crowds(b, staged)?;
+        let parked = std::mem::take(&mut staged.parked);
+        if let Err(error) = self.note_crowds(b, &parked) {
+            warn!(%error, "how many messages some ticks have is not known, and senders are not told");
+        }
         if let Some(offset) = staged.queue_offset {
             self.timers.set_queue_offset(offset);
         }
@@ -473,12 +477,12 @@ impl Running {
     }
 
     /// Notes which ticks have more messages than the limit, for those who send.
-    fn note_crowds(&mut self, b: &Broker, staged: &Staged) -> io::Result<()> {
+    fn note_crowds(&mut self, b: &Broker, parked: &[Timed]) -> io::Result<()> {
         let limit = b.config().timer_congest_num_each_slot;
-        if limit >= i32::MAX.unsigned_abs() || staged.parked.is_empty() {
+        if limit >= i32::MAX.unsigned_abs() || parked.is_empty() {
             return Ok(());
         }
-        let ticks: BTreeSet<i64> = staged.parked.iter().map(|timed| timed.out_ms).collect();
+        let ticks: BTreeSet<i64> = parked.iter().map(|timed| timed.out_ms).collect();
         let first = self.timers.mark().read_ms;
         for tick in ticks {
             let count = self.timers.count_at(tick)?;

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,7 +102,7 @@ struct World {
     is_full: bool,
     is_cold: bool,
     /// Reads that are to fail, by file.
-    bad_reads: BTreeMap<usize, u32>,
+    bad_reads: BTreeMap<usize, Range<u32>>,
     bytes_read: u64,
     now_ms: i64,
     space: Space,
@@ -196,7 +197,15 @@ impl SimDisk {
     pub fn fail_reads(&self, path: &Path, times: u32) {
         let mut world = self.world.lock();
         if let Some(Inode::File(node)) = world.names.get(path).copied() {
-            world.bad_reads.insert(node, times);
+            world.bad_reads.insert(node, 0..times);
+        }
+    }
+
+    /// Lets one read of a file fail, after some that succeed.
+    pub fn fail_read_after(&self, path: &Path, reads: u32) {
+        let mut world = self.world.lock();
+        if let Some(Inode::File(node)) = world.names.get(path).copied() {
+            world.bad_reads.insert(node, reads..reads + 1);
         }
     }
 
@@ -386,9 +395,12 @@ impl SimFile {
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         self.with(|world, node| {
-            if let Some(left) = world.bad_reads.get_mut(&node).filter(|left| **left > 0) {
-                *left -= 1;
-                return Err(io::Error::other("the disk cannot read this"));
+            if let Some(bad) = world.bad_reads.get_mut(&node).filter(|bad| bad.end > 0) {
+                let is_bad = bad.start == 0;
+                *bad = bad.start.saturating_sub(1)..bad.end - 1;
+                if is_bad {
+                    return Err(io::Error::other("the disk cannot read this"));
+                }
             }
             let content = &world.nodes[node].content;
             let rest = content.get(at as usize..).unwrap_or_default();

@@ -198,6 +198,13 @@ impl Wheel {
         ))
     }
 
+    /// Keeps the slot of a tick in memory until the next flush: a [`Wheel::put`] of it does not fail.
+    pub(crate) fn hold(&mut self, ms: i64) -> io::Result<()> {
+        let index = self.index(ms);
+        self.page(index / PAGE_SLOTS)?.state = State::Changed;
+        Ok(())
+    }
+
     pub(crate) fn put(&mut self, slot: &Slot) -> io::Result<()> {
         let index = self.index(slot.at_ms);
         let bytes = slot.encode(self.precision_ms);
