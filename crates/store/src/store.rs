@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::bell::Bell;
 use crate::compact::Compaction;
 use crate::config::StoreConfig;
-use crate::disk::Lock;
+use crate::disk::{Lock, is_sync_failure};
 use crate::draft::LogPos;
 use crate::drive::{Publisher, Writer};
 use crate::env::Env;
@@ -216,6 +216,14 @@ impl Store {
         }
         self.progress.notify_waiters();
         self.failing.notify_waiters();
+    }
+
+    /// Ends the store if an error is that of a sync, of its own files or of what is kept beside them: what was to be made
+    /// durable may be lost although a second sync would succeed. Anything else may be tried again.
+    pub fn fail_if_unsynced(&self, what: &str, error: &io::Error) {
+        if is_sync_failure(error) {
+            self.fail(what, error);
+        }
     }
 
     pub(crate) fn is_failed(&self) -> bool {

@@ -110,6 +110,7 @@ impl Running {
         match self.try_turn(b) {
             Ok(turn) => turn,
             Err(error) => {
+                b.store.fail_if_unsynced("timers", &error);
                 error!(%error, "timers have to wait");
                 Turn::Pause
             }
@@ -622,7 +623,10 @@ pub(crate) async fn keep_flushing(b: Arc<Broker>, stop: CancellationToken) {
         let flush = move || flush(&flushing);
         match tokio::task::spawn_blocking(flush).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(%error, "the timers are not durable yet, and will be tried again"),
+            Ok(Err(error)) => {
+                b.store.fail_if_unsynced("timers", &error);
+                error!(%error, "the timers are not durable yet, and will be tried again");
+            }
             Err(_) => return,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::disk::Disk as _;
-use store::disk::sim::{Loss, SimDisk};
+use store::disk::sim::{Fault, Loss, SimDisk};
 use store::env::Clock;
 use store::env::sim::{SimClock, SimRng};
 use store::{All, Env, GateState, Level, ReadError, ReadLimit};
@@ -602,4 +602,32 @@ fn a_send_learns_that_a_tick_is_crowded_while_the_timers_are_at_work() {
     let _at_work = b.timing.running.as_ref().unwrap().lock();
     let refused = park(&b, &b.config(), &asks, (&Str::from("T"), 0));
     assert!(refused.unwrap_err().remark.contains("flow control"));
+}
+
+#[test]
+fn a_sync_that_fails_while_a_tick_is_mended_ends_the_store() {
+    let mut failures = 0;
+    for op in 0..12 {
+        let world = World::new(1);
+        let b = world.open(&[]);
+        for n in 0..3 {
+            assert!(send(&b, START_MS + 1_500, &n.to_string()));
+        }
+        turns(&b);
+        let log = segment(&world, "/store/timerlog/00000000000000000000");
+        log.write_at(&[0x5A; 40], 52).unwrap();
+        world.pass(3_000);
+        // The first change on the disk is that of the entry, then comes its sync.
+        world.disk.fail_at(world.disk.ops() + op, Fault::Broken);
+        b.timing.running.as_ref().unwrap().lock().turn(&b);
+        if op == 1 {
+            assert!(!b.store.is_writable(), "a sync failed");
+            turns(&b);
+            world.pass(3_000);
+            turns(&b);
+            assert_eq!(delivered(&b).len(), 0);
+        }
+        failures += usize::from(!b.store.is_writable());
+    }
+    assert!(failures > 0);
 }

@@ -12,7 +12,6 @@ use super::fired::Fired;
 use super::log::LogSync;
 use super::mark::{MarkFile, TimerMark};
 use super::wheel::PageFlush;
-use crate::disk::is_sync_failure;
 use crate::store::Store;
 
 /// The timers as they were at one moment.
@@ -76,9 +75,7 @@ impl Timers {
         });
         if let Err(error) = &done {
             self.is_changed = true;
-            if is_sync_failure(error) {
-                store.fail("sync of the timers", error);
-            }
+            store.fail_if_unsynced("timers", error);
         }
         done
     }

@@ -285,7 +285,7 @@ impl TimerLog {
             let last = *last;
             self.files.remove(&last);
             self.disk.remove(&self.path(last))?;
-            self.disk.sync_dir(&self.dir)?;
+            synced(self.disk.sync_dir(&self.dir))?;
         }
         if let Some(file) = self.files.get(&base) {
             let at = (end - base).unsigned_abs();
@@ -351,7 +351,7 @@ impl TimerLog {
             let file = self
                 .disk
                 .create(&self.path(base), self.file_bytes.unsigned_abs())?;
-            self.disk.sync_dir(&self.dir)?;
+            synced(self.disk.sync_dir(&self.dir))?;
             self.files.insert(base, file);
         }
         self.files
@@ -458,7 +458,7 @@ impl TimerLog {
                 break;
             }
             self.disk.remove(&self.path(base))?;
-            self.disk.sync_dir(&self.dir)?;
+            synced(self.disk.sync_dir(&self.dir))?;
             self.files.remove(&base);
             removed += 1;
         }
