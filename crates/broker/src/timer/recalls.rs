@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is taken back in the tick that fires. A tick may hold a million of such messages, so they are read some at a
-//! time, and only a hash of each key is kept, with the place of the message to compare.
+//! time, and only a hash of each key is kept, with the place of the message to compare, and the number of its topic.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use store::LogPos;
@@ -24,11 +25,15 @@ pub(super) struct Recalls {
     /// How many of the messages that take others back have been read.
     read: usize,
     keys: Vec<Key>,
+    /// The topics they are meant for, by number.
+    topics: HashMap<Str, u32>,
 }
 
 struct Key {
     hash: u64,
     pos: LogPos,
+    /// Number of its topic.
+    topic: Option<u32>,
     is_found: bool,
 }
 
@@ -39,6 +44,7 @@ impl Recalls {
             hasher: RandomState::new(),
             read: 0,
             keys: Vec::new(),
+            topics: HashMap::new(),
         }
     }
 
@@ -58,9 +64,11 @@ impl Recalls {
                 && let Ok(head) = RecordHead::scan(&record)
                 && let Some(key) = get(head.parts.properties, TIMER_DEL_UNIQKEY)
             {
+                let topic = get(head.parts.properties, REAL_TOPIC).map(|topic| self.number_of(topic));
                 self.keys.push(Key {
                     hash: self.hasher.hash_one(key),
                     pos: *pos,
+                    topic,
                     is_found: false,
                 });
             }
@@ -100,12 +108,28 @@ impl Recalls {
         Ok(false)
     }
 
-    /// The topics of those that have found nothing.
-    pub(super) fn idle<'a>(&'a self, b: &'a Broker) -> impl Iterator<Item = Str> + 'a {
-        self.keys.iter().filter(|key| !key.is_found).filter_map(|key| {
-            let record = record_of(b, key.pos).ok()?;
-            let head = RecordHead::scan(&record).ok()?;
-            get(head.parts.properties, REAL_TOPIC).map(Str::from)
-        })
+    fn number_of(&mut self, topic: &str) -> u32 {
+        if let Some(number) = self.topics.get(topic) {
+            return *number;
+        }
+        let number = u32::try_from(self.topics.len()).unwrap_or(u32::MAX);
+        self.topics.insert(topic.into(), number);
+        number
+    }
+
+    /// How many have found nothing, by topic. Nothing is read for that.
+    pub(super) fn idle(self) -> impl Iterator<Item = (Str, i64)> {
+        let mut counts = vec![0; self.topics.len()];
+        for key in self.keys.iter().filter(|key| !key.is_found) {
+            let count = key.topic.and_then(|topic| counts.get_mut(topic as usize));
+            if let Some(count) = count {
+                *count += 1;
+            }
+        }
+        let of_topic = move |(topic, number): (Str, u32)| Some((topic, *counts.get(number as usize)?));
+        self.topics
+            .into_iter()
+            .filter_map(of_topic)
+            .filter(|(_, count)| *count > 0)
     }
 }

@@ -224,8 +224,8 @@ impl Running {
         {
             b.timing.crowds.lock().remove(&recalls.tick_ms);
             // Those that found nothing had been counted as taking a message away.
-            for topic in recalls.idle(b) {
-                b.timing.counts.add(&topic, 1);
+            for (topic, count) in recalls.idle() {
+                b.timing.counts.add(&topic, count);
             }
         }
         for (topic, count) in &staged.counts {

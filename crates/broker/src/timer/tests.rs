@@ -631,3 +631,30 @@ fn a_sync_that_fails_while_a_tick_is_mended_ends_the_store() {
     }
     assert!(failures > 0);
 }
+
+#[test]
+fn many_recalls_that_find_nothing_are_not_read_a_second_time() {
+    let world = World::new(1);
+    let b = world.open(&[]);
+    for n in 0..2000 {
+        recall(&b, START_MS + 5_500, &format!("m{n:04}"));
+    }
+    let record = b.store.max_pos().0.unsigned_abs() / 2000;
+    assert!(send(&b, START_MS + 5_500, "kept"));
+    turns(&b);
+    let b = reopen(&world, b);
+    turns(&b);
+    world.pass(7_000);
+    let (mut most, mut is_over) = (0, false);
+    while !is_over {
+        let before = world.disk.bytes_read();
+        is_over = matches!(b.timing.running.as_ref().unwrap().lock().turn(&b), Turn::Idle(..));
+        most = most.max(world.disk.bytes_read() - before);
+    }
+    // A thousand, and their entries.
+    assert!(most < 2000 * record, "{most} bytes in one turn, {record} a record");
+    assert_eq!(delivered(&b).into_keys().collect::<Vec<_>>(), ["kept"]);
+    let counts: wire::body::timer::TimerMetrics =
+        wire::fastjson::from_slice(&b.timing.counts.to_json()).unwrap();
+    assert_eq!(counts.timing_count.get("T").map(|timing| timing.count), Some(0));
+}
