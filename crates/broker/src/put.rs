@@ -16,6 +16,9 @@ use wire::record::Parts;
 use crate::broker::Broker;
 use crate::config::{Config, FlushDiskType};
 
+/// Queues that a topic gets at most which is not in the table.
+const UNKNOWN_QUEUES: u32 = 8;
+
 /// A message to write.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Put<'a> {
@@ -92,6 +95,26 @@ impl Broker {
             level,
             deadline,
         }
+    }
+
+    /// The queue that a message which waited for its time is written to, when it says that it is meant for this one. Anybody
+    /// may say anything, so it has to be one that there is, or that the table of topics has room for; else it is the first
+    /// one. A topic that is not in the table may have been deleted meanwhile and gets its message, but in few queues, and
+    /// no more such topics are made than may be in the table (`topicsMax`): `None`.
+    pub(crate) fn home_of(&self, topic: &str, id: u32) -> Option<u32> {
+        if self.store.find_queue(topic, id).is_some() {
+            return Some(id);
+        }
+        let known = self.topics.get(topic).map(|topic| topic.queue_count());
+        let id = if id < known.unwrap_or(UNKNOWN_QUEUES) {
+            id
+        } else {
+            0
+        };
+        let has_room = known.is_some()
+            || !self.store.queues_of(topic).is_empty()
+            || self.store.topic_count() < self.config().topics_max as usize;
+        has_room.then_some(id)
     }
 
     /// Appends a message. It is in the log when its gate has passed ([`Broker::settled`]), for which the caller drives the

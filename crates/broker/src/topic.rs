@@ -89,6 +89,11 @@ impl Topic {
         }
     }
 
+    /// How many queues it has.
+    pub(crate) fn queue_count(&self) -> u32 {
+        self.queue_count
+    }
+
     /// The handle of a queue; `None` when the topic has no queue of this number. Made at first use and kept, until the
     /// queue is deleted: a topic that is made again while the old one is still being deleted may have got its handle.
     pub(crate) fn queue(&self, store: &Store, id: i32) -> Option<Arc<Queue>> {

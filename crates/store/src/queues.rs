@@ -110,6 +110,10 @@ impl Queues {
         self.topics.read().keys().cloned().collect()
     }
 
+    pub(crate) fn topic_count(&self) -> usize {
+        self.topics.read().len()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
         self.topics.read().values().flatten().cloned().collect()
     }

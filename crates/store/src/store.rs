@@ -282,6 +282,11 @@ impl Store {
         self.queues.topics()
     }
 
+    /// How many topics have queues.
+    pub fn topic_count(&self) -> usize {
+        self.queues.topic_count()
+    }
+
     /// The oldest position of the log.
     pub fn min_pos(&self) -> LogPos {
         LogPos(self.log.min())

@@ -249,7 +249,7 @@ impl Line {
 
     /// Appends copies of the messages of a batch; returns where they end once they are written.
     async fn put(&self, batch: &Batch) -> Result<LogPos, Undelivered> {
-        let copies = copies(&self.b.store, &batch.bytes);
+        let copies = copies(&self.b, &batch.bytes);
         if copies.is_empty() {
             return Ok(LogPos(0));
         }
@@ -334,7 +334,7 @@ struct Copied<'a> {
 }
 
 /// The messages of a batch, with the queues they belong to. What does not say where it belongs is left out.
-fn copies<'a>(store: &Store, mut records: &'a [u8]) -> Vec<Copied<'a>> {
+fn copies<'a>(b: &Broker, mut records: &'a [u8]) -> Vec<Copied<'a>> {
     let mut copies: Vec<Copied<'a>> = Vec::new();
     while let Ok(head) = RecordHead::scan(records) {
         records = records.get(head.total_size..).unwrap_or_default();
@@ -346,11 +346,21 @@ fn copies<'a>(store: &Store, mut records: &'a [u8]) -> Vec<Copied<'a>> {
             continue;
         };
         let last = copies.last().map(|copy| &copy.queue);
-        let queue =
-            match last.filter(|queue| queue.topic() == topic && queue.id() == id && !queue.is_deleted()) {
-                Some(queue) => Arc::clone(queue),
-                None => store.queue(topic, id),
-            };
+        let queue = match last
+            .filter(|queue| queue.topic() == topic && queue.id() == id && !queue.is_deleted())
+        {
+            Some(queue) => Arc::clone(queue),
+            None => match b.home_of(topic, id) {
+                Some(id) => b.store.queue(topic, id),
+                None => {
+                    error!(
+                        topic,
+                        "a delayed message for a topic that does not exist is dropped: there are too many topics"
+                    );
+                    continue;
+                }
+            },
+        };
         copies.push(Copied {
             parts: head.parts,
             queue,

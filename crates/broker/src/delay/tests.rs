@@ -390,3 +390,19 @@ async fn messages_that_are_only_on_disk_are_fetched_where_waiting_is_allowed() {
     assert_eq!(bodies(&b.store, "A", 0).len(), 40);
     b.close().unwrap();
 }
+
+#[tokio::test]
+async fn invented_queues_and_topics_are_not_made_without_end() {
+    let world = World::new(7);
+    let b = world.try_open(&[("topicsMax", "40")]).unwrap();
+    for n in 0..100 {
+        assert!(send(&b, 1, (&format!("invented-{n}"), 0), "one"));
+        assert!(send(&b, 1, ("A", 1000 + n), "many"));
+    }
+    world.pass(1000);
+    assert_eq!(deliver(&b, &mut lines(&b)).await[0], Wait::Growth);
+    assert_eq!(b.store.topics().len(), 40);
+    assert_eq!(b.store.queues_of("A").len(), 1);
+    assert_eq!(bodies(&b.store, "A", 0).len(), 100);
+    b.close().unwrap();
+}

@@ -143,8 +143,14 @@ pub(super) fn deliver(
     let queue_id = get(parts.properties, REAL_QID).and_then(real_queue_id);
     let (topic, queue_id) = if is_roll {
         (TIMER_TOPIC, 0)
+    } else if let Some(queue_id) = b.home_of(real, queue_id.unwrap_or(0)) {
+        (real, queue_id.cast_signed())
     } else {
-        (real, queue_id.unwrap_or(0).cast_signed())
+        error!(
+            topic = real,
+            "a timer message for a topic that does not exist is given up: there are too many topics"
+        );
+        return Ok(());
     };
     let put = |properties: &[u8]| b.put(&Put::again(parts, (topic, queue_id), properties));
     let mut done = put(properties.as_bytes());

@@ -652,9 +652,62 @@ fn many_recalls_that_find_nothing_are_not_read_a_second_time() {
         most = most.max(world.disk.bytes_read() - before);
     }
     // A thousand, and their entries.
-    assert!(most < 2000 * record, "{most} bytes in one turn, {record} a record");
+    assert!(
+        most < 2000 * record,
+        "{most} bytes in one turn, {record} a record"
+    );
     assert_eq!(delivered(&b).into_keys().collect::<Vec<_>>(), ["kept"]);
     let counts: wire::body::timer::TimerMetrics =
         wire::fastjson::from_slice(&b.timing.counts.to_json()).unwrap();
     assert_eq!(counts.timing_count.get("T").map(|timing| timing.count), Some(0));
+}
+
+#[test]
+fn invented_queues_and_topics_are_not_made_without_end() {
+    let world = World::new(1);
+    let b = world.open(&[("topicsMax", "40")]);
+    let config = wire::body::topic::TopicConfig {
+        topic_name: "known".into(),
+        read_queue_nums: 12,
+        write_queue_nums: 12,
+        ..Default::default()
+    };
+    b.topics.put(config).unwrap();
+    let forge = |topic: &str, id: u32| {
+        let text =
+            format!("TIMER_OUT_MS\u{1}1800000005000\u{2}REAL_TOPIC\u{1}{topic}\u{2}REAL_QID\u{1}{id}\u{2}");
+        let put = Put {
+            topic: "rmq_sys_wheel_timer",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_at: 1,
+            born_host: ([127, 0, 0, 1], 1234).into(),
+            reconsume_times: 0,
+            prepared_pos: 0,
+            body: b"forged",
+            properties: text.as_bytes(),
+        };
+        b.put(&put).unwrap();
+    };
+    for id in [0, 11, 12, 60_000] {
+        forge("known", id);
+        forge("deleted", id.min(7));
+    }
+    forge("deleted", 8);
+    for n in 0..100 {
+        forge(&format!("invented-{n}"), n);
+    }
+    forge("known", 5);
+    b.store.drive();
+    turns(&b);
+    world.pass(8_000);
+    turns(&b);
+    let sizes = |topic: &str| -> Vec<(u32, i64)> {
+        let queues = b.store.queues_of(topic);
+        queues.iter().map(|queue| (queue.id(), queue.max())).collect()
+    };
+    assert_eq!(sizes("known"), [(0, 3), (5, 1), (11, 1)]);
+    assert_eq!(sizes("deleted"), [(0, 2), (7, 3)]);
+    assert_eq!(b.store.topics().len(), 40);
 }
