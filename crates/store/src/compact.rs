@@ -2,10 +2,14 @@
 //! Compacted topics: of each key the newest message is kept, however old, and the commit log may forget it.
 //!
 //! The messages of such a topic are in the commit log and in a plain queue like all others. The tidy thread copies them
-//! to files of their own ([`volumes`]) before it makes a checkpoint and before it removes a file of the log, so that
-//! nothing is removed that was not copied durably. The thread `store-compact` copies, too, and compares from time to time what is in these
-//! files, but for the last, and replaces them by files of the newest messages ([`shelf`]). A read takes from them what was
-//! copied, and the rest from the log: offsets are those of the queue, with gaps.
+//! to files of their own ([`volumes`]) before it makes a checkpoint and before it removes a file of the log, and removes
+//! none that holds what was not copied durably. Nobody else copies. The thread `store-compact` compares from time to time
+//! what is in these files, but for the last, and replaces them by files of the newest messages ([`shelf`]). A read takes
+//! from them what was copied, and the rest from the log: offsets are those of the queue, with gaps.
+//!
+//! The log may have forgotten what was copied, so no copy is ever removed because something else looks shorter: a
+//! recovery lets the queue go on behind its copies. They go with their topic, before its queue does and before anything
+//! of a topic of the same name is made durable.
 //!
 //! In memory are the numbers of each file, its two descriptors, and while a queue is compacted the keys of what is new
 //! in it, within a bound: what does not fit is for the next time.
@@ -24,7 +28,7 @@ use wire::body::compaction::CompactionPositions;
 use wire::fastjson;
 
 use crate::config::StoreConfig;
-use crate::disk::{Disk, backup_of};
+use crate::disk::{Disk, backup_of, is_sync_failure, synced};
 use crate::filter::{All, Filter};
 use crate::queue::Queue;
 use crate::read::{Batch, ReadError, ReadLimit, ReadStatus};
@@ -49,7 +53,7 @@ pub(crate) struct Compaction {
     root: PathBuf,
     shape: Shape,
     memory_bytes: usize,
-    /// How far queues were compacted that have not been taken up yet.
+    /// How far queues are compacted, by the name the reference gives them.
     positions: Mutex<CompactionPositions>,
 }
 
@@ -80,7 +84,7 @@ impl Compaction {
         Ok(shelf::found(&*self.disk, &self.root)?.into_iter())
     }
 
-    /// Takes up the files of a queue, as far as they are of messages in front of its end.
+    /// The files of a queue, taken up when they have not been: by the start, and then by the holder of `tidy` alone.
     pub(crate) fn shelf(&self, queue: &Queue, is_abnormal: bool) -> io::Result<Arc<Shelf>> {
         if let Some(shelf) = queue.shelf.get() {
             return Ok(Arc::clone(shelf));
@@ -88,50 +92,86 @@ impl Compaction {
         let place = Place::of(&self.root, queue.topic(), queue.id());
         let disk = Arc::clone(&self.disk);
         let shelf = Shelf::open((queue.topic(), queue.id()), disk, place, self.shape)?;
-        shelf.load(queue.max(), is_abnormal)?;
-        let saved = self
-            .positions
-            .lock()
-            .queue_offset_map
-            .get(&key_of(queue))
-            .copied();
-        shelf.set_position(shelf.position().max(saved.unwrap_or(-1)));
+        shelf.load(is_abnormal)?;
+        let mut positions = self.positions.lock();
+        let saved = positions.queue_offset_map.get(&key_of(queue)).copied();
+        // One of files that are gone says nothing about those that come.
+        let position = shelf.position().max(saved.unwrap_or(-1)).min(shelf.end() - 1);
+        shelf.set_position(position);
+        if saved.is_some_and(|saved| saved > position) {
+            if position < 0 {
+                positions.queue_offset_map.remove(&key_of(queue));
+            } else {
+                positions.queue_offset_map.insert(key_of(queue), position);
+            }
+            self.write_positions(&positions)?;
+        }
         Ok(Arc::clone(queue.shelf.get_or_init(|| Arc::new(shelf))))
     }
 
     /// Makes durable how far queues are compacted.
     fn save(&self, queues: &[Arc<Queue>]) -> io::Result<()> {
         let mut positions = self.positions.lock();
-        for queue in queues {
+        for queue in queues.iter().filter(|queue| !queue.is_deleted()) {
             if let Some(shelf) = queue.shelf.get().filter(|shelf| shelf.position() >= 0) {
                 positions.queue_offset_map.insert(key_of(queue), shelf.position());
             }
         }
+        self.write_positions(&positions)
+    }
+
+    fn write_positions(&self, positions: &CompactionPositions) -> io::Result<()> {
         let path = self.root.join(POSITIONS);
-        self.disk.replace(&path, &fastjson::to_vec_pretty(&*positions))
+        self.disk.replace(&path, &fastjson::to_vec_pretty(positions))
+    }
+
+    /// Forgets positions, durably: they must not outlive the files they are of.
+    fn forget_positions(&self, is_gone: impl Fn(&str) -> bool) -> io::Result<()> {
+        let mut positions = self.positions.lock();
+        let before = positions.queue_offset_map.len();
+        positions.queue_offset_map.retain(|key, _| !is_gone(key));
+        if positions.queue_offset_map.len() == before {
+            return Ok(());
+        }
+        self.write_positions(&positions)
+    }
+
+    /// Whether there are files of a topic.
+    pub(crate) fn has(&self, topic: &str) -> io::Result<bool> {
+        for dir in shelf::DIRS {
+            if self.disk.entry(&self.root.join(dir).join(topic))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes what was copied of a queue that has begun anew. Only at the start.
+    pub(crate) fn empty(&self, queue: &Queue) -> io::Result<()> {
+        let Some(shelf) = queue.shelf.get() else {
+            return Ok(());
+        };
+        let gone = key_of(queue);
+        self.forget_positions(|key| key == gone)?;
+        shelf.empty()
     }
 
     /// Removes everything of a topic.
     pub(crate) fn remove(&self, topic: &str, removed: &[Arc<Queue>]) -> io::Result<()> {
-        let mut had_files = false;
         for queue in removed {
             if let Some(shelf) = queue.shelf.get() {
                 shelf.retire();
-                had_files = true;
             }
-            self.positions.lock().queue_offset_map.remove(&key_of(queue));
         }
-        if !had_files {
-            return Ok(());
-        }
+        self.forget_positions(|key| key.rsplit_once('_').is_some_and(|(of, _)| of == topic))?;
         for dir in shelf::DIRS {
             let root = self.root.join(dir);
             if self.disk.entry(&root.join(topic))?.is_some() {
                 self.disk.remove_tree(&root.join(topic))?;
-                crate::disk::synced(self.disk.sync_dir(&root))?;
+                synced(self.disk.sync_dir(&root))?;
             }
         }
-        self.save(&[])
+        Ok(())
     }
 }
 
@@ -140,49 +180,80 @@ fn key_of(queue: &Queue) -> String {
 }
 
 impl Store {
-    /// Copies what is new in compacted topics, durably.
-    pub(crate) fn copy_compacted(&self) -> io::Result<()> {
-        let queues = self.queues.compacted();
+    /// Copies what is new in compacted topics, durably. Returns the position in front of which nothing is left to copy:
+    /// a queue that cannot be copied holds back its own part of the log, and nobody else. Only for the holder of `tidy`.
+    pub(crate) fn copy_compacted(&self) -> io::Result<i64> {
+        let mut copied = self.publisher.lock().upto;
+        // The ends are those of before the flush: no copy is more durable than what it is of, or its offset would be
+        // given to another message.
+        let queues = self.queues.compacted().into_iter();
+        let queues: Vec<(Arc<Queue>, i64)> = queues.map(|queue| (Arc::clone(&queue), queue.max())).collect();
         if queues.is_empty() {
-            return Ok(());
+            return Ok(i64::MAX);
         }
-        // No copy is more durable than what it is of: its offset would be given to another message.
         self.flush_log()?;
-        for queue in queues {
-            if queue.is_deleted() || self.queues.is_doomed(queue.topic()) {
+        for (queue, max) in queues {
+            if queue.is_deleted() {
                 continue;
             }
-            let shelf = self.compaction.shelf(&queue, false)?;
-            let mut next = shelf.end().max(queue.min());
-            while next < queue.max() {
-                let batch = match self.read_log(&queue, next, &COPY, &All) {
-                    Ok(batch) => batch,
-                    Err(ReadError::Io(error)) => return Err(error),
-                    Err(error) => {
-                        tracing::warn!(topic = queue.topic(), queue = queue.id(), %error, "not copied");
-                        break;
-                    }
-                };
-                shelf.append(&batch.bytes, batch.next_offset)?;
-                next = batch.next_offset.max(next + 1);
+            let done = if self.queues.is_doomed(queue.topic()) {
+                Err(io::Error::other("files of a deleted topic are in its place"))
+            } else {
+                self.copy_queue(&queue, max)
+            };
+            match done {
+                Ok(()) => {}
+                Err(error) if is_sync_failure(&error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(topic = queue.topic(), queue = queue.id(), %error, "not copied");
+                    copied = copied.min(self.uncopied(&queue));
+                }
             }
-            shelf.sync()?;
         }
-        Ok(())
+        Ok(copied)
     }
 
-    /// One turn of the thread that compacts: every queue that has something new.
-    pub fn turn_compact(&self) {
-        let is_called_off = || self.is_failed() || self.tail.lock().is_closed;
-        if let Err(error) = self.copy_compacted() {
-            self.note_failure("copies of compacted topics", &error);
-            return;
+    fn copy_queue(&self, queue: &Queue, max: i64) -> io::Result<()> {
+        let shelf = self.compaction.shelf(queue, false)?;
+        let mut next = shelf.end().max(queue.min());
+        while next < max {
+            let limit = ReadLimit {
+                scan: COPY.scan.min(usize::try_from(max - next).unwrap_or(1)),
+                ..COPY
+            };
+            let batch = match self.read_log(queue, next, &limit, &All) {
+                Ok(batch) => batch,
+                Err(ReadError::Io(error)) => return Err(error),
+                Err(ReadError::NoQueue) => return Ok(()),
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            if batch.status == ReadStatus::EntriesMissing {
+                return Err(io::Error::other("a file of the queue is missing"));
+            }
+            shelf.append(&batch.bytes, batch.next_offset)?;
+            next = batch.next_offset.max(next + 1);
         }
+        shelf.sync()
+    }
+
+    /// Where the first message of a queue lies that is not copied durably; the start of the log when that is not known.
+    fn uncopied(&self, queue: &Queue) -> i64 {
+        let next = queue.shelf.get().map_or(0, |shelf| shelf.durable());
+        let unit = self.queue_files.unit(queue, next.max(queue.min()));
+        match unit {
+            Ok(Some(unit)) if unit.is_written() && !unit.is_blank() => unit.pos,
+            _ => self.log.min(),
+        }
+    }
+
+    /// One turn of the thread that compacts: every queue that has something new among what was copied.
+    pub fn turn_compact(&self) {
         let queues = self.queues.compacted();
         for queue in &queues {
+            let is_called_off = || self.is_failed() || queue.is_deleted() || self.tail.lock().is_closed;
             let Some(shelf) = queue.shelf.get() else { continue };
             if is_called_off() {
-                return;
+                continue;
             }
             let done = shelf.compact(self.compaction.memory_bytes, &is_called_off, &|| {
                 self.compaction.save(&queues)

@@ -75,11 +75,11 @@ impl Store {
         }
         let parts = tried("open files", Parts::open(&config, &env, &survey, shape))?;
         let recovery = Recovery::new(&parts, &config, disk, &survey);
-        let mut found = tried("recover", recovery.run(&loaded, survey.is_abnormal))?;
         tried(
             "open compacted queues",
             parts.take_up_compacted(survey.is_abnormal),
         )?;
+        let mut found = tried("recover", recovery.run(&loaded, survey.is_abnormal))?;
         let mut times = loaded.times;
         times.confirmed = found.last.max(0);
         let checkpoint = tried(

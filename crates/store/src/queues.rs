@@ -40,8 +40,15 @@ pub(crate) struct Queues {
     unwritten: AtomicI64,
     /// Held by whoever deletes a topic.
     pub(crate) deleting: Mutex<()>,
-    /// The topic whose old files are about to be removed.
-    doomed: Mutex<Option<Box<str>>>,
+    /// Deleted topics whose files are not removed yet, oldest first.
+    doomed: Mutex<Vec<Doomed>>,
+}
+
+/// A deleted topic whose files are still there.
+#[derive(Debug, Clone)]
+pub(crate) struct Doomed {
+    pub(crate) topic: Arc<str>,
+    pub(crate) removed: Vec<Arc<Queue>>,
 }
 
 fn place_of(of_topic: &OfTopic, id: u32) -> Result<usize, usize> {
@@ -91,6 +98,15 @@ impl Queues {
         }
     }
 
+    /// A queue of which files were found. Files of a plain queue are stale where the topic is known to have batch queues.
+    pub(crate) fn get_found(&self, topic: &str, id: u32, found: QueueKind) -> Arc<Queue> {
+        let kind = match self.kinds.of(topic) {
+            QueueKind::Batch => QueueKind::Batch,
+            QueueKind::Plain => found,
+        };
+        self.get_as(topic, id, kind)
+    }
+
     pub(crate) fn is_compacted(&self, topic: &str) -> bool {
         self.kinds.is_compacted(topic)
     }
@@ -118,8 +134,26 @@ impl Queues {
         self.topics.read().values().flatten().cloned().collect()
     }
 
-    pub(crate) fn remove_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
-        self.topics.write().remove(topic).unwrap_or_default()
+    /// Takes the queues of a topic out of the table. Until [`Queues::spare`] says that their files are gone a new queue
+    /// of the same name has none.
+    pub(crate) fn doom(&self, topic: &str) -> Vec<Arc<Queue>> {
+        let mut doomed = self.doomed.lock();
+        let removed = self.topics.write().remove(topic).unwrap_or_default();
+        doomed.push(Doomed {
+            topic: Arc::from(topic),
+            removed: removed.clone(),
+        });
+        removed
+    }
+
+    /// The topic that was deleted first of those whose files are still there.
+    pub(crate) fn first_doomed(&self) -> Option<Doomed> {
+        self.doomed.lock().first().cloned()
+    }
+
+    /// The files of the first are gone.
+    pub(crate) fn spare_first(&self) {
+        self.doomed.lock().remove(0);
     }
 
     /// Puts a queue on the tidy thread's list; its `listed` says that it is not there yet.
@@ -145,17 +179,12 @@ impl Queues {
         self.unwritten.store(units, Ordering::Relaxed);
     }
 
-    /// Says which topic's files are about to be removed.
-    pub(crate) fn doom(&self, topic: Option<&str>) {
-        *self.doomed.lock() = topic.map(Box::from);
-    }
-
     pub(crate) fn is_doomed(&self, topic: &str) -> bool {
-        self.doomed.lock().as_deref() == Some(topic)
+        self.doomed.lock().iter().any(|doomed| &*doomed.topic == topic)
     }
 
     pub(crate) fn is_any_doomed(&self) -> bool {
-        self.doomed.lock().is_some()
+        !self.doomed.lock().is_empty()
     }
 
     pub(crate) fn add_unwritten(&self, units: i64) {

@@ -410,7 +410,7 @@ impl Reading<'_> {
             };
             if steps.is_empty() {
                 if self.count == 0 {
-                    return Ok(self.entries_missing(min, max));
+                    return self.entries_missing(min, max);
                 }
                 break;
             }
@@ -422,6 +422,12 @@ impl Reading<'_> {
                     // Behind a gap.
                     self.next = stop;
                     break;
+                }
+                if step.next <= self.next.max(step.offset) || step.next > max {
+                    // A unit of a batch queue that cannot be.
+                    self.index += 1;
+                    self.damaged += 1;
+                    continue;
                 }
                 let unit = step.unit;
                 let size = usize::try_from(unit.size).unwrap_or(0);
@@ -473,22 +479,27 @@ impl Reading<'_> {
         Ok((self.next..).zip(units).map(step).collect())
     }
 
-    fn entries_missing(&self, min: i64, max: i64) -> Batch {
+    fn entries_missing(&self, min: i64, max: i64) -> Result<Batch, ReadError> {
         let next_offset = match self.queue.kind() {
             QueueKind::Plain => self.store.queue_files.end_of_file(self.queue, self.next).min(max),
-            // Where the next file begins only that file knows; the oldest unit there is tells where to go on.
-            QueueKind::Batch => max,
+            // Where the next file begins only that file knows.
+            QueueKind::Batch => {
+                let (store, queue, mode) = (self.store, self.queue, self.mode);
+                let index = store.batch_index(queue, mode, |span| span.end() <= self.next)?;
+                let units = store.batch_units(queue, index, 1, mode)?;
+                let base = units.first().map_or(max, |(_, span)| span.base);
+                base.max(self.next + 1).min(max)
+            }
         };
-        let status = ReadStatus::EntriesMissing;
-        Batch {
-            status,
+        Ok(Batch {
+            status: ReadStatus::EntriesMissing,
             bytes: Bytes::new(),
             count: 0,
             next_offset,
             min,
             max,
             behind_bytes: 0,
-        }
+        })
     }
 
     fn batch(self, min: i64, max: i64, log_max: i64) -> Batch {

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use wire::record::{RecordHead, sysflag};
 
 use crate::checkpoint::{Loaded, Safe};
+use crate::compact::Compaction;
 use crate::config::StoreConfig;
 use crate::disk::Disk;
 use crate::index::file::Put;
@@ -60,6 +61,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) queues: &'a Queues,
     pub(crate) files: &'a QueueFiles,
     pub(crate) index: &'a KeyIndex,
+    compaction: &'a Compaction,
     pub(crate) unsynced: Unsynced,
     /// Position of the newest unit of a queue, by its key.
     newest: HashMap<u64, i64>,
@@ -104,17 +106,17 @@ impl<'a> Recovery<'a> {
             queues,
             queue_files: files,
             index,
-            compaction: _,
+            compaction,
         } = parts;
         for found in &survey.queues {
-            let queue = queues.get_as(&found.topic, found.id, found.kind);
+            let queue = queues.get_found(&found.topic, found.id, found.kind);
             if queue.kind() == found.kind {
                 queue.held.lock().bases.clone_from(&found.bases);
             } else {
                 tracing::warn!(
                     topic = found.topic,
                     queue = found.id,
-                    "a topic with queues of both kinds, the plain ones are left alone"
+                    "files of a queue that is kept otherwise now are left alone"
                 );
             }
         }
@@ -125,6 +127,7 @@ impl<'a> Recovery<'a> {
             queues,
             files,
             index,
+            compaction,
             unsynced: Unsynced::default(),
             newest: HashMap::new(),
             lacking: HashMap::new(),
@@ -175,6 +178,9 @@ impl<'a> Recovery<'a> {
             self.disk.remove_tree(&self.files.dir(&queue))?;
             queue.held.lock().bases.clear();
             self.unsynced.add_dir(self.files.root(&queue).to_path_buf());
+            self.follow_copies(&queue)?;
+            self.files.correct_min(&queue, self.log.min())?;
+            queue.next.store(queue.max(), Ordering::Relaxed);
         }
         self.index.cut_behind(0)?;
         self.recovered(0)
@@ -471,6 +477,7 @@ impl<'a> Recovery<'a> {
         }
         if offset == 0 && max > 0 {
             // The topic was deleted and made again: what the queue held belongs to the old one.
+            self.compaction.empty(queue)?;
             self.empty(queue)?;
         } else if offset < max {
             tracing::warn!(
@@ -504,6 +511,24 @@ impl<'a> Recovery<'a> {
     fn empty(&mut self, queue: &Queue) -> io::Result<()> {
         self.queues.add_unwritten(-queue.unwritten());
         self.files.truncate(queue, 0, &mut self.unsynced)
+    }
+
+    /// Lets a queue go on behind what was copied of it, when neither its files nor the log know that any more. Nothing
+    /// new may get an offset that has a copy.
+    fn follow_copies(&mut self, queue: &Arc<Queue>) -> io::Result<()> {
+        let end = queue.shelf.get().map_or(0, |shelf| shelf.end());
+        if queue.max() == 0 && end > 0 {
+            queue.reset(End::plain(end - 1));
+        }
+        let nowhere = Span {
+            stored_at: 0,
+            base: 0,
+            count: 0,
+        };
+        while queue.max() < end {
+            self.push(queue, Unit::BLANK, nowhere)?;
+        }
+        Ok(())
     }
 
     fn push(&mut self, queue: &Arc<Queue>, unit: Unit, span: Span) -> io::Result<()> {
@@ -559,6 +584,7 @@ impl<'a> Recovery<'a> {
                 let index = self.end_before(&queue, end)?;
                 self.files.truncate(&queue, index, &mut self.unsynced)?;
             }
+            self.follow_copies(&queue)?;
             self.files.correct_min(&queue, self.log.min())?;
             queue.next.store(queue.max(), Ordering::Relaxed);
         }

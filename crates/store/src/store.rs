@@ -191,6 +191,7 @@ impl Store {
         // A deletion under way puts checkpoints off.
         let _none = self.queues.deleting.lock();
         let mut tidy = self.tidy.lock();
+        self.finish_deletions(&mut tidy)?;
         self.checkpoint(&mut tidy)?;
         self.env.disk.remove(&self.config.root.join("abort"))?;
         self.env.disk.sync_dir(&self.config.root)?;

@@ -61,6 +61,8 @@ impl Store {
         if let Err(error) = self.log.prepare_next() {
             self.note_failure("next log file", &error);
         }
+        let done = self.finish_deletions(&mut tidy);
+        done.unwrap_or_else(|error| self.note_failure("files of a deleted topic", &error));
         let is_first = std::mem::replace(&mut tidy.is_first, false);
         if now.duration_since(tidy.wrote) >= self.config.queue_flush_interval {
             tidy.wrote = now;
@@ -138,8 +140,8 @@ impl Store {
                 publisher.units,
             )
         };
-        // While files of a topic are about to be removed not all queues can be written. The deletion ends with a
-        // checkpoint of its own.
+        // While files of a deleted topic are there not all queues can be written, and a recovery has to find the new
+        // messages of a topic of that name. The deletion ends with a checkpoint of its own.
         if pos == tidy.checkpoint_pos || self.queues.is_any_doomed() {
             return Ok(());
         }
@@ -148,7 +150,8 @@ impl Store {
             tidy.unsynced.sync(&*self.env.disk)?;
             return Err(error);
         }
-        self.copy_compacted()?;
+        // What cannot be copied keeps its files of the log.
+        let _copied = self.copy_compacted()?;
         let index = self.index.flush()?;
         // Last of all, so that no unit and no entry points to something less durable than itself.
         self.flush_log()?;
@@ -214,10 +217,12 @@ impl Store {
         }
         self.manual_cleanings
             .store(manual.saturating_sub(1), Ordering::Relaxed);
-        if verdict.remove > 0 {
-            self.copy_compacted()?;
-        }
-        let (removed, done) = self.remove_files(verdict.remove);
+        let copied = if verdict.remove > 0 {
+            self.copy_compacted()?
+        } else {
+            i64::MAX
+        };
+        let (removed, done) = self.remove_files(verdict.remove, copied);
         if removed > 0 {
             tracing::info!(files = removed, min = self.log.min(), "old log files removed");
             self.after_removal(tidy)?;
@@ -225,9 +230,15 @@ impl Store {
         done
     }
 
-    /// Removes the oldest files of the log. Returns how many went, whatever happened to the next one.
-    fn remove_files(&self, count: usize) -> (usize, io::Result<()>) {
+    /// Removes the oldest files of the log, as far as they lie in front of a position. Returns how many went, whatever
+    /// happened to the next one.
+    fn remove_files(&self, count: usize, before: i64) -> (usize, io::Result<()>) {
         for removed in 0..count {
+            let end = self.log.min().saturating_add(self.log.segment_bytes());
+            if self.log.base_of(end) > before {
+                tracing::warn!(before, "files of the log stay that hold what is not copied");
+                return (removed, Ok(()));
+            }
             match self.log.remove_first() {
                 Ok(true) => {}
                 Ok(false) => return (removed, Ok(())),
@@ -253,48 +264,55 @@ impl Store {
         self.manual_cleanings.store(MANUAL_RUNS, Ordering::Relaxed);
     }
 
-    /// Removes the queues of a topic; its messages stay in the log until that is cleaned. Waits for the disk.
+    /// Removes the queues of a topic; its messages stay in the log until that is cleaned. Waits for the disk. After an
+    /// error the topic is gone all the same, and its files are tried again by the tidy thread.
     pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
         let _one = self.queues.deleting.lock();
-        // Before the wait for the tidy thread, which may be long: producers learn of it at once.
-        let removed = self.detach(topic);
-        if removed.is_empty() {
-            self.queues.doom(None);
+        if self.queues.of_topic(topic).is_empty() && !self.compaction.has(topic)? {
             return Ok(());
         }
+        // Before the wait for the tidy thread, which may be long: producers learn of it at once.
+        self.detach(topic);
         let mut tidy = self.tidy.lock();
-        let done = self.remove_queues(topic, &removed, &mut tidy);
-        self.queues.doom(None);
-        done?;
+        self.finish_deletions(&mut tidy)?;
         // From here on recovery does not see the old messages, so it cannot bring the topic back.
-        tidy.checkpoint_pos = i64::MIN;
         let done = self.drain_published().and_then(|()| self.checkpoint(&mut tidy));
         done.inspect_err(|error| self.note_failure("checkpoint", error))
     }
 
-    /// Takes the queues of a topic out of the table. A new one of the same name is not written to its files until the
-    /// old files are gone.
-    fn detach(&self, topic: &str) -> Vec<Arc<Queue>> {
-        self.queues.doom(Some(topic));
-        // Under the lock of the tail: no append finds the queue alive and is published later.
-        let _tail = self.tail.lock();
-        let removed = self.queues.remove_topic(topic);
-        for queue in &removed {
-            queue.deleted.store(true, Ordering::Release);
+    /// Takes the queues of a topic out of the table and forgets them. A new one of the same name is not written to its
+    /// files until the old files are gone.
+    fn detach(&self, topic: &str) {
+        let removed = {
+            // Under the lock of the tail: no append finds the queue alive and is published later.
+            let _tail = self.tail.lock();
+            let removed = self.queues.doom(topic);
+            for queue in &removed {
+                queue.deleted.store(true, Ordering::Release);
+            }
+            removed
+        };
+        let mut publisher = self.publisher.lock();
+        for queue in removed {
+            publisher.queues -= i64::from(queue.max() > 0);
+            publisher.units -= queue.max();
+            self.queues.add_unwritten(-queue.unwritten());
         }
-        removed
     }
 
-    /// Forgets detached queues and removes their files.
-    fn remove_queues(&self, topic: &str, removed: &[Arc<Queue>], tidy: &mut Tidy) -> io::Result<()> {
-        {
-            let mut publisher = self.publisher.lock();
-            for queue in removed {
-                publisher.queues -= i64::from(queue.max() > 0);
-                publisher.units -= queue.max();
-                self.queues.add_unwritten(-queue.unwritten());
-            }
+    /// Removes the files of deleted topics.
+    pub(crate) fn finish_deletions(&self, tidy: &mut Tidy) -> io::Result<()> {
+        while let Some(doomed) = self.queues.first_doomed() {
+            self.remove_queues(&doomed.topic, &doomed.removed, tidy)?;
+            self.queues.spare_first();
+            tidy.checkpoint_pos = i64::MIN;
         }
+        Ok(())
+    }
+
+    /// Removes the files of detached queues. First the copies, while the queue still tells a recovery that the topic
+    /// has begun anew.
+    fn remove_queues(&self, topic: &str, removed: &[Arc<Queue>], tidy: &mut Tidy) -> io::Result<()> {
         for queue in removed {
             self.queue_files.close(queue);
             tidy.unsynced.forget(queue);

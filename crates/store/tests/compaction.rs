@@ -345,3 +345,198 @@ proptest! {
         }
     }
 }
+
+/// Sends other messages until the log forgets the first ones.
+fn outgrow(rig: &Rig, store: &Store) {
+    for n in 0..60 {
+        send(store, "T", 0, &format!("{n} {}", "x".repeat(500)));
+    }
+    store.clean_soon();
+    rig.tidy_after(store, 100 * 3600);
+}
+
+#[test]
+fn lost_queues_do_not_cost_what_only_the_copies_have() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let (store, mut model) = filled(&rig);
+    compact(&rig, &store);
+    outgrow(&rig, &store);
+    assert!(store.min_pos().0 > 20_000, "old files are gone");
+    store.close().unwrap();
+    drop(store);
+    rig.disk.remove_tree(Path::new("/store/consumequeue")).unwrap();
+    for round in 0..2 {
+        let store = rig.open();
+        assert_eq!(values(&store), model);
+        let key = format!("new {round}");
+        assert_eq!(put(&store, &key, "v"), Some(100 + round), "behind the copies");
+        apply(&mut model, &key, "v");
+        assert_eq!(values(&store), model);
+        store.close().unwrap();
+    }
+    // Nor does a lost log.
+    let model: Values = {
+        let store = rig.open();
+        compact(&rig, &store);
+        store.close().unwrap();
+        model
+    };
+    rig.disk.remove_tree(Path::new("/store/commitlog")).unwrap();
+    let store = rig.open();
+    assert_eq!(values(&store), model);
+    assert_eq!(put(&store, "k1", "new"), Some(102));
+}
+
+#[test]
+fn a_topic_made_again_inherits_nothing_though_its_deletion_failed() {
+    let fresh = Values::from([("k".into(), "new".into())]);
+    for (is_crash, loss) in [
+        (false, Loss::Nothing),
+        (true, Loss::Nothing),
+        (true, Loss::Random),
+    ] {
+        let mut failed = 0;
+        for op in 0..60 {
+            let why = format!("operation {op}, crash {is_crash}, {loss:?}");
+            let rig = Rig::new(1, FlushMode::Async);
+            let (store, _) = filled(&rig);
+            rig.tidy_after(&store, 61);
+            rig.disk.fail_at(rig.disk.ops() + op, Fault::Broken);
+            if store.delete_topic(COMPACTED).is_ok() || !store.is_writable() {
+                continue;
+            }
+            failed += 1;
+            assert_eq!(put(&store, "k", "new"), Some(0), "{why}");
+            assert_eq!(values(&store), fresh, "{why}");
+            if is_crash {
+                store.turn_flush();
+                rig.disk.crash(loss);
+                drop(store);
+                let store = rig.open();
+                assert_eq!(values(&store), fresh, "{why}");
+                continue;
+            }
+            compact(&rig, &store);
+            assert_eq!(values(&store), fresh, "{why}");
+            store.close().expect("store closes");
+            drop(store);
+            let store = rig.open();
+            assert_eq!(values(&store), fresh, "{why}, opened again");
+        }
+        assert!(failed > 3, "{failed} deletions failed");
+    }
+}
+
+#[test]
+fn a_topic_deleted_without_compaction_leaves_no_copies() {
+    let mut rig = Rig::new(1, FlushMode::Async);
+    let (store, _) = filled(&rig);
+    compact(&rig, &store);
+    store.close().unwrap();
+    drop(store);
+    let kinds = std::mem::take(&mut rig.config.kinds);
+    let store = rig.open();
+    store.delete_topic(COMPACTED).unwrap();
+    store.close().unwrap();
+    drop(store);
+    rig.config.kinds = kinds;
+    let store = rig.open();
+    assert_eq!(put(&store, "k", "new"), Some(0));
+    compact(&rig, &store);
+    assert_eq!(values(&store), Values::from([("k".into(), "new".into())]));
+}
+
+#[test]
+fn a_position_of_files_that_are_gone_brings_no_deleted_key_back() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let (store, _) = filled(&rig);
+    compact(&rig, &store);
+    let path = Path::new("/store/compaction/position-checkpoint");
+    let saved = rig.disk.load(path).unwrap().unwrap();
+    store.delete_topic(COMPACTED).unwrap();
+    store.close().unwrap();
+    drop(store);
+    rig.disk.replace(path, &saved).unwrap();
+    let store = rig.open();
+    put(&store, "gone", "old value");
+    put(&store, "gone", "");
+    for n in 0..200 {
+        put(&store, "other", &format!("value {n}"));
+    }
+    compact(&rig, &store);
+    assert!(!values(&store).contains_key("gone"), "a deleted key is back");
+}
+
+#[test]
+fn lost_units_are_made_anew() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let (store, model) = filled(&rig);
+    compact(&rig, &store);
+    outgrow(&rig, &store);
+    let units = names(&rig, UNIT_DIR);
+    assert!(units.len() > 1);
+    store.close().unwrap();
+    drop(store);
+    for name in &units {
+        rig.disk.remove(&Path::new(UNIT_DIR).join(name)).unwrap();
+        let store = rig.open();
+        let left: Vec<String> = names(&rig, UNIT_DIR)
+            .into_iter()
+            .filter(|name| name != "compacting")
+            .collect();
+        assert_eq!(left, units);
+        assert_eq!(values(&store), model);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_queue_that_cannot_be_copied_holds_back_its_own_part_of_the_log() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    outgrow(&rig, &store);
+    let before = store.min_pos();
+    put(&store, "k", "v");
+    // What lies where its files shall be is no file of it.
+    let odd = Path::new(LOG_DIR).join("odd");
+    rig.disk.make_dirs(Path::new(LOG_DIR)).unwrap();
+    rig.disk.create(&odd, 1).unwrap();
+    outgrow(&rig, &store);
+    outgrow(&rig, &store);
+    let queue = store.queue(COMPACTED, 0);
+    assert!(store.min_pos() > before, "what is in front of it goes");
+    assert_eq!((queue.min(), queue.max()), (0, 1), "it stays");
+    rig.disk.remove(&odd).unwrap();
+    outgrow(&rig, &store);
+    assert_eq!((queue.min(), queue.max()), (1, 1), "copied and gone");
+    assert_eq!(values(&store), Values::from([("k".into(), "v".into())]));
+}
+
+#[test]
+fn two_threads_at_once_cost_no_value() {
+    for seed in 0..40 {
+        let rig = Rig::new(seed, FlushMode::Async);
+        let store = rig.open();
+        let mut model = Values::new();
+        for n in 0..30 {
+            put(&store, &format!("k{n}"), "v");
+            apply(&mut model, &format!("k{n}"), "v");
+        }
+        rig.clock.advance(std::time::Duration::from_secs(61));
+        let gate = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                gate.wait();
+                store.turn_tidy();
+            });
+            scope.spawn(|| {
+                gate.wait();
+                store.turn_compact();
+            });
+        });
+        outgrow(&rig, &store);
+        store.close().unwrap();
+        drop(store);
+        assert_eq!(values(&rig.open()), model, "seed {seed}");
+    }
+}

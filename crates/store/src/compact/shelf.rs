@@ -17,19 +17,18 @@ use wire::properties;
 use wire::record::RecordHead;
 
 use super::newest::Newest;
-use super::volumes::{Item, Shape, UNITS_AT_ONCE, Volume, Volumes};
+use super::volumes::{COMPACTING, Item, Shape, UNITS_AT_ONCE, Volume, Volumes};
 use crate::disk::{Disk, synced};
 use crate::filter::Filter;
 use crate::log::file_name;
 use crate::read::ReadLimit;
 
 /// Where files of compacted queues are, by topic and number.
-pub(super) const DIRS: [&str; 3] = [LOG, UNITS, NOTES];
+/// In the order in which they may go: a note tells of files.
+pub(super) const DIRS: [&str; 3] = [NOTES, LOG, UNITS];
 const LOG: &str = "compactionLog";
 const UNITS: &str = "compactionCq";
 const NOTES: &str = "replacing";
-/// Where the new files grow.
-const COMPACTING: &str = "compacting";
 /// How often a part of the work looks whether it shall end.
 const CALL_OFF_EVERY: i64 = 64;
 
@@ -74,6 +73,8 @@ pub(crate) struct Shelf {
     visible: RwLock<Vec<Volume>>,
     /// Up to here the messages of the queue are in the files, or had no place there.
     end: AtomicI64,
+    /// Up to here they are durable there.
+    durable: AtomicI64,
     /// Up to here they were compared; -1 at first.
     position: AtomicI64,
     /// Held by whoever compacts: files that could not be replaced to the end.
@@ -142,6 +143,7 @@ impl Shelf {
             writing: Mutex::new(volumes),
             visible: RwLock::default(),
             end: AtomicI64::new(0),
+            durable: AtomicI64::new(0),
             position: AtomicI64::new(-1),
             compacting: Mutex::default(),
             is_retired: AtomicBool::new(false),
@@ -160,20 +162,43 @@ impl Shelf {
         Ok(shelf)
     }
 
-    /// Takes up what is there in front of an offset.
-    pub(super) fn load(&self, limit: i64, is_abnormal: bool) -> io::Result<()> {
+    /// Takes up what is there.
+    pub(super) fn load(&self, is_abnormal: bool) -> io::Result<()> {
         let mut volumes = self.writing.lock();
-        volumes.load(limit, is_abnormal)?;
+        volumes.load(is_abnormal)?;
         self.end.store(volumes.end(), Ordering::Release);
+        self.durable.store(volumes.end(), Ordering::Release);
         *self.visible.write() = volumes.list.clone();
         Ok(())
     }
 
     /// Its files are about to be removed: nothing more is done with them.
     pub(super) fn retire(&self) {
+        // Whoever compacts sees it and gives up.
+        self.is_retired.store(true, Ordering::Release);
         let _nobody_compacts = self.compacting.lock();
         let _nobody_appends = self.writing.lock();
-        self.is_retired.store(true, Ordering::Release);
+    }
+
+    /// Removes its files, durably.
+    pub(super) fn empty(&self) -> io::Result<()> {
+        let mut unfinished = self.compacting.lock();
+        let mut volumes = self.writing.lock();
+        self.forget_note()?;
+        for dir in [&self.place.log_dir, &self.place.unit_dir] {
+            if self.disk.entry(dir)?.is_some() {
+                self.disk.remove_tree(dir)?;
+                let above = dir.parent().ok_or(io::ErrorKind::InvalidInput)?;
+                synced(self.disk.sync_dir(above))?;
+            }
+        }
+        *unfinished = None;
+        volumes.list.clear();
+        self.visible.write().clear();
+        self.end.store(0, Ordering::Release);
+        self.durable.store(0, Ordering::Release);
+        self.set_position(-1);
+        Ok(())
     }
 
     fn is_retired(&self) -> bool {
@@ -182,6 +207,10 @@ impl Shelf {
 
     pub(crate) fn end(&self) -> i64 {
         self.end.load(Ordering::Acquire)
+    }
+
+    pub(super) fn durable(&self) -> i64 {
+        self.durable.load(Ordering::Acquire)
     }
 
     pub(super) fn position(&self) -> i64 {
@@ -231,7 +260,10 @@ impl Shelf {
 
     /// Makes durable what was appended.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.writing.lock().sync()
+        let mut volumes = self.writing.lock();
+        volumes.sync()?;
+        self.durable.store(self.end(), Ordering::Release);
+        Ok(())
     }
 
     /// Reads messages from an offset on.
@@ -257,6 +289,10 @@ impl Shelf {
                         return Ok(taken);
                     }
                     index += 1;
+                    if span.count < 1 || span.base < taken.next || span.end() > end {
+                        taken.damaged += 1;
+                        continue;
+                    }
                     scanned += 1;
                     taken.next = span.end();
                     if !filter.by_code(unit.tags_code) {
@@ -289,6 +325,7 @@ impl Shelf {
         if self.is_retired() {
             return Ok(None);
         }
+        let is_called_off: &dyn Fn() -> bool = &|| self.is_retired() || is_called_off();
         if unfinished.is_some() {
             return self.finish(&mut unfinished, save).map(Some);
         }
@@ -331,6 +368,8 @@ impl Shelf {
         {
             // No next file is made meanwhile.
             let mut volumes = self.writing.lock();
+            // Readers see only what is written, and a failed append may have left something.
+            volumes.write()?;
             self.replace(note)?;
             volumes
                 .list
@@ -358,11 +397,14 @@ impl Shelf {
             self.place.unit_dir.join(COMPACTING),
             self.shape,
         );
+        let (mut seen, mut is_off) = (0_i64, false);
         for volume in old {
-            if is_called_off() {
-                return Ok(None);
-            }
             volume.each(|unit, span, record| {
+                is_off = seen % CALL_OFF_EVERY == 0 && is_called_off();
+                seen += 1;
+                if is_off {
+                    return Ok(false);
+                }
                 let Ok(head) = RecordHead::scan(record) else {
                     return Ok(true);
                 };
@@ -376,6 +418,9 @@ impl Shelf {
                 }
                 Ok(true)
             })?;
+            if is_off {
+                return Ok(None);
+            }
         }
         fresh.close()?;
         fresh.sync()?;

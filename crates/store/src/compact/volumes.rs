@@ -11,11 +11,11 @@
 //! The name is the position of the first byte, and all files of a kind have one size. Between files may be gaps.
 
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wire::record::{PHYSICAL_OFFSET_AT, RecordHead, encode_blank};
+use wire::properties;
+use wire::record::{PHYSICAL_OFFSET_AT, RECORD_BYTES_MIN, RecordHead, encode_blank};
 
 use crate::disk::{Disk, File, synced};
 use crate::log::{file_name, parse_file_name};
@@ -27,6 +27,8 @@ use crate::scan::is_torn;
 const BLANK_BYTES: i64 = 8;
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
+/// Where new files grow, below the directory they are for.
+pub(super) const COMPACTING: &str = "compacting";
 /// Units read at once.
 pub(super) const UNITS_AT_ONCE: i64 = 256;
 
@@ -189,8 +191,8 @@ impl Volumes {
     }
 
     /// Takes up what is there. After an end that was not orderly the last file is read, and cut where it stops making
-    /// sense: those in front were durable before the next was made. What is not in front of `limit` goes in any case.
-    pub(super) fn load(&mut self, limit: i64, is_abnormal: bool) -> io::Result<()> {
+    /// sense: those in front were durable before the next was made.
+    pub(super) fn load(&mut self, is_abnormal: bool) -> io::Result<()> {
         let logs = self.names(&self.log_dir, self.shape.log_bytes, "compactionMappedFileSize")?;
         let units = self.names(
             &self.unit_dir,
@@ -203,12 +205,7 @@ impl Volumes {
         for (at, base) in logs.iter().enumerate() {
             let log_path = self.log_dir.join(file_name(*base));
             if !units.contains(base) {
-                // Made by an end between the two, and empty; or there is nothing left that finds its records.
-                if at + 1 < logs.len() {
-                    return Err(damaged("a compacted log file without its queue file"));
-                }
-                self.disk.remove(&log_path)?;
-                continue;
+                self.make_units(*base)?;
             }
             let volume = Volume {
                 base: *base,
@@ -220,7 +217,7 @@ impl Volumes {
             };
             let is_suspect = is_abnormal && at + 1 == logs.len();
             let before = self.list.last().map_or(-1, |volume| volume.last);
-            let volume = self.measured(volume, before..limit, is_suspect)?;
+            let volume = self.measured(volume, before, is_suspect)?;
             if volume.count > 0 {
                 self.list.push(volume);
             } else {
@@ -229,6 +226,61 @@ impl Volumes {
             }
         }
         Ok(())
+    }
+
+    /// Makes a file of units anew from its records. None are there when an end came between the making of the two.
+    fn make_units(&self, base: i64) -> io::Result<()> {
+        tracing::warn!(dir = %self.log_dir.display(), base, "a compacted log file without its queue file, which is made anew");
+        let log = self.disk.open(&self.log_dir.join(file_name(base)))?;
+        let (mut units, mut at) = (Vec::new(), 0);
+        while let Some(record) = self.record_in(&*log, base, at)?
+            && let Ok(head) = RecordHead::scan(&record)
+        {
+            let tags = properties::get(head.parts.properties, properties::name::TAGS);
+            let unit = Unit {
+                pos: base + at,
+                size: record.len() as i32,
+                tags_code: tags.map_or(0, properties::tags_code),
+            };
+            let span = Span {
+                stored_at: head.stamp.stored_at,
+                base: head.stamp.queue_offset,
+                count: 1,
+            };
+            queue_batch::encode(&unit, &span, &mut units);
+            at += record.len() as i64;
+        }
+        // Half of it must not be taken for all.
+        let aside = self.unit_dir.join(COMPACTING);
+        self.disk.make_dirs_durable(&aside)?;
+        let fresh = aside.join(file_name(base));
+        let file = self.disk.create(&fresh, self.shape.unit_bytes.unsigned_abs())?;
+        file.write_at(&units, 0)?;
+        synced(file.sync())?;
+        self.disk.rename(&fresh, &self.unit_dir.join(file_name(base)))?;
+        synced(self.disk.sync_dir(&self.unit_dir))
+    }
+
+    /// The record at a place of a file, if there is a sound one.
+    fn record_in(&self, log: &dyn File, base: i64, at: i64) -> io::Result<Option<Vec<u8>>> {
+        let mut size = [0; 4];
+        if at + BLANK_BYTES > self.shape.log_bytes {
+            return Ok(None);
+        }
+        log.read_exact_at(&mut size, at.unsigned_abs())?;
+        let size = i64::from(u32::from_be_bytes(size));
+        if size < RECORD_BYTES_MIN as i64 || at + size > self.shape.log_bytes {
+            return Ok(None);
+        }
+        let mut record = vec![0; size as usize];
+        log.read_exact_at(&mut record, at.unsigned_abs())?;
+        let is_sound = RecordHead::scan(&record).is_ok_and(|head| {
+            head.total_size == record.len()
+                && head.stamp.physical_offset == base + at
+                && head.check_body().is_ok()
+                && !is_torn(&head)
+        });
+        Ok(is_sound.then_some(record))
     }
 
     fn names(&self, dir: &Path, expected: i64, key: &str) -> io::Result<Vec<i64>> {
@@ -258,12 +310,11 @@ impl Volumes {
     }
 
     /// Finds out how much is in a file.
-    fn measured(&self, volume: Volume, offsets: Range<i64>, is_suspect: bool) -> io::Result<Volume> {
-        let is_unit = |(unit, span): &(Unit, Span)| unit.is_written() && span.base >= 0 && span.count > 0;
-        let is_written = |found: &(Unit, Span)| is_unit(found) && found.1.base < offsets.end;
+    fn measured(&self, volume: Volume, before: i64, is_suspect: bool) -> io::Result<Volume> {
+        let is_written = |(unit, span): &(Unit, Span)| unit.is_written() && span.base >= 0 && span.count > 0;
         let mut count = 0;
         if is_suspect {
-            let (mut at, mut last) = (volume.base, offsets.start);
+            let (mut at, mut last) = (volume.base, before);
             while let Some((unit, span)) = volume.units(count, 1)?.first().filter(|found| is_written(found)) {
                 let fits = unit.pos == at && span.base > last && volume.record(unit, span)?.is_some();
                 if !fits {
@@ -289,8 +340,7 @@ impl Volumes {
         let (bytes, last) = last.map_or((0, -1), |(unit, span)| {
             (unit.pos + i64::from(unit.size) - volume.base, span.base)
         });
-        let is_cut = volume.units(count, 1)?.first().is_some_and(is_unit);
-        if is_suspect || is_cut {
+        if is_suspect {
             let zero_behind = |file: &dyn File, from: i64, to: i64| {
                 if from < to {
                     file.zero(from.unsigned_abs(), (to - from).unsigned_abs())?;
