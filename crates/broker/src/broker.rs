@@ -318,10 +318,18 @@ impl Broker {
         self.groups.get(&self.config(), group)
     }
 
+    /// Tells the store of a topic that was made or changed. Waits for the disk.
+    pub(crate) fn note_topic(&self, topic: &str) {
+        if let Err(error) = self.store.note_topic(topic) {
+            tracing::warn!(topic, %error, "files of older queues of a topic remain");
+        }
+    }
+
     /// A topic, made with these settings if there is none; name servers hear of it. Writes a file then.
     pub(crate) fn ensure_topic(&self, config: TopicConfig) -> Result<(Arc<Topic>, Announced), SaveError> {
         let (topic, made) = self.topics.ensure(config)?;
         let announced = if made {
+            self.note_topic(&topic.config.topic_name);
             self.announce()
         } else {
             Announced::default()

@@ -18,7 +18,7 @@ pub enum FlushMode {
 }
 
 /// Says of a topic how its queues are kept. Asked when the first queue of a topic is made; a store that has files of a
-/// topic goes by them.
+/// topic goes by them, unless they are of plain queues and it has batch queues.
 #[derive(Clone)]
 pub struct Kinds(Arc<dyn Fn(&str) -> Kind + Send + Sync>);
 

@@ -44,9 +44,14 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Offset behind the last.
+    /// Offset behind the last. There is at least one, whatever damage says: a search must not stray.
     pub(crate) fn end(&self) -> i64 {
-        self.base.saturating_add(i64::from(self.count))
+        self.base.saturating_add(i64::from(self.count.max(1)))
+    }
+
+    /// Whether it can be that of a record, as far as it tells by itself.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.base >= 0 && self.count > 0
     }
 }
 
@@ -106,7 +111,7 @@ impl Store {
     }
 
     /// Index of the first unit of a batch queue of which `is_behind` is false; it must be true of a first part of the
-    /// units. The index behind the last when it is true of all.
+    /// units. The index behind the last when it is true of all. What stood in a file that is gone is passed over.
     pub(crate) fn batch_index(
         &self,
         queue: &Queue,
@@ -118,17 +123,31 @@ impl Store {
             return Ok(index);
         }
         let (mut low, mut high) = (first, end);
+        let mut is_gone = false;
         while low < high {
             let middle = low + (high - low) / 2;
-            let unit = self.batch_units(queue, middle, 1, mode)?;
-            // A file that is gone lay in front.
-            if unit.first().is_none_or(|(_, span)| is_behind(span)) {
-                low = middle + 1;
+            let there = self.batch_there(queue, middle, high, mode)?;
+            is_gone |= there != middle;
+            let unit = self.batch_units(queue, there, 1, mode)?;
+            if there < high && unit.first().is_none_or(|(_, span)| is_behind(span)) {
+                low = there + 1;
             } else {
                 high = middle;
             }
         }
+        if is_gone {
+            low = self.batch_there(queue, low, end, mode)?;
+        }
         Ok(low)
+    }
+
+    /// The first index from one on whose file is there; `end` when there is none in front of that.
+    fn batch_there(&self, queue: &Queue, from: i64, end: i64, mode: ReadMode) -> io::Result<i64> {
+        let mut index = from;
+        while index < end && self.batch_units(queue, index, 1, mode)?.is_empty() {
+            index = self.queue_files.end_of_file(queue, index);
+        }
+        Ok(index.min(end))
     }
 }
 

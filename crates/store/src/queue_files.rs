@@ -121,6 +121,11 @@ impl QueueFiles {
         }
     }
 
+    /// The directories of topics.
+    pub(crate) fn roots(&self) -> [&Path; 2] {
+        [&self.plain.root, &self.batch.root]
+    }
+
     /// The directory of the topics of its kind.
     pub(crate) fn root(&self, queue: &Queue) -> &Path {
         &self.home(queue).root

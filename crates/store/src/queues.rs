@@ -90,8 +90,8 @@ impl Queues {
                 let key = self.keys.fetch_add(1, Ordering::Relaxed);
                 let queue = Arc::new(Queue::new(name, id, kind, key));
                 of_topic.insert(place, Arc::clone(&queue));
-                if kind == QueueKind::Plain && self.kinds.is_compacted(topic) {
-                    self.compacted.lock().push(Arc::clone(&queue));
+                if self.kinds.is_compacted(topic) {
+                    self.enlist_compacted(&queue);
                 }
                 queue
             }
@@ -105,6 +105,28 @@ impl Queues {
             QueueKind::Plain => found,
         };
         self.get_as(topic, id, kind)
+    }
+
+    /// Whether the queues of a topic are plain ones although it is known to have batch queues.
+    pub(crate) fn is_misfit(&self, topic: &str) -> bool {
+        let is_plain = self.of_topic(topic).iter().any(|queue| !queue.is_batch());
+        is_plain && self.kinds.of(topic) == QueueKind::Batch
+    }
+
+    /// Compacts the queues of a topic from now on, if it is one that is compacted.
+    pub(crate) fn note_compacted(&self, topic: &str) {
+        if self.kinds.is_compacted(topic) {
+            for queue in self.of_topic(topic) {
+                self.enlist_compacted(&queue);
+            }
+        }
+    }
+
+    fn enlist_compacted(&self, queue: &Arc<Queue>) {
+        let mut compacted = self.compacted.lock();
+        if !queue.is_batch() && !compacted.iter().any(|known| Arc::ptr_eq(known, queue)) {
+            compacted.push(Arc::clone(queue));
+        }
     }
 
     pub(crate) fn is_compacted(&self, topic: &str) -> bool {

@@ -465,7 +465,7 @@ impl Reading<'_> {
             let units = store.batch_units(queue, self.index, count, self.mode)?;
             let step = |(unit, span): (Unit, Span)| Step {
                 offset: span.base,
-                next: span.end(),
+                next: if span.is_sound() { span.end() } else { span.base },
                 unit,
             };
             return Ok(units.into_iter().map(step).collect());

@@ -280,6 +280,20 @@ impl Store {
         done.inspect_err(|error| self.note_failure("checkpoint", error))
     }
 
+    /// Takes note that a topic was made or changed. There may be queues of it from before, when nobody could say how they
+    /// are to be kept: of messages that fell due after the topic was deleted. Waits for the disk.
+    pub fn note_topic(&self, topic: &str) -> io::Result<()> {
+        if self.queues.is_misfit(topic) {
+            tracing::warn!(
+                topic,
+                "plain queues from before a topic of batch queues was made are removed"
+            );
+            return self.delete_topic(topic);
+        }
+        self.queues.note_compacted(topic);
+        Ok(())
+    }
+
     /// Takes the queues of a topic out of the table and forgets them. A new one of the same name is not written to its
     /// files until the old files are gone.
     fn detach(&self, topic: &str) {
@@ -319,16 +333,14 @@ impl Store {
             queue.wake();
         }
         self.compaction.remove(topic, removed)?;
-        // All of one kind.
-        let Some(root) = removed.first().map(|queue| self.queue_files.root(queue)) else {
-            return Ok(());
-        };
-        let dir = root.join(topic);
-        tidy.unsynced.forget_dirs(&dir);
-        self.env.disk.remove_tree(&dir)?;
-        // Before the first queue file is written it is not there, and there is nothing to make durable.
-        if self.env.disk.entry(root)?.is_some() {
-            tidy.unsynced.add_dir(root.to_path_buf());
+        // They are all of one kind, but a topic of that name may have been of the other.
+        for root in self.queue_files.roots() {
+            let dir = root.join(topic);
+            tidy.unsynced.forget_dirs(&dir);
+            if self.env.disk.entry(&dir)?.is_some() {
+                self.env.disk.remove_tree(&dir)?;
+                tidy.unsynced.add_dir(root.to_path_buf());
+            }
         }
         Ok(())
     }

@@ -7,11 +7,12 @@ mod rig;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rig::*;
 use store::disk::Disk;
 use store::disk::sim::Loss;
-use store::{All, Boundary, FlushMode, IndexKind, Kinds, Queue, ReadError, ReadLimit, Store};
+use store::{All, Boundary, FlushMode, IndexKind, Kind, Kinds, Queue, ReadError, ReadLimit, Store};
 use wire::properties;
 use wire::record::Record;
 
@@ -255,4 +256,114 @@ fn a_deleted_topic_leaves_no_batch_queue_behind() {
     drop(store);
     let store = rig.open();
     assert_eq!(bodies(&store, BATCHED, 0), ["new"]);
+}
+
+#[test]
+fn a_topic_known_to_have_batch_queues_gets_them_whatever_was_there_before() {
+    let mut rig = Rig::new(1, FlushMode::Async);
+    let kinds = std::mem::take(&mut rig.config.kinds);
+    let store = rig.open();
+    append(&store, BATCHED, 0, "late").unwrap();
+    store.drive();
+    store.close().unwrap();
+    drop(store);
+    // What a crash leaves: files of a plain queue, and a log with inner batches.
+    rig.config.kinds = kinds;
+    let store = rig.open();
+    append_inner(&store, BATCHED, 0, ("a", 3)).unwrap();
+    store.drive();
+    store.turn_flush();
+    rig.disk.crash(Loss::Nothing);
+    drop(store);
+    for _ in 0..2 {
+        let store = rig.open();
+        assert_eq!(bodies(&store, BATCHED, 0), ["late", "a"]);
+        assert_eq!(store.find_queue(BATCHED, 0).unwrap().max(), 4);
+        store.close().unwrap();
+    }
+    let store = rig.open();
+    store.delete_topic(BATCHED).unwrap();
+    for dir in ["consumequeue", "batchconsumequeue"] {
+        let dir = Path::new("/store").join(dir).join(BATCHED);
+        assert!(rig.disk.entry(&dir).unwrap().is_none(), "{}", dir.display());
+    }
+}
+
+#[test]
+fn a_topic_made_after_its_queue_is_kept_as_it_says() {
+    let mut rig = Rig::new(1, FlushMode::Async);
+    let is_known = Arc::new(AtomicBool::new(false));
+    let known = Arc::clone(&is_known);
+    rig.config.kinds = Kinds::by(move |topic| match known.load(Ordering::Relaxed) {
+        true => kind_of(topic),
+        false => Kind::default(),
+    });
+    let store = rig.open();
+    for topic in [BATCHED, COMPACTED] {
+        append(&store, topic, 0, "late").unwrap();
+    }
+    store.drive();
+    is_known.store(true, Ordering::Relaxed);
+    store.note_topic(BATCHED).unwrap();
+    store.note_topic(COMPACTED).unwrap();
+    append_inner(&store, BATCHED, 0, ("a", 3)).unwrap();
+    store.drive();
+    assert_eq!(store.find_queue(BATCHED, 0).unwrap().max(), 3);
+    rig.tidy_after(&store, 61);
+    let copies = Path::new("/store/compaction/compactionLog").join(COMPACTED);
+    assert!(rig.disk.entry(&copies).unwrap().is_some(), "copied");
+    assert_eq!(bodies(&store, COMPACTED, 0), ["late"]);
+}
+
+#[test]
+fn behind_a_lost_file_a_read_goes_on_with_the_next() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    for n in 0..20 {
+        append_inner(&store, BATCHED, 0, (&format!("m{n}"), 3)).unwrap();
+        store.drive();
+    }
+    rig.tidy_after(&store, 61);
+    rig.tidy_after(&store, 61);
+    let queue = store.find_queue(BATCHED, 0).unwrap();
+    // Four units in each.
+    rig.disk
+        .remove(Path::new(&format!(
+            "/store/batchconsumequeue/BATCHED/0/{:020}",
+            46 * 8
+        )))
+        .unwrap();
+    let few = ReadLimit { count: 12, ..MANY };
+    let (mut next, mut seen) = (0, 0);
+    while next < queue.max() {
+        let batch = store.read(&queue, next, &few, &All).unwrap();
+        assert!(batch.next_offset > next);
+        (next, seen) = (batch.next_offset, seen + batch.count);
+    }
+    assert_eq!(seen, 16 * 3);
+}
+
+#[test]
+fn a_unit_that_cannot_be_costs_no_other() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = filled(&rig);
+    rig.tidy_after(&store, 61);
+    rig.tidy_after(&store, 61);
+    let queue = store.find_queue(BATCHED, 0).unwrap();
+    let file = rig.disk.open(Path::new(FILE)).unwrap();
+    for count in [0_i16, -5, i16::MAX] {
+        // Of the second record.
+        file.write_at(&count.to_be_bytes(), 46 + 36).unwrap();
+        let (mut next, mut seen) = (0, Vec::new());
+        while next < queue.max() {
+            let (found, _, after) = read(&store, &queue, next, &MANY);
+            assert!(
+                after > next && after <= queue.max(),
+                "count {count}: {next}, then {after}"
+            );
+            seen.extend(found.into_iter().map(|(_, name)| name));
+            next = after;
+        }
+        assert_eq!(seen, ["a", "single", "c", "d"], "count {count}");
+    }
 }

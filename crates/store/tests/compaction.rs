@@ -491,6 +491,28 @@ fn lost_units_are_made_anew() {
 }
 
 #[test]
+fn a_damaged_last_unit_is_made_anew() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let (store, model) = filled(&rig);
+    compact(&rig, &store);
+    outgrow(&rig, &store);
+    store.close().unwrap();
+    drop(store);
+    let last = names(&rig, UNIT_DIR).pop().unwrap();
+    let file = rig.disk.open(&Path::new(UNIT_DIR).join(last)).unwrap();
+    let is_written = |at: u64| {
+        let mut size = [0; 4];
+        file.read_at(&mut size, at * 46 + 8).unwrap();
+        size != [0; 4]
+    };
+    let at = (0..20).take_while(|at| is_written(*at)).last().unwrap();
+    file.write_at(&(1_i64 << 40).to_be_bytes(), at * 46 + 28).unwrap();
+    let store = rig.open();
+    assert_eq!(store.queue(COMPACTED, 0).max(), 100);
+    assert_eq!(values(&store), model);
+}
+
+#[test]
 fn a_queue_that_cannot_be_copied_holds_back_its_own_part_of_the_log() {
     let rig = Rig::new(1, FlushMode::Async);
     let store = rig.open();

@@ -69,7 +69,11 @@ fn update(b: &Arc<Broker>, peer: &Arc<Peer>, asked: Vec<TopicConfig>) -> Result<
     Ok(Answer::Later(Box::pin(async move {
         let saving = Arc::clone(&b);
         let changed = blocking::run(&b, &peer, move || {
-            let put = |topic: TopicConfig| Ok(saving.topics.put(topic.clone())?.then_some(topic));
+            let put = |topic: TopicConfig| {
+                let is_new = saving.topics.put(topic.clone())?;
+                saving.note_topic(&topic.topic_name);
+                Ok(is_new.then_some(topic))
+            };
             asked
                 .into_iter()
                 .map(put)

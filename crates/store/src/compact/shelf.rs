@@ -289,7 +289,7 @@ impl Shelf {
                         return Ok(taken);
                     }
                     index += 1;
-                    if span.count < 1 || span.base < taken.next || span.end() > end {
+                    if !span.is_sound() || span.base < taken.next || span.base > volume.last {
                         taken.damaged += 1;
                         continue;
                     }

@@ -146,6 +146,13 @@ impl Volume {
         Ok(is_it.then_some(record))
     }
 
+    fn last_record(&self) -> io::Result<Option<Vec<u8>>> {
+        match self.units(self.count - 1, 1)?.first() {
+            Some((unit, span)) => self.record(unit, span),
+            None => Ok(None),
+        }
+    }
+
     /// Everything in it, in order.
     pub(super) fn each(
         &self,
@@ -207,17 +214,14 @@ impl Volumes {
             if !units.contains(base) {
                 self.make_units(*base)?;
             }
-            let volume = Volume {
-                base: *base,
-                log: self.disk.open(&log_path)?,
-                units: self.disk.open(&self.unit_dir.join(file_name(*base)))?,
-                count: self.shape.unit_bytes / BATCH_UNIT_BYTES,
-                bytes: self.shape.log_bytes,
-                last: -1,
-            };
             let is_suspect = is_abnormal && at + 1 == logs.len();
             let before = self.list.last().map_or(-1, |volume| volume.last);
-            let volume = self.measured(volume, before, is_suspect)?;
+            let mut volume = self.measured(self.opened(*base)?, before, is_suspect)?;
+            if volume.count > 0 && volume.last_record()?.is_none() {
+                // It says where the queue goes on.
+                self.make_units(*base)?;
+                volume = self.measured(self.opened(*base)?, before, true)?;
+            }
             if volume.count > 0 {
                 self.list.push(volume);
             } else {
@@ -226,6 +230,18 @@ impl Volumes {
             }
         }
         Ok(())
+    }
+
+    /// A file, as if it were full.
+    fn opened(&self, base: i64) -> io::Result<Volume> {
+        Ok(Volume {
+            base,
+            log: self.disk.open(&self.log_dir.join(file_name(base)))?,
+            units: self.disk.open(&self.unit_dir.join(file_name(base)))?,
+            count: self.shape.unit_bytes / BATCH_UNIT_BYTES,
+            bytes: self.shape.log_bytes,
+            last: -1,
+        })
     }
 
     /// Makes a file of units anew from its records. None are there when an end came between the making of the two.
@@ -311,7 +327,7 @@ impl Volumes {
 
     /// Finds out how much is in a file.
     fn measured(&self, volume: Volume, before: i64, is_suspect: bool) -> io::Result<Volume> {
-        let is_written = |(unit, span): &(Unit, Span)| unit.is_written() && span.base >= 0 && span.count > 0;
+        let is_written = |(unit, span): &(Unit, Span)| unit.is_written() && span.is_sound();
         let mut count = 0;
         if is_suspect {
             let (mut at, mut last) = (volume.base, before);

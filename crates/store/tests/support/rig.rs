@@ -24,7 +24,7 @@ pub(crate) const BATCHED: &str = "BATCHED";
 /// Topics with this name, or one that starts with it, are compacted.
 pub(crate) const COMPACTED: &str = "COMPACTED";
 
-fn kind_of(topic: &str) -> Kind {
+pub(crate) fn kind_of(topic: &str) -> Kind {
     Kind {
         queue: if topic.starts_with(BATCHED) {
             QueueKind::Batch
