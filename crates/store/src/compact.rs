@@ -3,9 +3,10 @@
 //!
 //! The messages of such a topic are in the commit log and in a plain queue like all others. The tidy thread copies them
 //! to files of their own ([`volumes`]) before it makes a checkpoint and before it removes a file of the log, and removes
-//! none that holds what was not copied durably. Nobody else copies. The thread `store-compact` compares from time to time
-//! what is in these files, but for the last, and replaces them by files of the newest messages ([`shelf`]). A read takes
-//! from them what was copied, and the rest from the log: offsets are those of the queue, with gaps.
+//! none that holds what was not copied durably. The thread `store-compact` copies, too, in front of its own work: it
+//! compares from time to time what is in these files, but for the last, and replaces them by files of the newest messages
+//! ([`shelf`]). Whoever copies, or takes up files, holds `tidy`. A read takes from them what was copied, and the rest from
+//! the log: offsets are those of the queue, with gaps.
 //!
 //! The log may have forgotten what was copied, so no copy is ever removed because something else looks shorter: a
 //! recovery lets the queue go on behind its copies. They go with their topic, before its queue does and before anything
@@ -246,8 +247,19 @@ impl Store {
         }
     }
 
-    /// One turn of the thread that compacts: every queue that has something new among what was copied.
+    /// One turn of the thread that compacts: every queue that has something new.
     pub fn turn_compact(&self) {
+        if self.is_failed() {
+            return;
+        }
+        let copied = {
+            let _one_copies = self.tidy.lock();
+            self.copy_compacted()
+        };
+        if let Err(error) = copied {
+            self.note_failure("copies of compacted topics", &error);
+            return;
+        }
         let queues = self.queues.compacted();
         for queue in &queues {
             let is_called_off = || self.is_failed() || queue.is_deleted() || self.tail.lock().is_closed;
