@@ -156,7 +156,7 @@ impl Queues {
         self.topics.read().values().flatten().cloned().collect()
     }
 
-    /// Takes the queues of a topic out of the table. Until [`Queues::spare`] says that their files are gone a new queue
+    /// Takes the queues of a topic out of the table. Until [`Queues::spare_first`] says that their files are gone a new queue
     /// of the same name has none.
     pub(crate) fn doom(&self, topic: &str) -> Vec<Arc<Queue>> {
         let mut doomed = self.doomed.lock();

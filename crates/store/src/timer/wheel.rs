@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A slot whose tick is another one than the asked is empty. The file is large and mostly zero: pages are read when they
-//! are needed, changed ones stay in memory until [`Wheel::flush`], and one bit per slot says which are still to fire.
+//! are needed, changed ones stay in memory until [`Wheel::begin_flush`], and one bit per slot says which are still to fire.
 
 use std::collections::HashMap;
 use std::io;
