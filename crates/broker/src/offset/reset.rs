@@ -215,9 +215,6 @@ fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
         topic,
         offline,
     } = header;
-    if b.groups.find(dest_group).is_none() {
-        return Err(no_group(dest_group));
-    }
     let one = topic.as_ref().filter(|topic| !topic.trim().is_empty());
     let topics = match one {
         Some(topic) => [topic.clone()].into(),
@@ -231,6 +228,10 @@ fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
         if b.topics.get(&topic).is_none() || has_left {
             warn!(%topic, group = %src_group, "offsets are not copied: there is no such topic, or the group does not read it");
             continue;
+        }
+        // Not for a group that there cannot be: its offsets would stay for ever.
+        if !b.offsets.committed(src_group, &topic).is_empty() {
+            b.group(dest_group).ok_or_else(|| no_group(dest_group))?;
         }
         b.offsets.copy(&topic, src_group, dest_group);
     }

@@ -191,7 +191,13 @@ async fn offsets_are_copied_from_group_to_group() {
         dest_group: "nobody".into(),
         ..copy.clone()
     };
-    assert_eq!(client.ask(&to_nobody).await.code, 26);
+    assert_eq!(client.ask(&to_nobody).await.code, 0);
+    assert_eq!(committed(&client, "nobody", 0).await, 3, "made by that");
+    let never = CloneGroupOffset {
+        dest_group: "no group".into(),
+        ..copy.clone()
+    };
+    assert_eq!(client.ask(&never).await.code, 26);
     // What an online group does not read any more is not copied, unless that is asked for.
     client.consume("G", "other", "*").await;
     commit(&client, "G", 0, 1).await;

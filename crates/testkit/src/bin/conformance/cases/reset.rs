@@ -113,7 +113,7 @@ fn copied() -> Vec<Step> {
         copy("to another group", "CG_R3", "CG_R3b"),
         committed("where the first is", "R3", "CG_R3b", 0),
         copy("of nobody", "CG_R3none", "CG_R3b"),
-        copy("to nobody", "CG_R3", "CG_R3c").ours(26),
+        copy("to a new group", "CG_R3", "CG_R3c"),
         copy("no such topic", "CG_R3", "CG_R3b").field("topic", "R3none"),
         slowest("the slowest", "CG_R3"),
         slowest("nobody's", "CG_R3none"),
