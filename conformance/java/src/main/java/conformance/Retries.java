@@ -55,7 +55,8 @@ final class Retries {
 
         MessageExt first = s.readAll(reader, s.queue("Retry", 0)).get(0);
         reader.sendMessageBack(first, -1, null, consumer.getConsumerGroup());
-        s.say("given back for good: %d dead letters", ends(producer, dead));
+        s.await("one more", () -> ends(producer, dead) == 2);
+        s.say("given back for good: %s", Stage.text(s.readAll(reader, dead).get(1)));
     }
 
     private static long ends(DefaultMQProducer producer, MessageQueue queue) {
