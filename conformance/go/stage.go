@@ -152,6 +152,18 @@ func (s *seen) distinct() int {
 	return len(s.times)
 }
 
+// has tells whether all of `count` messages of a fill, from the given one on, arrived.
+func (s *seen) has(from, count int) bool {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	for i := from; i < from+count; i++ {
+		if s.times[fmt.Sprintf("body %02d", i)] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *seen) bodies() []string {
 	s.lock.Lock()
 	defer s.lock.Unlock()

@@ -7,6 +7,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.IntStream;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -33,6 +34,11 @@ final class Consuming {
 
         int distinct() {
             return times.size();
+        }
+
+        /** Whether all of `count` messages of a fill, from the given one on, arrived. */
+        boolean has(int from, int count) {
+            return IntStream.range(from, from + count).allMatch(i -> times.containsKey("body " + i));
         }
 
         long repeated() {
