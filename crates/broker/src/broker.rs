@@ -343,14 +343,29 @@ impl Broker {
         group: &SubscriptionGroupConfig,
         sys_flag: i32,
     ) -> Result<(Arc<Topic>, Announced), SaveError> {
-        let queues = group.retry_queue_nums.max(1);
-        self.ensure_topic(TopicConfig {
-            topic_name: names::retry_topic(&group.group_name),
-            read_queue_nums: queues,
-            write_queue_nums: queues,
-            topic_sys_flag: sys_flag,
-            ..TopicConfig::default()
-        })
+        self.ensure_topic(retry_topic_of(group, sys_flag))
+    }
+
+    /// Makes many groups at once, if they may come into being by themselves, and the retry topics of all that are there
+    /// then: a write to disk for each would cost the more the more there are. With each group, the flags of its topic.
+    pub(crate) fn ensure_groups(&self, groups: &[(Str, i32)]) {
+        self.groups
+            .ensure_all(&self.config(), groups.iter().map(|(group, _)| group));
+        let retry_topic =
+            |(group, flags): &(Str, i32)| Some(retry_topic_of(&*self.groups.find(group)?, *flags));
+        match self
+            .topics
+            .ensure_all(groups.iter().filter_map(retry_topic).collect())
+        {
+            Ok(made) if made.is_empty() => {}
+            Ok(made) => {
+                for topic in &made {
+                    self.note_topic(topic);
+                }
+                self.announce();
+            }
+            Err(error) => tracing::warn!(%error, "retry topics cannot be created"),
+        }
     }
 
     /// Tells the name servers of new settings of topics; ends when all that are reachable have taken note.
@@ -512,5 +527,16 @@ async fn keep_sampling(b: Arc<Broker>, stop: CancellationToken) {
             }
         }
         until_topics -= 1;
+    }
+}
+
+fn retry_topic_of(group: &SubscriptionGroupConfig, sys_flag: i32) -> TopicConfig {
+    let queues = group.retry_queue_nums.max(1);
+    TopicConfig {
+        topic_name: names::retry_topic(&group.group_name),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        topic_sys_flag: sys_flag,
+        ..TopicConfig::default()
     }
 }

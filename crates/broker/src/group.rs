@@ -119,6 +119,28 @@ impl Groups {
         }
     }
 
+    /// Makes those groups that do not exist and may come into being by themselves, with one write to disk.
+    pub(crate) fn ensure_all<'a>(&self, config: &Config, groups: impl Iterator<Item = &'a Str>) {
+        let mut change = self.change();
+        let known = change.now.groups.len();
+        let room = (config.groups_max as usize).saturating_sub(known);
+        for group in groups {
+            let is_known = change.now.groups.contains_key(group);
+            if is_known || change.now.groups.len() >= known + room || !self.may_come_into_being(config, group)
+            {
+                continue;
+            }
+            let made = Arc::new(settings_of(group));
+            Arc::make_mut(&mut change.now).groups.insert(group.clone(), made);
+        }
+        if change.now.groups.len() == known {
+            return;
+        }
+        if let Err(error) = change.publish() {
+            warn!(%error, "groups cannot be created");
+        }
+    }
+
     /// Whether a group that does not exist would be made at its first use.
     pub(crate) fn may_come_into_being(&self, config: &Config, group: &str) -> bool {
         let is_system = group.starts_with(SYSTEM_GROUP_PREFIX) && config.enable_create_sys_group;

@@ -12,6 +12,7 @@ use net::{Answer, Call, Fault, Peer, Reply};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use wire::Str;
 use wire::api::group::{GetAllProducerInfo, GetConsumerConnectionList, GetProducerConnectionList};
 use wire::api::heartbeat::{
     CheckClientConfig, GetConsumerListByGroup, HeartBeat, HeartBeatReply, NotifyConsumerIdsChanged,
@@ -66,6 +67,7 @@ pub(crate) fn heart_beat(b: &Arc<Broker>, call: Call<HeartBeat>) -> Result<Answe
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let work = move |b: &Broker| {
+            b.ensure_groups(&groups_of(b, &body));
             let registered = register(b, &client, body);
             drop(room);
             registered
@@ -284,6 +286,24 @@ fn read_body(text: &[u8], groups_max: usize) -> Result<HeartbeatBody, Fault> {
     Ok(body)
 }
 
+/// The consumer groups of a heartbeat, each with the flags of its retry topic.
+fn groups_of(b: &Broker, body: &HeartbeatBody) -> Vec<(Str, i32)> {
+    let rejects_pull = b.config().reject_pull_consumer_enable;
+    let consumers = body.consumer_data_set.iter();
+    consumers
+        .filter(|consumer| !rejects_pull || consumer.consume_type != ConsumeType::ConsumeActively)
+        .map(|consumer| (consumer.group_name.clone(), topic_flags(consumer)))
+        .collect()
+}
+
+fn topic_flags(consumer: &ConsumerData) -> i32 {
+    if consumer.unit_mode {
+        HAS_UNIT_SUBSCRIPTION
+    } else {
+        0
+    }
+}
+
 fn register(b: &Broker, client: &Arc<Client>, body: HeartbeatBody) -> Result<Reply<HeartBeatReply>, Fault> {
     let config = b.config();
     let limit = (b.env.clock.instant(), config.group_members_max as usize);
@@ -300,14 +320,7 @@ fn register(b: &Broker, client: &Arc<Client>, body: HeartbeatBody) -> Result<Rep
         let group = consumer.group_name.clone();
         // A group that does not exist, and may not come into being, is passed over as if it had not been named.
         let Some(settings) = b.group(&group) else { continue };
-        if let Err(error) = b.ensure_retry_topic(
-            &settings,
-            if consumer.unit_mode {
-                HAS_UNIT_SUBSCRIPTION
-            } else {
-                0
-            },
-        ) {
+        if let Err(error) = b.ensure_retry_topic(&settings, topic_flags(&consumer)) {
             warn!(%group, %error, "retry topic cannot be created");
         }
         let beat = beat(consumer, fingerprint, without_sub);

@@ -449,7 +449,7 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
 }
 
 /// Looks into the part of the queue that is in memory.
-fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, ReadError> {
+pub(crate) fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, ReadError> {
     Found::of(
         b.store
             .read_cached(&plan.queue, from, &limit(b, ask, &plan.queue), &plan.wanted),

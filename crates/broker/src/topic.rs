@@ -204,20 +204,40 @@ impl Topics {
         &self.system
     }
 
-    /// Makes a topic with these settings, or gives it these settings. `false`: it had them already.
-    pub(crate) fn put(&self, config: TopicConfig) -> Result<bool, SaveError> {
+    /// Makes topics with these settings, or gives them these settings; one write to disk for all. The names of those
+    /// that did not have them already.
+    pub(crate) fn put(&self, configs: Vec<TopicConfig>) -> Result<Vec<Str>, SaveError> {
         let mut change = self.change();
-        if change
-            .now
-            .topics
-            .get(&config.topic_name)
-            .is_some_and(|topic| topic.config == config)
-        {
-            return Ok(false);
+        let is_new = |change: &Change<'_>, config: &TopicConfig| {
+            let known = change.now.topics.get(&config.topic_name);
+            known.is_none_or(|topic| topic.config != *config)
+        };
+        let mut names = Vec::new();
+        for config in configs {
+            if is_new(&change, &config) {
+                names.push(config.topic_name.clone());
+                change.insert(config);
+            }
         }
-        change.insert(config);
-        change.publish()?;
-        Ok(true)
+        if !names.is_empty() {
+            change.publish()?;
+        }
+        Ok(names)
+    }
+
+    /// Makes those topics that do not exist yet, with one write to disk; their names.
+    pub(crate) fn ensure_all(&self, mut configs: Vec<TopicConfig>) -> Result<Vec<Str>, SaveError> {
+        let mut change = self.change();
+        configs.retain(|config| !change.now.topics.contains_key(&config.topic_name));
+        let mut names = Vec::new();
+        for config in configs {
+            names.push(config.topic_name.clone());
+            change.insert(config);
+        }
+        if !names.is_empty() {
+            change.publish()?;
+        }
+        Ok(names)
     }
 
     /// The topic, made with these settings if there is none; and whether it was made.

@@ -672,7 +672,7 @@ fn invented_queues_and_topics_are_not_made_without_end() {
         write_queue_nums: 12,
         ..Default::default()
     };
-    b.topics.put(config).unwrap();
+    b.topics.put(vec![config]).unwrap();
     let forge = |topic: &str, id: u32| {
         let text =
             format!("TIMER_OUT_MS\u{1}1800000005000\u{2}REAL_TOPIC\u{1}{topic}\u{2}REAL_QID\u{1}{id}\u{2}");

@@ -24,6 +24,7 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::fault::{bad_body, files_remain, refused_attributes, unsaved};
 use crate::names::{retry_topic, topic_error};
+use crate::saved::SaveError;
 
 /// Code 17.
 pub(crate) fn update_topic(
@@ -69,16 +70,11 @@ fn update(b: &Arc<Broker>, peer: &Arc<Peer>, asked: Vec<TopicConfig>) -> Result<
     Ok(Answer::Later(Box::pin(async move {
         let saving = Arc::clone(&b);
         let changed = blocking::run(&b, &peer, move || {
-            let put = |topic: TopicConfig| {
-                let is_new = saving.topics.put(topic.clone())?;
-                saving.note_topic(&topic.topic_name);
-                Ok(is_new.then_some(topic))
-            };
-            asked
-                .into_iter()
-                .map(put)
-                .filter_map(Result::transpose)
-                .collect::<Result<Vec<_>, _>>()
+            let changed = saving.topics.put(asked)?;
+            for topic in &changed {
+                saving.note_topic(topic);
+            }
+            Ok::<_, SaveError>(changed)
         });
         let changed = changed.await?.map_err(|e| unsaved(&e))?;
         if !changed.is_empty() {

@@ -2,15 +2,17 @@
 //! Codes 34, 35, 38, 40, 46, 203, 204, 328, 345.
 
 use wire::api::group::{
-    GetAllProducerInfo, GetConsumerConnectionList, GetProducerConnectionList, QuerySubscriptionByConsumer,
+    GetAllProducerInfo, GetAllSubscriptiongroupConfig, GetConsumerConnectionList, GetProducerConnectionList,
+    QuerySubscriptionByConsumer,
 };
 use wire::api::heartbeat::{CheckClientConfig, GetConsumerListByGroup, HeartBeatReply, UnregisterClient};
-use wire::api::topic::GetTopicConfig;
+use wire::api::topic::{GetAllTopicConfig, GetTopicConfig};
+use wire::body::group::SubscriptionGroupTable;
 use wire::body::subscription::{
     CheckClientBody, ConsumeFromWhere, ConsumerConnection, ConsumerList, GroupSubscription, HeartbeatBody,
     MessageModel, ProducerConnection, ProducerTable, SubscriptionData,
 };
-use wire::body::topic::TopicConfig;
+use wire::body::topic::{TopicConfig, TopicConfigTable};
 use wire::fastjson;
 use wire::frame::{Frame, Language};
 
@@ -66,6 +68,32 @@ async fn a_heartbeat_brings_the_group_and_its_retry_topic_into_being() {
         (1, 1, 6)
     );
     assert_eq!(members(&client, "G").await.unwrap(), ["127.0.0.1@test"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_new_groups_of_one_heartbeat_are_written_to_disk_at_once() {
+    let rig = Rig::start_with(&[("groupsMax", "100")]).await;
+    let client = rig.client().await;
+    let mut body = HeartbeatBody::default();
+    for i in 0..200 {
+        let group = consumer(&format!("G{i}"), &[subscription("T", "*", 1)]);
+        body.consumer_data_set.extend(group.consumer_data_set);
+    }
+    assert_eq!(client.beat(&named("127.0.0.1@test", body)).await.code, 0);
+    let topics = client.ask(&GetAllTopicConfig::default()).await;
+    let topics: TopicConfigTable = fastjson::from_slice(&topics.body).unwrap();
+    let retry_topics = topics.topic_config_table.keys();
+    let made = retry_topics.filter(|name| name.starts_with("%RETRY%G")).count();
+    assert_eq!(topics.data_version.counter, 1, "one change brings all topics");
+    let groups = client.ask(&GetAllSubscriptiongroupConfig::default()).await;
+    let groups: SubscriptionGroupTable = fastjson::from_slice(&groups.body).unwrap();
+    assert_eq!(groups.data_version.counter, 1, "one change brings all groups");
+    assert_eq!(
+        groups.subscription_group_table.len(),
+        100,
+        "as many as there is room for"
+    );
+    assert_eq!(made, 92, "eight of the groups are the system's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
