@@ -112,7 +112,7 @@ fn send(p: &Delay, base: Instant) -> io::Result<(u64, u64, u64)> {
         let (stop, answered, sock) = (stop.clone(), answered.clone(), sock.try_clone()?);
         move || {
             let (mut ok, mut bad) = (0u64, 0u64);
-            frames(sock, &stop, |f| {
+            frames(sock, 4 << 20, &stop, |f| {
                 if f.code == code::OK { ok += 1 } else { bad += 1 }
                 answered.fetch_add(1, Ordering::Relaxed);
             })?;
@@ -185,7 +185,7 @@ fn consume(p: &Delay, base: Instant, stop: Arc<AtomicBool>, received: Arc<Atomic
             jobs::pull(&mut out, ser, &topic, q as i32, o, 1024, 15_000, q as u32);
         }
         writer.write_all(&out)?;
-        frames(sock, &stop, |f| {
+        frames(sock, 4 << 20, &stop, |f| {
             let now = base.elapsed().as_nanos() as u64;
             let q = f.opaque as usize;
             if f.code == code::OK {

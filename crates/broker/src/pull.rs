@@ -22,6 +22,7 @@ use wire::ext::Ext;
 use crate::blocking;
 use crate::broker::Broker;
 use crate::clients::Lookup;
+use crate::config::Config;
 use crate::fault::not_read;
 use crate::filter::{Subscription, Tags, Wanted, is_tag};
 use crate::heartbeat::no_property_filter;
@@ -49,6 +50,9 @@ mod forbidden_by {
 /// What the reference adds to some remarks.
 const SEE_FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
 
+/// The replica that takes writes.
+const MASTER_ID: i64 = 0;
+
 /// One pull, as long as it is not answered.
 pub(crate) struct Ask {
     pub(crate) header: PullMessage,
@@ -68,7 +72,13 @@ pub(crate) struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Messages.
-    Messages { records: Bytes, count: usize, next: i64 },
+    Messages {
+        records: Bytes,
+        count: usize,
+        next: i64,
+        /// Bytes of log behind the last of them.
+        behind_bytes: i64,
+    },
     /// Messages, none of them wanted.
     NoMatch { next: i64 },
     /// Messages that are being deleted.
@@ -115,6 +125,7 @@ impl Found {
                 records: batch.bytes,
                 count: batch.count,
                 next,
+                behind_bytes: batch.behind_bytes,
             },
             ReadStatus::NoMatch => Found::NoMatch { next },
             ReadStatus::Removed => Found::Removed { next },
@@ -465,8 +476,8 @@ fn limit(b: &Broker, ask: &Ask, queue: &Queue) -> ReadLimit {
     let count = count.min(config.max_transfer_count_on_message_in_memory).max(1);
     let entry_bytes = u32::try_from(queue.unit_bytes()).unwrap_or(u32::MAX);
     let scan = config.max_filter_message_size.div_ceil(entry_bytes).max(count);
-    let far = memory::total_bytes().map(|memory_bytes| FarLimit {
-        behind_bytes: memory_bytes / 100 * i64::from(config.access_message_in_memory_max_ratio),
+    let far = far_bytes(&config).map(|behind_bytes| FarLimit {
+        behind_bytes,
         count: config.max_transfer_count_on_message_in_disk.min(count) as usize,
         bytes: config.max_transfer_bytes_on_message_in_disk as usize,
     });
@@ -475,6 +486,27 @@ fn limit(b: &Broker, ask: &Ask, queue: &Queue) -> ReadLimit {
         bytes: config.max_transfer_bytes_on_message_in_memory as usize,
         scan: scan as usize,
         far,
+    }
+}
+
+/// Messages so many bytes behind the end of the log are probably not in memory.
+fn far_bytes(config: &Config) -> Option<i64> {
+    let ratio = i64::from(config.access_message_in_memory_max_ratio);
+    memory::total_bytes().map(|memory_bytes| memory_bytes / 100 * ratio)
+}
+
+/// The replica to ask next time: with `slaveReadEnable` a group that reads far behind the end is sent to another one.
+fn suggestion(b: &Broker, group: &str, found: &Found) -> i64 {
+    let config = b.config();
+    let settings = config.slave_read_enable.then(|| b.groups.find(group)).flatten();
+    let Some(settings) = settings else {
+        return MASTER_ID;
+    };
+    match found {
+        Found::Messages { behind_bytes, .. } if far_bytes(&config).is_some_and(|far| *behind_bytes > far) => {
+            settings.which_broker_when_consume_slowly
+        }
+        _ => settings.broker_id,
     }
 }
 
@@ -491,6 +523,7 @@ pub(crate) fn reply(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<P
     if code == ResponseCode::PULL_OFFSET_MOVED {
         debug!(%topic, queue = queue_id, group = %consumer_group, asked = queue_offset, next, remark, "offset moved");
     }
+    let suggest_which_broker_id = suggestion(b, consumer_group, &found);
     let body = match found {
         Found::Messages { records, count, .. } => {
             b.counts.pulled(count as u64);
@@ -502,8 +535,7 @@ pub(crate) fn reply(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<P
         }
     };
     let header = PullReply {
-        // The only replica there is.
-        suggest_which_broker_id: 0,
+        suggest_which_broker_id,
         next_begin_offset: next,
         min_offset: plan.queue.min(),
         max_offset: plan.queue.max(),
@@ -553,6 +585,7 @@ mod tests {
             records: Bytes::from_static(b"record"),
             count: 1,
             next: 8,
+            behind_bytes: 0,
         };
         let table = [
             (found, 7, (0, "FOUND", 8)),

@@ -349,7 +349,6 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("sharedByteBufferNum", Int),
     ("skipPreOnline", Bool),
     ("skipWhenCKRePutReachMaxTimes", Bool),
-    ("slaveReadEnable", Bool),
     ("slaveTimeout", Int),
     ("socksProxyConfig", Text),
     ("spinLockCollisionRetreatOptimalDegree", Int),

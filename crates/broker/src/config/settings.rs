@@ -247,6 +247,9 @@ settings! {
     live max_transfer_count_on_message_in_disk: u32 = 8, "maxTransferCountOnMessageInDisk";
     /// Messages that far behind the end of the log, in percent of the memory of the host, count as being on disk.
     live access_message_in_memory_max_ratio: u32 = 40, "accessMessageInMemoryMaxRatio";
+    /// Whether a group that reads messages that far behind is told to ask another replica, and which one: the group's
+    /// `whichBrokerWhenConsumeSlowly`, or else its `brokerId`.
+    live slave_read_enable: bool = false, "slaveReadEnable";
     /// Bytes of a consume queue that one pull may scan for messages that match.
     live max_filter_message_size: u32 = 16_000, "maxFilterMessageSize";
     /// Whether consumers may choose messages by their properties, with SQL expressions. `false` in the reference.

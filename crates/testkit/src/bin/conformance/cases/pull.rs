@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("how much a pull returns", amounts()),
         Case::new("filters by tag", tags()),
         Case::new("pulls that are refused", refused()),
+        Case::new("a group far behind is sent to another replica", suggestions()),
         Case::new(
             "a pull without a subscription relies on the heartbeat",
             by_heartbeat(),
@@ -112,6 +113,28 @@ fn amounts() -> Vec<Step> {
     }
     steps.push(settled("P2", 1, 4));
     steps.push(pull("256 KiB at most", "P2", 1, 0));
+    steps
+}
+
+fn suggestions() -> Vec<Step> {
+    let set = |line: &str| {
+        Step::broker(line, Code::UPDATE_BROKER_CONFIG)
+            .body(format!("{line}\n"))
+            .ignoring("remark")
+    };
+    let mut steps = fill("P10", 12);
+    steps.extend([
+        pull("without the setting", "P10", 0, 0),
+        set("slaveReadEnable=true"),
+        pull("near the end of the log", "P10", 0, 0),
+        set("accessMessageInMemoryMaxRatio=0"),
+        pull("everything is far", "P10", 0, 0),
+        pull("the last", "P10", 0, 11),
+        pull("at the end", "P10", 0, 12).answers(19),
+        pull("past the end", "P10", 0, 20).answers(21),
+        set("accessMessageInMemoryMaxRatio=40"),
+        set("slaveReadEnable=false"),
+    ]);
     steps
 }
 
