@@ -42,6 +42,8 @@ pub fn run(p: Held) -> io::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let woken = Arc::new(AtomicU64::new(0));
     let refused = Arc::new(AtomicU64::new(0));
+    // Messages sent before do not count: the first ones make files.
+    let counted = Arc::new(AtomicU64::new(u64::MAX));
     let all = Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(1, 120_000_000_000, 3).unwrap()));
     let rss = |pid: Option<u32>| pid.map_or(0.0, |pid| stats::rss(pid).0);
     let anon = |pid: Option<u32>| pid.map_or(0.0, stats::anon);
@@ -63,6 +65,7 @@ pub fn run(p: Held) -> io::Result<()> {
         sock.set_nodelay(true)?;
         let mut offsets: Vec<i64> = mine.iter().map(|i| ends[i % p.queues]).collect();
         let (stop, woken, refused, all) = (stop.clone(), woken.clone(), refused.clone(), all.clone());
+        let measure_from = counted.clone();
         let (topic, ser, queues) = (p.topic.clone(), p.ser, p.queues);
         let mut writer = sock.try_clone()?;
         let ask = move |out: &mut Vec<u8>, slot: usize, offset: i64| {
@@ -86,6 +89,9 @@ pub fn run(p: Held) -> io::Result<()> {
                 }
                 wire::each_message(f.body, |m| {
                     let sent = u64::from_be_bytes(wire::stored_body(m)[..8].try_into().unwrap());
+                    if sent < measure_from.load(Ordering::Relaxed) {
+                        return;
+                    }
                     let _ = all.lock().unwrap().record(now.saturating_sub(sent).max(1));
                     woken.fetch_add(1, Ordering::Relaxed);
                 });
@@ -115,8 +121,13 @@ pub fn run(p: Held) -> io::Result<()> {
     });
     let total = p.seconds.as_nanos() as u64 * p.rate / 1_000_000_000;
     let from = base.elapsed().as_nanos() as u64;
-    let before = Cpu::now(p.server_pid);
-    for i in 0..total {
+    let warm = p.rate * 2;
+    let mut before = Cpu::now(p.server_pid);
+    for i in 0..total + warm {
+        if i == warm {
+            counted.store(base.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            before = Cpu::now(p.server_pid);
+        }
         let due = from + i * 1_000_000_000 / p.rate;
         while let Some(left) = due.checked_sub(base.elapsed().as_nanos() as u64).filter(|left| *left > 0) {
             std::thread::sleep(Duration::from_nanos(left));
@@ -144,7 +155,7 @@ pub fn run(p: Held) -> io::Result<()> {
         .num("rate", p.rate as f64)
         .num("acked", ok as f64)
         .num("errors", bad as f64 + refused.load(Ordering::Relaxed) as f64)
-        .num("expected", (ok * p.pulls as u64 / p.queues as u64) as f64)
+        .num("expected", (total * p.pulls as u64 / p.queues as u64) as f64)
         .num("received", wakes as f64)
         .num("held_after_s", registered)
         .num("rss_before_mib", rss_before)
