@@ -269,6 +269,7 @@ impl Broker {
             serving.clone(),
         ));
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
+        tasks.spawn(offset::keep_journal(Arc::clone(&self), serving.clone()));
         tasks.spawn(filter::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
         tasks.spawn(keep_sampling(Arc::clone(&self), serving.clone()));

@@ -2,6 +2,7 @@
 //! What a consumer asks about offsets: how far its group has read (14, 15, 43), and where a queue begins and ends, also
 //! by time (29 to 32).
 
+mod journal;
 pub(crate) mod reset;
 mod table;
 
@@ -19,6 +20,7 @@ use wire::api::offset::{
 use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::ext::Ext;
 
+use self::table::JOURNAL_EVERY;
 pub(crate) use self::table::Offsets;
 use crate::blocking::later;
 use crate::broker::Broker;
@@ -171,6 +173,30 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
         match tokio::task::spawn_blocking(move || saving.offsets.save()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "consumer offsets are not saved, and will be tried again"),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Writes what was committed to the journal again and again until `stop`, so that it outlives a kill.
+pub(crate) async fn keep_journal(b: Arc<Broker>, stop: CancellationToken) {
+    let mut wait = JOURNAL_EVERY;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = JOURNAL_EVERY;
+        if !b.offsets.is_ahead_of_journal() {
+            continue;
+        }
+        let writing = Arc::clone(&b);
+        match tokio::task::spawn_blocking(move || writing.offsets.write_journal()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                error!(%error, "commits of the last seconds would not outlive a kill until consumer offsets are saved");
+                wait = Duration::from_millis(u64::from(b.config().flush_consumer_offset_interval)).max(wait);
+            }
             Err(_) => return,
         }
     }

@@ -45,6 +45,14 @@ pub struct SaveError {
 
 /// Reads a table; `None` when there is none yet. A file that is missing, empty or damaged gives way to its backup.
 pub(crate) fn load<T: DeserializeOwned>(env: &Env, path: &Path) -> Result<Option<T>, LoadError> {
+    Ok(load_with_bytes(env, path)?.map(|(table, _)| table))
+}
+
+/// The same, with the bytes that the table was read from.
+pub(crate) fn load_with_bytes<T: DeserializeOwned>(
+    env: &Env,
+    path: &Path,
+) -> Result<Option<(T, Vec<u8>)>, LoadError> {
     let mut damage = None;
     for candidate in [path.to_path_buf(), backup_of(path)] {
         let bytes = env.disk.load(&candidate);
@@ -56,7 +64,7 @@ pub(crate) fn load<T: DeserializeOwned>(env: &Env, path: &Path) -> Result<Option
             continue;
         };
         match fastjson::from_slice(&bytes) {
-            Ok(table) => return Ok(Some(table)),
+            Ok(table) => return Ok(Some((table, bytes))),
             Err(error) => {
                 warn!(path = %candidate.display(), %error, "table is damaged");
                 damage.get_or_insert(error);
@@ -74,8 +82,12 @@ pub(crate) fn load<T: DeserializeOwned>(env: &Env, path: &Path) -> Result<Option
 
 /// Replaces the file and returns when that is durable.
 pub(crate) fn save<T: Serialize>(env: &Env, path: &Path, table: &T) -> Result<(), SaveError> {
-    let bytes = fastjson::to_vec_pretty(table);
-    env.disk.replace(path, &bytes).map_err(|source| SaveError {
+    save_bytes(env, path, &fastjson::to_vec_pretty(table))
+}
+
+/// The same, of a table that is bytes already.
+pub(crate) fn save_bytes(env: &Env, path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
+    env.disk.replace(path, bytes).map_err(|source| SaveError {
         path: path.to_path_buf(),
         source,
     })

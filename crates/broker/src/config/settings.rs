@@ -264,7 +264,8 @@ settings! {
     live default_query_max_num: u32 = 32, "defaultQueryMaxNum";
 
     section "Consumer offsets"
-    /// Milliseconds between two writes of the consumer offsets.
+    /// Milliseconds between two writes of the file of the consumer offsets. A journal beside it is written every 200 ms,
+    /// and made durable then under SYNC_FLUSH, so that what was committed a second ago outlives a kill.
     start flush_consumer_offset_interval: u32 = 5_000, "flushConsumerOffsetInterval";
     /// Commits after which the version of the offsets moves on.
     live consumer_offset_update_version_step: u64 = 500, "consumerOffsetUpdateVersionStep";

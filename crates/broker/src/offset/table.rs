@@ -2,12 +2,15 @@
 //! How far each consumer group has read each queue: in memory, and in `config/consumerOffset.json`.
 //!
 //! Committed offsets are the reference's state, in its file format. Beside them stands, in memory only, the offset
-//! after the last pull, which shows how far a client has read ahead. Whoever commits writes memory; the file follows
-//! within `flushConsumerOffsetInterval`, so that a crash repeats what was consumed in between, and never skips any.
+//! after the last pull, which shows how far a client has read ahead. Whoever commits writes memory; a journal
+//! (`journal.rs`) follows within [`JOURNAL_EVERY`] and the file within `flushConsumerOffsetInterval`, so that a crash
+//! repeats what was consumed in between, and never skips any.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use store::env::Env;
@@ -17,8 +20,13 @@ use wire::body::stats::OffsetTable;
 use wire::body::topic::DataVersion;
 use wire::fastjson;
 
-use crate::config::Config;
+use super::journal::{Entry, OffsetJournal, dir_of};
+use crate::config::{Config, FlushDiskType};
 use crate::saved::{self, LoadError, SaveError};
+
+/// How often what was committed is written to the journal: well below the second after which a commit is promised to
+/// outlive a kill.
+pub(super) const JOURNAL_EVERY: Duration = Duration::from_millis(200);
 
 /// How far one group has read one queue.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,50 +37,65 @@ struct Progress {
     reset: Option<i64>,
 }
 
-/// The queues of one topic, as one group has read them.
-type Queues = Mutex<BTreeMap<i32, Progress>>;
+/// One topic, as one group has read it.
+#[derive(Debug)]
+struct Queues {
+    group: Str,
+    topic: Str,
+    state: Mutex<QueuesState>,
+}
+
+#[derive(Debug, Default)]
+struct QueuesState {
+    progress: BTreeMap<i32, Progress>,
+    /// Where the journal does not know what is committed.
+    unwritten: BTreeSet<i32>,
+}
+
+/// What the journal does not know.
+#[derive(Debug)]
+enum Change {
+    Moved(Arc<Queues>),
+    NoGroup(Str),
+    NoTopic(Str),
+}
 
 /// The offsets of all consumer groups.
 pub(crate) struct Offsets {
     env: Env,
     path: PathBuf,
     /// Group, then topic: both are found by a borrowed name, so that a commit allocates nothing.
-    groups: RwLock<HashMap<Str, HashMap<Str, Queues>>>,
+    groups: RwLock<Groups>,
     version: Mutex<DataVersion>,
     commits: AtomicU64,
     changed: AtomicBool,
     /// Resets so far: without any, nobody looks for one.
     resets: AtomicU64,
     saving: Mutex<()>,
+    journal: OffsetJournal,
+    /// In the order in which it happened; filled by whoever holds `groups`.
+    unwritten: Mutex<Vec<Change>>,
 }
 
+type Groups = HashMap<Str, HashMap<Str, Arc<Queues>>>;
+
 impl Offsets {
-    /// Reads the file, or its backup when it is missing or broken; begins anew when there was never any.
+    /// Reads the file, or its backup when it is missing or broken, and what its journal knows beyond it; begins anew when
+    /// there was never any.
     pub(crate) fn open(config: &Config, env: Env) -> Result<Offsets, LoadError> {
         let path = config.config_dir().join("consumerOffset.json");
-        let mut table = saved::load::<OffsetTable>(&env, &path)?.unwrap_or_default();
-        if table.data_version == DataVersion::default() {
+        let loaded = saved::load_with_bytes::<OffsetTable>(&env, &path)?;
+        let (mut table, bytes) = loaded.map_or_else(Default::default, |(table, bytes)| (table, Some(bytes)));
+        let mut groups = groups_of(table.offset_table);
+        let is_synced = config.flush_disk_type == FlushDiskType::Sync;
+        let mut is_changed = false;
+        let journal = OffsetJournal::open(&env, dir_of(&path), bytes.as_deref(), is_synced, |entry| {
+            is_changed = true;
+            apply(&mut groups, entry);
+        })?;
+        if table.data_version == DataVersion::default() || is_changed {
             table.data_version.timestamp = env.clock.now_ms();
-        }
-        let mut groups: HashMap<Str, HashMap<Str, Queues>> = HashMap::new();
-        for (key, offsets) in table.offset_table {
-            let Some((topic, group)) = key.split_once('@') else {
-                warn!(%key, "consumer offsets of no group are dropped");
-                continue;
-            };
-            let queues = offsets.into_iter().map(|(queue, offset)| {
-                (
-                    queue,
-                    Progress {
-                        committed: Some(offset).filter(|offset| *offset >= 0),
-                        ..Progress::default()
-                    },
-                )
-            });
-            groups
-                .entry(group.into())
-                .or_default()
-                .insert(topic.into(), Mutex::new(queues.collect()));
+            table.data_version.counter += i64::from(is_changed);
         }
         Ok(Offsets {
             env,
@@ -80,9 +103,11 @@ impl Offsets {
             groups: RwLock::new(groups),
             version: Mutex::new(table.data_version),
             commits: AtomicU64::new(0),
-            changed: AtomicBool::new(false),
+            changed: AtomicBool::new(is_changed),
             resets: AtomicU64::new(0),
             saving: Mutex::new(()),
+            journal,
+            unwritten: Mutex::default(),
         })
     }
 
@@ -107,9 +132,6 @@ impl Offsets {
         if before.is_some_and(|before| offset < before) {
             debug!(group, topic, queue, offset, before, "committed offset goes back");
         }
-        if before != Some(offset) {
-            self.changed.store(true, Ordering::Release);
-        }
         let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         if version_step > 0 && commits.is_multiple_of(version_step) {
             self.next_version();
@@ -126,7 +148,6 @@ impl Offsets {
             };
         });
         self.resets.fetch_add(1, Ordering::Release);
-        self.changed.store(true, Ordering::Release);
     }
 
     /// Whether a reset was not told yet.
@@ -153,7 +174,7 @@ impl Offsets {
     pub(crate) fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
         let groups = self.groups.read();
         let queues = groups.get(group).and_then(|topics| topics.get(topic));
-        queues.map(committed).unwrap_or_default()
+        queues.map(|queues| queues.committed()).unwrap_or_default()
     }
 
     /// Takes a commit back.
@@ -164,7 +185,6 @@ impl Offsets {
                     progress.committed = None;
                 }
             });
-            self.changed.store(true, Ordering::Release);
         }
     }
 
@@ -178,7 +198,7 @@ impl Offsets {
         let groups = self.groups.read();
         let topics = groups.get(group).into_iter().flatten();
         topics
-            .filter(|(_, queues)| has_commits(queues))
+            .filter(|(_, queues)| queues.has_commits())
             .map(|(topic, _)| topic.clone())
             .collect()
     }
@@ -188,23 +208,25 @@ impl Offsets {
         let groups = self.groups.read();
         let readers = groups
             .iter()
-            .filter(|(_, topics)| topics.get(topic).is_some_and(has_commits));
+            .filter(|(_, topics)| topics.get(topic).is_some_and(|queues| queues.has_commits()));
         readers.map(|(group, _)| group.clone()).collect()
     }
 
     /// Forgets a topic that was deleted.
     pub(crate) fn remove_topic(&self, topic: &str) {
-        self.groups.write().retain(|_, topics| {
+        let mut groups = self.groups.write();
+        groups.retain(|_, topics| {
             topics.remove(topic);
             !topics.is_empty()
         });
-        self.changed.store(true, Ordering::Release);
+        self.note(Change::NoTopic(topic.into()));
     }
 
     /// Forgets a group that was deleted.
     pub(crate) fn remove_group(&self, group: &str) {
-        self.groups.write().remove(group);
-        self.changed.store(true, Ordering::Release);
+        let mut groups = self.groups.write();
+        groups.remove(group);
+        self.note(Change::NoGroup(group.into()));
     }
 
     /// All committed offsets, as secondaries fetch them.
@@ -218,34 +240,92 @@ impl Offsets {
         if !self.changed.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let saved = saved::save(&self.env, &self.path, &self.table());
-        if saved.is_err() {
+        let file = || fastjson::to_vec_pretty(&self.table());
+        let bytes = self.journal.cut(|| self.take_unwritten(), file);
+        let saved = saved::save_bytes(&self.env, &self.path, &bytes);
+        match &saved {
+            Ok(()) => self.journal.keep_from(&bytes),
+            Err(_) => self.changed.store(true, Ordering::Release),
+        }
+        if self.journal.is_broken() {
             self.changed.store(true, Ordering::Release);
         }
         saved
+    }
+
+    /// Whether [`Offsets::write_journal`] has something to do.
+    pub(crate) fn is_ahead_of_journal(&self) -> bool {
+        !self.unwritten.lock().is_empty() || self.journal.needs_sync()
+    }
+
+    /// Writes to the journal what was committed since the last time. After an error the next [`Offsets::save`] makes good
+    /// for it.
+    pub(crate) fn write_journal(&self) -> Result<(), SaveError> {
+        if let Err(error) = self.journal.write(|| self.take_unwritten()) {
+            self.changed.store(true, Ordering::Release);
+            return Err(error);
+        }
+        if self.journal.is_long() {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Notes a change that the journal has to know. Whoever calls holds `groups`, so that changes stand in order.
+    fn note(&self, change: Change) {
+        self.unwritten.lock().push(change);
+        self.changed.store(true, Ordering::Release);
+    }
+
+    fn take_unwritten(&self) -> Vec<Entry> {
+        let changes = std::mem::take(&mut *self.unwritten.lock());
+        let entries = changes.into_iter().filter_map(|change| match change {
+            Change::Moved(queues) => queues.take_unwritten(),
+            Change::NoGroup(group) => Some(Entry::NoGroup(group)),
+            Change::NoTopic(topic) => Some(Entry::NoTopic(topic)),
+        });
+        entries.collect()
     }
 
     fn read(&self, group: &str, topic: &str, queue: i32) -> Progress {
         let groups = self.groups.read();
         let queues = groups.get(group).and_then(|topics| topics.get(topic));
         queues
-            .and_then(|queues| queues.lock().get(&queue).copied())
+            .and_then(|queues| queues.state.lock().progress.get(&queue).copied())
             .unwrap_or_default()
     }
 
     fn write<T>(&self, group: &str, topic: &str, queue: i32, change: impl FnOnce(&mut Progress) -> T) -> T {
         let groups = self.groups.read();
         if let Some(queues) = groups.get(group).and_then(|topics| topics.get(topic)) {
-            return change(queues.lock().entry(queue).or_default());
+            return self.alter(queues, queue, change);
         }
         drop(groups);
         let mut groups = self.groups.write();
-        let queues = groups
-            .entry(group.into())
-            .or_default()
+        let topics = groups.entry(group.into()).or_default();
+        let queues = topics
             .entry(topic.into())
-            .or_default();
-        change(queues.get_mut().entry(queue).or_default())
+            .or_insert_with(|| Queues::of(group.into(), topic.into()));
+        self.alter(queues, queue, change)
+    }
+
+    /// Whoever calls holds `groups`.
+    fn alter<T>(&self, queues: &Arc<Queues>, queue: i32, change: impl FnOnce(&mut Progress) -> T) -> T {
+        let mut state = queues.state.lock();
+        let QueuesState { progress, unwritten } = &mut *state;
+        let progress = progress.entry(queue).or_default();
+        let before = progress.committed;
+        let result = change(progress);
+        let is_news = progress.committed != before;
+        let is_first = is_news && unwritten.is_empty();
+        if is_news {
+            unwritten.insert(queue);
+        }
+        drop(state);
+        if is_first {
+            self.note(Change::Moved(Arc::clone(queues)));
+        }
+        result
     }
 
     fn next_version(&self) {
@@ -262,7 +342,7 @@ impl Offsets {
         let mut topics_by_group: BTreeMap<Str, Vec<Str>> = BTreeMap::new();
         for (group, topics) in self.groups.read().iter() {
             for (topic, queues) in topics {
-                let offsets = committed(queues);
+                let offsets = queues.committed();
                 if !offsets.is_empty() {
                     topics_by_group
                         .entry(group.clone())
@@ -282,88 +362,93 @@ impl Offsets {
     }
 }
 
-fn committed(queues: &Queues) -> BTreeMap<i32, i64> {
-    let queues = queues.lock();
-    let committed = queues
-        .iter()
-        .filter_map(|(queue, progress)| Some((*queue, progress.committed?)));
-    committed.collect()
+impl Queues {
+    fn of(group: Str, topic: Str) -> Arc<Queues> {
+        Arc::new(Queues {
+            group,
+            topic,
+            state: Mutex::default(),
+        })
+    }
+
+    fn committed(&self) -> BTreeMap<i32, i64> {
+        let state = self.state.lock();
+        let progress = state.progress.iter();
+        progress
+            .filter_map(|(queue, progress)| Some((*queue, progress.committed?)))
+            .collect()
+    }
+
+    fn has_commits(&self) -> bool {
+        let state = self.state.lock();
+        state
+            .progress
+            .values()
+            .any(|progress| progress.committed.is_some())
+    }
+
+    fn take_unwritten(&self) -> Option<Entry> {
+        let mut state = self.state.lock();
+        let queues = std::mem::take(&mut state.unwritten);
+        let committed = |queue| state.progress.get(&queue).and_then(|progress| progress.committed);
+        let offsets: Vec<_> = queues
+            .into_iter()
+            .map(|queue| (queue, committed(queue)))
+            .collect();
+        (!offsets.is_empty()).then(|| Entry::Moved {
+            group: self.group.clone(),
+            topic: self.topic.clone(),
+            offsets,
+        })
+    }
 }
 
-fn has_commits(queues: &Queues) -> bool {
-    queues
-        .lock()
-        .values()
-        .any(|progress| progress.committed.is_some())
+/// What the file says.
+fn groups_of(table: BTreeMap<Str, BTreeMap<i32, i64>>) -> Groups {
+    let mut groups = Groups::new();
+    for (key, offsets) in table {
+        let Some((topic, group)) = key.split_once('@') else {
+            warn!(%key, "consumer offsets of no group are dropped");
+            continue;
+        };
+        let offsets = offsets
+            .into_iter()
+            .map(|(queue, offset)| (queue, Some(offset).filter(|offset| *offset >= 0)));
+        set(&mut groups, (group.into(), topic.into()), offsets);
+    }
+    groups
+}
+
+/// What the journal says.
+fn apply(groups: &mut Groups, entry: Entry) {
+    match entry {
+        Entry::Moved {
+            group,
+            topic,
+            offsets,
+        } => set(groups, (group, topic), offsets),
+        Entry::NoGroup(group) => drop(groups.remove(&group)),
+        Entry::NoTopic(topic) => groups.retain(|_, topics| {
+            topics.remove(&topic);
+            !topics.is_empty()
+        }),
+    }
+}
+
+fn set(
+    groups: &mut Groups,
+    (group, topic): (Str, Str),
+    offsets: impl IntoIterator<Item = (i32, Option<i64>)>,
+) {
+    let topics = groups.entry(group.clone()).or_default();
+    let queues = topics
+        .entry(topic.clone())
+        .or_insert_with(|| Queues::of(group, topic));
+    let mut state = queues.state.lock();
+    for (queue, offset) in offsets {
+        state.progress.entry(queue).or_default().committed = offset;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(dir: &tempfile::TempDir) -> Result<Offsets, LoadError> {
-        let config = Config {
-            store_path_root_dir: dir.path().to_str().unwrap().into(),
-            ..Config::default()
-        };
-        Offsets::open(&config, Env::real())
-    }
-
-    #[test]
-    fn nothing_is_written_until_something_changes() {
-        let dir = tempfile::tempdir().unwrap();
-        let offsets = open(&dir).unwrap();
-        let file = dir.path().join("config/consumerOffset.json");
-        offsets.note_pull("G", "T", 0, 5);
-        offsets.save().unwrap();
-        assert!(!file.exists());
-        offsets.commit("G", "T", (0, 5), 500);
-        offsets.save().unwrap();
-        assert!(file.exists());
-        std::fs::remove_file(&file).unwrap();
-        offsets.commit("G", "T", (0, 5), 500);
-        offsets.save().unwrap();
-        assert!(!file.exists(), "the same offset again is no change");
-    }
-
-    #[test]
-    fn what_was_committed_is_there_after_a_restart_and_what_was_pulled_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let offsets = open(&dir).unwrap();
-        offsets.commit("G", "T", (1, 5), 500);
-        offsets.commit("G", "%RETRY%G", (0, 2), 500);
-        offsets.note_pull("G", "T", 1, 9);
-        offsets.note_pull("H", "T", 1, 9);
-        assert_eq!(
-            (offsets.query("G", "T", 1), offsets.query_pulled("G", "T", 1)),
-            (Some(5), Some(9))
-        );
-        offsets.save().unwrap();
-        let offsets = open(&dir).unwrap();
-        assert_eq!(
-            (offsets.query("G", "T", 1), offsets.query_pulled("G", "T", 1)),
-            (Some(5), Some(5))
-        );
-        assert_eq!(
-            offsets.topics_of("G"),
-            BTreeSet::from(["%RETRY%G".into(), "T".into()])
-        );
-        assert_eq!(offsets.groups_of("T"), BTreeSet::from(["G".into()]));
-        offsets.remove_topic("T");
-        assert_eq!(offsets.query("G", "T", 1), None);
-        offsets.remove_group("G");
-        assert!(offsets.topics_of("G").is_empty());
-    }
-
-    #[test]
-    fn the_broker_does_not_start_without_offsets_that_were_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config/consumerOffset.json");
-        std::fs::create_dir(dir.path().join("config")).unwrap();
-        for name in [file.clone(), file.with_extension("json.bak")] {
-            #[expect(clippy::disallowed_methods, reason = "the disk is what is tested")]
-            std::fs::write(name, "{\"offsetTable\":").unwrap();
-        }
-        assert!(open(&dir).is_err());
-    }
-}
+mod tests;

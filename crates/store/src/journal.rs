@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A write-ahead log for small state that lives in memory: what was appended is read back at the next opening, in order.
+//!
+//! ```text
+//! file <dir>/<20 digits>: magic 8 | version 4 | 0 4, then records
+//! record: length 4 | check 4 | payload             check: CRC-32 (31 bits) of the payload, mixed with file and position
+//! ```
+//!
+//! The owner keeps it short: [`Journal::begin`] starts a new file, the owner appends all of its state to it while others
+//! go on appending changes, and [`Journal::finish`] removes the older files. Until then an opening reads all files, so a
+//! record that sets state must replace what older ones say. A file ends for the reader at its first record that does not
+//! check. An opening never appends to a file that was there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use wire::record::crc31;
+
+use crate::disk::{Disk, File, synced};
+use crate::env::Env;
+
+const MAGIC: &[u8; 8] = b"BRQJRNL\n";
+const VERSION: u32 = 1;
+const HEAD_BYTES: u64 = 16;
+const RECORD_HEAD_BYTES: usize = 8;
+/// A record that claims more is damaged.
+const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// A journal, open for appends.
+pub struct Journal {
+    env: Env,
+    dir: PathBuf,
+    tail: Mutex<Tail>,
+    /// Positions below are durable.
+    durable: AtomicU64,
+    /// At each sync.
+    synced: Notify,
+}
+
+struct Tail {
+    file: Arc<dyn File>,
+    seq: u64,
+    /// Where the next record goes in the file.
+    at: u64,
+    /// Bytes appended in this life.
+    pos: u64,
+    /// Oldest file there is.
+    oldest: u64,
+    buf: Vec<u8>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Reads everything there is, in order, and starts a new file. Nothing older is removed until [`Journal::finish`].
+    pub fn open(env: Env, dir: &Path, mut read: impl FnMut(&[u8])) -> io::Result<Journal> {
+        env.disk.make_dirs_durable(dir)?;
+        let mut seqs: Vec<u64> = env
+            .disk
+            .list(dir)?
+            .iter()
+            .filter_map(|entry| entry.name.parse().ok())
+            .collect();
+        seqs.sort_unstable();
+        for seq in &seqs {
+            if let Some(bytes) = env.disk.load(&path_of(dir, *seq))? {
+                let good = replay(&bytes, *seq, &mut read);
+                if good < bytes.len() {
+                    let lost = bytes.len() - good;
+                    tracing::info!(file = seq, good, lost, "a journal ends before its file does");
+                }
+            }
+        }
+        let seq = seqs.last().map_or(0, |last| last + 1);
+        let file = create(&*env.disk, dir, seq)?;
+        Ok(Journal {
+            env,
+            dir: dir.to_owned(),
+            tail: Mutex::new(Tail {
+                file,
+                seq,
+                at: HEAD_BYTES,
+                pos: 0,
+                oldest: seqs.first().copied().unwrap_or(seq),
+                buf: Vec::new(),
+            }),
+            durable: AtomicU64::new(0),
+            synced: Notify::new(),
+        })
+    }
+
+    /// Writes a record; what comes back is the position to wait for with [`Journal::reach`]. After an error nothing was
+    /// appended.
+    pub fn append(&self, payload: &[u8]) -> io::Result<u64> {
+        let mut tail = self.tail.lock();
+        let Tail {
+            file, seq, at, buf, ..
+        } = &mut *tail;
+        buf.clear();
+        buf.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        buf.extend_from_slice(&check(payload, *seq, *at).to_be_bytes());
+        buf.extend_from_slice(payload);
+        file.write_at(buf, *at)?;
+        let len = buf.len() as u64;
+        tail.at += len;
+        tail.pos += len;
+        Ok(tail.pos)
+    }
+
+    /// Bytes in the newest file.
+    pub fn file_bytes(&self) -> u64 {
+        self.tail.lock().at
+    }
+
+    /// Whether everything appended so far is durable.
+    pub fn is_synced(&self) -> bool {
+        self.durable.load(Ordering::Acquire) >= self.tail.lock().pos
+    }
+
+    /// Makes durable what was appended so far. Waits for the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        let (file, pos) = {
+            let tail = self.tail.lock();
+            (Arc::clone(&tail.file), tail.pos)
+        };
+        if self.durable.load(Ordering::Acquire) < pos {
+            synced(file.sync())?;
+            self.durable.fetch_max(pos, Ordering::AcqRel);
+        }
+        self.synced.notify_waiters();
+        Ok(())
+    }
+
+    /// Resolves when everything before the position is durable, for which somebody has to [`Journal::sync`].
+    pub async fn reach(&self, pos: u64) {
+        loop {
+            let synced = self.synced.notified();
+            let mut synced = std::pin::pin!(synced);
+            synced.as_mut().enable();
+            if self.durable.load(Ordering::Acquire) >= pos {
+                return;
+            }
+            synced.await;
+        }
+    }
+
+    /// Starts a new file, to which the caller now appends all of the state. Waits for the disk. Also the way out after a
+    /// failed sync: nothing of what the old file lost is needed once the new one is complete.
+    pub fn begin(&self) -> io::Result<()> {
+        let fresh = {
+            let tail = self.tail.lock();
+            tail.seq + 1
+        };
+        let file = create(&*self.env.disk, &self.dir, fresh)?;
+        let old = {
+            let mut tail = self.tail.lock();
+            let old = std::mem::replace(&mut tail.file, file);
+            tail.seq = fresh;
+            tail.at = HEAD_BYTES;
+            old
+        };
+        // The new file holds nothing yet that would be understood wrongly without the end of the old one: records of
+        // changes say from which state on they count.
+        if let Err(error) = old.sync() {
+            tracing::warn!(%error, "the end of a journal may be lost, its next file replaces it");
+        }
+        Ok(())
+    }
+
+    /// The new file holds all of the state: makes it durable and removes the older ones. Waits for the disk.
+    pub fn finish(&self) -> io::Result<()> {
+        self.sync()?;
+        let (oldest, newest) = {
+            let tail = self.tail.lock();
+            (tail.oldest, tail.seq)
+        };
+        for seq in oldest..newest {
+            match self.env.disk.remove(&path_of(&self.dir, seq)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.tail.lock().oldest = newest;
+        synced(self.env.disk.sync_dir(&self.dir))
+    }
+}
+
+fn create(disk: &dyn Disk, dir: &Path, seq: u64) -> io::Result<Arc<dyn File>> {
+    let file = disk.create(&path_of(dir, seq), 0)?;
+    let mut head = Vec::with_capacity(HEAD_BYTES as usize);
+    head.extend_from_slice(MAGIC);
+    head.extend_from_slice(&VERSION.to_be_bytes());
+    head.extend_from_slice(&[0; 4]);
+    file.write_at(&head, 0)?;
+    synced(file.sync())?;
+    synced(disk.sync_dir(dir))?;
+    Ok(file)
+}
+
+fn path_of(dir: &Path, seq: u64) -> PathBuf {
+    dir.join(format!("{seq:020}"))
+}
+
+/// A record that was moved to another place is none.
+fn check(payload: &[u8], seq: u64, at: u64) -> u32 {
+    crc31(payload) ^ (at.wrapping_add(seq.wrapping_mul(0x9E37_79B9)) as u32)
+}
+
+/// Gives the payloads of a file to `read`; returns where the last good record ends.
+fn replay(bytes: &[u8], seq: u64, read: &mut impl FnMut(&[u8])) -> usize {
+    let version = bytes.get(8..12).map(|b| [b[0], b[1], b[2], b[3]]);
+    if !bytes.starts_with(MAGIC) || version != Some(VERSION.to_be_bytes()) {
+        return 0;
+    }
+    let mut at = HEAD_BYTES as usize;
+    while let Some(&[l0, l1, l2, l3, c0, c1, c2, c3]) = bytes.get(at..at + RECORD_HEAD_BYTES) {
+        let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let start = at + RECORD_HEAD_BYTES;
+        let Some(payload) = bytes.get(start..start.saturating_add(len)) else {
+            break;
+        };
+        let said = u32::from_be_bytes([c0, c1, c2, c3]);
+        if len == 0 || len > RECORD_BYTES_MAX || said != check(payload, seq, at as u64) {
+            break;
+        }
+        read(payload);
+        at = start + len;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::sim::{Fault, Loss, SimDisk};
+
+    fn world(seed: u64) -> (Arc<SimDisk>, Env) {
+        let disk = Arc::new(SimDisk::seeded(seed));
+        let env = Env {
+            disk: Arc::clone(&disk) as Arc<dyn Disk>,
+            ..Env::real()
+        };
+        (disk, env)
+    }
+
+    fn open(env: &Env) -> (Journal, Vec<Vec<u8>>) {
+        let mut found = Vec::new();
+        let journal = Journal::open(env.clone(), Path::new("/j"), |payload| {
+            found.push(payload.to_vec())
+        });
+        (journal.unwrap(), found)
+    }
+
+    #[test]
+    fn what_was_appended_is_read_in_order_after_an_end_of_the_process() {
+        let (disk, env) = world(1);
+        let (journal, found) = open(&env);
+        assert!(found.is_empty());
+        for payload in ["a", "bb", "ccc"] {
+            journal.append(payload.as_bytes()).unwrap();
+        }
+        disk.crash(Loss::Nothing);
+        let (journal, found) = open(&env);
+        assert_eq!(found, [b"a".to_vec(), b"bb".to_vec(), b"ccc".to_vec()]);
+        journal.append(b"d").unwrap();
+        disk.crash(Loss::Nothing);
+        assert_eq!(
+            open(&env).1.len(),
+            4,
+            "older files stay until their state is written again"
+        );
+    }
+
+    #[test]
+    fn a_new_file_with_all_state_replaces_the_older_ones() {
+        let (disk, env) = world(2);
+        let (journal, _) = open(&env);
+        journal.append(b"old").unwrap();
+        journal.begin().unwrap();
+        journal.append(b"state").unwrap();
+        assert!(journal.file_bytes() < 40);
+        journal.finish().unwrap();
+        journal.append(b"change").unwrap();
+        disk.crash(Loss::Nothing);
+        let (_, found) = open(&env);
+        assert_eq!(found, [b"state".to_vec(), b"change".to_vec()]);
+    }
+
+    #[test]
+    fn a_crash_keeps_a_first_part_and_all_that_was_synced() {
+        for seed in 0..200 {
+            let (disk, env) = world(seed);
+            let (journal, _) = open(&env);
+            let synced = seed % 7;
+            for number in 0..10_u64 {
+                journal.append(&number.to_be_bytes()).unwrap();
+                if number + 1 == synced {
+                    journal.sync().unwrap();
+                }
+            }
+            disk.crash(Loss::Random);
+            let (_, found) = open(&env);
+            assert!(found.len() as u64 >= synced, "seed {seed}");
+            for (number, payload) in (0_u64..).zip(&found) {
+                assert_eq!(payload, &number.to_be_bytes(), "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_append_leaves_no_trace() {
+        let (disk, env) = world(3);
+        let (journal, _) = open(&env);
+        journal.append(b"one").unwrap();
+        disk.fail_at(disk.ops(), Fault::Broken);
+        assert!(journal.append(b"never").is_err());
+        journal.append(b"two").unwrap();
+        disk.crash(Loss::Nothing);
+        assert_eq!(open(&env).1, [b"one".to_vec(), b"two".to_vec()]);
+    }
+}
