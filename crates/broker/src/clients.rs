@@ -6,6 +6,8 @@
 //! its subscriptions. The tables do not know sockets beyond [`Peer`], nor group settings; `heartbeat.rs` decides who may
 //! join, and tells the others.
 
+mod conflict;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use wire::Str;
 use wire::body::subscription::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use wire::frame::Language;
 
+pub(crate) use self::conflict::{Conflict, Side};
+use self::conflict::{Heard, Opinions, Reports, Turn};
 use crate::filter::Subscription;
 
 /// One client on one connection.
@@ -29,7 +33,7 @@ pub(crate) struct Client {
 }
 
 /// How a consumer group consumes; the last heartbeat decides for all members.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Kind {
     pub(crate) consume_type: ConsumeType,
     pub(crate) message_model: MessageModel,
@@ -91,6 +95,8 @@ pub(crate) enum Lookup {
 struct Member {
     client: Arc<Client>,
     seen: Instant,
+    /// What it said of the group; of consumers only.
+    heard: Option<Heard>,
 }
 
 #[derive(Debug)]
@@ -98,6 +104,7 @@ struct Group {
     kind: Kind,
     subscriptions: HashMap<Str, Arc<Subscription>>,
     members: BTreeMap<u64, Member>,
+    opinions: Opinions,
     fingerprint: i32,
 }
 
@@ -114,6 +121,7 @@ pub(crate) struct Clients {
     tables: RwLock<Tables>,
     /// Groups whose members will be told with the next batch.
     unannounced: Mutex<BTreeSet<Str>>,
+    reports: Reports,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +133,8 @@ struct Tables {
     peers: HashMap<u64, Memberships>,
     /// Members of all groups.
     count: usize,
+    /// Groups whose members do not want the same.
+    conflicting: BTreeSet<Str>,
 }
 
 impl Clients {
@@ -141,6 +151,7 @@ impl Clients {
             consumers,
             peers,
             count,
+            conflicting,
             ..
         } = &mut *tables;
         let peer = client.peer.id;
@@ -165,13 +176,14 @@ impl Clients {
         };
         entry.kind = beat.kind;
         entry.fingerprint = beat.fingerprint;
-        entry.members.insert(
-            peer,
-            Member {
-                client: Arc::clone(client),
-                seen: now,
-            },
-        );
+        let before = entry.members.get(&peer).and_then(|member| member.heard);
+        let member = Member {
+            client: Arc::clone(client),
+            seen: now,
+            heard: entry.opinions.hear(group, before, &beat, now),
+        };
+        entry.members.insert(peer, member);
+        let turn = entry.turn(group, conflicting, now);
         let subscriptions_changed = beat.subscriptions.is_some_and(|all| entry.subscribe(all));
         if is_new_member {
             *count += 1;
@@ -182,6 +194,8 @@ impl Clients {
         } else {
             Vec::new()
         };
+        drop(tables);
+        self.report(group, turn, now);
         Ok(Joined { wants_all, tell })
     }
 
@@ -197,6 +211,7 @@ impl Clients {
         let member = Member {
             client: Arc::clone(client),
             seen: now,
+            heard: None,
         };
         let members = tables.producers.get_mut(group);
         if let Some(known) = members.and_then(|members| members.get_mut(&peer)) {
@@ -227,10 +242,13 @@ impl Clients {
     }
 
     /// A connection leaves a consumer group; returns who is to be told, were it a member or not.
-    pub(crate) fn leave(&self, peer: u64, group: &str) -> Vec<Arc<Peer>> {
+    pub(crate) fn leave(&self, peer: u64, group: &str, now: Instant) -> Vec<Arc<Peer>> {
         let mut tables = self.tables.write();
         tables.forget(peer, |memberships| memberships.consumers.remove(group));
-        tables.leave(peer, group)
+        let (rest, turn) = tables.leave(peer, group, now);
+        drop(tables);
+        self.report(group, turn, now);
+        rest
     }
 
     /// A connection leaves a producer group.
@@ -241,7 +259,7 @@ impl Clients {
     }
 
     /// A connection has ended: it leaves all its groups.
-    pub(crate) fn leave_all(&self, peer: u64) -> Vec<Changed> {
+    pub(crate) fn leave_all(&self, peer: u64, now: Instant) -> Vec<Changed> {
         let mut tables = self.tables.write();
         let Some(memberships) = tables.peers.remove(&peer) else {
             return Vec::new();
@@ -250,8 +268,15 @@ impl Clients {
             tables.leave_producers(peer, group);
         }
         let consumers = memberships.consumers.into_iter();
-        consumers
-            .map(|group| (group.clone(), tables.leave(peer, &group)))
+        let left: Vec<_> = consumers
+            .map(|group| (tables.leave(peer, &group, now), group))
+            .collect();
+        drop(tables);
+        left.into_iter()
+            .map(|((rest, turn), group)| {
+                self.report(&group, turn, now);
+                (group, rest)
+            })
             .collect()
     }
 
@@ -388,6 +413,43 @@ impl Clients {
             .collect()
     }
 
+    /// The groups whose members do not want the same, sorted, from behind the name `after` on or only `group`: at most
+    /// `most`, with at most `sides_max` sides each. And how many there are of all groups.
+    pub(crate) fn conflicts(
+        &self,
+        (group, after): (Option<&str>, Option<&str>),
+        (most, sides_max): (usize, usize),
+    ) -> (Vec<Conflict>, usize) {
+        let tables = self.tables.read();
+        let names = tables.conflicting.iter().map(Str::as_str);
+        let wanted = names.filter(|name| {
+            after.is_none_or(|after| *name > after) && group.is_none_or(|group| *name == group)
+        });
+        let conflict = |name: &str| {
+            let group = tables.consumers.get(name)?;
+            group.opinions.conflict(name, &group.members, sides_max)
+        };
+        let found = wanted.filter_map(conflict).take(most).collect();
+        (found, tables.conflicting.len())
+    }
+
+    /// Groups whose members do not want the same: how many there are now, and how often there came to be one.
+    pub(crate) fn conflict_counts(&self) -> (usize, u64) {
+        (self.tables.read().conflicting.len(), self.reports.total())
+    }
+
+    fn report(&self, group: &str, turn: Turn, now: Instant) {
+        match turn {
+            Turn::None => {}
+            Turn::Began => {
+                // None if it is over already.
+                let conflict = self.conflicts((Some(group), None), (1, 2)).0.pop();
+                self.reports.began(conflict.as_ref());
+            }
+            Turn::Ended => self.reports.ended(group, now),
+        }
+    }
+
     /// Notes that the members of the group are to be told later.
     pub(crate) fn announce_later(&self, group: &str) {
         self.unannounced.lock().insert(group.into());
@@ -404,18 +466,20 @@ impl Clients {
 }
 
 impl Tables {
-    fn leave(&mut self, peer: u64, name: &str) -> Vec<Arc<Peer>> {
+    fn leave(&mut self, peer: u64, name: &str, now: Instant) -> (Vec<Arc<Peer>>, Turn) {
         let Some(group) = self.consumers.get_mut(name) else {
-            return Vec::new();
+            return (Vec::new(), Turn::None);
         };
-        if group.members.remove(&peer).is_some() {
+        if let Some(left) = group.members.remove(&peer) {
             self.count -= 1;
+            group.opinions.forget(left.heard);
         }
+        let turn = group.turn(name, &mut self.conflicting, now);
         let rest = group.audience();
         if group.members.is_empty() {
             self.consumers.remove(name);
         }
-        rest
+        (rest, turn)
     }
 
     fn leave_producers(&mut self, peer: u64, name: &str) {
@@ -470,8 +534,20 @@ impl Group {
             kind,
             subscriptions: HashMap::new(),
             members: BTreeMap::new(),
+            opinions: Opinions::default(),
             fingerprint: 0,
         }
+    }
+
+    /// Whether members began to differ, or ceased to.
+    fn turn(&mut self, name: &str, conflicting: &mut BTreeSet<Str>, now: Instant) -> Turn {
+        let turn = self.opinions.turn(now);
+        match turn {
+            Turn::None => {}
+            Turn::Began => drop(conflicting.insert(name.into())),
+            Turn::Ended => drop(conflicting.remove(name)),
+        }
+        turn
     }
 
     /// Makes these the subscriptions of the group; returns whether a topic came or went. A subscription that is there

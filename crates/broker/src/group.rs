@@ -4,6 +4,7 @@
 //! As with topics, readers take a snapshot without a lock and a change is saved before anyone sees it. Who is connected
 //! is not known here (see `clients.rs`), nor how far a group has read (see `offset.rs`).
 
+pub(crate) mod conflicts;
 pub(crate) mod requests;
 
 use std::collections::{BTreeMap, HashMap};

@@ -90,7 +90,7 @@ pub(crate) fn unregister_client(
         b.clients.leave_producers(call.peer.id, group);
     }
     if let Some(group) = consumer_group {
-        let rest = b.clients.leave(call.peer.id, group);
+        let rest = b.clients.leave(call.peer.id, group, b.env.clock.instant());
         note_offline(b, group);
         let wants_to_know = b
             .groups
@@ -215,7 +215,7 @@ pub(crate) fn all_producers(b: &Arc<Broker>, _: Call<GetAllProducerInfo>) -> Res
 
 /// The connection has ended: its client leaves all groups, and the other members are told.
 pub(crate) fn disconnected(b: &Broker, peer: u64) {
-    for (group, rest) in b.clients.leave_all(peer) {
+    for (group, rest) in b.clients.leave_all(peer, b.env.clock.instant()) {
         note_offline(b, &group);
         tell(b, &group, &rest);
     }

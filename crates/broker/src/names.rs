@@ -73,6 +73,11 @@ pub(crate) const SYSTEM_GROUPS: &[&str] = &[
     "CID_RMQ_SYS_TRANS",
 ];
 
+/// Whether the group is one of the system's own, in which many kinds of tools meet.
+pub(crate) fn is_system_group(group: &str) -> bool {
+    SYSTEM_GROUPS.contains(&group) || group.starts_with(SYSTEM_GROUP_PREFIX)
+}
+
 /// The retry topic of a group.
 pub(crate) fn retry_topic(group: &str) -> Str {
     [RETRY_PREFIX, group].into_iter().collect()

@@ -5,8 +5,8 @@ use wire::api::config::{GetBrokerConfig, GetBrokerRuntimeInfo, UpdateBrokerConfi
 use wire::api::group::{
     DeleteSubscriptiongroup, GetAllProducerInfo, GetAllSubscriptiongroupConfig, GetConsumeStats,
     GetConsumerConnectionList, GetProducerConnectionList, GetSubscriptiongroupConfig,
-    QuerySubscriptionByConsumer, UpdateAndCreateSubscriptiongroup, UpdateAndCreateSubscriptiongroupList,
-    UpdateAndGetGroupForbidden,
+    ListSubscriptionConflicts, QuerySubscriptionByConsumer, UpdateAndCreateSubscriptiongroup,
+    UpdateAndCreateSubscriptiongroupList, UpdateAndGetGroupForbidden,
 };
 use wire::api::heartbeat::{
     CheckClientConfig, ConsumeMessageDirectly, GetConsumerListByGroup, GetConsumerRunningInfo, HeartBeat,
@@ -76,6 +76,7 @@ net::routes! { Broker;
     GetConsumerConnectionList => heartbeat::consumer_connections;
     GetProducerConnectionList => heartbeat::producer_connections;
     GetAllProducerInfo => heartbeat::all_producers;
+    ListSubscriptionConflicts => group::conflicts::list;
 
     GetConsumerRunningInfo => relay::running_info;
     ConsumeMessageDirectly => relay::consume_directly;

@@ -10,6 +10,8 @@
 mod backs;
 #[path = "consume/clients.rs"]
 mod clients;
+#[path = "consume/conflicts.rs"]
+mod conflicts;
 #[path = "consume/filters.rs"]
 mod filters;
 #[path = "consume/golden.rs"]

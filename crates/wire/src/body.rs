@@ -5,6 +5,7 @@
 //! takes its default. Read and written with `fastjson`.
 
 pub mod compaction;
+pub mod conflict;
 pub mod filter;
 pub mod group;
 pub mod queue;

@@ -235,6 +235,12 @@ codes! { Code;
     BATCH_ACK_MESSAGE = 200151,
 }
 
+/// Requests about consumer groups that the reference does not have.
+impl Code {
+    /// Lists groups whose members subscribe to different things.
+    pub const LIST_SUBSCRIPTION_CONFLICTS: Code = Code(900_080);
+}
+
 /// Requests that the reference does not have. Its codes end at 200151; ours begin at 900000.
 impl Code {
     /// Lists the transactions that have not ended.

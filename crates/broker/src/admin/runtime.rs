@@ -181,6 +181,9 @@ fn limits(b: &Broker, put: &mut impl FnMut(&str, String)) {
     put("dedupRemembered", dedup.remembered.to_string());
     put("dedupDuplicates", dedup.duplicates.to_string());
     put("dedupForgottenEarly", dedup.forgotten_early.to_string());
+    let (conflicts, conflicts_total) = b.clients.conflict_counts();
+    put("subscriptionConflictGroups", conflicts.to_string());
+    put("subscriptionConflictsTotal", conflicts_total.to_string());
     put("EndTransactionQueueSize", "0".to_owned());
     put("EndTransactionThreadPoolQueueCapacity", requests.to_string());
 }

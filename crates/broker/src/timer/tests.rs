@@ -459,7 +459,7 @@ fn a_damaged_entry_of_the_timer_log_costs_no_message() {
 #[test]
 fn a_crash_at_any_write_while_a_damaged_entry_is_mended_loses_nothing() {
     for stop_after in 0..8 {
-        let world = World::new(stop_after);
+        let world = World::new(20 + stop_after);
         let b = world.open(&[]);
         for n in 0..12 {
             assert!(send(&b, START_MS + 20_500 + n % 3 * 1_000, &format!("m{n}")));

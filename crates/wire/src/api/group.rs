@@ -160,3 +160,21 @@ impl Request for QuerySubscriptionByConsumer {
     const CODE: Code = Code::QUERY_SUBSCRIPTION_BY_CONSUMER;
     type Reply = NoHeader;
 }
+
+/// Asks for the groups whose members do not subscribe to the same, by name. The body of the answer is a
+/// [`SubscriptionConflicts`](crate::body::conflict::SubscriptionConflicts).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListSubscriptionConflicts {
+    /// Only this group.
+    pub group: Option<Str>,
+    /// At most so many, 1 to 100.
+    pub max: Option<i32>,
+    /// Where the answer before this one ended.
+    pub next: Option<Str>,
+}
+
+impl Request for ListSubscriptionConflicts {
+    const CODE: Code = Code::LIST_SUBSCRIPTION_CONFLICTS;
+    type Reply = NoHeader;
+}
