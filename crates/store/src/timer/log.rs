@@ -404,12 +404,27 @@ impl TimerLog {
 
     /// Writes entries over others, durably.
     pub(crate) fn replace(&mut self, entries: &[(i64, TimerEntry)]) -> io::Result<()> {
-        self.chunk = (0, Vec::new());
-        let mut bases = std::collections::BTreeSet::new();
-        for (pos, entry) in entries {
-            let base = self.base_of(*pos);
+        let encoded = |entry: &TimerEntry| {
             let mut bytes = Vec::with_capacity(ENTRY_BYTES as usize);
             entry.encode(&mut bytes);
+            bytes
+        };
+        // Half of one that stands for a lost message would pass for a sound one, and nobody would look for the message. So
+        // it has no length until the rest is durable; of a length only the last byte is not 0.
+        let lost = || entries.iter().filter(|(_, entry)| entry.is_lost);
+        if lost().next().is_some() {
+            self.overwrite(lost().map(|(pos, _)| (*pos, vec![0; 4])))?;
+            self.overwrite(lost().map(|(pos, entry)| (*pos + 4, encoded(entry).split_off(4))))?;
+        }
+        self.overwrite(entries.iter().map(|(pos, entry)| (*pos, encoded(entry))))
+    }
+
+    /// Writes over what is there, durably.
+    fn overwrite(&mut self, parts: impl Iterator<Item = (i64, Vec<u8>)>) -> io::Result<()> {
+        self.chunk = (0, Vec::new());
+        let mut bases = std::collections::BTreeSet::new();
+        for (pos, bytes) in parts {
+            let base = self.base_of(pos);
             let file = self.files.get(&base).ok_or(io::ErrorKind::NotFound)?;
             file.write_at(&bytes, (pos - base).unsigned_abs())?;
             bases.insert(base);
