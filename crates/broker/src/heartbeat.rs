@@ -18,10 +18,12 @@ use wire::api::heartbeat::{
     CheckClientConfig, GetConsumerListByGroup, HeartBeat, HeartBeatReply, NotifyConsumerIdsChanged,
     UnregisterClient,
 };
+use wire::body::group::SubscriptionGroupConfig;
 use wire::body::subscription::{
     CheckClientBody, ConnectedProducer, Connection, ConsumeType, ConsumerConnection, ConsumerData,
     ConsumerList, HeartbeatBody, ProducerConnection, ProducerTable, SubscriptionData,
 };
+use wire::body::topic::TopicConfig;
 use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::ext::Ext;
 use wire::fastjson;
@@ -33,6 +35,7 @@ use crate::clients::{Beat, Client, Kind, TooManyMembers};
 use crate::fault::bad_body;
 use crate::filter::is_tag;
 use crate::names::retry_topic;
+use crate::saved::SaveError;
 
 /// Longest heartbeat that is read.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -56,11 +59,14 @@ pub(crate) fn heart_beat(b: &Arc<Broker>, call: Call<HeartBeat>) -> Result<Answe
         language: call.language,
         version: call.version,
     });
-    let all_known = body.consumer_data_set.iter().all(|consumer| {
+    let without_sub = is_without_sub(&body);
+    let changes_nothing = body.consumer_data_set.iter().all(|consumer| {
         let group = &consumer.group_name;
-        b.groups.find(group).is_some() && b.topics.get(&retry_topic(group)).is_some()
+        let retry = b.topics.get(&retry_topic(group));
+        b.groups.find(group).is_some()
+            && retry.is_some_and(|topic| without_sub || topic.config.order == is_ordered(b, consumer))
     });
-    if all_known {
+    if changes_nothing {
         return Ok(register(b, &client, body)?.into());
     }
     let room = b.workers.room(call.body.len())?;
@@ -304,13 +310,43 @@ fn topic_flags(consumer: &ConsumerData) -> i32 {
     }
 }
 
+/// Whether the client only shows that it is alive. Without a fingerprint it cannot.
+fn is_without_sub(body: &HeartbeatBody) -> bool {
+    body.without_sub && body.heartbeat_fingerprint != 0
+}
+
+/// Whether the group reads a topic that is ordered: then its retry topic is, too.
+fn is_ordered(b: &Broker, consumer: &ConsumerData) -> bool {
+    let topics = consumer.subscription_data_set.iter();
+    topics
+        .filter_map(|data| b.topics.get(&data.topic))
+        .any(|topic| topic.config.order)
+}
+
+/// Makes the retry topic of a group, and marks it as ordered or not.
+fn ensure_retry_topic(
+    b: &Broker,
+    settings: &SubscriptionGroupConfig,
+    consumer: &ConsumerData,
+    without_sub: bool,
+) -> Result<(), SaveError> {
+    let (topic, _) = b.ensure_retry_topic(settings, topic_flags(consumer))?;
+    let order = is_ordered(b, consumer);
+    if !without_sub && topic.config.order != order {
+        let config = TopicConfig {
+            order,
+            ..topic.config.clone()
+        };
+        b.topics.put(vec![config])?;
+        b.announce();
+    }
+    Ok(())
+}
+
 fn register(b: &Broker, client: &Arc<Client>, body: HeartbeatBody) -> Result<Reply<HeartBeatReply>, Fault> {
     let config = b.config();
     let limit = (b.env.clock.instant(), config.group_members_max as usize);
-    let (fingerprint, without_sub) = (
-        body.heartbeat_fingerprint,
-        body.without_sub && body.heartbeat_fingerprint != 0,
-    );
+    let (fingerprint, without_sub) = (body.heartbeat_fingerprint, is_without_sub(&body));
     // A client that sends no fingerprint is always told to send everything.
     let mut is_sub_change = fingerprint == 0;
     for consumer in body.consumer_data_set {
@@ -320,8 +356,8 @@ fn register(b: &Broker, client: &Arc<Client>, body: HeartbeatBody) -> Result<Rep
         let group = consumer.group_name.clone();
         // A group that does not exist, and may not come into being, is passed over as if it had not been named.
         let Some(settings) = b.group(&group) else { continue };
-        if let Err(error) = b.ensure_retry_topic(&settings, topic_flags(&consumer)) {
-            warn!(%group, %error, "retry topic cannot be created");
+        if let Err(error) = ensure_retry_topic(b, &settings, &consumer, without_sub) {
+            warn!(%group, %error, "retry topic cannot be created or changed");
         }
         let beat = beat(consumer, fingerprint, without_sub);
         let filters = beat.subscriptions.as_ref();

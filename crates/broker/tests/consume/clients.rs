@@ -3,11 +3,11 @@
 
 use wire::api::group::{
     GetAllProducerInfo, GetAllSubscriptiongroupConfig, GetConsumerConnectionList, GetProducerConnectionList,
-    QuerySubscriptionByConsumer,
+    QuerySubscriptionByConsumer, UpdateAndCreateSubscriptiongroup,
 };
 use wire::api::heartbeat::{CheckClientConfig, GetConsumerListByGroup, HeartBeatReply, UnregisterClient};
-use wire::api::topic::{GetAllTopicConfig, GetTopicConfig};
-use wire::body::group::SubscriptionGroupTable;
+use wire::api::topic::{GetAllTopicConfig, GetTopicConfig, UpdateAndCreateTopic};
+use wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
 use wire::body::subscription::{
     CheckClientBody, ConsumeFromWhere, ConsumerConnection, ConsumerList, GroupSubscription, HeartbeatBody,
     MessageModel, ProducerConnection, ProducerTable, SubscriptionData,
@@ -399,4 +399,72 @@ async fn without_property_filters_only_tag_expressions_pass_the_check() {
         refused.remark.as_deref(),
         Some("The broker does not support consumer to filter message by SQL92")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_which_members_do_not_want_to_hear_of_each_other_is_left_alone() {
+    let rig = Rig::start().await;
+    let mut client = rig.client().await;
+    let quiet = SubscriptionGroupConfig {
+        group_name: "G".into(),
+        notify_consumer_ids_changed_enable: false,
+        ..SubscriptionGroupConfig::default()
+    };
+    let made = client
+        .ask_with(&UpdateAndCreateSubscriptiongroup, fastjson::to_vec(&quiet))
+        .await;
+    assert_eq!(made.code, 0, "{:?}", made.remark);
+    let other = rig.client().await;
+    client.consume("G", "T", "*").await;
+    other.consume("G", "T", "*").await;
+    let leave = UnregisterClient {
+        client_id: "127.0.0.1@test".into(),
+        producer_group: None,
+        consumer_group: Some("G".into()),
+    };
+    other.get(&leave).await;
+    assert!(client.notifications().await.is_empty());
+    other.consume("G", "T", "*").await;
+    drop(other);
+    // As in the reference, the end of a connection is told all the same.
+    assert_eq!(client.next_notification().await, "G");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retry_topic_of_a_group_that_reads_an_ordered_topic_is_ordered() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("PLAIN", 1).await;
+    let ordered = UpdateAndCreateTopic {
+        topic: "ORDERED".into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".into(),
+        order: true,
+        ..UpdateAndCreateTopic::default()
+    };
+    client.get(&ordered).await;
+    let order = async || {
+        let header = GetTopicConfig {
+            topic: "%RETRY%R".into(),
+            ..GetTopicConfig::default()
+        };
+        let topic = client.ask(&header).await;
+        let topic: TopicConfig = fastjson::from_slice(&topic.body).unwrap();
+        topic.order
+    };
+    let beat = |topic: &str, fingerprint| HeartbeatBody {
+        heartbeat_fingerprint: fingerprint,
+        without_sub: topic.is_empty(),
+        ..consumer("R", &[subscription(topic, "*", 1)])
+    };
+    client.beat(&beat("PLAIN", 1)).await;
+    assert!(!order().await);
+    client.beat(&beat("ORDERED", 2)).await;
+    assert!(order().await);
+    client.beat(&beat("", 2)).await;
+    assert!(order().await, "nothing was said of topics");
+    client.beat(&beat("PLAIN", 3)).await;
+    assert!(!order().await);
 }

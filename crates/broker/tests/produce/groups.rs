@@ -164,3 +164,26 @@ async fn a_deleted_group_is_gone_and_its_offsets_when_asked_for() {
         assert_eq!(client.ask(&offset).await.code, if clean { 22 } else { 0 });
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_of_a_group_is_kept() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let text = r#"{"attributes":{},"brokerId":7,"consumeBroadcastEnable":false,"consumeEnable":false,
+        "consumeFromMinEnable":false,"consumeMessageOrderly":true,"consumeTimeoutMinute":99,"groupName":"G",
+        "groupRetryPolicy":{"exponentialRetryPolicy":{"initial":3000,"max":60000,"multiplier":3},"type":"EXPONENTIAL"},
+        "groupSysFlag":5,"notifyConsumerIdsChangedEnable":false,"retryMaxTimes":21,"retryQueueNums":4,
+        "subscriptionDataSet":[{"expression":"a","expressionType":"TAG","topic":"T","version":1}],
+        "whichBrokerWhenConsumeSlowly":3}"#;
+    let wanted: SubscriptionGroupConfig = fastjson::from_slice(text.as_bytes()).unwrap();
+    let fields = |group: &SubscriptionGroupConfig| fastjson::to_vec(group);
+    assert_eq!(
+        fields(&wanted),
+        text.split_whitespace().collect::<String>().into_bytes()
+    );
+    assert_eq!(put(&client, &wanted).await, 0);
+    let dir = rig.stop().await;
+    let rig = Rig::start_in(dir, &[]).await;
+    let kept = one(&rig.client().await, "G").await.unwrap();
+    assert_eq!(fields(&kept), fields(&wanted));
+}
