@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The built program, killed: what it promises of the offsets of consumers.
+#![expect(clippy::disallowed_methods, reason = "a real process lives in real time")]
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -369,6 +369,7 @@ impl LogTime {
 
 #[cfg(test)]
 mod tests {
+    use store::Env;
     use wire::body::subscription::{ConsumeFromWhere, ConsumeType, MessageModel};
 
     use super::*;
@@ -397,7 +398,7 @@ mod tests {
 
     #[test]
     fn the_same_in_other_words_is_no_conflict() {
-        let now = Instant::now();
+        let now = Env::real().clock.instant();
         let mut group = Opinions::default();
         for (expression, topics) in [("a || b", ["T", "%RETRY%G"]), ("b||a", ["T", "T"])] {
             let all = topics.map(|topic| data(topic, expression));
@@ -413,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_conflict_lasts_until_all_members_say_the_same() {
-        let now = Instant::now();
+        let now = Env::real().clock.instant();
         let mut group = Opinions::default();
         let (a, b) = ([data("T", "a")], [data("T", "b")]);
         let one = group.hear("G", None, &beat(KIND, 1, Some(&a)), now);
@@ -440,7 +441,7 @@ mod tests {
 
     #[test]
     fn so_many_lines_are_written_and_the_others_counted() {
-        let (mut log, now) = (LogTime::default(), Instant::now());
+        let (mut log, now) = (LogTime::default(), Env::real().clock.instant());
         let written = (0..50).filter(|_| log.line(now).is_some()).count();
         assert_eq!(written, LOG_LINES_MAX as usize);
         assert_eq!(log.line(now + LOG_TIME), Some(30));
