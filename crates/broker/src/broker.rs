@@ -188,7 +188,7 @@ impl Broker {
         let host = resolve(&config)?;
         let topics = Arc::new(Topics::open(&config, env.clone())?);
         let groups = Groups::open(&config, env.clone())?;
-        let offsets = Offsets::open(&config, env.clone())?;
+        Offsets::check(&config, &env)?;
         let delays = Delays::open(&config, env.clone())?;
         let filters = Arc::new(Filters::open(&config, env.clone())?);
         // Last, because it cannot be left as if nothing had happened.
@@ -203,6 +203,8 @@ impl Broker {
             }
         });
         let store = Store::open(store, env.clone())?;
+        // Its journal is written at once, which only whoever holds the directory may do.
+        let offsets = Offsets::open(&config, env.clone())?;
         let timing = Timing::open(&config, &env)?;
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
         let now_ms = env.clock.now_ms();

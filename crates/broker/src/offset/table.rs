@@ -80,10 +80,15 @@ pub(crate) struct Offsets {
 type Groups = HashMap<Str, HashMap<Str, Arc<Queues>>>;
 
 impl Offsets {
+    /// Whether the file, or its backup, can be read. Changes nothing.
+    pub(crate) fn check(config: &Config, env: &Env) -> Result<(), LoadError> {
+        saved::load::<OffsetTable>(env, &file_of(config)).map(drop)
+    }
+
     /// Reads the file, or its backup when it is missing or broken, and what its journal knows beyond it; begins anew when
-    /// there was never any.
+    /// there was never any. Only for whoever holds the directory: the journal is begun anew.
     pub(crate) fn open(config: &Config, env: Env) -> Result<Offsets, LoadError> {
-        let path = config.config_dir().join("consumerOffset.json");
+        let path = file_of(config);
         let loaded = saved::load_with_bytes::<OffsetTable>(&env, &path)?;
         let (mut table, bytes) = loaded.map_or_else(Default::default, |(table, bytes)| (table, Some(bytes)));
         let mut groups = groups_of(table.offset_table);
@@ -401,6 +406,10 @@ impl Queues {
             offsets,
         })
     }
+}
+
+fn file_of(config: &Config) -> PathBuf {
+    config.config_dir().join("consumerOffset.json")
 }
 
 /// What the file says.
