@@ -28,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("producers", producers()),
         Case::new("heartbeats that repeat themselves", fingerprints()),
         Case::new("heartbeats that are no heartbeats", garbage()),
+        Case::new("the retry topic of a group that reads in order", ordered()),
         Case::new("locks", locks()),
         Case::new("locks of other groups and queues", more_locks()),
     ]
@@ -144,6 +145,33 @@ fn fingerprints() -> Vec<Step> {
         send("another, short", body(78, true)),
         send("another", body(78, false)),
         list("still a member", "CG_G4"),
+    ]
+}
+
+/// Whether the retry topic is ordered goes by the topics that the last full heartbeat named.
+fn ordered() -> Vec<Step> {
+    let topic = |name: &str, order: &str| {
+        Step::broker(format!("makes {name}"), Code::UPDATE_AND_CREATE_TOPIC)
+            .field("topic", name)
+            .field("defaultTopic", "TBW102")
+            .field("readQueueNums", "1")
+            .field("writeQueueNums", "1")
+            .field("perm", "6")
+            .field("topicFilterType", "SINGLE_TAG")
+            .field("topicSysFlag", "0")
+            .field("order", order)
+    };
+    let retry = |what: &str| Step::broker(what, Code::GET_TOPIC_CONFIG).field("topic", "%RETRY%CG_G6");
+    let reads = |what: &str, topic: &str| heartbeat(what, ("o1", "CG_G6"), (topic, "A", 1));
+    vec![
+        topic("GOrdered", "true"),
+        topic("GPlain", "false"),
+        reads("a plain topic", "GPlain"),
+        retry("is plain"),
+        reads("an ordered topic", "GOrdered"),
+        retry("is ordered"),
+        reads("a plain topic again", "GPlain"),
+        retry("is plain again"),
     ]
 }
 
