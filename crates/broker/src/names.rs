@@ -88,9 +88,14 @@ pub(crate) fn dlq_topic(group: &str) -> Str {
     [DLQ_PREFIX, group].into_iter().collect()
 }
 
-/// The group whose retry topic this is.
+/// The group whose retry topic this is: `%RETRY%group`, or `%RETRY%group+topic` where pops of one topic come again.
+/// (`%RETRY%group_topic`, the older name of those, does not say where the group ends, to the reference neither.)
 pub(crate) fn group_of_retry_topic(topic: &str) -> Option<&str> {
-    topic.strip_prefix(RETRY_PREFIX)
+    let rest = topic.strip_prefix(RETRY_PREFIX)?;
+    match rest.split_once('+') {
+        Some((group, popped)) if !popped.is_empty() && !popped.contains('+') => Some(group),
+        _ => Some(rest),
+    }
 }
 
 /// Whether the topic is one that a group has for what it failed to consume.
@@ -170,6 +175,12 @@ mod tests {
         assert!(topic_error("bad topic").unwrap().contains("illegal characters"));
         assert!(topic_error(" ").unwrap().contains("blank"));
         assert!(topic_error("ü").unwrap().contains("illegal characters"));
+    }
+
+    #[test]
+    fn a_retry_topic_names_its_group() {
+        let groups = ["%RETRY%G", "%RETRY%G+T", "%RETRY%G_T", "%RETRY%G+", "G"].map(group_of_retry_topic);
+        assert_eq!(groups, [Some("G"), Some("G"), Some("G_T"), Some("G+"), None]);
     }
 
     #[test]

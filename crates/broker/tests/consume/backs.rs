@@ -114,6 +114,35 @@ async fn a_negative_level_is_a_dead_letter_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_noted_on_a_message_stays_there_until_it_is_a_dead_letter() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("T", 1).await;
+    let noted = [
+        ("RECONSUME_TIME", "7"),
+        ("ORIGIN_MESSAGE_ID", "FIRST"),
+        ("RETRY_TOPIC", "OTHER"),
+        ("DLQ_ORIGIN_TOPIC", "OTHER"),
+        ("DLQ_ORIGIN_MESSAGE_ID", "FIRST"),
+    ];
+    let text: String = noted
+        .iter()
+        .map(|(name, value)| format!("{name}\u{1}{value}\u{2}"))
+        .collect();
+    let first = client.send_with("T", 0, "body", &text).await;
+    assert_eq!(told(&client.ask(&back(&first, 1)).await), (0, ""));
+    let [parked] = all(&client, "SCHEDULE_TOPIC_XXXX", 0).await.try_into().unwrap();
+    assert_eq!(told(&client.ask(&back(&first, -1)).await), (0, ""));
+    let [dead] = all(&client, "%DLQ%G", 0).await.try_into().unwrap();
+    for record in [parked, dead] {
+        // What counts is the count of the record; the property is the client's own.
+        assert_eq!(record.reconsume_times, 1);
+        for (name, value) in noted {
+            assert_eq!(property(&record, name), value, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_without_retry_queues_drops_what_fails() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 1).await;

@@ -98,6 +98,34 @@ async fn a_group_is_made_changed_and_kept_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retry_policy_is_kept_and_handed_out_as_it_was_set() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    // As the reference writes them.
+    let exponential = r#""groupRetryPolicy":{"exponentialRetryPolicy":{"initial":10000,"max":600000,"multiplier":3},"type":"EXPONENTIAL"}"#;
+    let customized =
+        r#""groupRetryPolicy":{"customizedRetryPolicy":{"next":[1000,60000]},"type":"CUSTOMIZED"}"#;
+    for (group, policy) in [("E", exponential), ("C", customized)] {
+        let body = format!("{{\"groupName\":\"{group}\",{policy}}}");
+        let reply = client.ask_with(&UpdateAndCreateSubscriptiongroup, body).await;
+        assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    }
+    let rig = Rig::start_in(rig.stop().await, &[]).await;
+    let client = rig.client().await;
+    for (group, policy) in [
+        ("E", exponential),
+        ("C", customized),
+        ("NEW", r#""groupRetryPolicy":{"type":"CUSTOMIZED"}"#),
+    ] {
+        let reply = client
+            .ask(&GetSubscriptiongroupConfig { group: group.into() })
+            .await;
+        let body = std::str::from_utf8(&reply.body).unwrap();
+        assert!(body.contains(policy), "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_breaks_a_rule_is_refused_with_all_that_came_with_it() {
     let rig = Rig::start_with(&[("autoCreateSubscriptionGroup", "false")]).await;
     let client = rig.client().await;

@@ -79,7 +79,8 @@ impl Default for SubscriptionGroupConfig {
     }
 }
 
-/// When failed messages come again.
+/// When failed messages come again, as the proxy of the reference computes it. Brokers keep it and hand it out: what a consumer
+/// gives back, or a pop does not settle, comes again by other rules (delay levels; invisible times).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GroupRetryPolicy {
@@ -107,11 +108,23 @@ pub enum RetryPolicyType {
 }
 
 /// Waits one by one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CustomizedRetryPolicy {
     /// Wait before each delivery, ms.
     pub next: Vec<i64>,
+}
+
+/// The waits of the delay levels.
+impl Default for CustomizedRetryPolicy {
+    fn default() -> CustomizedRetryPolicy {
+        const MINUTE: i64 = 60;
+        let seconds = [1, 5, 10, 30].into_iter();
+        let seconds = seconds.chain((1..=10).chain([20, 30, 60, 120]).map(|minutes| minutes * MINUTE));
+        CustomizedRetryPolicy {
+            next: seconds.map(|seconds| seconds * 1000).collect(),
+        }
+    }
 }
 
 /// Growing waits.
@@ -168,4 +181,20 @@ pub struct SubscriptionGroupTable {
 pub struct SubscriptionGroupList {
     /// The settings wanted.
     pub group_config_list: Vec<SubscriptionGroupConfig>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fastjson;
+
+    #[test]
+    fn a_customized_policy_that_says_no_waits_has_those_of_the_delay_levels() {
+        let policy: GroupRetryPolicy = fastjson::from_slice(br#"{"customizedRetryPolicy":{}}"#).unwrap();
+        let waits = policy.customized_retry_policy.unwrap().next;
+        assert_eq!(
+            (waits.len(), waits[0], waits[3], waits[13], waits[17]),
+            (18, 1_000, 30_000, 600_000, 7_200_000)
+        );
+    }
 }

@@ -2,18 +2,32 @@
 package conformance;
 
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.exception.MQBrokerException;
+import org.apache.rocketmq.client.exception.MQClientException;
+import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.MixAll;
+import org.apache.rocketmq.common.TopicConfig;
+import org.apache.rocketmq.common.constant.PermName;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
+import org.apache.rocketmq.common.message.MessageClientExt;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.remoting.protocol.body.ConsumeMessageDirectlyResult;
 
 /** Messages that cannot be consumed: when they come again, what they look like then, and where they end. */
 final class Retries {
@@ -57,6 +71,87 @@ final class Retries {
         reader.sendMessageBack(first, -1, null, consumer.getConsumerGroup());
         s.await("one more", () -> ends(producer, dead) == 2);
         s.say("given back for good: %s", Stage.text(s.readAll(reader, dead).get(1)));
+    }
+
+    /** What operators do with dead letters: find one, look at it, and have it consumed again. */
+    static void deadLetters(Stage s) throws Exception {
+        DefaultMQProducer producer = s.producer("PG_dead");
+        Set<String> ids = new HashSet<>();
+        for (String body : new String[] {"first", "second"}) {
+            ids.add(producer.send(s.message("Dead", "A", "k-" + body, body), s.queue("Dead", 0)).getMsgId());
+        }
+        AtomicBoolean isMended = new AtomicBoolean();
+        List<String> consumed = Collections.synchronizedList(new ArrayList<>());
+        DefaultMQPushConsumer consumer = s.push("CG_dead");
+        consumer.setMaxReconsumeTimes(0);
+        consumer.subscribe(s.name("Dead"), "A");
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            MessageExt m = messages.get(0);
+            if (!isMended.get()) {
+                return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            }
+            String topic = m.getTopic().replace(s.name("CG_dead"), "CG_dead").replace(s.name("Dead"), "Dead");
+            consumed.add(String.format("%s as one of %s after %d, of those sent %s", Stage.text(m), topic, m.getReconsumeTimes(), ids.contains(m.getMsgId())));
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        s.start(consumer);
+        String group = consumer.getConsumerGroup();
+        MessageQueue dead = new MessageQueue(MixAll.getDLQTopic(group), Stage.BROKER, 0);
+        s.await("two dead letters", () -> ends(producer, dead) == 2);
+        isMended.set(true);
+
+        MQClientInstance admin = producer.getDefaultMQProducerImpl().getMqClientFactory();
+        String broker = admin.findBrokerAddressInPublish(Stage.BROKER);
+        DefaultMQPullConsumer reader = s.pull("CG_dead_reader");
+        for (int perm : new int[] {0, PermName.PERM_WRITE, PermName.PERM_READ, PermName.PERM_READ | PermName.PERM_WRITE}) {
+            TopicConfig config = admin.getMQClientAPIImpl().getTopicConfig(broker, dead.getTopic(), 5000);
+            if (perm == 0) {
+                s.say("their topic: queues %d and %d, permission %d", config.getReadQueueNums(), config.getWriteQueueNums(), config.getPerm());
+                continue;
+            }
+            config.setPerm(perm);
+            admin.getMQClientAPIImpl().createTopic(broker, "TBW102", config, 5000);
+            s.say("with permission %d: %s", perm, read(s, reader, dead));
+        }
+
+        List<MessageExt> letters = s.readAll(reader, dead);
+        letters.sort(Comparator.comparing(Stage::text));
+        MessageExt first = letters.get(0);
+        s.await("their unique keys in the index", () -> found(admin, dead.getTopic(), first.getMsgId()) != null);
+        MessageExt found = found(admin, dead.getTopic(), first.getMsgId());
+        s.say("by its unique key: %s", described(s, found).replace(s.name("Dead"), "Dead").replace(s.name("CG_dead"), "CG_dead"));
+        String offsetId = ((MessageClientExt) found).getOffsetMsgId();
+        String client = consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();
+        ConsumeMessageDirectlyResult result = admin.getMQClientAPIImpl()
+            .consumeMessageDirectly(broker, group, client, dead.getTopic(), offsetId, 10_000);
+        s.say("consumed directly: %s, %s", result.getConsumeResult(), consumed);
+
+        consumed.clear();
+        MessageExt second = letters.get(1);
+        Message again = new Message(MixAll.getRetryTopic(group), second.getBody());
+        MessageAccessor.setProperties(again, second.getProperties());
+        MessageAccessor.clearProperty(again, MessageConst.PROPERTY_DELAY_TIME_LEVEL);
+        producer.send(again);
+        s.await("it to be consumed", () -> consumed.size() == 1);
+        s.say("sent to the retry topic: %s", consumed);
+        s.say("dead letters: %d", ends(producer, dead));
+    }
+
+    private static String read(Stage s, DefaultMQPullConsumer reader, MessageQueue queue) throws Exception {
+        try {
+            return s.readAll(reader, queue).size() + " read";
+        } catch (MQBrokerException refused) {
+            return "code " + refused.getResponseCode();
+        }
+    }
+
+    private static MessageExt found(MQClientInstance admin, String topic, String uniqueKey) throws Exception {
+        try {
+            List<MessageExt> messages = admin.getMQAdminImpl().queryMessageByUniqKey(topic, uniqueKey, 32, 0, Long.MAX_VALUE).getMessageList();
+            return messages.get(0);
+        } catch (MQClientException none) {
+            return null;
+        }
     }
 
     private static long ends(DefaultMQProducer producer, MessageQueue queue) {
