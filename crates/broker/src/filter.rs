@@ -15,7 +15,7 @@ use wire::Str;
 use wire::body::subscription::SubscriptionData;
 use wire::properties;
 
-pub(crate) use self::registered::{Filters, keep_saving};
+pub(crate) use self::registered::{Filters, Registered, keep_saving};
 use self::sql::Sql;
 pub(crate) use self::tag::Tags;
 

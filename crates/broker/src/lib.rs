@@ -14,6 +14,7 @@ pub mod config;
 mod counts;
 mod dedup;
 mod delay;
+mod explain;
 mod fault;
 mod filter;
 mod group;

@@ -113,6 +113,13 @@ impl Locks {
             .is_some_and(|held| held.values().any(|lock| !lock.is_expired(now)))
     }
 
+    /// The client that holds the lock of a queue, if any does.
+    pub(crate) fn holder(&self, group: &str, queue: &MessageQueue, now: Instant) -> Option<Str> {
+        let table = self.table.lock();
+        let lock = table.groups.get(group)?.get(queue)?;
+        (!lock.is_expired(now)).then(|| lock.client.clone())
+    }
+
     /// Forgets what has expired, so that groups that went away cost nothing.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut table = self.table.lock();

@@ -21,7 +21,7 @@ use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::ext::Ext;
 
 use self::table::JOURNAL_EVERY;
-pub(crate) use self::table::Offsets;
+pub(crate) use self::table::{Offsets, Puller};
 use crate::blocking::later;
 use crate::broker::Broker;
 

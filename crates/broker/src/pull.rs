@@ -29,6 +29,7 @@ use crate::heartbeat::no_property_filter;
 use crate::hold::{self, Place};
 use crate::memory;
 use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS, group_of_retry_topic};
+use crate::offset::Puller;
 use crate::topic::perm;
 
 /// Bits of a pull's flags.
@@ -247,12 +248,13 @@ fn note_offsets(b: &Broker, ask: &Ask, found: &Found) {
         commit_offset,
         ..
     } = &ask.header;
-    b.offsets.note_pull(
-        consumer_group,
-        topic,
-        *queue_id,
-        found.verdict(ask.header.queue_offset).next,
-    );
+    let by = Puller {
+        peer: ask.peer.id,
+        at_ms: b.env.clock.now_ms(),
+    };
+    let next = found.verdict(ask.header.queue_offset).next;
+    b.offsets
+        .note_puller((consumer_group, topic, *queue_id), next, by);
     if ask.header.sys_flag & flag::COMMIT != 0 && *commit_offset >= 0 {
         let step = b.config().consumer_offset_update_version_step;
         b.offsets

@@ -2,6 +2,7 @@
 //! The table of contents: every request the broker serves, and the function that does it.
 
 use wire::api::config::{GetBrokerConfig, GetBrokerRuntimeInfo, UpdateBrokerConfig};
+use wire::api::explain::ExplainMessage;
 use wire::api::group::{
     DeleteSubscriptiongroup, GetAllProducerInfo, GetAllSubscriptiongroupConfig, GetConsumeStats,
     GetConsumerConnectionList, GetProducerConnectionList, GetSubscriptiongroupConfig,
@@ -32,7 +33,8 @@ use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions,
 
 use crate::broker::Broker;
 use crate::{
-    admin, delay, group, heartbeat, lock, offset, pull, query, relay, send, timer, topic, transaction,
+    admin, delay, explain, group, heartbeat, lock, offset, pull, query, relay, send, timer, topic,
+    transaction,
 };
 
 net::routes! { Broker;
@@ -87,6 +89,7 @@ net::routes! { Broker;
 
     QueryMessage => query::query_message;
     ViewMessageById => query::view_message;
+    ExplainMessage => explain::explain_message;
     GetConsumeStats => query::consume_stats;
     QueryTopicsByConsumer => query::topics_by_group;
     QuerySubscriptionByConsumer => query::subscription_by_group;

@@ -12,6 +12,8 @@ mod backs;
 mod clients;
 #[path = "consume/conflicts.rs"]
 mod conflicts;
+#[path = "consume/explain.rs"]
+mod explain;
 #[path = "consume/filters.rs"]
 mod filters;
 #[path = "consume/golden.rs"]

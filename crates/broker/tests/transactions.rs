@@ -21,8 +21,10 @@ mod rig;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rig::{Client, pull};
+use wire::api::explain::ExplainMessage;
 use wire::api::send::{SendMessageV2, SendReceipt};
 use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions};
+use wire::body::explain::{Explanation, MessageVerdict};
 use wire::body::transaction::PendingTransactions;
 use wire::fastjson;
 use wire::frame::Frame;
@@ -137,6 +139,18 @@ async fn pending(client: &Client) -> PendingTransactions {
     let reply = client.ask(&ListTransactions::default()).await;
     assert_eq!(reply.code, 0, "{:?}", reply.remark);
     fastjson::from_slice(&reply.body).unwrap()
+}
+
+/// What the broker says of the message of a transaction.
+async fn explained(client: &Client, id: &str) -> MessageVerdict {
+    let header = ExplainMessage {
+        topic: "T".into(),
+        uniq_key: Some(id.into()),
+        ..ExplainMessage::default()
+    };
+    let reply = client.ask(&header).await;
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    fastjson::from_slice::<Explanation>(&reply.body).unwrap().verdict
 }
 
 async fn force(client: &Client, offset: i64, decision: i32) -> Frame {

@@ -6,6 +6,7 @@
 //! `lo`, signatures) stay in `Ext`.
 
 pub mod config;
+pub mod explain;
 pub mod group;
 pub mod heartbeat;
 pub mod kv;

@@ -6,6 +6,7 @@
 
 pub mod compaction;
 pub mod conflict;
+pub mod explain;
 pub mod filter;
 pub mod group;
 pub mod queue;

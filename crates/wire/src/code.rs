@@ -243,6 +243,8 @@ impl Code {
 
 /// Requests that the reference does not have. Its codes end at 200151; ours begin at 900000.
 impl Code {
+    /// Says what became of a message, and why a group has not consumed it.
+    pub const EXPLAIN_MESSAGE: Code = Code(900_012);
     /// Lists the transactions that have not ended.
     pub const LIST_TRANSACTIONS: Code = Code(900_036);
     /// Commits or rolls back a transaction, whoever its producer is.

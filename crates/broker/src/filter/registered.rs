@@ -61,6 +61,11 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
+    /// As the client wrote it.
+    pub(crate) fn expression(&self) -> &str {
+        &self.expression
+    }
+
     fn is_dead(&self) -> bool {
         self.dead_ms >= self.born_ms
     }

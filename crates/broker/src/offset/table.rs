@@ -33,6 +33,7 @@ pub(super) const JOURNAL_EVERY: Duration = Duration::from_millis(200);
 struct Progress {
     committed: Option<i64>,
     pulled: Option<i64>,
+    puller: Option<Puller>,
     /// Set by an operator, and not told to the group yet.
     reset: Option<i64>,
 }
@@ -58,6 +59,13 @@ enum Change {
     Moved(Arc<Queues>),
     NoGroup(Str),
     NoTopic(Str),
+}
+/// Who pulled last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Puller {
+    /// Number of the connection.
+    pub(crate) peer: u64,
+    pub(crate) at_ms: i64,
 }
 
 /// The offsets of all consumer groups.
@@ -148,8 +156,8 @@ impl Offsets {
         self.write(group, topic, queue, |progress| {
             *progress = Progress {
                 committed: Some(offset),
-                pulled: None,
                 reset: Some(offset),
+                ..Progress::default()
             };
         });
         self.resets.fetch_add(1, Ordering::Release);
@@ -196,6 +204,20 @@ impl Offsets {
     /// Notes the offset after a pull.
     pub(crate) fn note_pull(&self, group: &str, topic: &str, queue: i32, offset: i64) {
         self.write(group, topic, queue, |progress| progress.pulled = Some(offset));
+    }
+
+    /// The same, and who pulled.
+    pub(crate) fn note_puller(&self, (group, topic, queue): (&str, &str, i32), offset: i64, by: Puller) {
+        self.write(group, topic, queue, |progress| {
+            progress.pulled = Some(offset);
+            progress.puller = Some(by);
+        });
+    }
+
+    /// The offset after the last pull, and whose that was; as long as the broker runs.
+    pub(crate) fn last_pull(&self, group: &str, topic: &str, queue: i32) -> Option<(i64, Puller)> {
+        let progress = self.read(group, topic, queue);
+        progress.pulled.zip(progress.puller)
     }
 
     /// The topics of which the group has committed offsets, sorted.

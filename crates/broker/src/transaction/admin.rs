@@ -106,6 +106,18 @@ pub(crate) fn force(b: &Arc<Broker>, call: Call<ForceTransaction>) -> Result<Ans
     }))
 }
 
+/// Whether the transaction of a half, given by any of its copies, has not ended.
+pub(crate) fn is_open(b: &Broker, record: &[u8]) -> Result<bool, Fault> {
+    let Ok(half) = Stored::read(record) else {
+        return Ok(false);
+    };
+    let pending_max = b.config().transactions_pending_max as usize;
+    let scanned = b.transactions.catch_up(&b.store, pending_max);
+    scanned.map_err(|error| not_read(&error))?;
+    let standing = b.transactions.table(b).standing(half.offset(), half.print());
+    Ok(matches!(standing, Standing::Open(_)))
+}
+
 /// Code 323.
 pub(crate) fn resume(b: &Arc<Broker>, call: Call<ResumeCheckHalfMessage>) -> Result<Answer<NoHeader>, Fault> {
     let id = call.header.msg_id.unwrap_or_default();

@@ -120,6 +120,7 @@ async fn a_half_that_nobody_answers_for_is_given_up_and_can_be_brought_back() {
         tokio::task::yield_now().await;
     };
     assert_eq!(given_up.len(), 1);
+    assert_eq!(explained(&client, "ID1").await, MessageVerdict::GivenUp);
     assert_eq!(given_up[0].property("TRANSACTION_CHECK_TIMES"), Some("2"));
     assert_eq!(given_up[0].property("REAL_TOPIC"), Some("T"));
     assert_eq!(pending(&client).await.total, 0);

@@ -326,3 +326,18 @@ async fn a_group_with_too_many_pending_transactions_does_not_lock_out_others() {
     }
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn what_becomes_of_a_half_can_be_asked_for() {
+    let rig = Rig::start_with(&[("transactionCheckInterval", "3600000")]).await;
+    let client = rig.client_of("T", 1).await;
+    let halves = [
+        send_half(&client, "T", "ID1", "").await,
+        send_half(&client, "T", "ID2", "").await,
+    ];
+    assert_eq!(explained(&client, "ID1").await, MessageVerdict::Uncommitted);
+    ended(&client, &halves[0], COMMIT).await;
+    ended(&client, &halves[1], ROLLBACK).await;
+    assert_eq!(explained(&client, "ID1").await, MessageVerdict::Stored);
+    assert_eq!(explained(&client, "ID2").await, MessageVerdict::RolledBack);
+}
