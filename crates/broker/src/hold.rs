@@ -102,9 +102,9 @@ pub(crate) fn hold(
                 // Nudged for another reader of the queue.
                 found if woken && found.is_nothing_yet(from) => {}
                 Found::AtEnd if from > ask.header.queue_offset => {
-                    return Ok(pull::reply(b, &ask, &plan, Found::NoMatch { next: from }));
+                    return Ok(pull::end(b, &ask, &plan, Found::NoMatch { next: from }));
                 }
-                found => return Ok(pull::reply(b, &ask, &plan, found)),
+                found => return Ok(pull::end(b, &ask, &plan, found)),
             }
         }
     }

@@ -239,7 +239,31 @@ fn may_wait(ask: &Ask, found: &Found) -> bool {
     ask.header.sys_flag & flag::SUSPEND != 0 && found.is_nothing_yet(ask.header.queue_offset)
 }
 
-/// Where the client will go on, and, when it says so, how far it has consumed. Only the first look counts.
+/// The answer to a pull that was held.
+pub(crate) fn end(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<PullReply> {
+    note_next(b, ask, &found);
+    reply(b, ask, plan, found)
+}
+
+/// Where the client will go on.
+fn note_next(b: &Broker, ask: &Ask, found: &Found) {
+    let PullMessage {
+        consumer_group,
+        topic,
+        queue_id,
+        queue_offset,
+        ..
+    } = &ask.header;
+    let by = Puller {
+        peer: ask.peer.id,
+        at_ms: b.env.clock.now_ms(),
+    };
+    let next = found.verdict(*queue_offset).next;
+    b.offsets
+        .note_puller((consumer_group, topic, *queue_id), next, by);
+}
+
+/// Where the client will go on, and, when it says so, how far it has consumed. The latter counts with the first look only.
 fn note_offsets(b: &Broker, ask: &Ask, found: &Found) {
     let PullMessage {
         consumer_group,
@@ -248,13 +272,7 @@ fn note_offsets(b: &Broker, ask: &Ask, found: &Found) {
         commit_offset,
         ..
     } = &ask.header;
-    let by = Puller {
-        peer: ask.peer.id,
-        at_ms: b.env.clock.now_ms(),
-    };
-    let next = found.verdict(ask.header.queue_offset).next;
-    b.offsets
-        .note_puller((consumer_group, topic, *queue_id), next, by);
+    note_next(b, ask, found);
     if ask.header.sys_flag & flag::COMMIT != 0 && *commit_offset >= 0 {
         let step = b.config().consumer_offset_update_version_step;
         b.offsets

@@ -43,15 +43,17 @@ pub(crate) fn query_message(
             ..
         } = &call.header;
         let config = b.config();
-        let wanted = u32::try_from(*max_num).unwrap_or(0);
-        let (kind, max) = match call.header.index_type.as_deref() {
-            _ if call.header.unique_key_query == Some(true) => {
-                (IndexKind::Unique, config.default_query_max_num)
-            }
-            Some("U") => (IndexKind::Unique, wanted),
-            Some("T") => (IndexKind::Tag, wanted),
-            _ => (IndexKind::Key, wanted),
+        let (kind, wanted) = match call.header.index_type.as_deref() {
+            _ if call.header.unique_key_query == Some(true) => (IndexKind::Unique, None),
+            Some("U") => (IndexKind::Unique, Some(*max_num)),
+            Some("T") => (IndexKind::Tag, Some(*max_num)),
+            _ => (IndexKind::Key, Some(*max_num)),
         };
+        let max = wanted.map_or(Ok(config.default_query_max_num), u32::try_from);
+        let max = max.map_err(|_| {
+            let remark = format!("maxNum is {max_num}, which is less than no message");
+            Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+        })?;
         let max = max.min(config.max_msgs_num_batch) as usize;
         let hits = b.store.query(&Lookup {
             topic,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use store::Env;
 use store::env::sim::SimClock;
 use wire::api::explain::ExplainMessage;
-use wire::api::group::{UpdateAndCreateSubscriptiongroup, UpdateAndGetGroupForbidden};
+use wire::api::group::{GetConsumeStats, UpdateAndCreateSubscriptiongroup, UpdateAndGetGroupForbidden};
 use wire::api::lock::LockBatchMq;
 use wire::api::offset::UpdateConsumerOffset;
 use wire::api::send::{ConsumerSendMsgBack, SendReceipt};
@@ -17,6 +17,7 @@ use wire::body::explain::MessageVerdict as Message;
 use wire::body::explain::{Explanation, GroupExplanation};
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::queue::{LockBatch, MessageQueue};
+use wire::body::stats::ConsumeStats;
 use wire::body::subscription::{MessageModel, SubscriptionData};
 use wire::fastjson;
 use wire::message_id::{decode_offset_id, offset_id};
@@ -159,6 +160,29 @@ async fn a_group_is_followed_from_unknown_until_it_has_consumed() {
 
     commit(&client, "G", "T", 2).await;
     assert_eq!(of(&client, "G").await.verdict, Group::PastOffset);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_held_pull_was_answered_with_is_handed_out() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("T", 1).await;
+    client.consume("G", "T", "*").await;
+    let held = client.pull_in_background(held_pull("G", "T", 0, SOON)).await;
+    send(&client, "M", "").await;
+    assert_eq!(held.await.unwrap().unwrap().code, 0);
+    let seen = of(&client, "G").await;
+    assert_eq!((seen.verdict, seen.committed_offset), (Group::HandedOut, None));
+    assert_eq!(seen.last_pull.unwrap().next_offset, 1);
+    // As admin tools see it in the consume stats.
+    let header = GetConsumeStats {
+        consumer_group: "G".into(),
+        topic: Some("T".into()),
+        topic_list: None,
+    };
+    let reply = client.ask(&header).await;
+    let stats: ConsumeStats = fastjson::from_slice(&reply.body).unwrap();
+    let pulled: Vec<_> = stats.offset_table.values().map(|of| of.pull_offset).collect();
+    assert_eq!(pulled, [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,6 +59,40 @@ async fn messages_are_found_by_key_and_by_unique_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_newest_are_answered_where_there_are_more_than_one_answer_holds() {
+    let settings = [("maxMsgsNumBatch", "5"), ("defaultQueryMaxNum", "3")];
+    let rig = Rig::start_with(&settings).await;
+    let client = rig.client_of("T", 1).await;
+    for body in ["0", "1", "2", "3", "4", "5", "6"] {
+        let properties = "KEYS\u{1}k\u{2}TAGS\u{1}A\u{2}UNIQ_KEY\u{1}FD01\u{2}";
+        client.send_with("T", 0, body, properties).await;
+    }
+    let bodies = async |query: QueryMessage| {
+        let found = client.ask(&query).await;
+        assert_eq!(found.code, 0, "{:?}", found.remark);
+        let records = Record::decode_all(&found.body);
+        let bodies = records.map(|record| String::from_utf8(record.unwrap().body.to_vec()).unwrap());
+        bodies.collect::<String>()
+    };
+    let of = |key: &str, kind: &str, max_num: i32| QueryMessage {
+        index_type: Some(kind.into()),
+        max_num,
+        ..by_key(key)
+    };
+    assert_eq!(bodies(of("k", "K", 2)).await, "56");
+    for (key, kind) in [("k", "K"), ("A", "T"), ("FD01", "U")] {
+        assert_eq!(bodies(of(key, kind, i32::MAX)).await, "23456", "{kind}");
+    }
+    let unique = QueryMessage {
+        unique_key_query: Some(true),
+        ..of("FD01", "", -1)
+    };
+    assert_eq!(bodies(unique).await, "456");
+    let refused = client.ask(&of("k", "K", -1)).await;
+    assert_eq!(refused.code, 1, "{:?}", refused.remark);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_viewed_by_the_position_in_its_id() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 1).await;

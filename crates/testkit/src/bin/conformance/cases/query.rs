@@ -9,6 +9,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("messages by key", by_key()),
         Case::new("messages by unique id", by_unique_id()),
+        Case::new("more messages than one answer holds", too_many()),
         Case::new("a message by its position", by_position()),
     ]
 }
@@ -35,6 +36,9 @@ fn by_key() -> Vec<Step> {
         query("none wanted", "Q1", "shared")
             .field("maxNum", 0)
             .answers(22),
+        query("less than none", "Q1", "shared")
+            .field("maxNum", -1)
+            .answers(1),
         query("no such key", "Q1", "nothing").answers(22),
         query("the keys are apart", "Q1", "own-5 shared").answers(22),
         query("no such topic", "Q1none", "shared").answers(22),
@@ -66,6 +70,26 @@ fn by_unique_id() -> Vec<Step> {
             .field("_UNIQUE_KEY_QUERY", true)
             .answers(22),
     ]
+}
+
+/// The newest are answered, of keys `maxMsgsNumBatch` and of unique ids `defaultQueryMaxNum`.
+fn too_many() -> Vec<Step> {
+    let keys = (0..70).map(|i| send_tagged("Q4", i % 4, "A", &format!("many n-{i}")));
+    let mut steps: Vec<Step> = keys.collect();
+    steps.extend((0..36).map(|i| send(format!("twin {i}"), "Q4", i % 4)));
+    steps.extend([
+        send_tagged("Q4", 0, "A", "last"),
+        query("the last is indexed", "Q4", "last").until("code", 0),
+        query("by key", "Q4", "many").field("maxNum", 1000),
+        query("by tag", "Q4", "A")
+            .field("maxNum", 1000)
+            .field("indexType", "T"),
+        query("by unique id", "Q4", UNIQUE).field("_UNIQUE_KEY_QUERY", true),
+        query("by unique id, as many as there are", "Q4", UNIQUE)
+            .field("maxNum", 1000)
+            .field("indexType", "U"),
+    ]);
+    steps
 }
 
 fn by_position() -> Vec<Step> {
