@@ -33,6 +33,7 @@ use crate::config::{Config, ConfigError};
 use crate::counts::{Counts, sample_topic};
 use crate::dedup::Dedup;
 use crate::delay::Delays;
+use crate::explain::Absences;
 use crate::fault::not_appended;
 use crate::filter::{self, Filters};
 use crate::group::Groups;
@@ -80,6 +81,8 @@ pub struct Broker {
     pub(crate) clients: Clients,
     /// Requests that wait for the disk.
     pub(crate) workers: Workers,
+    /// Since when groups are offline.
+    pub(crate) absences: Absences,
     /// Queues held by orderly consumers.
     pub(crate) locks: Locks,
     /// What groups registered in SQL.
@@ -221,6 +224,7 @@ impl Broker {
             replies: Arc::default(),
             clients: Clients::default(),
             workers: Workers::default(),
+            absences: Absences::default(),
             locks: Locks::default(),
             filters,
             held: Held::default(),

@@ -5,6 +5,7 @@
 //! [`verdict`], which knows nothing else. Nothing is changed, and no group comes into being. The work is bounded: so many
 //! groups per answer, so many records per look, off the threads that serve sockets.
 
+mod absence;
 mod find;
 mod verdict;
 
@@ -23,6 +24,7 @@ use wire::message_id::decode_offset_id;
 use wire::properties::java_hash;
 use wire::{Str, fastjson};
 
+pub(crate) use self::absence::Absences;
 use self::find::{Found, Message, Named};
 use self::verdict::{Facts, Try, Wish, verdict};
 use crate::blocking::later;
@@ -148,6 +150,7 @@ impl Case<'_> {
                 || b.groups.find(&group).is_some()
                 || !b.offsets.topics_of(&group).is_empty(),
             is_online: view.is_some(),
+            offline_since_ms: self.offline_since_ms(&group, view.as_ref()),
             is_broadcast: model(view.as_ref()) == Some(MessageModel::Broadcasting),
             forbidden: self.forbidden(&group, view.as_ref()),
             wish: self.wish(&group, view.as_ref()),
@@ -176,11 +179,19 @@ impl Case<'_> {
             member_count: view.as_ref().map_or(0, |view| view.members.len()),
             members: members(view.as_ref()),
             message_model: model(view.as_ref()),
+            offline_since_ms: facts.offline_since_ms,
             sentence: sentence.into(),
             subscriptions: subscriptions(view.as_ref()),
             verdict,
             group,
         })
+    }
+
+    fn offline_since_ms(&self, group: &str, view: Option<&GroupView>) -> Option<i64> {
+        match view {
+            Some(_) => None,
+            None => self.b.absences.since_ms(group),
+        }
     }
 
     /// Whether the message is with a consumer, and which: as far as a pull can tell that came after it.

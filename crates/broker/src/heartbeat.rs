@@ -96,8 +96,11 @@ pub(crate) fn unregister_client(
         b.clients.leave_producers(call.peer.id, group);
     }
     if let Some(group) = consumer_group {
+        let membership = b.clients.membership(group, call.peer.id);
         let rest = b.clients.leave(call.peer.id, group, b.env.clock.instant());
-        note_offline(b, group);
+        if membership.is_some_and(|(_, is_member)| is_member) {
+            note_offline(b, group);
+        }
         let wants_to_know = b
             .groups
             .find(group)
@@ -251,10 +254,11 @@ pub(crate) async fn keep_watch(b: Arc<Broker>, stop: CancellationToken) {
     }
 }
 
-/// Tells the filters when a group has no members any more.
+/// Takes note when a group has no members any more.
 fn note_offline(b: &Broker, group: &str) {
     if !b.clients.is_online(group) {
         b.filters.offline(group);
+        b.absences.note(group, b.env.clock.now_ms());
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) enum Try {
 pub(super) struct Facts {
     pub(super) is_known: bool,
     pub(super) is_online: bool,
+    /// Since when it is not, if that is known.
+    pub(super) offline_since_ms: Option<i64>,
     pub(super) is_broadcast: bool,
     /// Who forbids the group to read.
     pub(super) forbidden: Option<&'static str>,
@@ -105,8 +107,10 @@ fn not_past(facts: &Facts, offset: i64) -> (GroupVerdict, String) {
         return (GroupVerdict::Forbidden, format!("reading is forbidden by {who}"));
     }
     if !facts.is_online {
-        let sentence = "no member of the group is connected";
-        return (GroupVerdict::GroupOffline, sentence.to_owned());
+        let since = facts.offline_since_ms;
+        let since = since.map_or(String::new(), |since| format!(", since {since}"));
+        let sentence = format!("no member of the group is connected{since}");
+        return (GroupVerdict::GroupOffline, sentence);
     }
     match &facts.wish {
         Wish::None => {
@@ -139,6 +143,7 @@ mod tests {
         Facts {
             is_known: true,
             is_online: true,
+            offline_since_ms: None,
             is_broadcast: false,
             forbidden: None,
             wish: Wish::Wants,

@@ -150,13 +150,14 @@ async fn a_group_is_followed_from_unknown_until_it_has_consumed() {
     drop(member);
     let seen = loop {
         let seen = of(&client, "G").await;
-        if seen.member_count == 0 {
+        if seen.offline_since_ms.is_some() {
             break seen;
         }
         tokio::task::yield_now().await;
     };
     assert_eq!(seen.verdict, Group::GroupOffline);
     assert_eq!(seen.last_pull.unwrap().client_id, None);
+    assert_eq!(seen.offline_since_ms, Some(START_MS + 7_000));
 
     commit(&client, "G", "T", 2).await;
     assert_eq!(of(&client, "G").await.verdict, Group::PastOffset);

@@ -123,6 +123,9 @@ pub struct GroupExplanation {
     /// Whether members share messages; absent when the group is offline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_model: Option<MessageModel>,
+    /// When the last member has gone, ms; absent when the group is online, or that was before the broker started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offline_since_ms: Option<i64>,
     /// The verdict in words.
     pub sentence: Str,
     /// What the group subscribes to, as the last heartbeat of a member said.

@@ -240,6 +240,9 @@ fn held() -> Vec<Step> {
         send("another queue", "P6", 1),
         send("this queue", "P6", 0),
         Step::arrives("the message", "waiting").records(),
+        Step::broker("it counts as pulled", Code::GET_CONSUME_STATS)
+            .field("consumerGroup", "CG_P6")
+            .field("topic", "P6"),
         holding("there is one already", "P6", 0).on("waiting"),
         Step::arrives("comes at once", "waiting").records(),
         holding("past the end", "P6", 9).on("waiting"),
