@@ -31,6 +31,7 @@ use crate::blocking::later;
 use crate::broker::Broker;
 use crate::clients::GroupView;
 use crate::filter::{Registered, SQL92};
+use crate::group;
 use crate::names::{DLQ_PREFIX, SCHEDULE_TOPIC};
 use crate::offset::find_queue;
 use crate::topic::{Topic, perm};
@@ -167,6 +168,7 @@ impl Case<'_> {
         let more_copies = copies.len().saturating_sub(COPIES_MAX);
         Ok(GroupExplanation {
             committed_offset: committed,
+            conflict: group::conflicts::of(b, &group),
             copies: copies
                 .into_iter()
                 .skip(more_copies)

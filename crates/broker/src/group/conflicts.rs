@@ -53,6 +53,12 @@ pub(crate) fn list(
     }))
 }
 
+/// What is to be told of one group, if its members do not subscribe to the same.
+pub(crate) fn of(b: &Broker, group: &str) -> Option<SubscriptionConflict> {
+    let (found, _) = b.clients.conflicts((Some(group), None), (1, CLIENTS_MAX));
+    found.first().map(|conflict| shown(b, conflict))
+}
+
 fn shown(b: &Broker, conflict: &Conflict) -> SubscriptionConflict {
     let differs = match &conflict.sides[..] {
         [one, two, ..] => one.said.differences(&two.said),

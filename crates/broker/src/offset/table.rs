@@ -60,6 +60,7 @@ enum Change {
     NoGroup(Str),
     NoTopic(Str),
 }
+
 /// Who pulled last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Puller {

@@ -164,6 +164,30 @@ async fn a_group_is_followed_from_unknown_until_it_has_consumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn members_that_subscribe_to_different_things_are_named() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    client.make_topic("T", 1).await;
+    send(&client, "M", "TAGS\u{1}A\u{2}").await;
+    let members = [rig.client().await, rig.client().await];
+    for (n, (member, tag)) in members.iter().zip(["A", "B"]).enumerate() {
+        let mut body = consumer("G", &[subscription("T", tag, 1 + n as i64)]);
+        body.client_id = format!("says-{tag}").into();
+        assert_eq!(member.beat(&body).await.code, 0);
+        assert_eq!(of(&client, "G").await.conflict.is_some(), n > 0);
+    }
+    let seen = of(&client, "G").await;
+    assert_eq!(seen.verdict, Group::Filtered);
+    let conflict = seen.conflict.unwrap();
+    let said = conflict.clients.iter();
+    let mut said: Vec<_> = said
+        .map(|client| (&*client.client_id, &*client.subscriptions[0].sub_string))
+        .collect();
+    said.sort_unstable();
+    assert_eq!(said, [("says-A", "A"), ("says-B", "B")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_held_pull_was_answered_with_is_handed_out() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 1).await;

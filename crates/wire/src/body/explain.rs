@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Str;
+use crate::body::conflict::SubscriptionConflict;
 use crate::body::subscription::MessageModel;
 
 /// What became of a message.
@@ -100,6 +101,9 @@ pub struct GroupExplanation {
     /// Committed offset of the group in the queue of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub committed_offset: Option<i64>,
+    /// Members that do not subscribe to the same: messages are lost to those whose subscription is not the last said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<SubscriptionConflict>,
     /// Copies for the group's next try and its dead letters, oldest first; the newest that fit into the answer.
     pub copies: Vec<StoredMessage>,
     /// When the next try is due, ms.
