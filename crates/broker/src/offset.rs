@@ -9,10 +9,10 @@ mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::{Answer, Call, Fault, Reply};
+use net::{Answer, Call, Fault, Peer, Reply};
 use store::{All, Boundary, Queue, ReadLimit};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{debug, error};
 use wire::api::offset::{
     BoundaryType, GetAllConsumerOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, OffsetReply,
     QueryConsumerOffset, SearchOffsetByTimestamp, StoretimeReply, UpdateConsumerOffset,
@@ -87,6 +87,10 @@ pub(crate) fn update_consumer_offset(
             .with_remark("Offset has been previously reset")
             .into());
     }
+    if call.oneway && is_overtaken(b, &call.peer, &call.header) {
+        debug!(%group, %topic, queue = queue_id, offset = commit_offset, "commit of a client that has lost the queue");
+        return Ok(Reply::ok(Empty {}).into());
+    }
     if *commit_offset < 0 {
         b.offsets.forget(group, topic, *queue_id);
     } else {
@@ -94,6 +98,35 @@ pub(crate) fn update_consumer_offset(
         b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);
     }
     Ok(Reply::ok(Empty {}).into())
+}
+
+/// Whether a commit would take the group back, and comes from a member that another one has taken the queue over from:
+/// the last commit of the old owner may be on its way when the new one has already gone on. Whoever reads a queue may go
+/// back in it, and so may an operator, whose commits are not one-way, and a client that commits over a connection on which
+/// it sends no heartbeats.
+fn is_overtaken(b: &Broker, peer: &Peer, header: &UpdateConsumerOffset) -> bool {
+    let UpdateConsumerOffset {
+        consumer_group: group,
+        topic,
+        queue_id,
+        commit_offset,
+    } = header;
+    let goes_back = b
+        .offsets
+        .query(group, topic, *queue_id)
+        .is_some_and(|committed| *commit_offset < committed);
+    if !goes_back {
+        return false;
+    }
+    let Some((_, puller)) = b.offsets.last_pull(group, topic, *queue_id) else {
+        return false;
+    };
+    let is_member = |peer| {
+        b.clients
+            .membership(group, peer)
+            .is_some_and(|(_, is_member)| is_member)
+    };
+    puller.peer != peer.id && is_member(peer.id) && is_member(puller.peer)
 }
 
 /// Code 43. All committed offsets.

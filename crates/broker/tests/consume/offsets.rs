@@ -2,14 +2,14 @@
 //! Codes 14, 15, 29, 30, 31, 32, 43 and the file behind them.
 
 use wire::api::offset::{
-    BoundaryType, GetAllConsumerOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset,
+    BoundaryType, GetAllConsumerOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, OffsetReply,
     QueryConsumerOffset, SearchOffsetByTimestamp, UpdateConsumerOffset,
 };
 use wire::body::stats::OffsetTable;
 use wire::fastjson;
 use wire::frame::Frame;
 
-use crate::rig::{Rig, pull};
+use crate::rig::{Client, Rig, pull};
 
 fn commit(group: &str, queue_id: i32, commit_offset: i64) -> UpdateConsumerOffset {
     UpdateConsumerOffset {
@@ -43,6 +43,46 @@ async fn a_committed_offset_is_found_again_also_when_it_goes_back() {
         .push(Frame::request(0, &commit("G", 1, 9)).oneway())
         .unwrap();
     assert_eq!(client.get(&query("G", 1)).await.offset, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_commit_of_a_client_that_has_lost_a_queue_takes_nothing_back() {
+    let rig = Rig::start().await;
+    let old = rig.client_of("T", 2).await;
+    let new = rig.client().await;
+    for client in [&old, &new] {
+        client.consume("G", "T", "*").await;
+    }
+    for body in 0..9 {
+        old.send("T", 1, &body.to_string()).await;
+    }
+    // One-way, as clients commit; the question behind it is answered after it.
+    let after = async |client: &Client, offset: i64| {
+        let frame = Frame::request(0, &commit("G", 1, offset)).oneway();
+        client.channel.push(frame).unwrap();
+        client.ask(&query("G", 1)).await
+    };
+    let offset_of = |reply: Frame| reply.ext.read::<OffsetReply>().unwrap().offset;
+    old.pull(&pull("G", "T", 1, 0)).await;
+    assert_eq!(offset_of(after(&old, 5).await), 5);
+    new.pull(&pull("G", "T", 1, 5)).await;
+    assert_eq!(offset_of(after(&new, 8).await), 8);
+    assert_eq!(
+        offset_of(after(&old, 7).await),
+        8,
+        "the queue is not its any more"
+    );
+    assert_eq!(offset_of(after(&old, -1).await), 8);
+    assert_eq!(offset_of(after(&old, 9).await), 9, "forward takes nothing back");
+    assert_eq!(offset_of(after(&new, 3).await), 3, "the owner may go back");
+    old.get(&commit("G", 1, 2)).await;
+    assert_eq!(offset_of(new.ask(&query("G", 1)).await), 2, "so may an operator");
+    let stranger = rig.client().await;
+    assert_eq!(
+        offset_of(after(&stranger, 1).await),
+        1,
+        "and whoever sends its heartbeats elsewhere"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
