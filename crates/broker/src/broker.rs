@@ -27,6 +27,7 @@ use wire::code::{Code, ResponseCode};
 use wire::frame::Frame;
 use wire::message_id::UniqueIds;
 
+use crate::assign::Modes;
 use crate::blocking::Workers;
 use crate::clients::Clients;
 use crate::config::{Config, ConfigError};
@@ -41,13 +42,14 @@ use crate::hold::Held;
 use crate::lock::Locks;
 use crate::offset::Offsets;
 use crate::peers::{Announced, Peers};
+use crate::pop::Pop;
 use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
 use crate::send::ReplyRoom;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::transaction::Transactions;
-use crate::{admin, delay, heartbeat, names, offset, peers, transaction};
+use crate::{admin, delay, heartbeat, names, offset, peers, pop, transaction};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -77,6 +79,10 @@ pub struct Broker {
     pub(crate) dedup: Dedup,
     /// Which transactions have not ended.
     pub(crate) transactions: Transactions,
+    /// Messages that are with pop consumers.
+    pub(crate) pop: Pop,
+    /// Which groups read which topics by pop.
+    pub(crate) modes: Modes,
     /// Connected producers and consumers.
     pub(crate) clients: Clients,
     /// Requests that wait for the disk.
@@ -122,6 +128,9 @@ pub enum OpenError {
     /// It cannot be found out which transactions have ended.
     #[error(transparent)]
     Transactions(#[from] transaction::RecoverError),
+    /// It cannot be found out which messages are with pop consumers.
+    #[error(transparent)]
+    Pop(#[from] pop::PopError),
 }
 
 /// Why a broker stopped by itself. The process must end with an error.
@@ -138,6 +147,9 @@ pub enum CloseError {
     /// Offsets of consumers were lost: messages of the last seconds will be consumed again.
     #[error(transparent)]
     Offsets(#[from] SaveError),
+    /// What is with pop consumers is not known to be on disk.
+    #[error("journal of leases: {0}")]
+    Pop(std::io::Error),
     /// How far timers have come was lost: some are repeated.
     #[error(transparent)]
     Timers(#[from] TimerCloseError),
@@ -210,6 +222,8 @@ impl Broker {
         let offsets = Offsets::open(&config, env.clone())?;
         let timing = Timing::open(&config, &env)?;
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
+        let pop = Pop::open(&config, &env, &offsets, &store)?;
+        let modes = Modes::open(&config, env.clone())?;
         let now_ms = env.clock.now_ms();
         let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
         let dedup = Dedup::open(&config, &topics, &store);
@@ -221,6 +235,8 @@ impl Broker {
             timing,
             dedup,
             transactions,
+            pop,
+            modes,
             replies: Arc::default(),
             clients: Clients::default(),
             workers: Workers::default(),
@@ -266,6 +282,7 @@ impl Broker {
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
         delay::start(&self, &tasks, &serving);
         timer::start(&self, &tasks, &serving);
+        pop::start(&self, &tasks, &serving);
         tasks.spawn(transaction::check::keep_checking(
             Arc::clone(&self),
             serving.clone(),
@@ -309,7 +326,8 @@ impl Broker {
     /// Saves what is only in memory and closes the store. Blocks. Nothing may be served any more.
     pub fn close(&self) -> Result<(), CloseError> {
         self.transactions.count(self);
-        let saved = self.offsets.save();
+        let popped = self.pop.close().map_err(CloseError::Pop);
+        let saved = self.offsets.save().and(self.pop.orders.save());
         let saved = saved.and(self.filters.save(self.config().filter_data_clean_time_span));
         // What was delivered counts as delivered once it is durable.
         self.store.turn_flush();
@@ -317,6 +335,7 @@ impl Broker {
         let timed = self.timing.close(self);
         self.store.close()?;
         timed?;
+        popped?;
         Ok(saved?)
     }
 

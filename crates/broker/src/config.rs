@@ -27,7 +27,7 @@ pub use reference::config_reference;
 use settings::Put;
 pub use settings::{Config, When};
 pub use surroundings::Surroundings;
-pub use value::{BrokerRole, FlushDiskType};
+pub use value::{BrokerRole, FlushDiskType, RequestMode};
 
 /// Most delay levels: each is a queue and a task.
 const DELAY_LEVELS_MAX: usize = 4096;

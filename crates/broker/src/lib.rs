@@ -6,6 +6,7 @@
 //! decide → store → answer, and never block: what waits goes into the answer as a ticket or a future.
 
 mod admin;
+mod assign;
 mod attributes;
 mod blocking;
 mod broker;
@@ -25,6 +26,7 @@ mod memory;
 mod names;
 mod offset;
 mod peers;
+mod pop;
 mod pull;
 mod put;
 mod query;
@@ -39,6 +41,7 @@ mod transaction;
 pub use broker::{Broker, CloseError, OpenError, Ports, RunError};
 pub use config::{Config, ConfigError, Warning};
 pub use filter::sql;
+pub use pop::PopError;
 pub use routes::ROUTES;
 pub use saved::{LoadError, SaveError};
 pub use timer::{TimerCloseError, TimerError};

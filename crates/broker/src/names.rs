@@ -83,6 +83,15 @@ pub(crate) fn retry_topic(group: &str) -> Str {
     [RETRY_PREFIX, group].into_iter().collect()
 }
 
+/// The topic whose messages a group was handed out and did not settle: `topic` itself unless it is such a retry topic.
+pub(crate) fn popped_topic<'a>(topic: &'a str, group: &str) -> &'a str {
+    let marked = topic
+        .strip_prefix(RETRY_PREFIX)
+        .and_then(|rest| rest.strip_prefix(group));
+    let original = marked.and_then(|rest| rest.strip_prefix(['_', '+']));
+    original.unwrap_or(topic)
+}
+
 /// The dead-letter topic of a group.
 pub(crate) fn dlq_topic(group: &str) -> Str {
     [DLQ_PREFIX, group].into_iter().collect()

@@ -97,6 +97,7 @@ pub(crate) fn update_consumer_offset(
         let step = b.config().consumer_offset_update_version_step;
         b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);
     }
+    b.pop.committed(&b.offsets, (group, topic, *queue_id));
     Ok(Reply::ok(Empty {}).into())
 }
 
@@ -203,7 +204,8 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
             () = tokio::time::sleep(period) => {}
         }
         let saving = Arc::clone(&b);
-        match tokio::task::spawn_blocking(move || saving.offsets.save()).await {
+        let save = move || saving.offsets.save().and(saving.pop.orders.save());
+        match tokio::task::spawn_blocking(save).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "consumer offsets are not saved, and will be tried again"),
             Err(_) => return,
@@ -243,7 +245,7 @@ pub(crate) fn find_queue(b: &Broker, topic: &str, queue_id: i32) -> Option<Arc<Q
 }
 
 /// Whether the first message of a queue is where a read does not wait for the disk.
-fn begins_in_memory(b: &Broker, queue: &Queue) -> bool {
+pub(crate) fn begins_in_memory(b: &Broker, queue: &Queue) -> bool {
     let first = ReadLimit {
         count: 1,
         bytes: 1,

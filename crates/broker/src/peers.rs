@@ -22,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 use wire::api::register::{QueryDataVersion, QueryDataVersionReply, RegisterBroker, UnregisterBroker};
+use wire::api::route::GetRouteinfoByTopic;
 use wire::body::register::RegisterBrokerBody;
 use wire::body::stats::KvTable;
 use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
+use wire::body::topic_route::TopicRoute;
 use wire::code::ResponseCode;
 use wire::ext::ExtError;
 use wire::frame::{Encoding, Frame};
@@ -44,6 +46,8 @@ const PERIOD_MAX_MS: u32 = 60_000;
 const ANNOUNCE_MAX: Duration = Duration::from_secs(3);
 /// How long a stop waits for a name server.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
+/// How long a client's question waits for a name server.
+const ROUTE_MAX: Duration = Duration::from_secs(3);
 
 /// The name servers of a broker.
 #[derive(Default)]
@@ -56,6 +60,18 @@ struct Link {
     server: Str,
     news: Mutex<News>,
     wake: Notify,
+    /// While it is connected.
+    channel: Mutex<Option<Arc<Channel>>>,
+}
+
+/// What name servers say about a topic.
+pub(crate) enum Route {
+    /// Where it is.
+    Found(TopicRoute),
+    /// There is no name server to ask.
+    NoServers,
+    /// Nobody knows it, or nobody answers.
+    Unknown,
 }
 
 /// Changes that a name server has not heard of.
@@ -114,11 +130,39 @@ impl Peers {
                 server,
                 news: Mutex::default(),
                 wake: Notify::new(),
+                channel: Mutex::default(),
             })
         };
         Peers {
             links: servers.into_iter().map(link).collect(),
         }
+    }
+
+    /// Asks the first name server that answers where a topic is.
+    pub(crate) async fn route(&self, b: &Broker, topic: &Str) -> Route {
+        if self.links.is_empty() {
+            return Route::NoServers;
+        }
+        let timeout =
+            Duration::from_millis(u64::from(b.config().register_broker_timeout_mills)).min(ROUTE_MAX);
+        let ask = GetRouteinfoByTopic {
+            topic: Some(topic.clone()),
+            ..GetRouteinfoByTopic::default()
+        };
+        for link in &self.links {
+            let channel = link.channel.lock().clone();
+            let Some(channel) = channel else { continue };
+            match channel.call(Frame::request(0, &ask), timeout).await {
+                Ok(reply) if reply.code == ResponseCode::SUCCESS.0 => {
+                    return fastjson::from_slice(&reply.body).map_or(Route::Unknown, Route::Found);
+                }
+                Ok(_) => return Route::Unknown,
+                Err(error) => {
+                    debug!(server = %link.server, %error, "name server does not say where a topic is")
+                }
+            }
+        }
+        Route::Unknown
     }
 
     /// Tells all name servers that topics have changed.
@@ -190,12 +234,15 @@ async fn keep_link(b: Arc<Broker>, link: Arc<Link>, stop: CancellationToken) {
         };
         let error = match attempt {
             Ok((channel, ended)) => {
+                let channel = Arc::new(channel);
+                *link.channel.lock() = Some(Arc::clone(&channel));
                 let error = tokio::select! {
                     () = stop.cancelled() => return leave(&b, &link, &channel).await,
                     () = ended.cancelled() => CallError::Ended(channel.peer().addr).into(),
                     error = attend(&b, &link, &channel, &mut luck) => error,
                 };
                 link.shut();
+                *link.channel.lock() = None;
                 error
             }
             Err(error) => error,

@@ -49,7 +49,8 @@ mod forbidden_by {
 }
 
 /// What the reference adds to some remarks.
-const SEE_FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+pub(crate) const SEE_FAQ: &str =
+    "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
 
 /// The replica that takes writes.
 const MASTER_ID: i64 = 0;
@@ -110,7 +111,7 @@ pub(crate) struct Verdict {
 }
 
 impl Found {
-    fn of(read: Result<Batch, ReadError>) -> Result<Found, ReadError> {
+    pub(crate) fn of(read: Result<Batch, ReadError>) -> Result<Found, ReadError> {
         let batch = match read {
             Ok(batch) => batch,
             Err(ReadError::Empty) => return Ok(Found::Empty),
@@ -487,12 +488,15 @@ pub(crate) fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Foun
     )
 }
 
-/// What one pull may take: what the client wants, and no more than is configured for memory or disk.
+/// What one pull may take.
 fn limit(b: &Broker, ask: &Ask, queue: &Queue) -> ReadLimit {
-    let config = b.config();
-    let wanted = |wanted: i32| u32::try_from(wanted).unwrap_or(0);
     // `maxMsgBytes` is not looked at: the reference does not either, and a pull must bring as much here as there.
-    let count = wanted(ask.header.max_msg_nums);
+    limit_of(&b.config(), queue, usize::try_from(ask.header.max_msg_nums).unwrap_or(0))
+}
+
+/// As many messages as a client wants, and no more than is configured for memory or disk.
+pub(crate) fn limit_of(config: &Config, queue: &Queue, wanted: usize) -> ReadLimit {
+    let count = u32::try_from(wanted).unwrap_or(u32::MAX);
     let count = count.min(config.max_transfer_count_on_message_in_memory).max(1);
     let entry_bytes = u32::try_from(queue.unit_bytes()).unwrap_or(u32::MAX);
     let scan = config.max_filter_message_size.div_ceil(entry_bytes).max(count);

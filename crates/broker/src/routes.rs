@@ -19,8 +19,13 @@ use wire::api::offset::{
     GetMinOffset, InvokeBrokerToGetConsumerStatus, InvokeBrokerToResetOffset, QueryConsumerOffset,
     QueryCorrectionOffset, SearchOffsetByTimestamp, UpdateConsumerOffset,
 };
+use wire::api::pop::{
+    AckMessage, BatchAckMessage, ChangeMessageInvisibletime, GetAllMessageRequestMode, Notification,
+    PeekMessage, PollingInfo, PopMessage,
+};
 use wire::api::pull::{LitePullMessage, PullMessage};
 use wire::api::query::{QueryMessage, ViewMessageById};
+use wire::api::route::{QueryAssignment, SetMessageRequestMode};
 use wire::api::send::{
     ConsumerSendMsgBack, SendBatchMessage, SendMessage, SendMessageV2, SendReplyMessage, SendReplyMessageV2,
 };
@@ -33,8 +38,7 @@ use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions,
 
 use crate::broker::Broker;
 use crate::{
-    admin, delay, explain, group, heartbeat, lock, offset, pull, query, relay, send, timer, topic,
-    transaction,
+    admin, assign, delay, group, heartbeat, lock, offset, pop, pull, query, relay, send, timer, topic, transaction,
 };
 
 net::routes! { Broker;
@@ -52,6 +56,18 @@ net::routes! { Broker;
 
     PullMessage => pull::pull_message;
     LitePullMessage => pull::lite_pull_message;
+
+    PopMessage => pop::pop_message;
+    AckMessage => pop::ack_message;
+    BatchAckMessage => pop::batch_ack_message;
+    ChangeMessageInvisibletime => pop::change_invisible_time;
+    PeekMessage => pop::peek_message;
+    Notification => pop::notification;
+    PollingInfo => pop::polling_info;
+
+    QueryAssignment => assign::query_assignment;
+    SetMessageRequestMode => assign::set_mode;
+    GetAllMessageRequestMode => assign::all_modes;
 
     UpdateConsumerOffset => offset::update_consumer_offset;
     QueryConsumerOffset => offset::query_consumer_offset;

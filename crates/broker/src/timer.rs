@@ -107,6 +107,23 @@ impl Timing {
         Ok(self.counts.save()?)
     }
 
+    /// Whether everything that was due a second ago has been delivered.
+    pub(crate) fn is_current(&self, b: &Broker) -> bool {
+        let Some(mut running) = self.running.as_ref().and_then(|r| r.try_lock_for(CROWD_PATIENCE)) else {
+            return false;
+        };
+        let timers = &mut running.timers;
+        let is_read = b
+            .store
+            .find_queue(TIMER_TOPIC, 0)
+            .is_none_or(|queue| timers.queue_offset() >= queue.max());
+        let now_ms = b.env.clock.now_ms();
+        is_read
+            && timers
+                .next_due_ms()
+                .is_ok_and(|due| due.is_none_or(|due| due > now_ms - 1_000))
+    }
+
     /// Forgets the count of a topic that was deleted.
     pub(crate) fn forget(&self, topic: &str) {
         self.counts.forget(topic);

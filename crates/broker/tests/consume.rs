@@ -24,6 +24,8 @@ mod limits;
 mod locks;
 #[path = "consume/offsets.rs"]
 mod offsets;
+#[path = "consume/pops.rs"]
+mod pops;
 #[path = "consume/pulls.rs"]
 mod pulls;
 #[path = "consume/queries.rs"]

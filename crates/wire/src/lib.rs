@@ -16,6 +16,7 @@ pub mod frame;
 pub mod java_properties;
 pub mod message_id;
 pub mod properties;
+pub mod receipt;
 pub mod record;
 mod scan;
 

@@ -97,8 +97,7 @@ pub(super) const REFUSED: &[Refused] = refused! {
     "indexRocksDBEnable", Asks::True, ROCKSDB;
     "transRocksDBEnable", Asks::True, ROCKSDB;
     "timerRocksDBEnable", Asks::True, ROCKSDB;
-    "popConsumerKVServiceEnable", Asks::True, "pop consumption is not there yet";
-    "defaultMessageRequestMode", Asks::AnythingBut("PULL"), "pop consumption is not there yet";
+    "popConsumerKVServiceEnable", Asks::True, "leases are kept in a journal, not in RocksDB";
     "useStaticSubscription", Asks::True, "subscriptions come from heartbeats only";
     "enableLmq", Asks::True, "light message queues are not there yet";
     "enableMultiDispatch", Asks::True, "light message queues are not there yet";

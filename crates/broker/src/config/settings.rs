@@ -6,7 +6,7 @@
 
 use wire::Str;
 
-use super::value::{BrokerRole, FlushDiskType, Value};
+use super::value::{BrokerRole, FlushDiskType, RequestMode, Value};
 
 /// What is known about a setting besides its value.
 #[derive(Debug, Clone, Copy)]
@@ -155,6 +155,8 @@ settings! {
     start timer_wheel_enable: bool = true, "timerWheelEnable";
     /// Queues of the topic for pop checkpoints.
     start revive_queue_num: u32 = 8, "reviveQueueNum";
+    /// Milliseconds between two looks for pop checkpoints that a reference broker left behind.
+    live revive_interval: u64 = 1_000, "reviveInterval";
     /// Refuse to change system topics (request 17).
     live validate_system_topic_when_update_topic: bool = true, "validateSystemTopicWhenUpdateTopic";
     /// Refuse messages of another kind than the attribute message.type of their topic names (NORMAL when it names none). Of
@@ -345,6 +347,32 @@ settings! {
     start clean_resource_interval: u32 = 10_000, "cleanResourceInterval";
     /// Most files deleted at one go.
     start delete_file_batch_max: u32 = 10, "deleteFileBatchMax";
+
+    section "Pop"
+    /// How groups read a topic that nobody has chosen a mode for: PULL or POP.
+    live default_message_request_mode: RequestMode = RequestMode::Pull, "defaultMessageRequestMode";
+    /// Members of a group that share each queue in that mode; 0 or less: all.
+    live default_pop_share_queue_num: i32 = -1, "defaultPopShareQueueNum";
+    /// Assign queues to clients that ask (request 400); false gives each of them all.
+    live server_load_balancer_enable: bool = true, "serverLoadBalancerEnable";
+    /// Percent of the pops that read the retry topic first; the others read it last.
+    live pop_from_retry_probability: u32 = 20, "popFromRetryProbability";
+    /// Messages that were not settled come again in %RETRY%group+topic instead of %RETRY%group_topic.
+    live enable_retry_topic_v2: bool = false, "enableRetryTopicV2";
+    /// With enableRetryTopicV2, read what is left in the other one too.
+    live retrieve_message_from_pop_retry_topic_v1: bool = true, "retrieveMessageFromPopRetryTopicV1";
+    /// Messages that come again bear the name of the retry topic.
+    live pop_response_return_actual_retry_topic: bool = false, "popResponseReturnActualRetryTopic";
+    /// A new group that wants the newest message begins at offset 0 when that is in memory.
+    live init_pop_offset_by_check_msg_in_mem: bool = true, "initPopOffsetByCheckMsgInMem";
+    /// Hand out no more of a queue with more unsettled messages than popInflightMessageThreshold.
+    live enable_pop_message_threshold: bool = false, "enablePopMessageThreshold";
+    /// Messages of enablePopMessageThreshold.
+    live pop_inflight_message_threshold: u64 = 10_000, "popInflightMessageThreshold";
+    /// Pops held for one group, topic and queue.
+    live pop_polling_size: u32 = 1_024, "popPollingSize";
+    /// Pops held in all.
+    live max_pop_polling_size: u32 = 100_000, "maxPopPollingSize";
 
     section "Limits (not in the reference)"
     /// Connections of each port; one more is closed at once.

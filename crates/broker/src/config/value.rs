@@ -2,6 +2,7 @@
 //! The types a setting may have, and how they are written in a properties file.
 
 use wire::Str;
+use wire::body::queue::MessageRequestMode;
 
 /// A type of setting: read from and written as text.
 pub(super) trait Value: Sized {
@@ -68,6 +69,45 @@ impl Value for Str {
 
     fn show(&self) -> String {
         self.to_string()
+    }
+}
+
+/// How a group reads a topic when nobody has chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestMode {
+    /// The client keeps an offset.
+    Pull,
+    /// The broker gives leases.
+    Pop,
+}
+
+impl RequestMode {
+    /// As clients are told.
+    pub(crate) fn mode(self) -> MessageRequestMode {
+        match self {
+            RequestMode::Pull => MessageRequestMode::Pull,
+            RequestMode::Pop => MessageRequestMode::Pop,
+        }
+    }
+}
+
+impl Value for RequestMode {
+    const WANTED: &'static str = "PULL or POP";
+    const KIND: &'static str = "PULL, POP";
+
+    fn read(text: &str) -> Option<RequestMode> {
+        match text {
+            "PULL" => Some(RequestMode::Pull),
+            "POP" => Some(RequestMode::Pop),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            RequestMode::Pull => "PULL".to_owned(),
+            RequestMode::Pop => "POP".to_owned(),
+        }
     }
 }
 

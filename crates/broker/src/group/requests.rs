@@ -170,6 +170,7 @@ pub(crate) fn delete_group(
         b.groups.remove(group).map_err(|e| unsaved(&e))?;
         if call.header.clean_offset == Some(true) {
             b.offsets.remove_group(group);
+            b.pop.remove_group(group);
         }
         Ok(Reply::ok(NoHeader))
     }))

@@ -191,6 +191,27 @@ impl Offsets {
         queues.map(|queues| queues.committed()).unwrap_or_default()
     }
 
+    /// Stores a committed offset if it is still the one the caller knows. `false`: somebody else has committed.
+    pub(crate) fn advance(
+        &self,
+        group: &str,
+        topic: &str,
+        queue: i32,
+        (before, offset): (Option<i64>, i64),
+    ) -> bool {
+        let is_done = self.write(group, topic, queue, |progress| {
+            let is_same = progress.committed == before && progress.reset.is_none();
+            if is_same {
+                progress.committed = Some(offset);
+            }
+            is_same
+        });
+        if is_done && before != Some(offset) {
+            self.changed.store(true, Ordering::Release);
+        }
+        is_done
+    }
+
     /// Takes a commit back.
     pub(crate) fn forget(&self, group: &str, topic: &str, queue: i32) {
         if self.query(group, topic, queue).is_some() {

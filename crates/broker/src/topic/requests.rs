@@ -305,6 +305,7 @@ pub(crate) fn delete_topic(
             b.offsets.remove_topic(name);
             b.timing.forget(name);
             b.dedup.forget_topic(name);
+            b.pop.remove_topic(name);
             b.store.delete_topic(name).map_err(|e| files_remain(name, &e))?;
         }
         Ok(Reply::ok(NoHeader))

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading by lease (pop): a message that was handed out stays invisible for a time, in which it is settled, or it comes
+//! again by way of the retry topic.
+//!
+//! Per group, topic and queue there is one [`flight::Flight`], which knows what is with consumers. Each change of it is in
+//! the journal ([`log`]) before its answer leaves, and what the group has committed is the first unsettled offset; so an
+//! end at any moment repeats at most what was not settled. Ordered queues have a state of their own (`order`), and
+//! commit what follows on the last settled message.
+//!
+//! `take` hands out, `settle` takes acknowledgements, `hold` keeps requests that found nothing, `revive` writes what was
+//! not settled in time to the retry topic, `takeover` does the same for what a reference broker had handed out.
+
+mod bell;
+mod check;
+pub(crate) mod flight;
+mod hold;
+mod line;
+pub(crate) mod log;
+mod notify;
+mod order;
+mod peek;
+mod revive;
+mod settle;
+mod table;
+mod take;
+mod takeover;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+pub(crate) use self::notify::{notification, polling_info};
+pub(crate) use self::peek::peek_message;
+pub(crate) use self::settle::{ack_message, batch_ack_message, change_invisible_time};
+pub(crate) use self::table::Pop;
+pub use self::table::PopError;
+pub(crate) use self::take::pop_message;
+use crate::broker::Broker;
+
+/// Starts what the broker does on its own: bringing back what was not settled, and keeping the journal short and safe.
+pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
+    tasks.spawn(revive::keep_reviving(Arc::clone(b), stop.clone()));
+    tasks.spawn(takeover::keep_taking_over(Arc::clone(b), stop.clone()));
+    tasks.spawn(keep_flushing(Arc::clone(b), stop.clone()));
+}
+
+/// Makes the journal durable: at once when somebody waits for it (SYNC_FLUSH), else with the interval of the log.
+async fn keep_flushing(b: Arc<Broker>, stop: CancellationToken) {
+    let period = Duration::from_millis(b.pop.flush_interval_ms(&b.config()));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(period) => {}
+            () = b.pop.sync_asked() => {}
+        }
+        if b.pop.is_flushed() {
+            continue;
+        }
+        let broker = Arc::clone(&b);
+        match tokio::task::spawn_blocking(move || broker.pop.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                error!(%error, "the pop journal is not on disk, and will be written anew");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One queue as one group pops it: its flight, who reads it just now, and what is committed for it.
+//!
+//! A change is decided, written to the journal, and made, under one lock; so the journal has the changes of a queue in the
+//! order in which they were made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::bell::Bell;
+use super::flight::Flight;
+use super::log::Name;
+
+/// One group on one queue.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(super) id: u32,
+    pub(super) name: Name,
+    pub(super) bell: Arc<Bell>,
+    pub(super) state: Mutex<State>,
+    /// Somebody is between looking into the queue and handing out what is there.
+    taken: AtomicBool,
+    /// Somebody else passed by meanwhile.
+    missed: AtomicBool,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) flight: Flight,
+    /// What this line has committed. Another offset in the table was committed by somebody else.
+    pub(super) published: Option<i64>,
+    /// The time at which the line stands among those that have to be looked at.
+    pub(super) hint: Option<i64>,
+    /// Its topic or group was deleted.
+    pub(super) is_dropped: bool,
+}
+
+/// The right to hand out of a queue.
+#[derive(Debug)]
+pub(super) struct Turn(Arc<Line>);
+
+impl Line {
+    pub(super) fn new(id: u32, name: Name, bell: Arc<Bell>, flight: Flight, published: Option<i64>) -> Line {
+        Line {
+            id,
+            name,
+            bell,
+            state: Mutex::new(State {
+                flight,
+                published,
+                hint: None,
+                is_dropped: false,
+            }),
+            taken: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
+        }
+    }
+
+    /// `None`: somebody has it. The bell rings when it is free again.
+    pub(super) fn take_turn(self: &Arc<Line>) -> Option<Turn> {
+        for _ in 0..2 {
+            if !self.taken.swap(true, Ordering::AcqRel) {
+                return Some(Turn(Arc::clone(self)));
+            }
+            // Between the two it may have become free without a ring.
+            self.missed.store(true, Ordering::Release);
+        }
+        None
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.taken.store(false, Ordering::Release);
+        if self.0.missed.swap(false, Ordering::AcqRel) {
+            self.0.bell.ring();
+        }
+    }
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Messages that were not settled in time are written to the retry topic of their group, and only then settled: a crash in
+//! between writes them twice rather than never. After a crash the end of the retry topic is searched for what was
+//! written just before, so that even that is rare.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store::{All, AppendError, Gate, ReadError, ReadLimit, ReadStatus};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use wire::Str;
+use wire::body::topic::TopicConfig;
+use wire::properties::name::{CRC32, UNIQ_KEY};
+use wire::properties::{Properties, get};
+use wire::record::RecordHead;
+
+use super::check;
+use super::flight::Lease;
+use super::line::Line;
+use super::log::Name;
+use crate::blocking::run_own;
+use crate::broker::Broker;
+use crate::fault::{not_appended, not_read, unsaved};
+use crate::names::{RETRY_PREFIX, popped_topic};
+use crate::offset::find_queue;
+use crate::put::Put;
+
+/// Leases of one turn.
+const LEASES_MAX: usize = 64;
+/// Longest sleep: the clock may jump.
+const NAP: Duration = Duration::from_millis(100);
+/// After a failure.
+const PAUSE_MS: i64 = 1_000;
+/// How long a turn may take at most before its messages count as due again.
+const TURN_MS: i64 = 60_000;
+/// Messages at the end of a retry topic that are searched after a crash.
+const TAIL: i64 = 4_096;
+const FIRST_POP_TIME: &str = "1ST_POP_TIME";
+const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
+
+/// A message that comes again.
+#[derive(Debug, Clone)]
+pub(super) struct Due {
+    pub(super) name: Name,
+    pub(super) offset: i64,
+    pub(super) popped_at: i64,
+    /// When its lease ended, if it may have been written already.
+    pub(super) doubtful_since: Option<i64>,
+}
+
+/// What stands at the ends of retry topics: unique id and number of deliveries, and when that was written.
+type Tails = HashMap<Str, HashMap<(Str, i32), i64>>;
+
+/// Brings messages back until `stop`.
+pub(super) async fn keep_reviving(b: Arc<Broker>, stop: CancellationToken) {
+    loop {
+        let now_ms = b.env.clock.now_ms();
+        while let Some(line) = b.pop.take_due(now_ms) {
+            revive(&b, &line).await;
+            b.pop.hint(&line, &mut line.state.lock());
+            if stop.is_cancelled() {
+                return;
+            }
+        }
+        let due = b
+            .pop
+            .next_due()
+            .map_or(i64::MAX, |due| due.saturating_sub(now_ms));
+        let nap = Duration::from_millis(due.max(1).unsigned_abs()).min(NAP);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = b.pop.earlier.notified() => {}
+            () = tokio::time::sleep(nap) => {}
+        }
+    }
+}
+
+/// One turn of a line.
+async fn revive(b: &Arc<Broker>, line: &Arc<Line>) {
+    let now_ms = b.env.clock.now_ms();
+    let ended = b
+        .pop
+        .ended(line, now_ms, LEASES_MAX, now_ms.saturating_add(TURN_MS));
+    let due: Vec<Due> = ended.iter().flat_map(|lease| dues_of(b, line, lease)).collect();
+    if due.is_empty() {
+        return;
+    }
+    let offsets: Vec<i64> = due.iter().map(|due| due.offset).collect();
+    let is_back = bring_back(b, due).await;
+    let mut state = line.state.lock();
+    let settled = is_back && b.pop.settle(line, &mut state, &offsets).is_ok();
+    if settled {
+        b.pop.publish(&b.offsets, line, &mut state);
+    } else {
+        for lease in ended {
+            for offset in lease.offsets() {
+                let again_at = now_ms.saturating_add(PAUSE_MS);
+                state.flight.change(offset, -lease.popped_at.abs(), again_at);
+            }
+        }
+    }
+}
+
+fn dues_of(b: &Broker, line: &Line, lease: &Lease) -> Vec<Due> {
+    let doubtful_since = Some(lease.visible_at).filter(|ended| *ended <= b.pop.doubtful_until);
+    let due = |offset| Due {
+        name: line.name.clone(),
+        offset,
+        popped_at: lease.popped_at.abs(),
+        doubtful_since,
+    };
+    lease.offsets().map(due).collect()
+}
+
+/// Writes messages to the retry topics of their groups. `true`: all of them are as safe there as sends that are
+/// acknowledged, except those that are gone anyway.
+pub(super) async fn bring_back(b: &Arc<Broker>, due: Vec<Due>) -> bool {
+    let bells: Vec<_> = due
+        .iter()
+        .map(|due| (due.name.group.clone(), due.name.topic.clone()))
+        .collect();
+    let broker = Arc::clone(b);
+    let gates = match run_own(move || stage(&broker, &due)).await {
+        Ok(Ok(gates)) => gates,
+        Ok(Err(fault)) | Err(fault) => {
+            error!(remark = %fault.remark, "messages that were not settled have to wait for their retry topic");
+            return false;
+        }
+    };
+    b.store.drive();
+    for gate in gates {
+        if let Err(fault) = b.settled(gate).await {
+            error!(remark = %fault.remark, "messages were not written to their retry topic, and will be again");
+            return false;
+        }
+    }
+    for (group, topic) in bells {
+        b.pop.bell(&group, popped_topic(&topic, &group)).ring();
+    }
+    true
+}
+
+/// Appends the copies. Blocks.
+fn stage(b: &Broker, due: &[Due]) -> Result<Vec<Gate>, net::Fault> {
+    let mut gates: Vec<Gate> = Vec::new();
+    let mut tails = Tails::new();
+    for due in due {
+        let Some(record) = message(b, due)? else {
+            info!(group = %due.name.group, topic = %due.name.topic, queue = due.name.queue_id, offset = due.offset, "a message that was not settled is gone");
+            continue;
+        };
+        let Some(retry) = retry_topic(b, &due.name)? else {
+            continue;
+        };
+        let Ok(head) = RecordHead::scan(&record) else {
+            continue;
+        };
+        if due
+            .doubtful_since
+            .is_some_and(|since| is_written(b, &mut tails, &retry, &head, since))
+        {
+            continue;
+        }
+        match put(b, due, &retry, &head) {
+            Ok(gate) => match gates.last_mut() {
+                Some(last) if last.generation == gate.generation => *last = gate,
+                _ => gates.push(gate),
+            },
+            Err(
+                error @ (AppendError::BodyTooLarge { .. }
+                | AppendError::RecordTooLarge { .. }
+                | AppendError::PropertiesTooLarge { .. }
+                | AppendError::Topic
+                | AppendError::Empty),
+            ) => {
+                error!(%error, %retry, offset = due.offset, "a message cannot come again, and is given up");
+            }
+            Err(error) => return Err(not_appended(&error)),
+        }
+    }
+    Ok(gates)
+}
+
+/// The message itself; `None` when it is gone.
+fn message(b: &Broker, due: &Due) -> Result<Option<Bytes>, net::Fault> {
+    let Some(queue) = find_queue(b, &due.name.topic, due.name.queue_id) else {
+        return Ok(None);
+    };
+    let limit = ReadLimit {
+        count: 1,
+        bytes: 1,
+        scan: 1,
+        far: None,
+    };
+    match b.store.read(&queue, due.offset, &limit, &All) {
+        Ok(batch) => Ok((batch.status == ReadStatus::Found).then_some(batch.bytes)),
+        Err(error @ (ReadError::Io(_) | ReadError::NotCached)) => Err(not_read(&error)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Where messages of a queue come again, made when there is no such topic. `None`: nobody can want them any more.
+fn retry_topic(b: &Broker, name: &Name) -> Result<Option<Str>, net::Fault> {
+    let topic = popped_topic(&name.topic, &name.group);
+    if b.topics.get(topic).is_none() || b.groups.find(&name.group).is_none() {
+        warn!(group = %name.group, %topic, "messages of a deleted topic or group do not come again");
+        return Ok(None);
+    }
+    let retry = if name.topic.starts_with(RETRY_PREFIX) {
+        name.topic.clone()
+    } else {
+        check::retry_topic(&b.config(), topic, &name.group)
+    };
+    if b.topics.get(&retry).is_none() {
+        let config = TopicConfig {
+            topic_name: retry.clone(),
+            read_queue_nums: 1,
+            write_queue_nums: 1,
+            ..TopicConfig::default()
+        };
+        drop(b.ensure_topic(config).map_err(|error| unsaved(&error))?);
+        if b.offsets.query(&name.group, &retry, 0).is_none() {
+            let step = b.config().consumer_offset_update_version_step;
+            b.offsets.commit(&name.group, &retry, (0, 0), step);
+        }
+    }
+    Ok(Some(retry))
+}
+
+fn put(b: &Broker, due: &Due, retry: &str, head: &RecordHead<'_>) -> Result<Gate, AppendError> {
+    let parts = &head.parts;
+    let mut properties = Properties::from_bytes(parts.properties);
+    properties.remove(CRC32);
+    if parts.reconsume_times == 0 || properties.get(FIRST_POP_TIME).is_none() {
+        properties.set(FIRST_POP_TIME, &due.popped_at.to_string());
+    }
+    properties.set(ORIGIN_GROUP, &due.name.group);
+    let text = properties.into_bytes();
+    let put = Put {
+        reconsume_times: parts.reconsume_times.saturating_add(1),
+        born_host: b.host,
+        ..Put::again(parts, (retry, 0), &text)
+    };
+    let receipt = b.put(&put)?;
+    b.counts.puts.add(1);
+    Ok(receipt.gate)
+}
+
+/// Whether the copy of a message was written before the broker ended.
+fn is_written(b: &Broker, tails: &mut Tails, retry: &Str, head: &RecordHead<'_>, since: i64) -> bool {
+    let Some(unique) = get(head.parts.properties, UNIQ_KEY) else {
+        return false;
+    };
+    let tail = tails.entry(retry.clone()).or_insert_with(|| tail_of(b, retry));
+    let copy = (Str::from(unique), head.parts.reconsume_times.saturating_add(1));
+    tail.get(&copy).is_some_and(|written| *written >= since)
+}
+
+fn tail_of(b: &Broker, retry: &str) -> HashMap<(Str, i32), i64> {
+    let mut tail = HashMap::new();
+    let Some(queue) = b.store.find_queue(retry, 0) else {
+        return tail;
+    };
+    let mut from = queue.min().max(queue.max() - TAIL);
+    let limit = ReadLimit {
+        count: 256,
+        bytes: 1 << 20,
+        scan: 256,
+        far: None,
+    };
+    while let Ok(batch) = b.store.read(&queue, from, &limit, &All) {
+        let mut rest = &batch.bytes[..];
+        while let Ok(head) = RecordHead::scan(rest) {
+            if let Some(unique) = get(head.parts.properties, UNIQ_KEY) {
+                tail.insert((unique.into(), head.parts.reconsume_times), head.stamp.stored_at);
+            }
+            rest = rest.get(head.total_size..).unwrap_or_default();
+        }
+        from = batch.next_offset;
+    }
+    tail
+}

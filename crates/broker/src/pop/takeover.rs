@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Messages that a reference broker had handed out when its store was given to this one.
+//!
+//! It keeps them as check points: timer messages that come to the queues of its revive topic a second before the messages
+//! are due, and acknowledgements, which come when they are due. The timers here deliver both. A check point is settled
+//! once everything that was due until two seconds later has come: what was not acknowledged is written to the
+//! retry topic, and the offset of the group that reads the revive topic moves on, exactly as there. So all that is
+//! in progress can be read again after an end at any time.
+//!
+//! A consumer that still has such messages shows handles this broker has no lease for. Its acknowledgements are written as
+//! the reference would write them; a message whose time it changes is taken over into a lease.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::Fault;
+use store::{All, ReadError, ReadLimit, tick_of};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use wire::Str;
+use wire::body::pop::{AckNote, CheckPoint};
+use wire::fastjson;
+use wire::properties::name::{REAL_QID, REAL_TOPIC, TAGS, UNIQ_KEY};
+use wire::properties::{Properties, get};
+use wire::receipt::Receipt;
+use wire::record::RecordHead;
+
+use super::check::About;
+use super::log::{Name, Single};
+use super::revive::{Due, bring_back};
+use super::table::Written;
+use super::take::position;
+use crate::blocking::run_own;
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::fault::not_appended;
+use crate::names::TIMER_TOPIC;
+use crate::put::Put;
+use crate::send::properties::name::{TIMER_DELIVER_MS, TIMER_OUT_MS};
+
+/// The group whose offsets say how far the revive topic is dealt with.
+const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
+const CHECK_POINT: &str = "ck";
+const ACK: &str = "ack";
+const BATCH_ACK: &str = "bAck";
+/// How much later than a check point everything must have come that belongs to it.
+const SETTLED_AFTER_MS: i64 = 2_000;
+/// From when on silence means that nothing more will come.
+const SILENCE_MS: i64 = 3_000;
+/// How long after its end a handle of the reference is still written down.
+const LATE_MAX_MS: i64 = 60_000;
+/// Messages of one read.
+const BATCH: usize = 32;
+
+pub(super) fn revive_topic(config: &Config) -> Str {
+    ["rmq_sys_REVIVE_LOG_", &config.broker_cluster_name]
+        .into_iter()
+        .collect()
+}
+
+/// A check point that is not settled.
+#[derive(Debug)]
+struct Open {
+    check_point: CheckPoint,
+    unsettled: BTreeSet<i64>,
+}
+
+/// Whose acknowledgements belong to a check point: topic, group, queue, first offset, pop time.
+type Key = (Str, Str, i32, i64, i64);
+
+/// One queue of the revive topic, as far as it is read. Pure but for what is passed in.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// By offset in the revive topic.
+    open: BTreeMap<i64, Open>,
+    by_key: HashMap<Key, i64>,
+    /// Everything that was due until then has come.
+    end_ms: i64,
+}
+
+impl Scan {
+    /// Takes the next message.
+    pub(super) fn read(&mut self, head: &RecordHead<'_>) {
+        let (properties, body) = (head.parts.properties, head.parts.body);
+        match get(properties, TAGS) {
+            Some(CHECK_POINT) => {
+                if let Ok(check_point) = fastjson::from_slice::<CheckPoint>(body)
+                    && !check_point.t.is_empty()
+                    && !check_point.c.is_empty()
+                {
+                    let offset = head.stamp.queue_offset;
+                    let CheckPoint { t, c, q, so, pt, .. } = &check_point;
+                    self.by_key.insert((t.clone(), c.clone(), *q, *so, *pt), offset);
+                    let unsettled = check_point.open().collect();
+                    self.open.insert(
+                        offset,
+                        Open {
+                            check_point,
+                            unsettled,
+                        },
+                    );
+                } else {
+                    warn!(
+                        offset = head.stamp.queue_offset,
+                        "a check point that makes no sense is passed over"
+                    );
+                }
+            }
+            Some(ACK | BATCH_ACK) => {
+                if let Ok(ack) = fastjson::from_slice::<AckNote>(body) {
+                    self.settle(&ack);
+                }
+            }
+            _ => {}
+        }
+        let due = get(properties, TIMER_DELIVER_MS).and_then(|text| text.parse().ok());
+        self.end_ms = self.end_ms.max(due.unwrap_or(0));
+    }
+
+    fn settle(&mut self, ack: &AckNote) {
+        let key = (ack.t.clone(), ack.c.clone(), ack.q, ack.so, ack.pt);
+        if let Some(open) = self.by_key.get(&key).and_then(|offset| self.open.get_mut(offset)) {
+            if ack.aol.is_empty() {
+                open.unsettled.remove(&ack.ao);
+            }
+            for offset in &ack.aol {
+                open.unsettled.remove(offset);
+            }
+        }
+    }
+
+    /// There is nothing more to read, and the timers have delivered all that is due.
+    pub(super) fn is_silent(&mut self, now_ms: i64) {
+        if self.end_ms != 0 && now_ms - self.end_ms > SILENCE_MS {
+            self.end_ms = now_ms;
+        }
+    }
+
+    /// The first check point, if all that belongs to it has come: its offset, itself, and what is not settled.
+    fn first_complete(&self) -> Option<(i64, &CheckPoint, &BTreeSet<i64>)> {
+        let (offset, open) = self.open.first_key_value()?;
+        let is_complete = self.end_ms - open.check_point.revive_ms() > SETTLED_AFTER_MS;
+        is_complete.then_some((*offset, &open.check_point, &open.unsettled))
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((offset, open)) = self.open.pop_first() {
+            let CheckPoint { t, c, q, so, pt, .. } = open.check_point;
+            let key = (t, c, q, so, pt);
+            if self.by_key.get(&key) == Some(&offset) {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+}
+
+/// Reads the revive topic until `stop`.
+pub(super) async fn keep_taking_over(b: Arc<Broker>, stop: CancellationToken) {
+    let topic = revive_topic(&b.config());
+    let count = b.config().revive_queue_num;
+    let mut scans: Vec<(i32, i64, Scan)> = (0..count.cast_signed())
+        .map(|queue_id| {
+            let done = b.offsets.query(REVIVE_GROUP, &topic, queue_id);
+            (queue_id, done.map_or(0, |done| done + 1), Scan::default())
+        })
+        .collect();
+    loop {
+        let period = Duration::from_millis(b.config().revive_interval.clamp(10, 60_000));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(period) => {}
+        }
+        for (queue_id, from, scan) in &mut scans {
+            turn(&b, (&topic, *queue_id), from, scan).await;
+        }
+    }
+}
+
+async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, scan: &mut Scan) {
+    let Some(queue) = crate::offset::find_queue(b, topic, queue_id) else {
+        return;
+    };
+    let is_current = b.timing.is_current(b);
+    while queue.max() > *from {
+        let (broker, queue, at) = (Arc::clone(b), Arc::clone(&queue), *from);
+        let limit = ReadLimit {
+            count: BATCH,
+            bytes: 1 << 20,
+            scan: BATCH,
+            far: None,
+        };
+        let read = run_own(move || broker.store.read(&queue, at, &limit, &All)).await;
+        match read {
+            Ok(Ok(batch)) => {
+                read_all(scan, &batch.bytes);
+                *from = batch.next_offset;
+            }
+            Ok(Err(ReadError::TooSmall { min, .. })) => *from = min,
+            Ok(Err(ReadError::Io(error))) => {
+                warn!(%error, "check points of the reference cannot be read now");
+                return;
+            }
+            _ => return,
+        }
+    }
+    if is_current {
+        scan.is_silent(b.env.clock.now_ms());
+    }
+    while let Some((offset, check_point, unsettled)) = scan.first_complete() {
+        let due: Vec<Due> = unsettled
+            .iter()
+            .filter(|offset| is_ours_to_bring_back(b, check_point, **offset))
+            .map(|offset| Due {
+                name: Name {
+                    group: check_point.c.clone(),
+                    topic: check_point.t.clone(),
+                    queue_id: check_point.q,
+                },
+                offset: *offset,
+                popped_at: check_point.pt,
+                doubtful_since: Some(check_point.revive_ms()),
+            })
+            .collect();
+        if !due.is_empty() {
+            info!(group = %check_point.c, topic = %check_point.t, messages = due.len(), "messages the reference had handed out come again");
+            if !bring_back(b, due).await {
+                return;
+            }
+        }
+        scan.forget_first();
+        let step = b.config().consumer_offset_update_version_step;
+        b.offsets.commit(REVIVE_GROUP, topic, (queue_id, offset), step);
+    }
+}
+
+fn read_all(scan: &mut Scan, records: &Bytes) {
+    let mut rest = &records[..];
+    while let Ok(head) = RecordHead::scan(rest) {
+        scan.read(&head);
+        rest = rest.get(head.total_size..).unwrap_or_default();
+    }
+}
+
+/// What this broker will hand out itself, or has handed out, need not be written to the retry topic as well.
+fn is_ours_to_bring_back(b: &Broker, check_point: &CheckPoint, offset: i64) -> bool {
+    let CheckPoint { t, c, q, .. } = check_point;
+    let is_open = b
+        .pop
+        .line(c, t, *q)
+        .is_some_and(|line| line.state.lock().flight.is_open(offset));
+    !is_open && offset < position(b, c, t, *q)
+}
+
+/// Whether a handle may be one the reference gave.
+fn is_foreign(b: &Broker, receipt: &Receipt) -> bool {
+    let ends_at = receipt.pop_time.saturating_add(receipt.invisible_time);
+    let is_fresh = b.env.clock.now_ms() < ends_at.saturating_add(LATE_MAX_MS);
+    let is_older = receipt.pop_time < b.pop.opened_at;
+    let is_queue = (0..b.config().revive_queue_num.cast_signed()).contains(&receipt.revive_qid);
+    // Without a timer message there is no check point of the reference.
+    let has_timers = || {
+        b.store
+            .find_queue(TIMER_TOPIC, 0)
+            .is_some_and(|queue| queue.max() > 0)
+    };
+    is_fresh && is_older && is_queue && has_timers()
+}
+
+/// Messages are settled that are in no lease: when the reference may have handed them out, that is noted as it would.
+pub(super) fn ack(b: &Broker, about: About<'_>, receipt: &Receipt, offsets: &[i64]) -> Result<(), Fault> {
+    if !is_foreign(b, receipt) {
+        return Ok(());
+    }
+    for offset in offsets {
+        note(b, about, receipt, *offset)?;
+    }
+    b.store.drive();
+    Ok(())
+}
+
+/// The time of a message changes that is in no lease: when the reference may have handed it out, it gets one.
+pub(super) fn change(b: &Broker, about: About<'_>, receipt: &Receipt, one: Single) -> Result<Written, Fault> {
+    let About {
+        topic,
+        group,
+        queue_id,
+    } = about;
+    let committed = b.offsets.query(group, topic, queue_id);
+    if !is_foreign(b, receipt) || committed.is_none() {
+        return Ok(Written::default());
+    }
+    let name = Name {
+        group: group.into(),
+        topic: topic.into(),
+        queue_id,
+    };
+    let line = b.pop.ensure_line(name, committed, || 0)?;
+    let mut state = line.state.lock();
+    b.pop.follow(&b.offsets, &line, &mut state)?;
+    if one.offset >= state.flight.next() || state.flight.is_open(one.offset) {
+        return Ok(Written::default());
+    }
+    let written = b.pop.adopt(&line, &mut state, one)?;
+    b.pop.publish(&b.offsets, &line, &mut state);
+    drop(state);
+    note(b, about, receipt, one.offset)?;
+    b.store.drive();
+    Ok(written)
+}
+
+/// Writes an acknowledgement as the reference does.
+fn note(b: &Broker, about: About<'_>, receipt: &Receipt, offset: i64) -> Result<(), Fault> {
+    let About {
+        topic,
+        group,
+        queue_id,
+    } = about;
+    let Receipt {
+        start_offset,
+        pop_time,
+        invisible_time,
+        revive_qid,
+        broker_name,
+    } = receipt;
+    let body = fastjson::to_vec(&AckNote {
+        ao: offset,
+        aol: Vec::new(),
+        bn: broker_name.clone(),
+        c: group.into(),
+        pt: *pop_time,
+        q: queue_id,
+        so: *start_offset,
+        t: topic.into(),
+    });
+    let (real, precision) = {
+        let config = b.config();
+        (revive_topic(&config), i64::from(config.timer_precision_ms))
+    };
+    let deliver_ms = pop_time.saturating_add(*invisible_time);
+    let unique = format!("{topic}@{queue_id}@{offset}@{group}@{pop_time}@{broker_name}@{ACK}");
+    let now_ms = b.env.clock.now_ms();
+    let mut properties = Properties::from_bytes(&[]);
+    properties.set(TIMER_DELIVER_MS, &deliver_ms.to_string());
+    properties.set(UNIQ_KEY, &unique);
+    properties.set(TAGS, ACK);
+    let (topic, queue_id) = if deliver_ms > now_ms {
+        properties.set(TIMER_OUT_MS, &tick_of(deliver_ms, precision).to_string());
+        properties.set(REAL_TOPIC, &real);
+        properties.set(REAL_QID, &revive_qid.to_string());
+        (TIMER_TOPIC, 0)
+    } else {
+        (real.as_str(), *revive_qid)
+    };
+    let put = Put {
+        topic,
+        queue_id,
+        flag: 0,
+        sys_flag: 0,
+        born_at: now_ms,
+        born_host: b.host,
+        reconsume_times: 0,
+        prepared_pos: 0,
+        body: &body,
+        properties: properties.as_bytes(),
+    };
+    b.put(&put).map(drop).map_err(|error| not_appended(&error))
+}
