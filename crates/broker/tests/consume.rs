@@ -24,6 +24,8 @@ mod limits;
 mod locks;
 #[path = "consume/offsets.rs"]
 mod offsets;
+#[path = "consume/pop_crash.rs"]
+mod pop_crash;
 #[path = "consume/pops.rs"]
 mod pops;
 #[path = "consume/pulls.rs"]

@@ -126,7 +126,7 @@ fn replies_and_requests_of(code: Code) -> (Vec<Golden>, Vec<Golden>) {
 #[test]
 fn every_captured_frame_reads_as_an_independent_reader_saw_it() {
     let all = golden();
-    assert_eq!(all.len(), 608);
+    assert_eq!(all.len(), 614);
     for Golden {
         case,
         raw,
@@ -308,6 +308,9 @@ fn every_typed_header_of_clients_reads_and_writes_the_captured_fields_of_its_cod
         api::pop::AckMessage,
         api::pop::ChangeMessageInvisibletime,
         api::pop::PollingInfo,
+        api::pop::Notification,
+        api::pop::PeekMessage,
+        api::pop::BatchAckMessage,
         api::timer::RecallMessage,
         api::timer::GetTimerCheckPoint,
         api::timer::GetTimerMetrics,

@@ -210,7 +210,7 @@ pub(crate) fn change_invisible_time(
         );
         return Err(refused(Fault::new(ResponseCode::NO_MESSAGE, remark)));
     }
-    let receipt = receipt_of(&header.extra_info).map_err(refused)?;
+    let receipt = receipt_of(&header.extra_info)?;
     let now_ms = b.env.clock.now_ms();
     let visible_at = now_ms.saturating_add(header.invisible_time);
     if receipt.revive_qid == ORDERED {

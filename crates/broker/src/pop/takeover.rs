@@ -367,3 +367,103 @@ fn note(b: &Broker, about: About<'_>, receipt: &Receipt, offset: i64) -> Result<
     };
     b.put(&put).map(drop).map_err(|error| not_appended(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use wire::Str;
+    use wire::properties::Properties;
+    use wire::record::{Parts, Seal, Stamp, crc31, encode_record};
+
+    use super::*;
+
+    /// A message of a revive topic, as the reference had it.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Captured {
+        topic: Str,
+        queue_id: u32,
+        queue_offset: i64,
+        properties: BTreeMap<Str, Str>,
+        body: Str,
+        store_timestamp: i64,
+    }
+
+    fn captured() -> Vec<(u32, Vec<u8>)> {
+        let text = include_str!("../../tests/consume/revive-records.json");
+        let records: Vec<Captured> = fastjson::from_str(text).unwrap();
+        let host = ([192, 0, 2, 1], 10_911).into();
+        let encode = |record: Captured| {
+            let mut properties = Properties::from_bytes(&[]);
+            for (name, value) in &record.properties {
+                properties.set(name, value);
+            }
+            let parts = Parts {
+                queue_id: record.queue_id,
+                flag: 0,
+                sys_flag: 0,
+                born_at: record.store_timestamp,
+                born_host: host,
+                store_host: host,
+                reconsume_times: 0,
+                prepared_pos: 0,
+                body: record.body.as_bytes(),
+                body_crc: crc31(record.body.as_bytes()),
+                topic: &record.topic,
+                properties: properties.as_bytes(),
+            };
+            let stamp = Stamp {
+                queue_offset: record.queue_offset,
+                physical_offset: 0,
+                stored_at: record.store_timestamp,
+            };
+            let mut bytes = Vec::new();
+            encode_record(&mut bytes, &parts, &stamp, Seal::Absent);
+            (record.queue_id, bytes)
+        };
+        records.into_iter().map(encode).collect()
+    }
+
+    #[test]
+    fn of_the_reference_s_check_points_only_what_was_not_acknowledged_is_left() {
+        let mut scan = Scan::default();
+        for (_, record) in captured().iter().filter(|(queue, _)| *queue == 0) {
+            scan.read(&RecordHead::scan(record).unwrap());
+        }
+        let (offset, first, unsettled) = scan.first_complete().unwrap();
+        assert_eq!(
+            (offset, first.t.as_str(), first.c.as_str()),
+            (0, "FrPopJ", "GF_pJ")
+        );
+        assert_eq!((first.q, first.pt), (1, 1_795_209_968_003));
+        assert_eq!(unsettled.iter().copied().collect::<Vec<_>>(), [1]);
+        scan.forget_first();
+        // The others were due when their acknowledgements came: more may be on the way.
+        assert!(scan.first_complete().is_none());
+        scan.is_silent(1_795_209_982_452 + SILENCE_MS);
+        assert!(scan.first_complete().is_none());
+        scan.is_silent(1_795_209_982_452 + SILENCE_MS + 1);
+        for offset in [1, 2] {
+            let (found, _, unsettled) = scan.first_complete().unwrap();
+            assert_eq!((found, unsettled.len()), (offset, 0));
+            scan.forget_first();
+        }
+        assert!(scan.open.is_empty() && scan.by_key.is_empty());
+    }
+
+    #[test]
+    fn notes_that_make_no_sense_are_passed_over() {
+        let mut scan = Scan::default();
+        for (_, record) in captured() {
+            for cut in 0..record.len() {
+                if let Ok(head) = RecordHead::scan(&record[..cut]) {
+                    scan.read(&head);
+                }
+            }
+            let mut head = RecordHead::scan(&record).unwrap();
+            head.parts.body = b"{\"t\":null}";
+            scan.read(&head);
+        }
+        assert!(scan.open.is_empty());
+    }
+}

@@ -805,3 +805,103 @@ async fn a_topic_that_is_made_again_begins_anew() {
     client.send("T", 0, "b").await;
     assert_eq!(client.pop(&pop("T", 0)).await.bodies(), ["b"]);
 }
+
+/// A note of a reference broker, as its timers would bring it: with a time that is over.
+async fn note(client: &Client, tag: &str, body: &str) {
+    let properties = format!(
+        "TAGS\u{1}{tag}\u{2}TIMER_DELIVER_MS\u{1}{}\u{2}",
+        START_MS - 1_000
+    );
+    client
+        .send_with("rmq_sys_REVIVE_LOG_DefaultCluster", 3, body, &properties)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reference_broker_had_handed_out_comes_again_unless_it_was_acknowledged() {
+    let (timed, client) = timed(&[("reviveInterval", "10")]).await;
+    for body in ["a", "b", "c", "d"] {
+        client.send("T", 0, body).await;
+    }
+    // It had handed out three of them.
+    let commit = UpdateConsumerOffset {
+        consumer_group: "G".into(),
+        topic: "T".into(),
+        queue_id: 0,
+        commit_offset: 3,
+    };
+    client.get(&commit).await;
+    let popped_at = START_MS - 30_000;
+    let point = format!(
+        r#"{{"bm":0,"bn":"broker-a","c":"G","d":[0,1,2],"it":29000,"n":3,"pt":{popped_at},"q":0,"ro":0,"so":0,"t":"T"}}"#
+    );
+    note(&client, "ck", &point).await;
+    note(
+        &client,
+        "ack",
+        &format!(r#"{{"ao":1,"bn":"broker-a","c":"G","pt":{popped_at},"q":0,"so":0,"t":"T"}}"#),
+    )
+    .await;
+    // A consumer still has the last one, and says so here.
+    let foreign = Got {
+        body: "c".into(),
+        reconsumed: 0,
+        properties: Vec::new(),
+        topic: "T".into(),
+        queue_id: 0,
+        offset: 2,
+        handle: format!("0 {popped_at} 29000 3 0 broker-a 0 2"),
+    };
+    // Only where there are timer messages can a reference broker have been.
+    client
+        .send_with("T", 1, "late", "TIMER_DELAY_SEC\u{1}3600\u{2}")
+        .await;
+    assert_eq!(client.ack(&foreign).await.code, 0);
+    let popped = client.pop(&pop("T", 0)).await;
+    assert_eq!(popped.bodies(), ["d"], "where the reference would have gone on");
+    let waiting = client.pop_in_background(held("T", -1)).await;
+    timed.pass(10_000);
+    let again = waiting.await.unwrap();
+    assert_eq!(again.bodies(), ["a"]);
+    let first = get(&again.messages[0].properties, "1ST_POP_TIME").map(str::to_owned);
+    assert_eq!(first, Some(popped_at.to_string()));
+    assert_eq!(client.pop(&pop("T", -1)).await.code, 210);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_message_the_reference_handed_out_can_be_changed() {
+    let (timed, client) = timed(&[("reviveInterval", "10")]).await;
+    for body in ["a", "b"] {
+        client.send("T", 0, body).await;
+    }
+    let commit = UpdateConsumerOffset {
+        consumer_group: "G".into(),
+        topic: "T".into(),
+        queue_id: 0,
+        commit_offset: 2,
+    };
+    client.get(&commit).await;
+    client
+        .send_with("T", 1, "late", "TIMER_DELAY_SEC\u{1}3600\u{2}")
+        .await;
+    let popped_at = START_MS - 30_000;
+    let foreign = Got {
+        body: "a".into(),
+        reconsumed: 0,
+        properties: Vec::new(),
+        topic: "T".into(),
+        queue_id: 0,
+        offset: 0,
+        handle: format!("0 {popped_at} 29000 3 0 broker-a 0 0"),
+    };
+    let (reply, changed) = client.change(&foreign, MINUTE).await;
+    assert_eq!(reply.code, 0);
+    assert_eq!(
+        client.committed("T", 0).await,
+        0,
+        "it is ours now, and not settled"
+    );
+    client.ack(&changed).await;
+    assert_eq!(client.committed("T", 0).await, 2);
+    drop(timed);
+}

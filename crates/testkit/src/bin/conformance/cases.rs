@@ -7,6 +7,7 @@ mod filter;
 mod group;
 mod kv;
 mod offset;
+mod pop;
 mod pull;
 mod query;
 mod reply;
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<Case> {
         delay::cases(),
         reply::cases(),
         timer::cases(),
+        pop::cases(),
         pull::cases(),
         filter::cases(),
         offset::cases(),

@@ -40,7 +40,7 @@ public final class Main {
         scenes.put("push", Consuming::concurrently);
         scenes.put("orderly", Consuming::orderly);
         scenes.put("retry", Retries::retry);
-        scenes.put("deadletters", Retries::deadLetters);
+        scenes.put("pop", Popping::pop);
         scenes.put("tags", Consuming::tags);
         scenes.put("sql", Filters::sql);
         scenes.put("broadcast", Consuming::broadcast);
