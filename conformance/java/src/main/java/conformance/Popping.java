@@ -15,6 +15,8 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.MessageConst;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageRequestMode;
+import org.apache.rocketmq.remoting.protocol.RemotingCommand;
+import org.apache.rocketmq.remoting.protocol.SerializeType;
 
 /** The push consumer by leases: what is acknowledged, what takes longer than its lease, and what is given back. */
 final class Popping {
@@ -24,6 +26,11 @@ final class Popping {
     }
 
     static void pop(Stage s) throws Exception {
+        if (RemotingCommand.getSerializeTypeConfigInThisServer() == SerializeType.ROCKETMQ) {
+            // A compact header has 16 bits for the code of a request; that of a pop needs 18.
+            s.say("cannot be asked for in a compact header");
+            return;
+        }
         DefaultMQProducer producer = s.producer("PG_pop");
         for (int i = 0; i < 8; i++) {
             producer.send(s.message("Pop", "A", "k" + i, "good " + i), s.queue("Pop", i % 4));
