@@ -491,7 +491,11 @@ pub(crate) fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Foun
 /// What one pull may take.
 fn limit(b: &Broker, ask: &Ask, queue: &Queue) -> ReadLimit {
     // `maxMsgBytes` is not looked at: the reference does not either, and a pull must bring as much here as there.
-    limit_of(&b.config(), queue, usize::try_from(ask.header.max_msg_nums).unwrap_or(0))
+    limit_of(
+        &b.config(),
+        queue,
+        usize::try_from(ask.header.max_msg_nums).unwrap_or(0),
+    )
 }
 
 /// As many messages as a client wants, and no more than is configured for memory or disk.

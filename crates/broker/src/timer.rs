@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use net::Fault;
 use parking_lot::Mutex;
@@ -36,6 +37,9 @@ use crate::saved::{LoadError, SaveError};
 use crate::send::park::Parked;
 use crate::send::properties::Asks;
 use crate::send::properties::name::TIMER_OUT_MS;
+
+/// How long somebody waits who only wants to know how far the timers are.
+const LOOK_PATIENCE: Duration = Duration::from_millis(20);
 
 /// The timers of a broker.
 pub(crate) struct Timing {
@@ -109,7 +113,7 @@ impl Timing {
 
     /// Whether everything that was due a second ago has been delivered.
     pub(crate) fn is_current(&self, b: &Broker) -> bool {
-        let Some(mut running) = self.running.as_ref().and_then(|r| r.try_lock_for(CROWD_PATIENCE)) else {
+        let Some(mut running) = self.running.as_ref().and_then(|r| r.try_lock_for(LOOK_PATIENCE)) else {
             return false;
         };
         let timers = &mut running.timers;

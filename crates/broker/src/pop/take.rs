@@ -279,6 +279,7 @@ async fn take(
                 return Ok(());
             }
             Found::NoEntries { next } => next,
+            Found::Reset { offset } => offset,
             Found::TooSmall { min } => min,
             Found::TooLarge { max } => max,
             Found::AtEnd | Found::Empty | Found::NoQueue => queue.max(),
