@@ -33,7 +33,7 @@ impl Lease {
         let Lease { first, mask, .. } = *self;
         (0..SPAN)
             .filter(move |i| mask >> i & 1 == 1)
-            .map(move |i| first + i)
+            .map(move |i| first.saturating_add(i))
     }
 
     /// Behind its last offset.
@@ -208,8 +208,8 @@ impl Flight {
             if let Some(lease) = self.remove(first) {
                 taken.push(lease);
                 self.insert(Lease {
-                    popped_at: -lease.popped_at.abs(),
-                    visible_at: again_at.max(now_ms + 1),
+                    popped_at: -lease.popped_at.saturating_abs(),
+                    visible_at: again_at.max(now_ms.saturating_add(1)),
                     ..lease
                 });
             }
@@ -227,7 +227,7 @@ impl Flight {
             .collect();
         for first in behind {
             if let Some(lease) = self.remove(first) {
-                let keep = (next - lease.first).clamp(0, SPAN);
+                let keep = next.saturating_sub(lease.first).clamp(0, SPAN);
                 let mask = u32::try_from(keep)
                     .ok()
                     .and_then(|keep| 1_u64.checked_shl(keep))
@@ -250,7 +250,7 @@ impl Flight {
             && lease.first < offset
         {
             self.remove(lease.first);
-            let gone = offset - lease.first;
+            let gone = offset.saturating_sub(lease.first);
             let mask = if gone >= SPAN {
                 0
             } else {
@@ -310,7 +310,7 @@ impl Flight {
         if lease.mask != 0 {
             let shift = lease.mask.trailing_zeros();
             self.insert(Lease {
-                first: lease.first + i64::from(shift),
+                first: lease.first.saturating_add(i64::from(shift)),
                 mask: lease.mask >> shift,
                 ..lease
             });

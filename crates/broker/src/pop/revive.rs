@@ -98,7 +98,9 @@ async fn revive(b: &Arc<Broker>, line: &Arc<Line>) {
         for lease in ended {
             for offset in lease.offsets() {
                 let again_at = now_ms.saturating_add(PAUSE_MS);
-                state.flight.change(offset, -lease.popped_at.abs(), again_at);
+                state
+                    .flight
+                    .change(offset, -lease.popped_at.saturating_abs(), again_at);
             }
         }
     }
@@ -109,7 +111,7 @@ fn dues_of(b: &Broker, line: &Line, lease: &Lease) -> Vec<Due> {
     let due = |offset| Due {
         name: line.name.clone(),
         offset,
-        popped_at: lease.popped_at.abs(),
+        popped_at: lease.popped_at.saturating_abs(),
         doubtful_since,
     };
     lease.offsets().map(due).collect()
