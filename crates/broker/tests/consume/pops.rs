@@ -407,14 +407,12 @@ async fn acknowledgements_come_in_batches() {
         acks: vec![one],
         broker_name: "broker-a".into(),
     };
-    let reply = client
-        .ask_with(&BatchAckMessage {}, fastjson::to_vec(&body))
-        .await;
+    let reply = client.ask_with(&BatchAckMessage, fastjson::to_vec(&body)).await;
     assert_eq!(reply.code, 0, "{:?}", reply.remark);
     assert_eq!(client.committed("T", 0).await, 2, "bits 0, 1 and 3");
     client.ack(&popped.messages[2]).await;
     assert_eq!(client.committed("T", 0).await, 4);
-    let reply = client.ask_with(&BatchAckMessage {}, "").await;
+    let reply = client.ask_with(&BatchAckMessage, "").await;
     assert_eq!(reply.code, 208);
 }
 

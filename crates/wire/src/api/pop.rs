@@ -109,7 +109,7 @@ impl Request for AckMessage {
 
 /// Says the same of many; they are in the body (`BatchAcks`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BatchAckMessage {}
+pub struct BatchAckMessage;
 
 impl Request for BatchAckMessage {
     const CODE: Code = Code::BATCH_ACK_MESSAGE;
@@ -215,7 +215,7 @@ pub struct PollingInfoReply {
 
 /// Asks for everything that was chosen so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GetAllMessageRequestMode {}
+pub struct GetAllMessageRequestMode;
 
 impl Request for GetAllMessageRequestMode {
     const CODE: Code = Code::GET_ALL_MESSAGE_REQUEST_MODE;
