@@ -434,12 +434,15 @@ async fn only_wanted_tags_are_handed_out_and_the_others_are_settled() {
     let ask = PopMessage { queue_id: 1, ..ask };
     assert_eq!(client.pop(&ask).await.code, 210);
     assert_eq!(client.committed("T", 1).await, 1, "nobody wants it");
-    let sql = PopMessage {
+    client.send_with("T", 1, "few", "a\u{1}1\u{2}").await;
+    client.send_with("T", 1, "many", "a\u{1}5\u{2}").await;
+    let sql = |expression: &str| PopMessage {
         exp_type: Some("SQL92".into()),
-        exp: Some("a > 1".into()),
-        ..ask
+        exp: Some(expression.into()),
+        ..pop("T", 1)
     };
-    assert_ne!(client.ask(&sql).await.code, 0);
+    assert_eq!(client.pop(&sql("a > 1")).await.bodies(), ["many"]);
+    assert_eq!(client.pop(&sql("a >")).await.code, 23);
 }
 
 #[tokio::test(flavor = "multi_thread")]
