@@ -21,6 +21,7 @@ use super::check;
 use super::flight::Lease;
 use super::line::Line;
 use super::log::Name;
+use crate::attributes::QUEUE_TYPE;
 use crate::blocking::run_own;
 use crate::broker::Broker;
 use crate::fault::{not_appended, not_read, unsaved};
@@ -172,10 +173,10 @@ fn stage(b: &Broker, due: &[Due]) -> Result<Vec<Gate>, net::Fault> {
                 _ => gates.push(gate),
             },
             Err(
-                error @ (AppendError::BodyTooLarge { .. }
-                | AppendError::RecordTooLarge { .. }
+                error @ (AppendError::RecordTooLarge { .. }
                 | AppendError::PropertiesTooLarge { .. }
                 | AppendError::Topic
+                | AppendError::InnerBatch
                 | AppendError::Empty),
             ) => {
                 error!(%error, %retry, offset = due.offset, "a message cannot come again, and is given up");
@@ -207,10 +208,14 @@ fn message(b: &Broker, due: &Due) -> Result<Option<Bytes>, net::Fault> {
 /// Where messages of a queue come again, made when there is no such topic. `None`: nobody can want them any more.
 fn retry_topic(b: &Broker, name: &Name) -> Result<Option<Str>, net::Fault> {
     let topic = popped_topic(&name.topic, &name.group);
-    if b.topics.get(topic).is_none() || b.groups.find(&name.group).is_none() {
+    let known = b
+        .topics
+        .get(topic)
+        .filter(|_| b.groups.find(&name.group).is_some());
+    let Some(known) = known else {
         warn!(group = %name.group, %topic, "messages of a deleted topic or group do not come again");
         return Ok(None);
-    }
+    };
     let retry = if name.topic.starts_with(RETRY_PREFIX) {
         name.topic.clone()
     } else {
@@ -221,6 +226,14 @@ fn retry_topic(b: &Broker, name: &Name) -> Result<Option<Str>, net::Fault> {
             topic_name: retry.clone(),
             read_queue_nums: 1,
             write_queue_nums: 1,
+            // A message that holds several goes to a queue of its kind only.
+            attributes: known
+                .config
+                .attributes
+                .iter()
+                .filter(|(key, _)| *key == QUEUE_TYPE)
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
             ..TopicConfig::default()
         };
         drop(b.ensure_topic(config).map_err(|error| unsaved(&error))?);
@@ -236,17 +249,23 @@ fn put(b: &Broker, due: &Due, retry: &str, head: &RecordHead<'_>) -> Result<Gate
     let parts = &head.parts;
     let mut properties = Properties::from_bytes(parts.properties);
     properties.remove(CRC32);
+    let bare = properties.clone();
     if parts.reconsume_times == 0 || properties.get(FIRST_POP_TIME).is_none() {
         properties.set(FIRST_POP_TIME, &due.popped_at.to_string());
     }
     properties.set(ORIGIN_GROUP, &due.name.group);
-    let text = properties.into_bytes();
-    let put = Put {
-        reconsume_times: parts.reconsume_times.saturating_add(1),
-        born_host: b.host,
-        ..Put::again(parts, (retry, 0), &text)
+    let put = |properties: &Properties| {
+        b.put(&Put {
+            reconsume_times: parts.reconsume_times.saturating_add(1),
+            born_host: b.host,
+            ..Put::again(parts, (retry, 0), properties.as_bytes())
+        })
     };
-    let receipt = b.put(&put)?;
+    let receipt = match put(&properties) {
+        // Rather without the marks than not at all.
+        Err(AppendError::PropertiesTooLarge { .. } | AppendError::RecordTooLarge { .. }) => put(&bare)?,
+        done => done?,
+    };
     b.counts.puts.add(1);
     Ok(receipt.gate)
 }

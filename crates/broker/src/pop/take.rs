@@ -18,7 +18,7 @@ use wire::code::ResponseCode;
 use wire::ext::Ext;
 use wire::properties::Properties;
 use wire::receipt::{ORDERED, OffsetInfo, Receipt};
-use wire::record::{Parts, RecordHead, Seal, encode_record};
+use wire::record::{PROPERTIES_BYTES_MAX, Parts, RecordHead, Seal, encode_record};
 
 use super::check::{self, About};
 use super::flight::Handout;
@@ -369,12 +369,20 @@ fn hand_out(
 /// because it cannot be made from the answer any more.
 fn renamed(records: &[u8], topic: &str, receipt: &Receipt) -> Bytes {
     let mut out = Vec::with_capacity(records.len() + 256);
+    let mut begin = 0;
     for head in heads(records) {
+        let record = records.get(begin..begin + head.total_size).unwrap_or_default();
+        begin += head.total_size;
         let (parts, stamp) = (head.parts, head.stamp);
         let mut properties = Properties::from_bytes(parts.properties);
         if properties.get(POP_CK).is_none() {
             let queue_id = parts.queue_id.cast_signed();
             properties.set(POP_CK, &receipt.handle(parts.topic, queue_id, stamp.queue_offset));
+        }
+        if properties.as_bytes().len() > PROPERTIES_BYTES_MAX {
+            // There is no room for the handle: under its own name clients can make it.
+            out.extend_from_slice(record);
+            continue;
         }
         let renamed = Parts {
             topic,

@@ -125,7 +125,12 @@ impl Popped {
             let parts = head.parts;
             let ck = get(parts.properties, "POP_CK").map(str::to_owned);
             let handle = ck.unwrap_or_else(|| {
-                let key = ("0".to_owned(), parts.queue_id.to_string());
+                let origin = if parts.topic.starts_with("%RETRY%") {
+                    "1"
+                } else {
+                    "0"
+                };
+                let key = (origin.to_owned(), parts.queue_id.to_string());
                 let receipt = Receipt {
                     start_offset: starts[&key],
                     pop_time: header.pop_time,
@@ -136,6 +141,7 @@ impl Popped {
                 receipt.handle(parts.topic, parts.queue_id as i32, head.stamp.queue_offset)
             });
             let topic = match handle.split(' ').nth(4).unwrap() {
+                _ if parts.topic.starts_with("%RETRY%") => parts.topic.to_owned(),
                 "1" => format!("%RETRY%G_{}", parts.topic),
                 "2" => format!("%RETRY%G+{}", parts.topic),
                 _ => parts.topic.to_owned(),
@@ -905,4 +911,23 @@ async fn the_time_of_a_message_the_reference_handed_out_can_be_changed() {
     client.ack(&changed).await;
     assert_eq!(client.committed("T", 0).await, 2);
     drop(timed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_no_room_for_more_properties_comes_again_without_the_marks() {
+    let (timed, client) = timed(&[]).await;
+    let properties = format!("UNIQ_KEY\u{1}u\u{2}x\u{1}{}\u{2}", "y".repeat(32_660));
+    client.send_with("T", 0, "large", &properties).await;
+    assert_eq!(client.pop(&pop("T", 0)).await.bodies(), ["large"]);
+    let patient = PopMessage {
+        poll_time: 3 * MINUTE,
+        ..pop("T", -1)
+    };
+    let waiting = client.pop_in_background(patient).await;
+    timed.pass(MINUTE as u64);
+    let again = waiting.await.unwrap();
+    assert_eq!(again.bodies(), ["large"]);
+    assert_eq!(again.messages[0].reconsumed, 1);
+    client.ack(&again.messages[0]).await;
+    assert_eq!(client.committed("%RETRY%G_T", 0).await, 1);
 }
