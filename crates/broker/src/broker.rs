@@ -80,7 +80,7 @@ pub struct Broker {
     /// Which transactions have not ended.
     pub(crate) transactions: Transactions,
     /// Messages that are with pop consumers.
-    pub(crate) pop: Pop,
+    pub(crate) pop: Arc<Pop>,
     /// Which groups read which topics by pop.
     pub(crate) modes: Modes,
     /// Connected producers and consumers.
@@ -222,7 +222,7 @@ impl Broker {
         let offsets = Offsets::open(&config, env.clone())?;
         let timing = Timing::open(&config, &env)?;
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
-        let pop = Pop::open(&config, &env, &offsets, &store)?;
+        let pop = Arc::new(Pop::open(&config, &env, &offsets, &store)?);
         let modes = Modes::open(&config, env.clone())?;
         let now_ms = env.clock.now_ms();
         let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
@@ -326,9 +326,20 @@ impl Broker {
     /// Saves what is only in memory and closes the store. Blocks. Nothing may be served any more.
     pub fn close(&self) -> Result<(), CloseError> {
         self.transactions.count(self);
-        let popped = self.pop.close().map_err(CloseError::Pop);
-        let saved = self.offsets.save().and(self.pop.orders.save());
-        let saved = saved.and(self.filters.save(self.config().filter_data_clean_time_span));
+        let popped = self.pop.close();
+        let saved = self.save_offsets().and_then(|is_saved| {
+            self.pop.orders.save()?;
+            Ok(is_saved)
+        });
+        // Offsets that are older than the journal must not pass for somebody else's.
+        let popped = popped.and_then(|()| match saved {
+            Ok(true) => self.pop.note_end(),
+            _ => Ok(()),
+        });
+        let popped = popped.map_err(CloseError::Pop);
+        let saved = saved
+            .map(drop)
+            .and(self.filters.save(self.config().filter_data_clean_time_span));
         // What was delivered counts as delivered once it is durable.
         self.store.turn_flush();
         let saved = saved.and(self.delays.save(self.store.durable()).map(drop));
@@ -337,6 +348,16 @@ impl Broker {
         timed?;
         popped?;
         Ok(saved?)
+    }
+
+    /// Saves committed offsets, once everything is on disk that they are over. `false`: the store has failed.
+    /// Blocks.
+    pub(crate) fn save_offsets(&self) -> Result<bool, SaveError> {
+        self.offsets.save_over(|| {
+            let tail = self.store.tail_gate();
+            self.store.turn_flush();
+            self.store.state(&tail, store::Level::Durable) == GateState::Passed
+        })
     }
 
     /// A consumer group; made when groups may come into being by themselves. Writes a file then.

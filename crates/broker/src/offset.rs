@@ -204,7 +204,7 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
             () = tokio::time::sleep(period) => {}
         }
         let saving = Arc::clone(&b);
-        let save = move || saving.offsets.save().and(saving.pop.orders.save());
+        let save = move || saving.save_offsets().and_then(|_| saving.pop.orders.save());
         match tokio::task::spawn_blocking(save).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "consumer offsets are not saved, and will be tried again"),

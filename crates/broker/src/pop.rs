@@ -53,22 +53,29 @@ pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationTok
 async fn keep_flushing(b: Arc<Broker>, stop: CancellationToken) {
     let period = Duration::from_millis(b.pop.flush_interval_ms(&b.config()));
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(period) => {}
-            () = b.pop.sync_asked() => {}
+        let is_last = tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(period) => false,
+            () = b.pop.sync_asked() => false,
+        };
+        if is_last {
+            // Requests that are still answered flush for themselves; this serves those that came before they knew.
+            b.pop.stop_flushing();
         }
-        if b.pop.is_flushed() {
-            continue;
-        }
-        let broker = Arc::clone(&b);
-        match tokio::task::spawn_blocking(move || broker.pop.flush()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                error!(%error, "the pop journal is not on disk, and will be written anew");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        if !b.pop.is_flushed() {
+            let broker = Arc::clone(&b);
+            match tokio::task::spawn_blocking(move || broker.pop.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    error!(%error, "the pop journal is not on disk");
+                    b.store.fail_if_unsynced("sync of the pop journal", &error);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(_) => return,
             }
-            Err(_) => return,
+        }
+        if is_last {
+            return;
         }
     }
 }

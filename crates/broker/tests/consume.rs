@@ -26,6 +26,8 @@ mod locks;
 mod offsets;
 #[path = "consume/pop_crash.rs"]
 mod pop_crash;
+#[path = "consume/pop_faults.rs"]
+mod pop_faults;
 #[path = "consume/pops.rs"]
 mod pops;
 #[path = "consume/pulls.rs"]

@@ -14,7 +14,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -37,8 +37,10 @@ pub struct Journal {
     tail: Mutex<Tail>,
     /// Positions below are durable.
     durable: AtomicU64,
-    /// At each sync.
+    /// At each sync, and when one fails.
     synced: Notify,
+    /// A sync failed. Nothing is durable any more that was not: see [`crate::Store::fail_if_unsynced`].
+    failed: AtomicBool,
 }
 
 struct Tail {
@@ -96,6 +98,7 @@ impl Journal {
             }),
             durable: AtomicU64::new(0),
             synced: Notify::new(),
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -127,35 +130,49 @@ impl Journal {
         self.durable.load(Ordering::Acquire) >= self.tail.lock().pos
     }
 
-    /// Makes durable what was appended so far. Waits for the disk.
+    /// Makes durable what was appended so far. Waits for the disk. A failure is final: the system may have dropped the
+    /// data, and a second sync would claim that all is well.
     pub fn sync(&self) -> io::Result<()> {
         let (file, pos) = {
             let tail = self.tail.lock();
             (Arc::clone(&tail.file), tail.pos)
         };
         if self.durable.load(Ordering::Acquire) < pos {
-            synced(file.sync())?;
+            self.sync_file(&*file)?;
             self.durable.fetch_max(pos, Ordering::AcqRel);
         }
         self.synced.notify_waiters();
         Ok(())
     }
 
-    /// Resolves when everything before the position is durable, for which somebody has to [`Journal::sync`].
-    pub async fn reach(&self, pos: u64) {
+    fn sync_file(&self, file: &dyn File) -> io::Result<()> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(has_failed());
+        }
+        synced(file.sync()).inspect_err(|_| {
+            self.failed.store(true, Ordering::Release);
+            self.synced.notify_waiters();
+        })
+    }
+
+    /// Resolves when everything before the position is durable, for which somebody has to [`Journal::sync`]; with an
+    /// error when it never will be.
+    pub async fn reach(&self, pos: u64) -> io::Result<()> {
         loop {
             let synced = self.synced.notified();
             let mut synced = std::pin::pin!(synced);
             synced.as_mut().enable();
             if self.durable.load(Ordering::Acquire) >= pos {
-                return;
+                return Ok(());
+            }
+            if self.failed.load(Ordering::Acquire) {
+                return Err(has_failed());
             }
             synced.await;
         }
     }
 
-    /// Starts a new file, to which the caller now appends all of the state. Waits for the disk. Also the way out after a
-    /// failed sync: nothing of what the old file lost is needed once the new one is complete.
+    /// Starts a new file, to which the caller now appends all of the state. Waits for the disk.
     pub fn begin(&self) -> io::Result<()> {
         let fresh = {
             let tail = self.tail.lock();
@@ -169,12 +186,9 @@ impl Journal {
             tail.at = HEAD_BYTES;
             old
         };
-        // The new file holds nothing yet that would be understood wrongly without the end of the old one: records of
-        // changes say from which state on they count.
-        if let Err(error) = old.sync() {
-            tracing::warn!(%error, "the end of a journal may be lost, its next file replaces it");
-        }
-        Ok(())
+        // Meanwhile others append to the new file. That is not understood wrongly if the machine ends before the old one
+        // is durable: records of changes say from which state on they count.
+        self.sync_file(&*old)
     }
 
     /// The new file holds all of the state: makes it durable and removes the older ones. Waits for the disk.
@@ -193,6 +207,10 @@ impl Journal {
         self.tail.lock().oldest = newest;
         synced(self.env.disk.sync_dir(&self.dir))
     }
+}
+
+fn has_failed() -> io::Error {
+    io::Error::other("a sync of the journal has failed")
 }
 
 fn create(disk: &dyn Disk, dir: &Path, seq: u64) -> io::Result<Arc<dyn File>> {
@@ -317,6 +335,19 @@ mod tests {
                 assert_eq!(payload, &number.to_be_bytes(), "seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn a_failed_sync_is_final() {
+        let (disk, env) = world(4);
+        let (journal, _) = open(&env);
+        let pos = journal.append(b"one").unwrap();
+        disk.fail_at(disk.ops(), Fault::Broken);
+        assert!(crate::disk::is_sync_failure(&journal.sync().unwrap_err()));
+        assert!(journal.sync().is_err(), "a second one would succeed");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert!(runtime.block_on(journal.reach(pos)).is_err());
+        assert!(journal.begin().is_err() || journal.finish().is_err());
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn on_server(b: &Broker, header: &InvokeBrokerToResetOffset) -> Result<BTreeMap<
     }
     for (id, offset) in &offsets {
         b.offsets.reset(group, topic, *id, *offset);
+        b.pop.reset(&b.offsets, (group, topic, *id));
         if let Some(queue) = find_queue(b, topic, *id) {
             queue.nudge();
         }

@@ -283,23 +283,25 @@ impl Offsets {
         fastjson::to_vec(&self.table())
     }
 
-    /// Writes the file if anything was committed since it was last written.
-    pub(crate) fn save(&self) -> Result<(), SaveError> {
+    /// Writes the file if anything was committed since it was last written, after the log behind what was committed is
+    /// durable: offsets must not survive messages that were written elsewhere before they were counted as consumed.
+    /// `false`: it cannot be made durable, and nothing is written.
+    pub(crate) fn save_over(&self, make_durable: impl FnOnce() -> bool) -> Result<bool, SaveError> {
         let _one_at_a_time = self.saving.lock();
         if !self.changed.swap(false, Ordering::AcqRel) {
-            return Ok(());
+            return Ok(true);
         }
-        let file = || fastjson::to_vec_pretty(&self.table());
-        let bytes = self.journal.cut(|| self.take_unwritten(), file);
-        let saved = saved::save_bytes(&self.env, &self.path, &bytes);
-        match &saved {
-            Ok(()) => self.journal.keep_from(&bytes),
-            Err(_) => self.changed.store(true, Ordering::Release),
-        }
-        if self.journal.is_broken() {
+        let table = self.table();
+        let is_durable = make_durable();
+        let saved = if is_durable {
+            saved::save(&self.env, &self.path, &table)
+        } else {
+            Ok(())
+        };
+        if saved.is_err() || !is_durable {
             self.changed.store(true, Ordering::Release);
         }
-        saved
+        saved.map(|()| is_durable)
     }
 
     /// Whether [`Offsets::write_journal`] has something to do.
@@ -504,4 +506,72 @@ fn set(
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn open(dir: &tempfile::TempDir) -> Result<Offsets, LoadError> {
+        let config = Config {
+            store_path_root_dir: dir.path().to_str().unwrap().into(),
+            ..Config::default()
+        };
+        Offsets::open(&config, Env::real())
+    }
+
+    #[test]
+    fn nothing_is_written_until_something_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = open(&dir).unwrap();
+        let file = dir.path().join("config/consumerOffset.json");
+        offsets.note_pull("G", "T", 0, 5);
+        assert!(offsets.save_over(|| true).unwrap());
+        assert!(!file.exists());
+        offsets.commit("G", "T", (0, 5), 500);
+        assert!(offsets.save_over(|| true).unwrap());
+        assert!(file.exists());
+        std::fs::remove_file(&file).unwrap();
+        offsets.commit("G", "T", (0, 5), 500);
+        assert!(offsets.save_over(|| true).unwrap());
+        assert!(!file.exists(), "the same offset again is no change");
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_a_restart_and_what_was_pulled_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = open(&dir).unwrap();
+        offsets.commit("G", "T", (1, 5), 500);
+        offsets.commit("G", "%RETRY%G", (0, 2), 500);
+        offsets.note_pull("G", "T", 1, 9);
+        offsets.note_pull("H", "T", 1, 9);
+        assert_eq!(
+            (offsets.query("G", "T", 1), offsets.query_pulled("G", "T", 1)),
+            (Some(5), Some(9))
+        );
+        assert!(offsets.save_over(|| true).unwrap());
+        let offsets = open(&dir).unwrap();
+        assert_eq!(
+            (offsets.query("G", "T", 1), offsets.query_pulled("G", "T", 1)),
+            (Some(5), Some(5))
+        );
+        assert_eq!(
+            offsets.topics_of("G"),
+            BTreeSet::from(["%RETRY%G".into(), "T".into()])
+        );
+        assert_eq!(offsets.groups_of("T"), BTreeSet::from(["G".into()]));
+        offsets.remove_topic("T");
+        assert_eq!(offsets.query("G", "T", 1), None);
+        offsets.remove_group("G");
+        assert!(offsets.topics_of("G").is_empty());
+    }
+
+    #[test]
+    fn the_broker_does_not_start_without_offsets_that_were_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config/consumerOffset.json");
+        std::fs::create_dir(dir.path().join("config")).unwrap();
+        for name in [file.clone(), file.with_extension("json.bak")] {
+            #[expect(clippy::disallowed_methods, reason = "the disk is what is tested")]
+            std::fs::write(name, "{\"offsetTable\":").unwrap();
+        }
+        assert!(open(&dir).is_err());
+    }
+}

@@ -21,7 +21,7 @@ use crate::broker::Broker;
 
 /// How long before its end a request is answered, as in the reference: so that the answer is in time.
 const EARLY_MS: i64 = 50;
-/// Longest sleep: the clock may jump.
+/// Longest sleep: the clock may jump, and of some queues nobody tells that they hand out again.
 const NAP: Duration = Duration::from_millis(500);
 
 mod futures {

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! name     1 | id 4 | queue 4 | group length 2, group | topic
-//! state    2 | id 4 | next 8                                        replaces all that is known of the queue
-//! leases   3 | id 4 | leases                                        of a state
+//! state    2 | id 4 | next 8 | number of leases records 4           replaces all that is known of the queue, with the
+//! leases   3 | id 4 | leases                                        last of its leases records
 //! popped   4 | id 4 | from 8 | next 8 | leases
 //! settled  5 | id 4 | offsets 8 each                                acknowledged, or written to the retry topic
 //! changed  6 | id 4 | offset 8 | popped at 8 | visible at 8
@@ -39,7 +39,7 @@ pub(crate) struct Name {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Record<'a> {
     Name(&'a Name),
-    State { next: i64 },
+    State { next: i64, parts: u32 },
     Leases(&'a [Lease]),
     Popped(&'a Handout),
     Settled(&'a [i64]),
@@ -102,9 +102,10 @@ pub(crate) fn encode(id: u32, record: Record<'_>) -> Vec<u8> {
             out.extend_from_slice(name.group.as_bytes());
             out.extend_from_slice(name.topic.as_bytes());
         }
-        Record::State { next } => {
+        Record::State { next, parts } => {
             start(&mut out, kind::STATE);
             put(&mut out, next);
+            out.extend_from_slice(&parts.to_be_bytes());
         }
         Record::Leases(all) => {
             start(&mut out, kind::LEASES);
@@ -146,17 +147,25 @@ pub(crate) fn snapshot(
     mut put: impl FnMut(Vec<u8>) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     put(encode(id, Record::Name(name)))?;
-    put(encode(id, Record::State { next: flight.next() }))?;
     let leases: Vec<Lease> = flight.leases().collect();
-    leases
-        .chunks(LEASES_MAX)
-        .try_for_each(|leases| put(encode(id, Record::Leases(leases))))
+    let parts = leases.chunks(LEASES_MAX);
+    let state = Record::State {
+        next: flight.next(),
+        parts: parts.len() as u32,
+    };
+    put(encode(id, state))?;
+    for leases in parts {
+        put(encode(id, Record::Leases(leases)))?;
+    }
+    Ok(())
 }
 
 /// What the records come to.
 #[derive(Debug, Default)]
 pub(crate) struct Replayed {
     queues: HashMap<u32, (Name, Option<Flight>)>,
+    /// A state that lacks so many of its leases records: an end in between must leave the state before.
+    partial: Option<(u32, Flight, u32)>,
     /// The broker ended in order: the file of offsets is as new as the journal, unless somebody else wrote it since.
     pub(crate) is_clean: bool,
 }
@@ -191,7 +200,9 @@ impl Replayed {
                 topic: std::str::from_utf8(topic).ok()?.into(),
                 queue_id,
             };
-            self.queues.entry(id).or_insert((name, None));
+            if self.queues.get(&id).is_none_or(|(known, _)| *known != name) {
+                self.queues.insert(id, (name, None));
+            }
             return Some(());
         }
         if kind == kind::DROPPED {
@@ -200,12 +211,25 @@ impl Replayed {
         }
         let (_, slot) = self.queues.get_mut(&id)?;
         if kind == kind::STATE {
-            *slot = Some(Flight::new(at.number()?));
+            let (flight, parts) = (Flight::new(at.number()?), u32::from_be_bytes(at.take()?));
+            if parts == 0 {
+                *slot = Some(flight);
+            } else {
+                self.partial = Some((id, flight, parts));
+            }
+            return Some(());
+        }
+        if kind == kind::LEASES {
+            let (_, flight, parts) = self.partial.as_mut().filter(|(of, ..)| *of == id)?;
+            at.leases().into_iter().for_each(|lease| flight.restore(lease));
+            *parts -= 1;
+            if *parts == 0 {
+                *slot = self.partial.take().map(|(_, flight, _)| flight);
+            }
             return Some(());
         }
         let flight = slot.as_mut()?;
         match kind {
-            kind::LEASES => at.leases().into_iter().for_each(|lease| flight.restore(lease)),
             kind::POPPED => {
                 let (from, next) = (at.number()?, at.number()?);
                 let leases = at.leases();

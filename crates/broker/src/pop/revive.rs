@@ -3,14 +3,14 @@
 //! between writes them twice rather than never. After a crash the end of the retry topic is searched for what was
 //! written just before, so that even that is rare.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{All, AppendError, Gate, ReadError, ReadLimit, ReadStatus};
+use store::{All, AppendError, Gate, GateState, Level, ReadError, ReadLimit, ReadStatus};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use wire::Str;
 use wire::body::topic::TopicConfig;
 use wire::properties::name::{CRC32, UNIQ_KEY};
@@ -30,7 +30,7 @@ use crate::offset::find_queue;
 use crate::put::Put;
 
 /// Leases of one turn.
-const LEASES_MAX: usize = 64;
+const LEASES_MAX: usize = 256;
 /// Longest sleep: the clock may jump.
 const NAP: Duration = Duration::from_millis(100);
 /// After a failure.
@@ -39,6 +39,8 @@ const PAUSE_MS: i64 = 1_000;
 const TURN_MS: i64 = 60_000;
 /// Messages at the end of a retry topic that are searched after a crash.
 const TAIL: i64 = 4_096;
+/// Retry topics whose ends are remembered.
+const TAILS_MAX: usize = 64;
 const FIRST_POP_TIME: &str = "1ST_POP_TIME";
 const ORIGIN_GROUP: &str = "ORIGIN_GROUP";
 
@@ -52,58 +54,118 @@ pub(super) struct Due {
     pub(super) doubtful_since: Option<i64>,
 }
 
-/// What stands at the ends of retry topics: unique id and number of deliveries, and when that was written.
-type Tails = HashMap<Str, HashMap<(Str, i32), i64>>;
+/// What stood at the ends of retry topics before anything was written there: unique id and number of deliveries, and when
+/// that was written.
+pub(super) type Tails = HashMap<Str, HashMap<(Str, i32), i64>>;
+
+/// What became of a message that comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Back {
+    /// It is in the retry topic, as safe as a send that is acknowledged.
+    Written(Gate),
+    /// It is there since before, or gone, or nobody can want it any more.
+    Settled,
+    /// It has to be tried again.
+    Failed,
+}
 
 /// Brings messages back until `stop`.
 pub(super) async fn keep_reviving(b: Arc<Broker>, stop: CancellationToken) {
+    let mut tails = Tails::default();
     loop {
         let now_ms = b.env.clock.now_ms();
-        while let Some(line) = b.pop.take_due(now_ms) {
-            revive(&b, &line).await;
-            b.pop.hint(&line, &mut line.state.lock());
+        loop {
+            let turns = take_turns(&b, now_ms);
+            if turns.is_empty() {
+                break;
+            }
+            let lines: Vec<_> = turns.iter().map(|(line, _)| Arc::clone(line)).collect();
+            tails = revive(&b, turns, tails).await;
+            for line in lines {
+                b.pop.hint(&line, &mut line.state.lock());
+            }
             if stop.is_cancelled() {
                 return;
             }
         }
-        let due = b
-            .pop
-            .next_due()
-            .map_or(i64::MAX, |due| due.saturating_sub(now_ms));
-        let nap = Duration::from_millis(due.max(1).unsigned_abs()).min(NAP);
+        tails.clear();
+        let due = b.pop.next_due();
+        let nap = async {
+            match due {
+                Some(due) => {
+                    let time = due.saturating_sub(now_ms).max(1).unsigned_abs();
+                    tokio::time::sleep(Duration::from_millis(time).min(NAP)).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             () = b.pop.earlier.notified() => {}
-            () = tokio::time::sleep(nap) => {}
+            () = nap => {}
         }
     }
 }
 
-/// One turn of a line.
-async fn revive(b: &Arc<Broker>, line: &Arc<Line>) {
-    let now_ms = b.env.clock.now_ms();
-    let ended = b
-        .pop
-        .ended(line, now_ms, LEASES_MAX, now_ms.saturating_add(TURN_MS));
-    let due: Vec<Due> = ended.iter().flat_map(|lease| dues_of(b, line, lease)).collect();
-    if due.is_empty() {
-        return;
+/// Lines that are due, with leases that have ended.
+fn take_turns(b: &Broker, now_ms: i64) -> Vec<(Arc<Line>, Vec<Lease>)> {
+    let mut turns = Vec::new();
+    let mut room = LEASES_MAX;
+    while room > 0
+        && let Some(line) = b.pop.take_due(now_ms)
+    {
+        let ended = b.pop.ended(&line, now_ms, room, now_ms.saturating_add(TURN_MS));
+        room = room.saturating_sub(ended.len().max(1));
+        turns.push((line, ended));
     }
-    let offsets: Vec<i64> = due.iter().map(|due| due.offset).collect();
-    let is_back = bring_back(b, due).await;
-    let mut state = line.state.lock();
-    let settled = is_back && b.pop.settle(line, &mut state, &offsets).is_ok();
-    if settled {
-        b.pop.publish(&b.offsets, line, &mut state);
-    } else {
-        for lease in ended {
-            for offset in lease.offsets() {
-                let again_at = now_ms.saturating_add(PAUSE_MS);
-                state
-                    .flight
-                    .change(offset, -lease.popped_at.saturating_abs(), again_at);
+    turns
+}
+
+/// One turn. What is written is settled only once it is on disk: the journal must not survive the copies it tells of.
+async fn revive(b: &Arc<Broker>, turns: Vec<(Arc<Line>, Vec<Lease>)>, tails: Tails) -> Tails {
+    let due: Vec<Due> = turns
+        .iter()
+        .flat_map(|(line, ended)| ended.iter().flat_map(|lease| dues_of(b, line, lease)))
+        .collect();
+    if due.is_empty() {
+        return tails;
+    }
+    let (back, tails) = bring_back(b, due, tails).await;
+    if back.iter().any(|back| matches!(back, Back::Written(_))) {
+        let broker = Arc::clone(b);
+        let _flushed_or_stopping = run_own(move || broker.store.turn_flush()).await;
+    }
+    let again_at = b.env.clock.now_ms().saturating_add(PAUSE_MS);
+    let mut back = back.into_iter();
+    for (line, ended) in turns {
+        let mut state = line.state.lock();
+        let mut settled = Vec::new();
+        let mut left = Vec::new();
+        for lease in &ended {
+            for (offset, back) in lease.offsets().zip(&mut back) {
+                if is_safe(b, back) {
+                    settled.push(offset);
+                } else {
+                    left.push((offset, lease.popped_at));
+                }
             }
         }
+        if b.pop.settle(&line, &mut state, &settled).is_ok() {
+            b.pop.publish(&b.offsets, &line, &mut state);
+        }
+        for (offset, popped_at) in left {
+            let popped_at = -popped_at.saturating_abs();
+            state.flight.change(offset, popped_at, again_at);
+        }
+    }
+    tails
+}
+
+fn is_safe(b: &Broker, back: Back) -> bool {
+    match back {
+        Back::Written(gate) => b.store.state(&gate, Level::Durable) == GateState::Passed,
+        Back::Settled => true,
+        Back::Failed => false,
     }
 }
 
@@ -118,73 +180,86 @@ fn dues_of(b: &Broker, line: &Line, lease: &Lease) -> Vec<Due> {
     lease.offsets().map(due).collect()
 }
 
-/// Writes messages to the retry topics of their groups. `true`: all of them are as safe there as sends that are
-/// acknowledged, except those that are gone anyway.
-pub(super) async fn bring_back(b: &Arc<Broker>, due: Vec<Due>) -> bool {
-    let bells: Vec<_> = due
-        .iter()
-        .map(|due| (due.name.group.clone(), due.name.topic.clone()))
-        .collect();
-    let broker = Arc::clone(b);
-    let gates = match run_own(move || stage(&broker, &due)).await {
-        Ok(Ok(gates)) => gates,
-        Ok(Err(fault)) | Err(fault) => {
-            error!(remark = %fault.remark, "messages that were not settled have to wait for their retry topic");
-            return false;
-        }
+/// Writes messages to the retry topics of their groups; says of each what became of it.
+pub(super) async fn bring_back(b: &Arc<Broker>, due: Vec<Due>, mut tails: Tails) -> (Vec<Back>, Tails) {
+    let (broker, count) = (Arc::clone(b), due.len());
+    let staged = run_own(move || {
+        let back: Vec<Back> = due.iter().map(|due| stage(&broker, due, &mut tails)).collect();
+        (due, back, tails)
+    });
+    let Ok((due, mut back, tails)) = staged.await else {
+        return (vec![Back::Failed; count], Tails::default());
     };
     b.store.drive();
-    for gate in gates {
-        if let Err(fault) = b.settled(gate).await {
-            error!(remark = %fault.remark, "messages were not written to their retry topic, and will be again");
-            return false;
+    for back in &mut back {
+        if let Back::Written(gate) = *back
+            && let Err(fault) = b.settled(gate).await
+        {
+            debug!(remark = %fault.remark, "a message was not written to its retry topic");
+            *back = Back::Failed;
         }
     }
-    for (group, topic) in bells {
-        b.pop.bell(&group, popped_topic(&topic, &group)).ring();
+    let failed = back.iter().filter(|back| **back == Back::Failed).count();
+    if failed > 0 {
+        error!(
+            failed,
+            "messages were not written to their retry topics, and will be again"
+        );
     }
-    true
+    let bells: HashSet<_> = due
+        .iter()
+        .zip(&back)
+        .filter(|(_, back)| matches!(back, Back::Written(_)))
+        .map(|(due, _)| (&due.name.group, popped_topic(&due.name.topic, &due.name.group)))
+        .collect();
+    for (group, topic) in bells {
+        b.pop.bell(group, topic).ring();
+    }
+    (back, tails)
 }
 
-/// Appends the copies. Blocks.
-fn stage(b: &Broker, due: &[Due]) -> Result<Vec<Gate>, net::Fault> {
-    let mut gates: Vec<Gate> = Vec::new();
-    let mut tails = Tails::new();
-    for due in due {
-        let Some(record) = message(b, due)? else {
-            info!(group = %due.name.group, topic = %due.name.topic, queue = due.name.queue_id, offset = due.offset, "a message that was not settled is gone");
-            continue;
-        };
-        let Some(retry) = retry_topic(b, &due.name)? else {
-            continue;
-        };
-        let Ok(head) = RecordHead::scan(&record) else {
-            continue;
-        };
-        if due
-            .doubtful_since
-            .is_some_and(|since| is_written(b, &mut tails, &retry, &head, since))
-        {
-            continue;
-        }
-        match put(b, due, &retry, &head) {
-            Ok(gate) => match gates.last_mut() {
-                Some(last) if last.generation == gate.generation => *last = gate,
-                _ => gates.push(gate),
-            },
-            Err(
-                error @ (AppendError::RecordTooLarge { .. }
-                | AppendError::PropertiesTooLarge { .. }
-                | AppendError::Topic
-                | AppendError::InnerBatch
-                | AppendError::Empty),
-            ) => {
-                error!(%error, %retry, offset = due.offset, "a message cannot come again, and is given up");
-            }
-            Err(error) => return Err(not_appended(&error)),
+/// Appends the copy of a message. Blocks. What fails for one message is no reason to write those before it again.
+fn stage(b: &Broker, due: &Due, tails: &mut Tails) -> Back {
+    match try_stage(b, due, tails) {
+        Ok(gate) => gate.map_or(Back::Settled, Back::Written),
+        Err(fault) => {
+            debug!(topic = %due.name.topic, offset = due.offset, remark = %fault.remark, "a message that was not settled has to wait");
+            Back::Failed
         }
     }
-    Ok(gates)
+}
+
+fn try_stage(b: &Broker, due: &Due, tails: &mut Tails) -> Result<Option<Gate>, net::Fault> {
+    let Some(record) = message(b, due)? else {
+        info!(group = %due.name.group, topic = %due.name.topic, queue = due.name.queue_id, offset = due.offset, "a message that was not settled is gone");
+        return Ok(None);
+    };
+    let Some(retry) = retry_topic(b, &due.name)? else {
+        return Ok(None);
+    };
+    let Ok(head) = RecordHead::scan(&record) else {
+        return Ok(None);
+    };
+    if due
+        .doubtful_since
+        .is_some_and(|since| is_written(b, tails, &retry, &head, since))
+    {
+        return Ok(None);
+    }
+    match put(b, due, &retry, &head) {
+        Ok(gate) => Ok(Some(gate)),
+        Err(
+            error @ (AppendError::RecordTooLarge { .. }
+            | AppendError::PropertiesTooLarge { .. }
+            | AppendError::Topic
+            | AppendError::InnerBatch
+            | AppendError::Empty),
+        ) => {
+            error!(%error, %retry, offset = due.offset, "a message cannot come again, and is given up");
+            Ok(None)
+        }
+        Err(error) => Err(not_appended(&error)),
+    }
 }
 
 /// The message itself; `None` when it is gone.
@@ -275,6 +350,9 @@ fn is_written(b: &Broker, tails: &mut Tails, retry: &Str, head: &RecordHead<'_>,
     let Some(unique) = get(head.parts.properties, UNIQ_KEY) else {
         return false;
     };
+    if tails.len() >= TAILS_MAX && !tails.contains_key(retry) {
+        tails.clear();
+    }
     let tail = tails.entry(retry.clone()).or_insert_with(|| tail_of(b, retry));
     let copy = (Str::from(unique), head.parts.reconsume_times.saturating_add(1));
     tail.get(&copy).is_some_and(|written| *written >= since)

@@ -18,6 +18,7 @@ use super::check::{self, About};
 use super::log::Single;
 use super::order::{Of, Settled};
 use super::table::Written;
+use super::take::MESSAGES_MAX;
 use super::takeover;
 use crate::broker::Broker;
 use crate::fault::bad_body;
@@ -128,11 +129,12 @@ fn ack(
         b.pop.publish(&b.offsets, line, &mut state);
     }
     if good.len() < offsets.len() {
-        let strange: Vec<i64> = offsets
+        let strange = offsets
             .iter()
             .copied()
-            .filter(|offset| !good.contains(offset))
-            .collect();
+            .filter(|offset| good.binary_search(offset).is_err());
+        // Ascending, both; and one pop of the reference hands out no more.
+        let strange: Vec<i64> = strange.take(MESSAGES_MAX.unsigned_abs() as usize).collect();
         takeover::ack(b, about, receipt, &strange)?;
     }
     Ok(written)
@@ -222,7 +224,9 @@ pub(crate) fn change_invisible_time(
             .orders
             .change(of(about), header.offset, receipt.pop_time, visible_at);
         // A request that waits for the queue must wait another time now.
-        b.pop.bell(about.group, about.topic).ring();
+        if let Some(bell) = b.pop.find_bell(about.group, about.topic) {
+            bell.ring();
+        }
         let reply = Reply::ok(ChangedReply {
             pop_time: receipt.pop_time,
             invisible_time: visible_at.saturating_sub(receipt.pop_time),
@@ -262,7 +266,7 @@ fn when_safe<T: Send + 'static>(b: &Arc<Broker>, written: Written, reply: Reply<
     }
     let b = Arc::clone(b);
     Answer::Later(Box::pin(async move {
-        b.pop.safe(written).await;
+        b.pop.safe(written).await?;
         Ok(reply)
     }))
 }

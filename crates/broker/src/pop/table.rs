@@ -19,6 +19,7 @@ use super::flight::{Flight, Handout, Lease};
 use super::line::{Line, State};
 use super::log::{self, CLEAN, Name, Record, Replayed, Single};
 use super::order::{Of, Orders};
+use crate::blocking::run_own;
 use crate::config::{Config, FlushDiskType};
 use crate::names::popped_topic;
 use crate::offset::Offsets;
@@ -26,8 +27,6 @@ use crate::saved::LoadError;
 
 /// The journal is written anew when its newest file is larger than this and than all of the state twice over.
 const JOURNAL_BYTES_MAX: u64 = 16 << 20;
-/// What a lease takes there, roughly.
-const LEASE_BYTES: u64 = 32;
 
 type ByName<T> = HashMap<Str, HashMap<Str, T>>;
 
@@ -45,8 +44,9 @@ pub(crate) struct Pop {
     /// Something is due earlier than it was.
     pub(super) earlier: Notify,
     asked: Notify,
-    /// A sync failed: what is in the journal may be lost.
-    is_broken: AtomicBool,
+    /// Nobody flushes any more but who needs it.
+    is_stopping: AtomicBool,
+    /// What all of the state took in the journal when it was last written anew.
     snapshot_bytes: AtomicU64,
     /// Held requests: pops, notifications.
     pub(super) held_pops: Arc<AtomicUsize>,
@@ -99,7 +99,7 @@ impl Pop {
             due: Mutex::default(),
             earlier: Notify::new(),
             asked: Notify::new(),
-            is_broken: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
             snapshot_bytes: AtomicU64::new(0),
             held_pops: Arc::default(),
             held_notifications: Arc::default(),
@@ -112,6 +112,10 @@ impl Pop {
         let mut in_flight = 0;
         for (id, name, mut flight) in queues {
             let committed = offsets.query(&name.group, &name.topic, name.queue_id);
+            if is_clean && committed.is_none() {
+                // Somebody else has forgotten the group or the topic since, and made it again perhaps.
+                continue;
+            }
             reconcile(&mut flight, committed, is_clean);
             let queue = u32::try_from(name.queue_id).ok();
             let max = queue
@@ -133,9 +137,13 @@ impl Pop {
         Ok(pop)
     }
 
-    /// Makes everything durable and notes that the offsets are as new as the journal. Blocks. Nothing may run any more.
+    /// Makes everything durable. Blocks. Nothing may run any more.
     pub(crate) fn close(&self) -> io::Result<()> {
-        self.rewrite()?;
+        self.rewrite()
+    }
+
+    /// Notes that the saved offsets are as new as the journal. Blocks.
+    pub(crate) fn note_end(&self) -> io::Result<()> {
         self.journal.append(CLEAN)?;
         self.journal.sync()?;
         info!(in_flight = self.in_flight(), "messages stay with pop consumers");
@@ -189,6 +197,11 @@ impl Pop {
     /// What held requests of a group on a topic wait for.
     pub(crate) fn bell(&self, group: &str, topic: &str) -> Arc<Bell> {
         entry(&self.bells, group, topic)
+    }
+
+    /// The same, if anybody ever waited.
+    pub(super) fn find_bell(&self, group: &str, topic: &str) -> Option<Arc<Bell>> {
+        self.bells.read().get(group)?.get(topic).cloned()
     }
 
     /// What counts the held notifications of a group on a topic.
@@ -320,6 +333,24 @@ impl Pop {
         Ok(())
     }
 
+    /// An operator has set the group to another offset: that it goes on there must outlast a crash, although it is told
+    /// only when it asks.
+    pub(crate) fn reset(&self, offsets: &Offsets, (group, topic, queue_id): (&str, &str, i32)) {
+        let Some(line) = self.line(group, topic, queue_id) else {
+            return;
+        };
+        let mut state = line.state.lock();
+        let Some(committed) = offsets.query(group, topic, queue_id) else {
+            return;
+        };
+        match self.move_to(&line, &mut state, committed) {
+            Ok(_) => state.published = Some(committed),
+            Err(fault) => {
+                error!(group, topic, queue_id, remark = %fault.remark, "a new offset is not in the pop journal");
+            }
+        }
+    }
+
     /// The same for a queue that a client has committed an offset of.
     pub(crate) fn committed(&self, offsets: &Offsets, (group, topic, queue_id): (&str, &str, i32)) {
         if let Some(line) = self.line(group, topic, queue_id)
@@ -373,11 +404,24 @@ impl Pop {
     }
 
     /// Returns when a change is as safe as its answer promises.
-    pub(super) async fn safe(&self, written: Written) {
-        if self.is_sync && written > Written::default() {
-            self.asked.notify_one();
-            self.journal.reach(written.0).await;
+    pub(super) async fn safe(self: &Arc<Self>, written: Written) -> Result<(), Fault> {
+        if !self.must_wait(written) {
+            return Ok(());
         }
+        self.asked.notify_one();
+        if self.is_stopping.load(Ordering::SeqCst) {
+            let pop = Arc::clone(self);
+            run_own(move || pop.flush())
+                .await?
+                .map_err(|error| not_written(&error))?;
+        }
+        let reached = self.journal.reach(written.0).await;
+        reached.map_err(|error| not_written(&error))
+    }
+
+    /// Nobody waits for what was asked for any more.
+    pub(super) fn stop_flushing(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
     }
 
     /// Whether [`Pop::safe`] has something to wait for.
@@ -394,7 +438,7 @@ impl Pop {
     }
 
     pub(super) fn is_flushed(&self) -> bool {
-        self.journal.is_synced() && !self.is_broken.load(Ordering::Acquire) && !self.is_long()
+        self.journal.is_synced() && !self.is_long()
     }
 
     fn is_long(&self) -> bool {
@@ -402,18 +446,11 @@ impl Pop {
         self.journal.file_bytes() > JOURNAL_BYTES_MAX + 2 * state
     }
 
-    /// Makes the journal durable, and writes it anew when it has become long, or cannot be made durable. Blocks.
+    /// Makes the journal durable, and writes it anew when it has become long. Blocks.
     pub(super) fn flush(&self) -> io::Result<()> {
-        if !self.is_broken.load(Ordering::Acquire) {
-            let synced = self.journal.sync();
-            if let Err(error) = synced {
-                error!(%error, "a sync of the pop journal failed");
-                self.is_broken.store(true, Ordering::Release);
-            }
-        }
-        if self.is_broken.load(Ordering::Acquire) || self.is_long() {
+        self.journal.sync()?;
+        if self.is_long() {
             self.rewrite()?;
-            self.is_broken.store(false, Ordering::Release);
         }
         Ok(())
     }
@@ -421,23 +458,24 @@ impl Pop {
     /// Writes all of the state to a new file and removes the old ones. Pops go on meanwhile.
     fn rewrite(&self) -> io::Result<()> {
         self.journal.begin()?;
-        let mut leases = 0;
         for line in self.all() {
             let state = line.state.lock();
             if !state.is_dropped {
-                leases += state.flight.leases().count() as u64;
                 log::snapshot(line.id, &line.name, &state.flight, |record| {
                     self.journal.append(&record).map(drop)
                 })?;
             }
         }
-        self.snapshot_bytes.store(leases * LEASE_BYTES, Ordering::Relaxed);
+        self.snapshot_bytes
+            .store(self.journal.file_bytes(), Ordering::Relaxed);
         self.journal.finish()
     }
 
     /// Notes when the line has to be looked at.
     pub(super) fn hint(&self, line: &Arc<Line>, state: &mut State) {
-        let Some(at) = state.flight.ends_at() else { return };
+        let Some(at) = state.flight.ends_at().filter(|_| !state.is_dropped) else {
+            return;
+        };
         if state.hint.is_some_and(|hint| hint <= at) {
             return;
         }
@@ -469,9 +507,14 @@ impl Pop {
         self.due.lock().first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Leases that have ended.
+    /// Leases that have ended. Those of a topic or group that was deleted are forgotten with it: another one of that
+    /// name may be there now.
     pub(super) fn ended(&self, line: &Line, now_ms: i64, max: usize, again_at: i64) -> Vec<Lease> {
-        line.state.lock().flight.take_ended(now_ms, max, again_at)
+        let mut state = line.state.lock();
+        if state.is_dropped {
+            return Vec::new();
+        }
+        state.flight.take_ended(now_ms, max, again_at)
     }
 }
 

@@ -36,7 +36,7 @@ use crate::pull::{Found, limit_of};
 use crate::topic::Topic;
 
 /// Messages of one answer.
-const MESSAGES_MAX: i32 = 32;
+pub(super) const MESSAGES_MAX: i32 = 32;
 /// How late a request may be.
 const LATE_MAX_MS: i64 = 500;
 const POP_CK: &str = "POP_CK";
@@ -168,21 +168,31 @@ pub(super) async fn round(b: &Arc<Broker>, ask: &Ask) -> Result<Round, Fault> {
         .filter(|_| !ask.is_ordered())
         .and_then(|retry| b.topics.get(retry));
     let is_retry_first = chance < u64::from(retry_percent);
-    if let Some(retry) = retry.as_ref().filter(|_| is_retry_first) {
-        all_queues(b, ask, (retry, chance), &mut round).await?;
+    let filled = async {
+        if let Some(retry) = retry.as_ref().filter(|_| is_retry_first) {
+            all_queues(b, ask, (retry, chance), &mut round).await?;
+        }
+        if header.queue_id < 0 {
+            all_queues(b, ask, (&topic, chance), &mut round).await?;
+        } else {
+            one_queue(b, ask, (&topic, header.queue_id), &mut round).await?;
+        }
+        if let Some(retry) = retry
+            .as_ref()
+            .filter(|_| !is_retry_first && round.count < ask.wanted())
+        {
+            all_queues(b, ask, (retry, chance), &mut round).await?;
+        }
+        Ok(())
+    };
+    if let Err(fault) = filled.await {
+        // What other queues gave is handed out already, and would have to wait for the end of its leases.
+        if round.is_empty() {
+            return Err(fault);
+        }
+        warn!(group = %header.consumer_group, topic = %header.topic, remark = %fault.remark, "one queue could not be popped from");
     }
-    if header.queue_id < 0 {
-        all_queues(b, ask, (&topic, chance), &mut round).await?;
-    } else {
-        one_queue(b, ask, (&topic, header.queue_id), &mut round).await?;
-    }
-    if let Some(retry) = retry
-        .as_ref()
-        .filter(|_| !is_retry_first && round.count < ask.wanted())
-    {
-        all_queues(b, ask, (retry, chance), &mut round).await?;
-    }
-    b.pop.safe(round.written).await;
+    b.pop.safe(round.written).await?;
     Ok(round)
 }
 
@@ -328,8 +338,13 @@ fn hand_out(
     let Name { topic, queue_id, .. } = &line.name;
     let invisible_time = ask.header.invisible_time;
     let visible_at = round.pop_time.saturating_add(invisible_time);
+    // A record that holds several messages comes as a whole, also where the group was set to one in the middle.
+    let (asked, from) = (from, offsets.first().map_or(from, |first| from.min(*first)));
     {
         let mut state = line.state.lock();
+        if from < asked && state.flight.next() == asked {
+            round.written = round.written.max(b.pop.move_to(line, &mut state, from)?);
+        }
         if ask.is_ordered() {
             let batch = Batch {
                 attempt_id: ask.header.attempt_id.as_deref(),

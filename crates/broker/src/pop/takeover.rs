@@ -29,7 +29,7 @@ use wire::record::RecordHead;
 
 use super::check::About;
 use super::log::{Name, Single};
-use super::revive::{Due, bring_back};
+use super::revive::{Back, Due, Tails, bring_back};
 use super::table::Written;
 use super::take::position;
 use crate::blocking::run_own;
@@ -51,6 +51,8 @@ const SETTLED_AFTER_MS: i64 = 2_000;
 const SILENCE_MS: i64 = 3_000;
 /// How long after its end a handle of the reference is still written down.
 const LATE_MAX_MS: i64 = 60_000;
+/// Check points that are read before the first of them are settled.
+const OPEN_MAX: usize = 100_000;
 /// Messages of one read.
 const BATCH: usize = 32;
 
@@ -183,7 +185,7 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
         return;
     };
     let is_current = b.timing.is_current(b);
-    while queue.max() > *from {
+    while queue.max() > *from && (scan.open.len() < OPEN_MAX || scan.first_complete().is_none()) {
         let (broker, queue, at) = (Arc::clone(b), Arc::clone(&queue), *from);
         let limit = ReadLimit {
             count: BATCH,
@@ -205,9 +207,10 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
             _ => return,
         }
     }
-    if is_current {
+    if is_current && queue.max() <= *from {
         scan.is_silent(b.env.clock.now_ms());
     }
+    let mut tails = Tails::default();
     while let Some((offset, check_point, unsettled)) = scan.first_complete() {
         let due: Vec<Due> = unsettled
             .iter()
@@ -225,7 +228,9 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
             .collect();
         if !due.is_empty() {
             info!(group = %check_point.c, topic = %check_point.t, messages = due.len(), "messages the reference had handed out come again");
-            if !bring_back(b, due).await {
+            let (back, known) = bring_back(b, due, tails).await;
+            tails = known;
+            if back.contains(&Back::Failed) {
                 return;
             }
         }

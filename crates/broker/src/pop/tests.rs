@@ -2,11 +2,16 @@
 //! The state machine against a model that keeps a list, with crashes and replays of the journal between any two steps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
+use store::disk::sim::{Fault, SimDisk};
+use store::env::Env;
 
 use super::flight::{Flight, Handout};
 use super::log::{self, Name, Record, Replayed, Single};
+use crate::broker::Broker;
+use crate::config::Config;
 
 const ID: u32 = 7;
 
@@ -267,7 +272,7 @@ proptest! {
     fn no_bytes_of_a_record_make_it_panic(records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 0..20)) {
         let mut replayed = Replayed::default();
         replayed.read(&log::encode(0, Record::Name(&Rig::name())));
-        replayed.read(&log::encode(0, Record::State { next: 100 }));
+        replayed.read(&log::encode(0, Record::State { next: 100, parts: 0 }));
         for mut record in records {
             if let Some(kind) = record.first_mut() {
                 *kind = *kind % 9 + 1;
@@ -277,6 +282,24 @@ proptest! {
             }
             replayed.read(&record);
         }
+    }
+}
+
+#[test]
+fn a_state_that_is_written_anew_counts_only_when_all_of_it_is_there() {
+    let mut rig = Rig::new();
+    // Enough leases for several records.
+    for _ in 0..3_000 {
+        rig.step(&Step::Pop(100, 1 | 1 << 70, 10));
+    }
+    let before = rig.journal.clone();
+    rig.rewrite();
+    let after = std::mem::take(&mut rig.journal);
+    assert!(after.len() > 4, "{}", after.len());
+    for end in 0..=after.len() {
+        rig.journal.clone_from(&before);
+        rig.journal.extend_from_slice(after.get(..end).unwrap());
+        assert_eq!(rig.replayed(), rig.flight, "ended after {end} records");
     }
 }
 
@@ -292,4 +315,52 @@ fn everything_before_an_offset_can_be_settled() {
     );
     flight.settle_below(300);
     assert_eq!((flight.count(), flight.next()), (0, 300));
+}
+
+fn broker(disk: &Arc<SimDisk>) -> Arc<Broker> {
+    let env = Env {
+        disk: Arc::clone(disk) as _,
+        ..Env::real()
+    };
+    let mut config = Config::default();
+    for (key, value) in [
+        ("storePathRootDir", "/store"),
+        ("brokerName", "broker-a"),
+        ("brokerIP1", "127.0.0.1"),
+        ("mappedFileSizeCommitLog", "65536"),
+        ("maxHashSlotNum", "16"),
+        ("maxIndexNum", "48"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    Broker::open(config, env).unwrap()
+}
+
+#[test]
+fn a_journal_is_not_written_anew_because_of_how_many_queues_there_are() {
+    let b = broker(&Arc::new(SimDisk::seeded(1)));
+    // More than the limit, with nothing in flight.
+    for number in 0..1_000 {
+        let name = Name {
+            group: format!("{number}{}", "g".repeat(20_000)).into(),
+            topic: "T".into(),
+            queue_id: 0,
+        };
+        b.pop.ensure_line(name, Some(0), || 0).unwrap();
+    }
+    assert!(!b.pop.is_flushed());
+    b.pop.flush().unwrap();
+    assert!(b.pop.is_flushed());
+}
+
+#[test]
+fn a_sync_of_the_journal_that_fails_ends_the_store() {
+    let disk = Arc::new(SimDisk::seeded(2));
+    let b = broker(&disk);
+    b.pop.ensure_line(Rig::name(), Some(0), || 0).unwrap();
+    disk.fail_at(disk.ops(), Fault::Broken);
+    let error = b.pop.flush().unwrap_err();
+    b.store.fail_if_unsynced("test", &error);
+    assert!(!b.store.is_writable());
+    assert!(b.pop.flush().is_err(), "nobody tries again");
 }

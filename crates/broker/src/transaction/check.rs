@@ -516,7 +516,7 @@ pub(crate) async fn advance(b: &Arc<Broker>) -> Result<(), Fault> {
     reached.map_err(|error| not_appended(&error))?;
     b.transactions.save(b, halves, ops);
     let saving = Arc::clone(b);
-    if let Err(error) = blocking::run_own(move || saving.offsets.save()).await? {
+    if let Err(error) = blocking::run_own(move || saving.save_offsets()).await? {
         warn!(%error, "the progress on transactions is not saved, and will be tried again");
     }
     Ok(())

@@ -24,16 +24,16 @@ use crate::rig::{Client, Rig, SOON};
 const MESSAGES: usize = 12;
 const INVISIBLE_MS: i64 = 30;
 
-struct Life {
+pub(crate) struct Life {
     broker: Arc<Broker>,
-    client: Client,
+    pub(crate) client: Client,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
 
 impl Life {
     /// `None` when the machine ended during the start.
-    async fn start(disk: &Arc<SimDisk>) -> Option<Life> {
+    pub(crate) async fn start(disk: &Arc<SimDisk>) -> Option<Life> {
         let env = Env {
             disk: Arc::clone(disk) as Arc<dyn Disk>,
             ..Env::real()
@@ -72,7 +72,7 @@ impl Life {
         })
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         self.running.await.unwrap();
         let broker = self.broker;
