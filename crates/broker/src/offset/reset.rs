@@ -234,7 +234,13 @@ fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
         if !b.offsets.committed(src_group, &topic).is_empty() {
             b.group(dest_group).ok_or_else(|| no_group(dest_group))?;
         }
+        let before = b.offsets.committed(dest_group, &topic);
         b.offsets.copy(&topic, src_group, dest_group);
+        for (queue_id, offset) in b.offsets.committed(dest_group, &topic) {
+            if before.get(&queue_id) != Some(&offset) {
+                b.pop.reset(&b.offsets, (dest_group, &topic, queue_id));
+            }
+        }
     }
     Ok(())
 }

@@ -39,6 +39,8 @@ const PAUSE_MS: i64 = 1_000;
 const TURN_MS: i64 = 60_000;
 /// Messages at the end of a retry topic that are searched after a crash.
 const TAIL: i64 = 4_096;
+/// Copies that are written at once.
+const WRITTEN_TOGETHER: usize = 64;
 /// Retry topics whose ends are remembered.
 const TAILS_MAX: usize = 64;
 const FIRST_POP_TIME: &str = "1ST_POP_TIME";
@@ -184,13 +186,17 @@ fn dues_of(b: &Broker, line: &Line, lease: &Lease) -> Vec<Due> {
 pub(super) async fn bring_back(b: &Arc<Broker>, due: Vec<Due>, mut tails: Tails) -> (Vec<Back>, Tails) {
     let (broker, count) = (Arc::clone(b), due.len());
     let staged = run_own(move || {
-        let back: Vec<Back> = due.iter().map(|due| stage(&broker, due, &mut tails)).collect();
+        let mut back = Vec::with_capacity(due.len());
+        for some in due.chunks(WRITTEN_TOGETHER) {
+            back.extend(some.iter().map(|due| stage(&broker, due, &mut tails)));
+            // Or all of a turn would stand in memory.
+            broker.store.drive();
+        }
         (due, back, tails)
     });
     let Ok((due, mut back, tails)) = staged.await else {
         return (vec![Back::Failed; count], Tails::default());
     };
-    b.store.drive();
     for back in &mut back {
         if let Back::Written(gate) = *back
             && let Err(fault) = b.settled(gate).await
