@@ -353,11 +353,14 @@ impl Broker {
     /// Saves committed offsets, once everything is on disk that they are over. `false`: the store has failed.
     /// Blocks.
     pub(crate) fn save_offsets(&self) -> Result<bool, SaveError> {
-        self.offsets.save_over(|| {
-            let tail = self.store.tail_gate();
-            self.store.turn_flush();
-            self.store.state(&tail, store::Level::Durable) == GateState::Passed
-        })
+        self.offsets.save_over(|| self.is_log_durable())
+    }
+
+    /// Makes the log durable. Blocks.
+    pub(crate) fn is_log_durable(&self) -> bool {
+        let tail = self.store.tail_gate();
+        self.store.turn_flush();
+        self.store.state(&tail, store::Level::Durable) == GateState::Passed
     }
 
     /// A consumer group; made when groups may come into being by themselves. Writes a file then.

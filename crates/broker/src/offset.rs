@@ -226,7 +226,9 @@ pub(crate) async fn keep_journal(b: Arc<Broker>, stop: CancellationToken) {
             continue;
         }
         let writing = Arc::clone(&b);
-        match tokio::task::spawn_blocking(move || writing.offsets.write_journal()).await {
+        match tokio::task::spawn_blocking(move || writing.offsets.write_journal(|| writing.is_log_durable()))
+            .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 error!(%error, "commits of the last seconds would not outlive a kill until consumer offsets are saved");

@@ -504,7 +504,7 @@ pub(crate) fn limit_of(config: &Config, queue: &Queue, wanted: usize) -> ReadLim
     let count = count.min(config.max_transfer_count_on_message_in_memory).max(1);
     let entry_bytes = u32::try_from(queue.unit_bytes()).unwrap_or(u32::MAX);
     let scan = config.max_filter_message_size.div_ceil(entry_bytes).max(count);
-    let far = far_bytes(&config).map(|behind_bytes| FarLimit {
+    let far = far_bytes(config).map(|behind_bytes| FarLimit {
         behind_bytes,
         count: config.max_transfer_count_on_message_in_disk.min(count) as usize,
         bytes: config.max_transfer_bytes_on_message_in_disk as usize,

@@ -38,8 +38,8 @@ use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions,
 
 use crate::broker::Broker;
 use crate::{
-    admin, assign, delay, group, heartbeat, lock, offset, pop, pull, query, relay, send, timer, topic,
-    transaction,
+    admin, assign, delay, explain, group, heartbeat, lock, offset, pop, pull, query, relay, send, timer,
+    topic, transaction,
 };
 
 net::routes! { Broker;

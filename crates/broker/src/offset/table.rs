@@ -199,17 +199,13 @@ impl Offsets {
         queue: i32,
         (before, offset): (Option<i64>, i64),
     ) -> bool {
-        let is_done = self.write(group, topic, queue, |progress| {
+        self.write(group, topic, queue, |progress| {
             let is_same = progress.committed == before && progress.reset.is_none();
             if is_same {
                 progress.committed = Some(offset);
             }
             is_same
-        });
-        if is_done && before != Some(offset) {
-            self.changed.store(true, Ordering::Release);
-        }
-        is_done
+        })
     }
 
     /// Takes a commit back.
@@ -291,14 +287,20 @@ impl Offsets {
         if !self.changed.swap(false, Ordering::AcqRel) {
             return Ok(true);
         }
-        let table = self.table();
+        let file = || fastjson::to_vec_pretty(&self.table());
+        let bytes = self.journal.cut(|| self.take_unwritten(), file);
         let is_durable = make_durable();
         let saved = if is_durable {
-            saved::save(&self.env, &self.path, &table)
+            saved::save_bytes(&self.env, &self.path, &bytes)
         } else {
             Ok(())
         };
-        if saved.is_err() || !is_durable {
+        if is_durable && saved.is_ok() {
+            self.journal.keep_from(&bytes);
+        } else {
+            self.changed.store(true, Ordering::Release);
+        }
+        if self.journal.is_broken() {
             self.changed.store(true, Ordering::Release);
         }
         saved.map(|()| is_durable)
@@ -309,15 +311,15 @@ impl Offsets {
         !self.unwritten.lock().is_empty() || self.journal.needs_sync()
     }
 
-    /// Writes to the journal what was committed since the last time. After an error the next [`Offsets::save`] makes good
+    /// Writes to the journal what was committed since the last time. After an error the next [`Offsets::save_over`] makes good
     /// for it.
-    pub(crate) fn write_journal(&self) -> Result<(), SaveError> {
+    pub(crate) fn write_journal(&self, make_durable: impl FnOnce() -> bool) -> Result<(), SaveError> {
         if let Err(error) = self.journal.write(|| self.take_unwritten()) {
             self.changed.store(true, Ordering::Release);
             return Err(error);
         }
         if self.journal.is_long() {
-            self.save()?;
+            self.save_over(make_durable)?;
         }
         Ok(())
     }
@@ -506,72 +508,4 @@ fn set(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(dir: &tempfile::TempDir) -> Result<Offsets, LoadError> {
-        let config = Config {
-            store_path_root_dir: dir.path().to_str().unwrap().into(),
-            ..Config::default()
-        };
-        Offsets::open(&config, Env::real())
-    }
-
-    #[test]
-    fn nothing_is_written_until_something_changes() {
-        let dir = tempfile::tempdir().unwrap();
-        let offsets = open(&dir).unwrap();
-        let file = dir.path().join("config/consumerOffset.json");
-        offsets.note_pull("G", "T", 0, 5);
-        assert!(offsets.save_over(|| true).unwrap());
-        assert!(!file.exists());
-        offsets.commit("G", "T", (0, 5), 500);
-        assert!(offsets.save_over(|| true).unwrap());
-        assert!(file.exists());
-        std::fs::remove_file(&file).unwrap();
-        offsets.commit("G", "T", (0, 5), 500);
-        assert!(offsets.save_over(|| true).unwrap());
-        assert!(!file.exists(), "the same offset again is no change");
-    }
-
-    #[test]
-    fn what_was_committed_is_there_after_a_restart_and_what_was_pulled_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let offsets = open(&dir).unwrap();
-        offsets.commit("G", "T", (1, 5), 500);
-        offsets.commit("G", "%RETRY%G", (0, 2), 500);
-        offsets.note_pull("G", "T", 1, 9);
-        offsets.note_pull("H", "T", 1, 9);
-        assert_eq!(
-            (offsets.query("G", "T", 1), offsets.query_pulled("G", "T", 1)),
-            (Some(5), Some(9))
-        );
-        assert!(offsets.save_over(|| true).unwrap());
-        let offsets = open(&dir).unwrap();
-        assert_eq!(
-            (offsets.query("G", "T", 1), offsets.query_pulled("G", "T", 1)),
-            (Some(5), Some(5))
-        );
-        assert_eq!(
-            offsets.topics_of("G"),
-            BTreeSet::from(["%RETRY%G".into(), "T".into()])
-        );
-        assert_eq!(offsets.groups_of("T"), BTreeSet::from(["G".into()]));
-        offsets.remove_topic("T");
-        assert_eq!(offsets.query("G", "T", 1), None);
-        offsets.remove_group("G");
-        assert!(offsets.topics_of("G").is_empty());
-    }
-
-    #[test]
-    fn the_broker_does_not_start_without_offsets_that_were_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("config/consumerOffset.json");
-        std::fs::create_dir(dir.path().join("config")).unwrap();
-        for name in [file.clone(), file.with_extension("json.bak")] {
-            #[expect(clippy::disallowed_methods, reason = "the disk is what is tested")]
-            std::fs::write(name, "{\"offsetTable\":").unwrap();
-        }
-        assert!(open(&dir).is_err());
-    }
-}
+mod tests;

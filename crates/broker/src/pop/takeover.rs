@@ -211,6 +211,7 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
         scan.is_silent(b.env.clock.now_ms());
     }
     let mut tails = Tails::default();
+    let mut done = None;
     while let Some((offset, check_point, unsettled)) = scan.first_complete() {
         let due: Vec<Due> = unsettled
             .iter()
@@ -231,10 +232,17 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
             let (back, known) = bring_back(b, due, tails).await;
             tails = known;
             if back.contains(&Back::Failed) {
-                return;
+                break;
             }
         }
         scan.forget_first();
+        done = Some(offset);
+    }
+    // The copies first: that their check points are settled must not outlast them.
+    let broker = Arc::clone(b);
+    if let Some(offset) = done
+        && let Ok(true) = run_own(move || broker.is_log_durable()).await
+    {
         let step = b.config().consumer_offset_update_version_step;
         b.offsets.commit(REVIVE_GROUP, topic, (queue_id, offset), step);
     }

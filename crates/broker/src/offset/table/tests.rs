@@ -24,14 +24,14 @@ fn nothing_is_written_until_something_changes() {
     let offsets = open(&dir).unwrap();
     let file = dir.path().join("config/consumerOffset.json");
     offsets.note_pull("G", "T", 0, 5);
-    offsets.save().unwrap();
+    offsets.save_over(|| true).unwrap();
     assert!(!file.exists());
     offsets.commit("G", "T", (0, 5), 500);
-    offsets.save().unwrap();
+    offsets.save_over(|| true).unwrap();
     assert!(file.exists());
     std::fs::remove_file(&file).unwrap();
     offsets.commit("G", "T", (0, 5), 500);
-    offsets.save().unwrap();
+    offsets.save_over(|| true).unwrap();
     assert!(!file.exists(), "the same offset again is no change");
 }
 
@@ -47,7 +47,7 @@ fn what_was_committed_is_there_after_a_restart_and_what_was_pulled_is_not() {
         (offsets.query("G", "T", 1), offsets.query_pulled("G", "T", 1)),
         (Some(5), Some(9))
     );
-    offsets.save().unwrap();
+    offsets.save_over(|| true).unwrap();
     let offsets = open(&dir).unwrap();
     assert_eq!(
         (offsets.query("G", "T", 1), offsets.query_pulled("G", "T", 1)),
@@ -243,7 +243,7 @@ impl Run {
                 model.remove(|place| place.1 == *number);
             }
             Step::Journal => {
-                let written = offsets.write_journal();
+                let written = offsets.write_journal(|| true);
                 if written.is_ok() && !model.is_doubtful {
                     model.settle();
                 }
@@ -262,7 +262,7 @@ impl Run {
     }
 
     fn save(&mut self) {
-        let saved = self.offsets.save();
+        let saved = self.offsets.save_over(|| true);
         if !self.model.is_doubtful {
             saved.unwrap();
             self.model.settle();
@@ -274,11 +274,11 @@ impl Run {
         let op = self.disk.ops() + ops;
         self.disk.halt_at(op);
         while !self.disk.is_halted() {
-            let _one_of_them_fails = self.offsets.write_journal();
+            let _one_of_them_fails = self.offsets.write_journal(|| true);
             self.offsets
                 .commit("G", "T", (0, 100 + self.disk.ops() as i64), 3);
             self.model.set((0, 0, 0), self.offsets.query("G", "T", 0));
-            let _one_of_them_fails = self.offsets.save();
+            let _one_of_them_fails = self.offsets.save_over(|| true);
             self.offsets
                 .commit("G", "T", (0, 200 + self.disk.ops() as i64), 3);
             self.model.set((0, 0, 0), self.offsets.query("G", "T", 0));
@@ -330,7 +330,7 @@ fn commits_come_back_from_the_journal_alone_and_then_from_the_file() {
     offsets.commit("G", "T", (0, 5), 500);
     offsets.commit("G", "T", (1, 6), 500);
     assert!(offsets.is_ahead_of_journal());
-    offsets.write_journal().unwrap();
+    offsets.write_journal(|| true).unwrap();
     assert!(!offsets.is_ahead_of_journal());
     for life in 0..3 {
         disk.crash(Loss::Nothing);
@@ -338,10 +338,10 @@ fn commits_come_back_from_the_journal_alone_and_then_from_the_file() {
         assert_eq!(offsets.query("G", "T", 0), Some(5 + life));
         assert_eq!(offsets.query("G", "T", 1), Some(6));
         offsets.commit("G", "T", (0, 6 + life), 500);
-        offsets.write_journal().unwrap();
+        offsets.write_journal(|| true).unwrap();
     }
     assert_eq!(disk.entry(Path::new(FILE)).unwrap(), None);
-    on(&disk, FlushDiskType::Async).save().unwrap();
+    on(&disk, FlushDiskType::Async).save_over(|| true).unwrap();
     assert!(disk.entry(Path::new(FILE)).unwrap().is_some());
     assert_eq!(on(&disk, FlushDiskType::Async).query("G", "T", 0), Some(8));
 }
@@ -355,11 +355,11 @@ fn what_was_deleted_does_not_come_back_from_the_file() {
             offsets.commit(group, topic, (0, 5), 500);
         }
     }
-    offsets.save().unwrap();
+    offsets.save_over(|| true).unwrap();
     offsets.remove_group("G");
     offsets.remove_topic("U");
     offsets.commit("H", "U", (1, 1), 500);
-    offsets.write_journal().unwrap();
+    offsets.write_journal(|| true).unwrap();
     disk.crash(Loss::Nothing);
     let offsets = on(&disk, FlushDiskType::Async);
     assert!(offsets.topics_of("G").is_empty());
@@ -378,7 +378,7 @@ fn a_journal_that_grows_faster_than_time_passes_gives_way_to_a_file() {
         for queue in 0..20_000 {
             offsets.commit("G", "T", (queue, round), 500);
         }
-        offsets.write_journal().unwrap();
+        offsets.write_journal(|| true).unwrap();
         most = most.max(bytes());
     }
     assert!(disk.entry(Path::new(FILE)).unwrap().is_some());
@@ -392,11 +392,11 @@ fn damage_of_the_journal_costs_what_came_after_it_and_never_the_start() {
     let dir = dir_of(Path::new(FILE));
     let offsets = on(&disk, FlushDiskType::Async);
     offsets.commit("G", "T", (0, 1), 500);
-    offsets.save().unwrap();
+    offsets.save_over(|| true).unwrap();
     offsets.commit("G", "T", (0, 2), 500);
-    offsets.write_journal().unwrap();
+    offsets.write_journal(|| true).unwrap();
     offsets.commit("G", "T", (0, 3), 500);
-    offsets.write_journal().unwrap();
+    offsets.write_journal(|| true).unwrap();
     drop(offsets);
     let newest = disk.list(&dir).unwrap().into_iter().map(|entry| entry.name).max();
     let file = disk.open(&dir.join(newest.unwrap())).unwrap();
@@ -417,16 +417,16 @@ fn after_a_failed_write_the_next_file_makes_good_for_the_journal() {
     let offsets = on(&disk, FlushDiskType::Async);
     offsets.commit("G", "T", (0, 1), 500);
     disk.fail_at(disk.ops(), Fault::Full);
-    offsets.write_journal().unwrap_err();
+    offsets.write_journal(|| true).unwrap_err();
     offsets.commit("G", "T", (1, 2), 500);
-    offsets.write_journal().unwrap();
+    offsets.write_journal(|| true).unwrap();
     assert!(
         offsets.is_ahead_of_journal(),
         "nothing is written behind what is missing"
     );
-    offsets.save().unwrap();
+    offsets.save_over(|| true).unwrap();
     offsets.commit("G", "T", (0, 3), 500);
-    offsets.write_journal().unwrap();
+    offsets.write_journal(|| true).unwrap();
     disk.crash(Loss::Nothing);
     let offsets = on(&disk, FlushDiskType::Async);
     assert_eq!(offsets.committed("G", "T"), BTreeMap::from([(0, 3), (1, 2)]));

@@ -5,6 +5,7 @@
 
 mod batches;
 mod compacted;
+mod offsets;
 mod pops;
 mod timers;
 
@@ -74,6 +75,7 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     if let Some((reference, barque)) = sides.both() {
         batches::run(&sides.dir.join("swap-batches"), [reference, barque], &mut relay);
         compacted::run(&sides.dir.join("swap-compacted"), [reference, barque], &mut relay);
+        offsets::run(&sides.dir.join("swap-offsets"), [reference, barque], &mut relay);
         pops::run(&sides.dir.join("swap-pops"), [reference, barque], &mut relay);
         timers::run(&sides.dir.join("swap-timers"), [reference, barque], &mut relay)?;
     }

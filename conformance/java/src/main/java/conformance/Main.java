@@ -41,6 +41,7 @@ public final class Main {
         scenes.put("orderly", Consuming::orderly);
         scenes.put("retry", Retries::retry);
         scenes.put("pop", Popping::pop);
+        scenes.put("deadletters", Retries::deadLetters);
         scenes.put("tags", Consuming::tags);
         scenes.put("sql", Filters::sql);
         scenes.put("broadcast", Consuming::broadcast);
