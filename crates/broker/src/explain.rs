@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Code 900012, ours: why a group has not consumed a message, and what became of a message at all.
 //!
-//! Facts are gathered where they are ([`find`]: the message and its copies; here: the group), and judged by
-//! [`verdict`], which knows nothing else. Nothing is changed, and no group comes into being. The work is bounded: so many
+//! Facts are gathered where they are ([`mod@find`]: the message and its copies; here: the group), and judged by
+//! [`mod@verdict`], which knows nothing else. Nothing is changed, and no group comes into being. The work is bounded: so many
 //! groups per answer, so many records per look, off the threads that serve sockets.
 
 mod absence;
