@@ -34,6 +34,7 @@ use crate::filter::{Registered, SQL92};
 use crate::group;
 use crate::names::{DLQ_PREFIX, SCHEDULE_TOPIC};
 use crate::offset::find_queue;
+use crate::pop::{Lease, Whereabouts};
 use crate::topic::{Topic, perm};
 
 /// Groups of one answer, and what is shown of each.
@@ -146,6 +147,17 @@ impl Case<'_> {
         let committed = place.and_then(|(queue_id, _)| b.offsets.query(&group, topic, queue_id));
         let last_pull = place.and_then(|(queue_id, _)| self.last_pull(&group, queue_id, view.as_ref()));
         let is_stored = self.message.verdict == MessageVerdict::Stored;
+        let newest = copies.last().map(|copy| &copy.shown);
+        let newest_try = newest.map(|copy| newest_try(b, &group, copy));
+        let popped = match newest {
+            Some(copy) => whereabouts(b, &group, copy),
+            None => place.and_then(|(queue_id, offset)| b.pop.whereabouts((&group, topic, queue_id), offset)),
+        };
+        let is_settled = popped == Some(Whereabouts::Settled);
+        let leased = match popped {
+            Some(Whereabouts::With(lease)) => Some(lessee(&lease, view.as_ref())),
+            _ => None,
+        };
         let facts = Facts {
             is_known: view.is_some()
                 || b.groups.find(&group).is_some()
@@ -158,7 +170,9 @@ impl Case<'_> {
             committed,
             handed_out: self.handed_out(last_pull.as_ref()),
             offset: place.filter(|_| is_stored).map(|(_, offset)| offset),
-            newest_try: copies.last().map(|copy| newest_try(b, &group, &copy.shown)),
+            newest_try,
+            leased,
+            is_settled,
         };
         let (verdict, sentence) = verdict(&facts);
         let due_ms = match facts.newest_try {
@@ -296,6 +310,26 @@ impl Case<'_> {
     }
 }
 
+fn whereabouts(b: &Broker, group: &str, copy: &StoredMessage) -> Option<Whereabouts> {
+    let queue = (group, copy.topic.as_str(), copy.queue_id);
+    b.pop.whereabouts(queue, copy.queue_offset)
+}
+
+/// Who has a popped message, since when, and until when.
+fn lessee(lease: &Lease, view: Option<&GroupView>) -> String {
+    let members = view.map(|view| &view.members[..]).unwrap_or_default();
+    let member = members.iter().find(|member| member.peer.id == lease.by);
+    let client = member.map_or("a client that has gone, or sends no heartbeats", |member| {
+        &*member.id
+    });
+    // Negative while it is on its way to the retry topic.
+    let since = lease.popped_at.saturating_abs();
+    format!(
+        "{client} at {since}, and comes again at {} unless it is acknowledged",
+        lease.visible_at
+    )
+}
+
 fn newest_try(b: &Broker, group: &str, copy: &StoredMessage) -> Try {
     let attempt = copy.reconsume_times;
     if copy.topic.starts_with(DLQ_PREFIX) {
@@ -309,8 +343,13 @@ fn newest_try(b: &Broker, group: &str, copy: &StoredMessage) -> Try {
             Try::Waiting { attempt, due_ms }
         };
     }
+    let popped = whereabouts(b, group, copy);
+    if let Some(Whereabouts::With(_)) = popped {
+        return Try::Leased { attempt };
+    }
     let committed = b.offsets.query(group, &copy.topic, copy.queue_id);
-    if committed.is_some_and(|committed| committed > copy.queue_offset) {
+    let is_behind = committed.is_some_and(|committed| committed > copy.queue_offset);
+    if is_behind || popped == Some(Whereabouts::Settled) {
         Try::Consumed { attempt }
     } else {
         Try::Ready { attempt }

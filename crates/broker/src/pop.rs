@@ -34,11 +34,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+pub(crate) use self::flight::Lease;
 pub(crate) use self::notify::{notification, polling_info};
 pub(crate) use self::peek::peek_message;
 pub(crate) use self::settle::{ack_message, batch_ack_message, change_invisible_time};
-pub(crate) use self::table::Pop;
 pub use self::table::PopError;
+pub(crate) use self::table::{Pop, Whereabouts};
 pub(crate) use self::take::pop_message;
 use crate::broker::Broker;
 

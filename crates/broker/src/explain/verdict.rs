@@ -25,6 +25,8 @@ pub(super) enum Try {
     Waiting { attempt: i32, due_ms: i64 },
     /// It is in the retry topic, or on the way there.
     Ready { attempt: i32 },
+    /// It was popped from the retry topic, and is with a consumer.
+    Leased { attempt: i32 },
     /// The group has got past it there.
     Consumed { attempt: i32 },
     /// It is a dead letter.
@@ -45,6 +47,10 @@ pub(super) struct Facts {
     pub(super) committed: Option<i64>,
     /// The message was handed out to this client.
     pub(super) handed_out: Option<String>,
+    /// It was popped and is with a consumer: which, since when, how long.
+    pub(super) leased: Option<String>,
+    /// It was popped, and is with no consumer any more.
+    pub(super) is_settled: bool,
     /// Where the message is in its queue, if it is there.
     pub(super) offset: Option<i64>,
     pub(super) newest_try: Option<Try>,
@@ -52,6 +58,9 @@ pub(super) struct Facts {
 
 /// The first that holds.
 pub(super) fn verdict(facts: &Facts) -> (GroupVerdict, String) {
+    if let (Some(leased), Some(Try::Leased { .. }) | None) = (&facts.leased, facts.newest_try) {
+        return (GroupVerdict::HandedOut, format!("it was popped by {leased}"));
+    }
     if let Some(newest) = facts.newest_try {
         return of_try(newest);
     }
@@ -76,6 +85,10 @@ pub(super) fn verdict(facts: &Facts) -> (GroupVerdict, String) {
         );
         return (GroupVerdict::PastOffset, sentence);
     }
+    if facts.is_settled {
+        let sentence = "a consumer that pops has acknowledged it, or its filter has passed over it";
+        return (GroupVerdict::PastOffset, sentence.to_owned());
+    }
     not_past(facts, offset)
 }
 
@@ -85,7 +98,7 @@ fn of_try(newest: Try) -> (GroupVerdict, String) {
             GroupVerdict::WaitingRetry,
             format!("it failed {attempt} times, and comes again at {due_ms}"),
         ),
-        Try::Ready { attempt } => (
+        Try::Ready { attempt } | Try::Leased { attempt } => (
             GroupVerdict::RetryReady,
             format!("it failed {attempt} times, and lies in the retry topic of the group"),
         ),
@@ -141,6 +154,8 @@ mod tests {
 
     fn reading() -> Facts {
         Facts {
+            leased: None,
+            is_settled: false,
             is_known: true,
             is_online: true,
             offline_since_ms: None,

@@ -25,6 +25,8 @@ pub(crate) struct Lease {
     pub(crate) popped_at: i64,
     /// When they come again, ms.
     pub(crate) visible_at: i64,
+    /// The connection that has them; 0: not known, as after a start.
+    pub(crate) by: u64,
 }
 
 impl Lease {
@@ -55,6 +57,7 @@ struct Held {
     mask: u64,
     popped_at: i64,
     visible_at: i64,
+    by: u64,
 }
 
 /// What one pop takes from a queue.
@@ -84,10 +87,19 @@ impl Handout {
                     mask: 1,
                     popped_at,
                     visible_at,
+                    by: 0,
                 }),
             }
         }
         Handout { from, next, leases }
+    }
+
+    /// Notes which connection gets them.
+    pub(crate) fn to(mut self, peer: u64) -> Handout {
+        for lease in &mut self.leases {
+            lease.by = peer;
+        }
+        self
     }
 }
 
@@ -161,6 +173,11 @@ impl Flight {
             .is_some_and(|lease| lease.popped_at == popped_at)
     }
 
+    /// The lease of a message that is handed out and unsettled.
+    pub(crate) fn lease_of(&self, offset: i64) -> Option<Lease> {
+        self.find(offset)
+    }
+
     /// Whether the message is handed out and unsettled, whoever has it.
     pub(crate) fn is_open(&self, offset: i64) -> bool {
         self.find(offset).is_some()
@@ -181,10 +198,11 @@ impl Flight {
 
     /// The message gets a lease of its own. `false`: it is not handed out.
     pub(crate) fn change(&mut self, offset: i64, popped_at: i64, visible_at: i64) -> bool {
-        if !self.settle(offset) {
+        let Some(Lease { by, .. }) = self.find(offset) else {
             return false;
-        }
-        self.lend(offset, popped_at, visible_at);
+        };
+        self.settle(offset);
+        self.lend(offset, popped_at, visible_at, by);
         true
     }
 
@@ -193,7 +211,7 @@ impl Flight {
     pub(crate) fn adopt(&mut self, offset: i64, popped_at: i64, visible_at: i64) -> bool {
         let is_new = offset < self.next && !self.is_open(offset);
         if is_new {
-            self.lend(offset, popped_at, visible_at);
+            self.lend(offset, popped_at, visible_at, 0);
         }
         is_new
     }
@@ -269,12 +287,13 @@ impl Flight {
         }
     }
 
-    fn lend(&mut self, offset: i64, popped_at: i64, visible_at: i64) {
+    fn lend(&mut self, offset: i64, popped_at: i64, visible_at: i64, by: u64) {
         self.insert(Lease {
             first: offset,
             mask: 1,
             popped_at,
             visible_at,
+            by,
         });
     }
 
@@ -293,6 +312,7 @@ impl Flight {
             mask,
             popped_at,
             visible_at,
+            by,
         } = lease;
         let before = self.leases.insert(
             first,
@@ -300,6 +320,7 @@ impl Flight {
                 mask,
                 popped_at,
                 visible_at,
+                by,
             },
         );
         assert!(before.is_none(), "offset {first} is in two leases");
@@ -331,5 +352,6 @@ fn of(first: i64, held: &Held) -> Lease {
         mask: held.mask,
         popped_at: held.popped_at,
         visible_at: held.visible_at,
+        by: held.by,
     }
 }

@@ -281,6 +281,7 @@ impl Cursor<'_> {
                 mask: u64::from_be_bytes(self.take()?),
                 popped_at: self.number()?,
                 visible_at: self.number()?,
+                by: 0,
             })
         })
         .collect()

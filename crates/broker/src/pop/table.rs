@@ -72,6 +72,15 @@ pub enum PopError {
     Table(#[from] LoadError),
 }
 
+/// Where a popped message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    /// With a consumer.
+    With(Lease),
+    /// Acknowledged, passed over by a filter, or moved to the retry topic.
+    Settled,
+}
+
 /// Where in the journal a change is; under SYNC_FLUSH its answer waits until that is on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Written(u64);
@@ -154,6 +163,22 @@ impl Pop {
     pub(super) fn line(&self, group: &str, topic: &str, queue_id: i32) -> Option<Arc<Line>> {
         let lines = self.lines.read();
         lines.get(group)?.get(topic)?.get(&queue_id).cloned()
+    }
+
+    /// Where a message is that one group pops, if its queue is popped at all and it is not ahead of the pops. Ordered pops
+    /// have no leases.
+    pub(crate) fn whereabouts(
+        &self,
+        (group, topic, queue_id): (&str, &str, i32),
+        offset: i64,
+    ) -> Option<Whereabouts> {
+        let line = self.line(group, topic, queue_id)?;
+        let state = line.state.lock();
+        match state.flight.lease_of(offset) {
+            Some(lease) => Some(Whereabouts::With(lease)),
+            None if offset < state.flight.next() => Some(Whereabouts::Settled),
+            None => None,
+        }
     }
 
     /// The line of a queue, made with this first offset if there is none.

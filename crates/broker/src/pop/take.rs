@@ -355,7 +355,7 @@ fn hand_out(
             };
             b.pop.orders.hand_out(order_of(line), batch, &mut round.info);
         } else {
-            let handout = Handout::new((from, next), &offsets, (round.pop_time, visible_at));
+            let handout = Handout::new((from, next), &offsets, (round.pop_time, visible_at)).to(ask.peer.id);
             round.written = round.written.max(b.pop.hand_out(line, &mut state, &handout)?);
         }
         b.pop.publish(&b.offsets, line, &mut state);

@@ -22,6 +22,7 @@ use wire::body::subscription::{MessageModel, SubscriptionData};
 use wire::fastjson;
 use wire::message_id::{decode_offset_id, offset_id};
 
+use crate::pops::{held, pop};
 use crate::rig::{Client, Rig, SOON, consumer, held_pull, pull, subscription};
 
 const START_MS: i64 = 1_800_000_000_000;
@@ -554,4 +555,57 @@ async fn a_message_has_to_be_named_in_one_way_and_be_one_of_the_topic() {
         let explanation = explain(&client, &id(&offset_id(host, pos))).await;
         assert_eq!(explanation.verdict, Message::NotFound);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_popped_message_is_followed_to_its_acknowledgement() {
+    let (rig, clock) = start().await;
+    let client = rig.client().await;
+    client.make_topic("T", 1).await;
+    for key in ["L", "M"] {
+        send(&client, key, "").await;
+    }
+    let member = rig.client().await;
+    member.consume("G", "T", "*").await;
+    assert_eq!(of(&client, "G").await.verdict, Group::NotReached);
+
+    let popped = member.pop(&pop("T", 0)).await;
+    assert_eq!(popped.messages.len(), 2);
+    let seen = of(&client, "G").await;
+    assert_eq!(seen.verdict, Group::HandedOut);
+    let (since, until) = (START_MS, START_MS + 60_000);
+    assert_eq!(
+        &*seen.sentence,
+        format!(
+            "it was popped by 127.0.0.1@test at {since}, and comes again at {until} unless it is acknowledged"
+        )
+    );
+    // The message before it is still with the consumer, so the committed offset does not tell.
+    assert_eq!(member.ack(&popped.messages[1]).await.code, 0);
+    let seen = of(&client, "G").await;
+    assert_eq!(
+        (seen.verdict, seen.committed_offset),
+        (Group::PastOffset, Some(0))
+    );
+
+    // N and L come again when their leases end.
+    send(&client, "N", "").await;
+    let again = member.pop(&pop("T", 0)).await;
+    assert_eq!(again.messages.len(), 1);
+    clock.advance(Duration::from_secs(60));
+    let mut retried = Vec::new();
+    while retried.len() < 2 {
+        retried.extend(member.pop(&held("T", 0)).await.messages);
+    }
+    let n = ExplainMessage {
+        group: Some("G".into()),
+        ..by_key("N")
+    };
+    let seen = explain(&client, &n).await.groups.remove(0);
+    assert_eq!((seen.verdict, seen.copies.len()), (Group::HandedOut, 1));
+    for got in &retried {
+        assert_eq!(member.ack(got).await.code, 0);
+    }
+    let seen = explain(&client, &n).await.groups.remove(0);
+    assert_eq!(seen.verdict, Group::ConsumedOnRetry);
 }
