@@ -322,7 +322,7 @@ pub(crate) fn admit(b: &Broker, ask: &Ask) -> Result<Plan, Fault> {
     let queue = known.queue(&b.store, *queue_id).filter(|_| *queue_id < queues);
     let Some(queue) = queue else {
         let remark = format!(
-            "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}] consumer:[{}]",
+            "queueId[{queue_id}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}] consumer:[/{}]",
             ask.peer.addr
         );
         return Err(refused(ResponseCode::INVALID_PARAMETER, remark));

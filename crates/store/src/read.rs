@@ -431,13 +431,13 @@ impl Reading<'_> {
                 }
                 let unit = step.unit;
                 let size = usize::try_from(unit.size).unwrap_or(0);
+                let (count, bytes) = (self.count + wanted_count, self.out.len() + wanted_bytes);
+                // Before the filter, as in the reference: the next pull starts right behind the last message.
+                is_full = limit.is_full(count, bytes, (step.messages(), size), log_max - unit.pos);
+                if is_full {
+                    break;
+                }
                 if !unit.is_blank() && self.may_match(&unit) {
-                    let behind = log_max - unit.pos;
-                    let (count, bytes) = (self.count + wanted_count, self.out.len() + wanted_bytes);
-                    is_full = limit.is_full(count, bytes, (step.messages(), size), behind);
-                    if is_full {
-                        break;
-                    }
                     if unit.pos < log_min {
                         self.removed += 1;
                     } else {

@@ -123,7 +123,12 @@ pub(crate) fn one_group(
     let b = Arc::clone(b);
     Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let name = &call.header.group;
-        let group = b.group(name).ok_or_else(|| no_group(name))?;
+        let group = b.group(name).ok_or_else(|| {
+            Fault::new(
+                ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
+                "No group in this broker",
+            )
+        })?;
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&*group)))
     }))
 }

@@ -177,9 +177,19 @@ impl Offsets {
         self.write(group, topic, queue, |progress| progress.reset.take())
     }
 
-    /// Sets a group to where another one is, in all queues of a topic.
+    /// Sets a group to where another one is, in all queues of a topic: where that has no offset, it has none either.
+    /// Nothing happens when the other one has none at all.
     pub(crate) fn copy(&self, topic: &str, from: &str, to: &str) {
-        for (queue, offset) in self.committed(from, topic) {
+        let offsets = self.committed(from, topic);
+        if offsets.is_empty() {
+            return;
+        }
+        for queue in self.committed(to, topic).into_keys() {
+            if !offsets.contains_key(&queue) {
+                self.forget(to, topic, queue);
+            }
+        }
+        for (queue, offset) in offsets {
             self.commit(to, topic, (queue, offset), 0);
         }
     }

@@ -23,12 +23,19 @@ const MOMENTS: [&str; 6] = [
 /// Codes whose remark is read by programs; the remark of every other refusal is prose.
 const REMARK_COUNTS: [i32; 4] = [0, 19, 20, 21];
 
+/// Codes whose remark is another on purpose, because it is for people.
+const SAID_BETTER: [i32; 2] = [1, 23];
+
 /// The reference leaves this behind on some successes. It means nothing.
 const LEFTOVER_REMARK: &str = "not set any response code";
 
 /// The fields of one answer.
-#[derive(Default, Clone, PartialEq, Eq)]
-pub struct Answer(BTreeMap<String, String>);
+#[derive(Default, Clone)]
+pub struct Answer {
+    fields: BTreeMap<String, String>,
+    /// When its messages were stored; never compared.
+    stored_at: Vec<i64>,
+}
 
 impl Answer {
     /// Takes a frame apart; the body is read as stored messages, JSON, properties, or as it is.
@@ -62,19 +69,35 @@ impl Answer {
         answer
     }
 
+    /// With the remark as it is, whoever it is for. Of two refusals it stays prose: ours say what a Java exception does
+    /// not (1), and what is wrong with an expression (23).
+    pub(super) fn with_remark(mut self, frame: &Frame) -> Answer {
+        let remark = frame.remark.as_deref();
+        let remark = remark.filter(|remark| *remark != LEFTOVER_REMARK && !SAID_BETTER.contains(&frame.code));
+        if let Some(remark) = remark {
+            self.put("remark", remark);
+        }
+        self
+    }
+
     /// The value of a field.
     pub fn get(&self, field: &str) -> Option<&String> {
-        self.0.get(field)
+        self.fields.get(field)
+    }
+
+    /// When the message at this place of the answer was stored, in ms since 1970.
+    pub fn stored_at(&self, at: usize) -> Option<i64> {
+        self.stored_at.get(at).copied()
     }
 
     /// With an address that differs between the sides replaced by what it stands for.
     pub(super) fn hiding(self, addr: &str, name: &str) -> Answer {
-        let fields = self.0.into_iter();
-        Answer(
-            fields
-                .map(|(path, value)| (path.replace(addr, name), value.replace(addr, name)))
-                .collect(),
-        )
+        let fields = self.fields.into_iter();
+        let fields = fields.map(|(path, value)| (path.replace(addr, name), value.replace(addr, name)));
+        Answer {
+            fields: fields.collect(),
+            stored_at: self.stored_at,
+        }
     }
 
     /// Where another answer differs, one line each.
@@ -82,9 +105,10 @@ impl Answer {
         let counts = [self, other].map(|answer| answer.get("records"));
         let same_count = counts[0] == counts[1];
         let mut found = Vec::new();
-        let paths: std::collections::BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        let paths: std::collections::BTreeSet<&String> =
+            self.fields.keys().chain(other.fields.keys()).collect();
         for path in paths {
-            let (reference, ours) = (self.0.get(path), other.0.get(path));
+            let (reference, ours) = (self.fields.get(path), other.fields.get(path));
             if !same_count && path.starts_with("record[") {
                 continue; // that the numbers differ says it all
             }
@@ -101,7 +125,7 @@ impl Answer {
     }
 
     fn put(&mut self, path: impl Into<String>, value: impl ToString) {
-        self.0.insert(path.into(), value.to_string());
+        self.fields.insert(path.into(), value.to_string());
     }
 
     fn remark(&mut self, frame: &Frame) {
@@ -125,6 +149,7 @@ impl Answer {
                 self.put(at, "unreadable");
                 continue;
             };
+            self.stored_at.push(record.stored_at);
             self.put(format!("{at}.topic"), &record.topic);
             self.put(format!("{at}.queue"), record.queue_id);
             self.put(format!("{at}.offset"), record.queue_offset);
@@ -194,7 +219,7 @@ impl Answer {
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(&self.0).finish()
+        f.debug_map().entries(&self.fields).finish()
     }
 }
 

@@ -75,7 +75,7 @@ fn send_tagged(topic: &str, queue: i32, tag: &str, key: &str) -> Step {
 }
 
 /// A pull that brings its own subscription and is not held.
-fn pull(what: impl Into<String>, topic: &str, queue: i32, offset: i64) -> Step {
+pub(crate) fn pull(what: impl Into<String>, topic: &str, queue: i32, offset: i64) -> Step {
     Step::broker(what, Code::PULL_MESSAGE)
         .field("consumerGroup", format!("CG_{topic}"))
         .field("topic", topic)
@@ -115,7 +115,7 @@ fn batch(what: &str, topic: &str, body: Vec<u8>) -> Step {
 }
 
 /// Waits until the queue has so many messages: the reference indexes after it answers.
-fn settled(topic: &str, queue: i32, max: i64) -> Step {
+pub(crate) fn settled(topic: &str, queue: i32, max: i64) -> Step {
     offset("the queue has grown", Code::GET_MAX_OFFSET, topic, queue).until("ext.offset", max)
 }
 

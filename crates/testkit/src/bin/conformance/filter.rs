@@ -16,6 +16,7 @@ use testkit::process::Process;
 use testkit::programs;
 use testkit::server::Program;
 
+use crate::dice::Dice;
 use crate::{Outcome, Sides};
 
 const WITHIN: Duration = Duration::from_secs(120);
@@ -173,7 +174,7 @@ fn expressions() -> Vec<String> {
             .replace("\\f", "\u{c}")
     };
     let mut all: Vec<String> = chosen.map(unescaped).collect();
-    let mut dice = Dice(0x5eed);
+    let mut dice = Dice::new(0x5eed);
     for round in 0..RANDOM {
         all.push(match round % 3 {
             0 => dice.words(),
@@ -187,22 +188,7 @@ fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Chance that is the same in every run.
-struct Dice(u64);
-
 impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 20).unwrap_or(0) % limit
-    }
-
-    fn one<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        let at = self.below(all.len());
-        all.get(at).copied().unwrap_or_default()
-    }
-
     fn value(&mut self) -> String {
         self.one(&[
             "a",

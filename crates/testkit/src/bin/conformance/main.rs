@@ -4,25 +4,30 @@
 
 mod cases;
 mod clients;
+mod dice;
 mod filter;
 mod halves;
 mod reach;
 mod requests;
+mod sequences;
 mod swap;
 
 use anyhow::{Context as _, bail};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use testkit::programs;
 use testkit::server::Program;
 
 const USAGE: &str = "\
-usage: cargo xtask conformance [SECTION...] [--only reference|barque]
+usage: cargo xtask conformance [SECTION...] [--only reference|barque] [--seed N|FROM-TO]
 
 sections, all of them when none is named:
   java   the official Java client, both header encodings
   go     the official Go client
   diff   single requests, answers compared field by field
+  sequences
+         rows of requests made by chance, the same in every run; --seed plays one row, or all from one to another
   filter SQL expressions, evaluated by the reference's own code and by ours
   swap   one store directory opened by the two brokers in turn, after a stop and after a kill
   reach  brokers of one kind registered with name servers of the other
@@ -35,6 +40,8 @@ environment:
 pub(crate) struct Sides {
     pub(crate) reference: Option<Program>,
     pub(crate) barque: Option<Program>,
+    /// The rows of `sequences` that were asked for.
+    pub(crate) seeds: Option<RangeInclusive<u64>>,
     /// Where servers and clients keep their files and logs.
     pub(crate) dir: PathBuf,
 }
@@ -69,7 +76,7 @@ struct Section {
     run: fn(&Sides) -> anyhow::Result<Outcome>,
 }
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     Section {
         name: "java",
         tools: &["java", "mvn"],
@@ -84,6 +91,11 @@ const SECTIONS: [Section; 6] = [
         name: "diff",
         tools: &["java", "mvn"],
         run: requests::run,
+    },
+    Section {
+        name: "sequences",
+        tools: &["java", "mvn"],
+        run: sequences::run,
     },
     Section {
         name: "filter",
@@ -122,7 +134,11 @@ fn run(args: Vec<String>) -> anyhow::Result<bool> {
         println!("{USAGE}");
         return Ok(true);
     }
-    let (chosen, only) = choose(args)?;
+    let Chosen {
+        sections,
+        only,
+        seeds,
+    } = choose(args)?;
     let dir = programs::target().join("conformance/run");
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
@@ -131,7 +147,7 @@ fn run(args: Vec<String>) -> anyhow::Result<bool> {
     let mut closing = Vec::new();
     let mut passed = true;
     let mut sides: Option<Sides> = None;
-    for section in chosen {
+    for section in sections {
         if let Some(programs::Missing(tool)) = programs::missing(section.tools) {
             if std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1") {
                 bail!("{}: {tool} is not installed", section.name);
@@ -141,7 +157,7 @@ fn run(args: Vec<String>) -> anyhow::Result<bool> {
         }
         let sides = match &mut sides {
             Some(known) => &*known,
-            none => none.insert(resolve(only.as_deref(), dir.clone())?),
+            none => none.insert(resolve(only.as_deref(), seeds.clone(), dir.clone())?),
         };
         eprintln!("==> {}", section.name);
         let outcome = (section.run)(sides).with_context(|| format!("section {}", section.name))?;
@@ -154,9 +170,16 @@ fn run(args: Vec<String>) -> anyhow::Result<bool> {
     Ok(passed)
 }
 
-fn choose(args: Vec<String>) -> anyhow::Result<(Vec<&'static Section>, Option<String>)> {
+/// What the command line asks for.
+struct Chosen {
+    sections: Vec<&'static Section>,
+    only: Option<String>,
+    seeds: Option<RangeInclusive<u64>>,
+}
+
+fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
     let mut names = Vec::new();
-    let mut only = None;
+    let (mut only, mut seeds) = (None, None);
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         if arg == "--only" {
@@ -165,6 +188,8 @@ fn choose(args: Vec<String>) -> anyhow::Result<(Vec<&'static Section>, Option<St
                     .filter(|side| side == "reference" || side == "barque")
                     .context(USAGE)?,
             );
+        } else if arg == "--seed" {
+            seeds = Some(args.next().as_deref().and_then(range).context(USAGE)?);
         } else if SECTIONS.iter().any(|section| section.name == arg) {
             names.push(arg);
         } else {
@@ -174,10 +199,20 @@ fn choose(args: Vec<String>) -> anyhow::Result<(Vec<&'static Section>, Option<St
     let chosen = SECTIONS
         .iter()
         .filter(|s| names.is_empty() || names.iter().any(|name| name == s.name));
-    Ok((chosen.collect(), only))
+    Ok(Chosen {
+        sections: chosen.collect(),
+        only,
+        seeds,
+    })
 }
 
-fn resolve(only: Option<&str>, dir: PathBuf) -> anyhow::Result<Sides> {
+/// `7`, or `7-20`.
+fn range(text: &str) -> Option<RangeInclusive<u64>> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    Some(from.parse().ok()?..=to.parse().ok()?)
+}
+
+fn resolve(only: Option<&str>, seeds: Option<RangeInclusive<u64>>, dir: PathBuf) -> anyhow::Result<Sides> {
     let reference = match only {
         Some("barque") => None,
         _ => Some(Program::Reference(programs::java_server()?)),
@@ -189,6 +224,7 @@ fn resolve(only: Option<&str>, dir: PathBuf) -> anyhow::Result<Sides> {
     Ok(Sides {
         reference,
         barque,
+        seeds,
         dir,
     })
 }

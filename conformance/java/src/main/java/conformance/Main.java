@@ -42,11 +42,17 @@ public final class Main {
         scenes.put("retry", Retries::retry);
         scenes.put("pop", Popping::pop);
         scenes.put("deadletters", Retries::deadLetters);
+        scenes.put("retrydelays", Retries::delays);
         scenes.put("tags", Consuming::tags);
         scenes.put("sql", Filters::sql);
         scenes.put("broadcast", Consuming::broadcast);
+        scenes.put("broadcastagain", Consuming::broadcastAgain);
         scenes.put("rebalance", Groups::rebalance);
         scenes.put("restart", Groups::restart);
+        scenes.put("strategies", Members::strategies);
+        scenes.put("churn", Members::churn);
+        scenes.put("turns", Members::order);
+        scenes.put("reset", Resets::running);
         scenes.put("batches", Batches::batches);
         scenes.put("compacted", Compacted::compacted);
         scenes.put("transaction", Transactions::transactions);
@@ -71,6 +77,9 @@ public final class Main {
         }
         if (!words.isEmpty() && Transactions.VERBS.contains(words.get(0))) {
             Transactions.run(nameserver, words);
+        }
+        if (!words.isEmpty() && words.get(0).equals(Members.VERB)) {
+            Members.run(nameserver, words.subList(1, words.size()));
         }
         if (!words.isEmpty() && words.get(0).equals("reach")) {
             System.exit(Groups.reach(nameserver, words.subList(1, words.size())) ? 0 : 1);

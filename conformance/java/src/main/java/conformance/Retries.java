@@ -10,6 +10,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.ConcurrentHashMap;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -151,6 +152,40 @@ final class Retries {
             return messages.get(0);
         } catch (MQClientException none) {
             return null;
+        }
+    }
+
+    /** The first levels of the default table, as a consumer sees them. */
+    static void delays(Stage s) throws Exception {
+        DefaultMQProducer producer = s.producer("PG_retrydelays");
+        long[] seconds = {1, 5};
+        Map<String, Long> first = new ConcurrentHashMap<>();
+        Map<String, Long> again = new ConcurrentHashMap<>();
+        DefaultMQPushConsumer consumer = s.push("CG_retrydelays");
+        consumer.subscribe(s.name("RetryDelays"), "*");
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            String body = Stage.text(messages.get(0));
+            if (messages.get(0).getReconsumeTimes() == 0) {
+                context.setDelayLevelWhenNextConsume(body.equals("level 2") ? 2 : 1);
+                first.put(body, System.currentTimeMillis());
+                return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            }
+            again.put(body, System.currentTimeMillis());
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        s.start(consumer);
+        // The group's retry topic is new, and the client finds its queues some seconds later.
+        producer.send(s.message("RetryDelays", "A", "k", "prime"), s.queue("RetryDelays", 0));
+        s.await("the first that came again", () -> again.containsKey("prime"));
+        for (int level = 1; level <= seconds.length; level++) {
+            producer.send(s.message("RetryDelays", "A", "k" + level, "level " + level), s.queue("RetryDelays", 0));
+        }
+        s.await("both again", () -> again.size() == 1 + seconds.length);
+        for (int level = 1; level <= seconds.length; level++) {
+            long waited = again.get("level " + level) - first.get("level " + level);
+            // A loaded machine is late; the next level is far enough away.
+            boolean isRight = waited >= seconds[level - 1] * 1000 - 100 && waited < seconds[level - 1] * 1000 + 4000;
+            s.say("level %d: after %d s %b%s", level, seconds[level - 1], isRight, isRight ? "" : " but " + waited + " ms");
         }
     }
 

@@ -163,6 +163,22 @@ final class Stage implements AutoCloseable {
         }
     }
 
+    /** Another process of this program, killed at the end of the scene. */
+    Process child(String... words) throws Exception {
+        List<String> command = new ArrayList<>(List.of(ProcessHandle.current().info().command().orElse("java"), "-Xmx128m", "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1", "-cp", System.getProperty("java.class.path")));
+        for (String name : new String[] {"user.home", "rocketmq.client.localOffsetStoreDir", "rocketmq.serialize.type"}) {
+            if (System.getProperty(name) != null) {
+                command.add("-D" + name + "=" + System.getProperty(name));
+            }
+        }
+        command.addAll(List.of("conformance.Main", nameserver));
+        command.addAll(List.of(words));
+        Process process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.DISCARD).start();
+        shutdowns.push(process::destroyForcibly);
+        return process;
+    }
+
     /** Asks again until the probe holds; the only waiting in a scene. */
     void await(String what, Callable<Boolean> probe) throws Exception {
         long deadline = System.currentTimeMillis() + DEADLINE_MS;

@@ -23,7 +23,14 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         Case::new(
             "a group without members",
-            vec![list("unknown", "CG_G3").answers(1), list_nothing()],
+            vec![
+                list("unknown", "CG_G3").answers(1),
+                list_nothing(),
+                Step::broker("its settings", Code::GET_SUBSCRIPTIONGROUP_CONFIG)
+                    .field("group", "no group")
+                    .answers(26)
+                    .word_by_word(),
+            ],
         ),
         Case::new("producers", producers()),
         Case::new("heartbeats that repeat themselves", fingerprints()),

@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("how much a pull returns", amounts()),
         Case::new("filters by tag", tags()),
         Case::new("pulls that are refused", refused()),
+        Case::new("a full pull goes on right behind its last message", full()),
         Case::new("a group far behind is sent to another replica", suggestions()),
         Case::new(
             "a pull without a subscription relies on the heartbeat",
@@ -169,11 +170,24 @@ fn tags() -> Vec<Step> {
     steps
 }
 
+/// Whatever comes behind, wanted or not. (`sequences`, `--seed 7` and `30`.)
+fn full() -> Vec<Step> {
+    let mut steps: Vec<Step> = (0..12)
+        .map(|at| send_tagged("P12", 0, if at % 4 == 0 { "A" } else { "B" }, "k"))
+        .collect();
+    steps.push(settled("P12", 0, 12));
+    for (what, nums) in [("one", 1), ("two", 2), ("none is one", 0), ("all", 32)] {
+        let asked = pull(what, "P12", 0, 0).field("maxMsgNums", nums);
+        steps.push(asked.field("subscription", "A"));
+    }
+    steps
+}
+
 fn refused() -> Vec<Step> {
     let mut steps = vec![
         send("make the topic", "P4", 0),
         pull("no such topic", "P4none", 0, 0).answers(17),
-        pull("no such queue", "P4", 4, 0).answers(29),
+        pull("no such queue", "P4", 4, 0).answers(29).word_by_word(),
         pull("a negative queue", "P4", -1, 0).answers(29),
         pull("a bad group name", "P4", 0, 0)
             .field("consumerGroup", "no group")
