@@ -46,6 +46,8 @@ pub struct Journal {
 struct Tail {
     file: Arc<dyn File>,
     seq: u64,
+    /// Newest number that was tried: the name of a file that could not be made may never become durable.
+    tried: u64,
     /// Where the next record goes in the file.
     at: u64,
     /// Bytes appended in this life.
@@ -91,6 +93,7 @@ impl Journal {
             tail: Mutex::new(Tail {
                 file,
                 seq,
+                tried: seq,
                 at: HEAD_BYTES,
                 pos: 0,
                 oldest: seqs.first().copied().unwrap_or(seq),
@@ -175,8 +178,9 @@ impl Journal {
     /// Starts a new file, to which the caller now appends all of the state. Waits for the disk.
     pub fn begin(&self) -> io::Result<()> {
         let fresh = {
-            let tail = self.tail.lock();
-            tail.seq + 1
+            let mut tail = self.tail.lock();
+            tail.tried += 1;
+            tail.tried
         };
         let file = create(&*self.env.disk, &self.dir, fresh)?;
         let old = {
