@@ -30,7 +30,11 @@ var scenes = []scene{
 	{"orderly", orderly},
 	{"tags", tags},
 	{"rebalance", rebalance},
+	{"circle", circle},
+	{"turns", turns},
 	{"restart", restart},
+	{"broadcast", broadcast},
+	{"retry", retry},
 	{"transaction", transaction},
 }
 

@@ -65,8 +65,22 @@ func (s *stage) producer(options ...producer.Option) rocketmq.Producer {
 
 type listener func(*primitive.MessageExt) consumer.ConsumeResult
 
-// push starts a consumer of the scene's group and topic.
+// push starts a consumer of the scene's topic.
 func (s *stage) push(group, expression string, take listener, options ...consumer.Option) rocketmq.PushConsumer {
+	return s.consume(s.topic(), group, expression, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		result := consumer.ConsumeSuccess
+		for _, m := range messages {
+			result = take(m)
+		}
+		return result, nil
+	}, options...)
+}
+
+// batchListener is what the client itself calls.
+type batchListener func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeResult, error)
+
+// consume starts a consumer of any topic.
+func (s *stage) consume(topic, group, expression string, take batchListener, options ...consumer.Option) rocketmq.PushConsumer {
 	options = append([]consumer.Option{
 		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{s.nameserver})),
 		consumer.WithGroupName(group),
@@ -76,13 +90,7 @@ func (s *stage) push(group, expression string, take listener, options ...consume
 	c, err := rocketmq.NewPushConsumer(options...)
 	s.require(err)
 	selector := consumer.MessageSelector{Type: consumer.TAG, Expression: expression}
-	s.require(c.Subscribe(s.topic(), selector, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
-		result := consumer.ConsumeSuccess
-		for _, m := range messages {
-			result = take(m)
-		}
-		return result, nil
-	}))
+	s.require(c.Subscribe(topic, selector, take))
 	s.require(c.Start())
 	var once sync.Once
 	s.shutdowns = append(s.shutdowns, func() (err error) {

@@ -90,9 +90,10 @@ pub(crate) fn java(sides: &Sides) -> anyhow::Result<Outcome> {
 
 pub(crate) fn go(sides: &Sides) -> anyhow::Result<Outcome> {
     let client = programs::go_client()?;
-    let driver = |nameserver: SocketAddr, _: &Path| {
+    let driver = |nameserver: SocketAddr, home: &Path| {
         let mut go = Command::new(&client);
-        go.arg(nameserver.to_string());
+        go.env("rocketmq.client.localOffsetStoreDir", home.join("offsets"))
+            .arg(nameserver.to_string());
         go
     };
     compare(
