@@ -69,7 +69,7 @@ func circle(s *stage) {
 			return o.sizes() == step.sizes
 		})
 		s.await("all sent until then", func() bool { return o.all.has(0, sent) })
-		s.say("%d comes, %d goes: %s", step.comes, step.goes, o.sizes())
+		s.say("%d comes, %d goes: %s", step.comes, step.goes, step.sizes)
 	}
 	s.say("nothing was lost")
 }

@@ -163,41 +163,4 @@ final class Consuming {
         }
         s.say("both saw the next ones too");
     }
-
-    /** A broadcast member keeps its offsets itself, and goes on from there. */
-    static void broadcastAgain(Stage s) throws Exception {
-        DefaultMQProducer producer = s.producer("PG_broadcastagain");
-        s.fill(producer, "BroadcastAgain", 4, 0, 20);
-        Seen before = new Seen();
-        DefaultMQPushConsumer first = member(s, before);
-        Seen other = new Seen();
-        DefaultMQPushConsumer second = s.push("CG_broadcastagain");
-        second.setInstanceName(s.name("again-other"));
-        listen(s, second, other);
-        s.await("all messages at each", () -> before.distinct() == 20 && other.distinct() == 20);
-        first.shutdown();
-        s.fill(producer, "BroadcastAgain", 4, 20, 20);
-        s.await("all at the one that stayed", () -> other.distinct() == 40);
-        Seen after = new Seen();
-        member(s, after);
-        s.await("what was sent meanwhile", () -> after.has(20, 20));
-        s.say("the one that stayed saw %d, the one that came back only what was new: %b", other.distinct(), after.distinct() == 20);
-    }
-
-    private static DefaultMQPushConsumer member(Stage s, Seen seen) throws Exception {
-        DefaultMQPushConsumer consumer = s.push("CG_broadcastagain");
-        consumer.setInstanceName(s.name("again"));
-        return listen(s, consumer, seen);
-    }
-
-    private static DefaultMQPushConsumer listen(Stage s, DefaultMQPushConsumer consumer, Seen seen) throws Exception {
-        consumer.setMessageModel(MessageModel.BROADCASTING);
-        consumer.subscribe(s.name("BroadcastAgain"), "*");
-        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            seen.add(messages);
-            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-        });
-        s.start(consumer);
-        return consumer;
-    }
 }

@@ -46,7 +46,6 @@ public final class Main {
         scenes.put("tags", Consuming::tags);
         scenes.put("sql", Filters::sql);
         scenes.put("broadcast", Consuming::broadcast);
-        scenes.put("broadcastagain", Consuming::broadcastAgain);
         scenes.put("rebalance", Groups::rebalance);
         scenes.put("restart", Groups::restart);
         scenes.put("strategies", Members::strategies);
