@@ -23,12 +23,13 @@ pub fn run(p: Groups) -> io::Result<()> {
     let memory = || p.server_pid.map_or((0.0, 0.0), |pid| (stats::rss(pid).0, stats::anon(pid)));
     let topics: Vec<String> = (0..p.groups).map(|i| format!("bench_group_topic_{i}")).collect();
     let groups: Vec<(String, String)> = topics.iter().enumerate().map(|(i, t)| (format!("bench_group_{i}"), t.clone())).collect();
-    let mut conns = Vec::new();
-    for _ in 0..p.conns {
+    let connect = || -> io::Result<TcpStream> {
         let s = TcpStream::connect(p.addr)?;
         s.set_nodelay(true)?;
-        conns.push(s);
-    }
+        Ok(s)
+    };
+    // Connections are made when they are needed: a server drops those that have been idle for two minutes.
+    let mut conns = vec![connect()?];
     let mut errors = 0;
     let mut first = None;
     let mut ask = |s: &mut TcpStream, request: &[u8]| -> io::Result<()> {
@@ -50,6 +51,9 @@ pub fn run(p: Groups) -> io::Result<()> {
     let with_topics = memory();
     let start = Instant::now();
     for (c, mine) in groups.chunks(p.groups.div_ceil(p.conns)).enumerate() {
+        if c > 0 {
+            conns.push(connect()?);
+        }
         let mut out = Vec::new();
         jobs::heartbeat(&mut out, p.ser, &format!("127.0.0.1@bench{c}"), mine);
         ask(&mut conns[c], &out)?;
@@ -60,7 +64,8 @@ pub fn run(p: Groups) -> io::Result<()> {
         for queue in 0..p.queues {
             let mut out = Vec::new();
             jobs::commit(&mut out, p.ser, group, topic, queue, 0, 2);
-            ask(&mut conns[i % p.conns], &out)?;
+            let conn = i % conns.len();
+            ask(&mut conns[conn], &out)?;
         }
     }
     let committed = start.elapsed().as_secs_f64();

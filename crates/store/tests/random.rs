@@ -57,10 +57,11 @@ impl Filter for Tag {
 fn expected(queue: &[(usize, usize)], from: i64, limit: &ReadLimit, tag: usize) -> (Vec<i64>, i64) {
     let (mut found, mut bytes, mut next) = (Vec::new(), 0, from);
     for (offset, (size, has)) in queue.iter().enumerate().skip(from as usize).take(limit.scan) {
+        // Whether there is room is asked before whether the message is wanted, as in the reference.
+        if !found.is_empty() && (found.len() >= limit.count || bytes + size > limit.bytes) {
+            break;
+        }
         if tag == 0 || *has == tag {
-            if !found.is_empty() && (found.len() >= limit.count || bytes + size > limit.bytes) {
-                break;
-            }
             bytes += size;
             found.push(offset as i64);
         }
