@@ -225,6 +225,11 @@ async fn one_queue(
         b.pop.follow(&b.offsets, &line, &mut state)?;
         state.flight.next()
     };
+    if !ask.is_ordered() && next == queue.max() {
+        // Whoever took the turn for this would be missed by others that look for nothing either, and ring for all that wait.
+        round.ended.push((queue, next));
+        return Ok(());
+    }
     let Some(turn) = line.take_turn() else {
         if !ask.is_ordered() {
             round.rest += (queue.max() - next).max(0);

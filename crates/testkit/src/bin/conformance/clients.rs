@@ -13,7 +13,7 @@ use testkit::programs;
 use testkit::server::{Plan, Program};
 
 /// All scenes of one pass; a scene gives up after a minute of waiting.
-const PASS_WITHIN: Duration = Duration::from_secs(300);
+const PASS_WITHIN: Duration = Duration::from_secs(600);
 
 /// One pass of a client: what it printed, by scene.
 #[derive(Default)]

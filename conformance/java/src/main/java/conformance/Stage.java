@@ -30,7 +30,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
  */
 final class Stage implements AutoCloseable {
     static final String BROKER = "broker-a";
-    static final long DEADLINE_MS = 60_000;
+    static final long DEADLINE_MS = 120_000;
     private static final int CALL_TIMEOUT_MS = 15_000;
 
     private final String nameserver;
