@@ -9,7 +9,7 @@ mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::{Answer, Call, Fault, Peer, Reply};
+use net::{Answer, Call, Fault, Reply};
 use store::{All, Boundary, Queue, ReadLimit};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
@@ -87,47 +87,35 @@ pub(crate) fn update_consumer_offset(
             .with_remark("Offset has been previously reset")
             .into());
     }
-    if call.oneway && is_overtaken(b, &call.peer, &call.header) {
-        debug!(%group, %topic, queue = queue_id, offset = commit_offset, "commit of a client that has lost the queue");
-        return Ok(Reply::ok(Empty {}).into());
-    }
-    if *commit_offset < 0 {
-        b.offsets.forget(group, topic, *queue_id);
+    let place = (group.as_str(), topic.as_str(), *queue_id);
+    if call.oneway {
+        commit_of_client(b, call.peer.id, place, *commit_offset);
     } else {
         let step = b.config().consumer_offset_update_version_step;
         b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);
     }
-    b.pop.committed(&b.offsets, (group, topic, *queue_id));
+    b.pop.committed(&b.offsets, place);
     Ok(Reply::ok(Empty {}).into())
 }
 
-/// Whether a commit would take the group back, and comes from a member that another one has taken the queue over from:
-/// the last commit of the old owner may be on its way when the new one has already gone on. Whoever reads a queue may go
-/// back in it, and so may an operator, whose commits are not one-way, and a client that commits over a connection on which
-/// it sends no heartbeats.
-fn is_overtaken(b: &Broker, peer: &Peer, header: &UpdateConsumerOffset) -> bool {
-    let UpdateConsumerOffset {
-        consumer_group: group,
-        topic,
-        queue_id,
-        commit_offset,
-    } = header;
-    let goes_back = b
+/// What a client commits on its way, one-way or with a pull. A member that another one has taken the queue over from takes
+/// nothing back: its last commit may be on its way when the new owner has already gone on. Whoever reads a queue may go back
+/// in it, and so may an operator, whose commits are neither, and a client that sends its heartbeats over another connection.
+pub(crate) fn commit_of_client(b: &Broker, peer: u64, (group, topic, queue): (&str, &str, i32), offset: i64) {
+    let is_member = |peer| matches!(b.clients.membership(group, peer), Some((_, true)));
+    let may_go_back = |puller: Option<Puller>| {
+        puller.is_none_or(|by| by.peer == peer || !is_member(peer) || !is_member(by.peer))
+    };
+    let step = b.config().consumer_offset_update_version_step;
+    let is_done = b
         .offsets
-        .query(group, topic, *queue_id)
-        .is_some_and(|committed| *commit_offset < committed);
-    if !goes_back {
-        return false;
+        .commit_unless_overtaken((group, topic, queue), offset, step, may_go_back);
+    if !is_done {
+        debug!(
+            group,
+            topic, queue, offset, "commit of a client that has lost the queue"
+        );
     }
-    let Some((_, puller)) = b.offsets.last_pull(group, topic, *queue_id) else {
-        return false;
-    };
-    let is_member = |peer| {
-        b.clients
-            .membership(group, peer)
-            .is_some_and(|(_, is_member)| is_member)
-    };
-    puller.peer != peer.id && is_member(peer.id) && is_member(puller.peer)
 }
 
 /// Code 43. All committed offsets.

@@ -29,7 +29,7 @@ use crate::heartbeat::no_property_filter;
 use crate::hold::{self, Place};
 use crate::memory;
 use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS, group_of_retry_topic};
-use crate::offset::Puller;
+use crate::offset::{self, Puller};
 use crate::topic::perm;
 
 /// Bits of a pull's flags.
@@ -194,11 +194,12 @@ fn start(b: &Arc<Broker>, ask: Ask) -> Result<Answer<PullReply>, Fault> {
     if let Some(reset) = reset(b, &ask) {
         return Ok(reply(b, &ask, &plan, reset).into());
     }
+    commit(b, &ask);
     let found = match look(b, &ask, &plan, ask.header.queue_offset) {
         Err(ReadError::NotCached) => return Ok(Answer::Later(Box::pin(first(Arc::clone(b), ask, plan)))),
         found => found.map_err(|error| not_read(&error))?,
     };
-    note_offsets(b, &ask, &found);
+    note_next(b, &ask, &found);
     if may_wait(&ask, &found) {
         return Ok(Answer::Later(Box::pin(hold::hold(Place::take(b)?, ask, plan))));
     }
@@ -210,12 +211,13 @@ async fn create_and_pull(b: Arc<Broker>, ask: Ask) -> Result<Reply<PullReply>, F
     let group = ask.header.consumer_group.clone();
     blocking::create(&b, &ask.peer, move |b| b.group(&group)).await?;
     let plan = admit(&b, &ask)?;
+    commit(&b, &ask);
     first(b, ask, plan).await
 }
 
 async fn first(b: Arc<Broker>, ask: Ask, plan: Plan) -> Result<Reply<PullReply>, Fault> {
     let found = read(&b, &ask, &plan, ask.header.queue_offset).await?;
-    note_offsets(&b, &ask, &found);
+    note_next(&b, &ask, &found);
     if may_wait(&ask, &found) {
         return hold::hold(Place::take(&b)?, ask, plan).await;
     }
@@ -264,8 +266,9 @@ fn note_next(b: &Broker, ask: &Ask, found: &Found) {
         .note_puller((consumer_group, topic, *queue_id), next, by);
 }
 
-/// Where the client will go on, and, when it says so, how far it has consumed. The latter counts with the first look only.
-fn note_offsets(b: &Broker, ask: &Ask, found: &Found) {
+/// How far the client has consumed, when the pull says so. Before anything is read: that may take long enough for the
+/// queue to get another owner, or the topic to be deleted.
+fn commit(b: &Broker, ask: &Ask) {
     let PullMessage {
         consumer_group,
         topic,
@@ -273,11 +276,8 @@ fn note_offsets(b: &Broker, ask: &Ask, found: &Found) {
         commit_offset,
         ..
     } = &ask.header;
-    note_next(b, ask, found);
     if ask.header.sys_flag & flag::COMMIT != 0 && *commit_offset >= 0 {
-        let step = b.config().consumer_offset_update_version_step;
-        b.offsets
-            .commit(consumer_group, topic, (*queue_id, *commit_offset), step);
+        offset::commit_of_client(b, ask.peer.id, (consumer_group, topic, *queue_id), *commit_offset);
     }
 }
 

@@ -187,28 +187,28 @@ impl OffsetJournal {
         }
         let bytes = file();
         if state.is_begun {
-            match mark(&self.journal, Snapshot::of(&bytes)) {
-                // Whatever was missing is in the file.
-                Ok(()) => state.is_broken = false,
-                // Without its mark the new file has no journal.
-                Err(error) => {
-                    state.is_broken = true;
-                    state.is_begun = false;
-                    told(&self.error(error));
-                }
+            // Without its mark the new file has no journal.
+            if let Err(error) = mark(&self.journal, Snapshot::of(&bytes)) {
+                state.is_broken = true;
+                state.is_begun = false;
+                told(&self.error(error));
             }
         }
         bytes
     }
 
-    /// The file is there: what is older than it goes.
+    /// The file is there: whatever was missing is in it, and what is older than it goes.
     pub(super) fn keep_from(&self, file: &[u8]) {
         self.file_bytes.store(file.len() as u64, Ordering::Relaxed);
         if !std::mem::take(&mut self.state.lock().is_begun) {
             return;
         }
         match self.journal.finish() {
-            Ok(()) => self.state.lock().bytes = self.journal.file_bytes(),
+            Ok(()) => {
+                let mut state = self.state.lock();
+                state.bytes = self.journal.file_bytes();
+                state.is_broken = false;
+            }
             Err(error) => told(&self.broken(error)),
         }
     }

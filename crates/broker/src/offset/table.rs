@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use store::env::Env;
-use tracing::{debug, warn};
+use tracing::warn;
 use wire::Str;
 use wire::body::stats::OffsetTable;
 use wire::body::topic::DataVersion;
@@ -136,20 +136,36 @@ impl Offsets {
         progress.pulled.or(progress.committed)
     }
 
-    /// Stores a committed offset, which may also go back. Every `version_step` commits the version moves on.
+    /// Stores a committed offset, which may also go back; a negative one means none. Every `version_step` commits the
+    /// version moves on.
     pub(crate) fn commit(&self, group: &str, topic: &str, (queue, offset): (i32, i64), version_step: u64) {
-        let before = self.write(group, topic, queue, |progress| match progress.reset {
-            // From before the reset.
-            Some(reset) => Some(reset),
-            None => progress.committed.replace(offset),
+        self.commit_unless_overtaken((group, topic, queue), offset, version_step, |_| true);
+    }
+
+    /// The same, unless it goes back, and may not as far as who pulled last is concerned. `false`: nothing is stored.
+    pub(crate) fn commit_unless_overtaken(
+        &self,
+        (group, topic, queue): (&str, &str, i32),
+        offset: i64,
+        version_step: u64,
+        may_go_back: impl FnOnce(Option<Puller>) -> bool,
+    ) -> bool {
+        let is_done = self.write(group, topic, queue, |progress| {
+            let goes_back = progress.committed.is_some_and(|before| offset < before);
+            if goes_back && !may_go_back(progress.puller) {
+                return false;
+            }
+            // What comes after a reset that was not told yet is from before it.
+            if progress.reset.is_none() {
+                progress.committed = Some(offset).filter(|offset| *offset >= 0);
+            }
+            true
         });
-        if before.is_some_and(|before| offset < before) {
-            debug!(group, topic, queue, offset, before, "committed offset goes back");
-        }
         let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         if version_step > 0 && commits.is_multiple_of(version_step) {
             self.next_version();
         }
+        is_done
     }
 
     /// Sets a group to an offset. It is told at its next pull; what it commits until then does not count.
@@ -186,7 +202,7 @@ impl Offsets {
         }
         for queue in self.committed(to, topic).into_keys() {
             if !offsets.contains_key(&queue) {
-                self.forget(to, topic, queue);
+                self.commit(to, topic, (queue, -1), 0);
             }
         }
         for (queue, offset) in offsets {
@@ -216,17 +232,6 @@ impl Offsets {
             }
             is_same
         })
-    }
-
-    /// Takes a commit back.
-    pub(crate) fn forget(&self, group: &str, topic: &str, queue: i32) {
-        if self.query(group, topic, queue).is_some() {
-            self.write(group, topic, queue, |progress| {
-                if progress.reset.is_none() {
-                    progress.committed = None;
-                }
-            });
-        }
     }
 
     /// Notes the offset after a pull.
@@ -292,10 +297,15 @@ impl Offsets {
     /// Writes the file if anything was committed since it was last written, after the log behind what was committed is
     /// durable: offsets must not survive messages that were written elsewhere before they were counted as consumed.
     /// `false`: it cannot be made durable, and nothing is written.
-    pub(crate) fn save_over(&self, make_durable: impl FnOnce() -> bool) -> Result<bool, SaveError> {
+    pub(crate) fn save_over(&self, make_durable: impl Fn() -> bool) -> Result<bool, SaveError> {
         let _one_at_a_time = self.saving.lock();
         if !self.changed.swap(false, Ordering::AcqRel) {
             return Ok(true);
+        }
+        if !make_durable() {
+            // The cut makes the journal durable that is there.
+            self.changed.store(true, Ordering::Release);
+            return Ok(false);
         }
         let file = || fastjson::to_vec_pretty(&self.table());
         let bytes = self.journal.cut(|| self.take_unwritten(), file);
@@ -323,7 +333,7 @@ impl Offsets {
 
     /// Writes to the journal what was committed since the last time. After an error the next [`Offsets::save_over`] makes good
     /// for it.
-    pub(crate) fn write_journal(&self, make_durable: impl FnOnce() -> bool) -> Result<(), SaveError> {
+    pub(crate) fn write_journal(&self, make_durable: impl Fn() -> bool) -> Result<(), SaveError> {
         if let Err(error) = self.journal.write(|| self.take_unwritten()) {
             self.changed.store(true, Ordering::Release);
             return Err(error);

@@ -5,6 +5,7 @@ use wire::api::offset::{
     BoundaryType, GetAllConsumerOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, OffsetReply,
     QueryConsumerOffset, SearchOffsetByTimestamp, UpdateConsumerOffset,
 };
+use wire::api::pull::PullMessage;
 use wire::body::stats::OffsetTable;
 use wire::fastjson;
 use wire::frame::Frame;
@@ -62,6 +63,11 @@ async fn the_last_commit_of_a_client_that_has_lost_a_queue_takes_nothing_back() 
         client.channel.push(frame).unwrap();
         client.ask(&query("G", 1)).await
     };
+    let committing = |commit_offset| PullMessage {
+        sys_flag: 1 | 4,
+        commit_offset,
+        ..pull("G", "T", 1, 5)
+    };
     let offset_of = |reply: Frame| reply.ext.read::<OffsetReply>().unwrap().offset;
     old.pull(&pull("G", "T", 1, 0)).await;
     assert_eq!(offset_of(after(&old, 5).await), 5);
@@ -75,6 +81,11 @@ async fn the_last_commit_of_a_client_that_has_lost_a_queue_takes_nothing_back() 
     assert_eq!(offset_of(after(&old, -1).await), 8);
     assert_eq!(offset_of(after(&old, 9).await), 9, "forward takes nothing back");
     assert_eq!(offset_of(after(&new, 3).await), 3, "the owner may go back");
+    // What comes with a pull is under the same rule, and the pull makes its client the owner.
+    old.pull(&committing(2)).await;
+    assert_eq!(offset_of(new.ask(&query("G", 1)).await), 3);
+    old.pull(&committing(2)).await;
+    assert_eq!(offset_of(new.ask(&query("G", 1)).await), 2);
     old.get(&commit("G", 1, 2)).await;
     assert_eq!(offset_of(new.ask(&query("G", 1)).await), 2, "so may an operator");
     let stranger = rig.client().await;

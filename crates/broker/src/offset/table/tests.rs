@@ -231,7 +231,7 @@ impl Run {
             }
             Step::Forget(place) => {
                 let (group, topic, queue) = name(place);
-                offsets.forget(group, topic, queue);
+                offsets.commit(group, topic, (queue, -1), 500);
                 model.set(*place, None);
             }
             Step::NoGroup(number) => {
