@@ -390,19 +390,20 @@ impl Side {
             }
         };
         self.keep(step, &frame)?;
-        let answer = Answer::of(&frame, step.records);
-        let answer = if step.remarks {
+        let answer = Answer::of(&frame, step.records, self.addresses());
+        Ok(if step.remarks {
             answer.with_remark(&frame)
         } else {
             answer
-        };
-        let answer = answer
-            .hiding(&self.broker.to_string(), "<broker>")
-            .hiding(&self.nameserver.to_string(), "<nameserver>");
-        let ours = self.lines.iter();
-        Ok(ours.fold(answer, |answer, ((name, _), line)| {
-            answer.hiding(&line.local.to_string(), &format!("<client {name}>"))
-        }))
+        })
+    }
+
+    fn addresses(&self) -> answer::Addresses {
+        let servers = [(self.broker, "<broker>"), (self.nameserver, "<nameserver>")];
+        let servers = servers.map(|(addr, name)| (addr.to_string(), name.to_owned()));
+        let clients = self.lines.iter();
+        let clients = clients.map(|((name, _), line)| (line.local.to_string(), format!("<client {name}>")));
+        servers.into_iter().chain(clients).collect()
     }
 
     fn keep(&mut self, step: &Step, frame: &Frame) -> anyhow::Result<()> {
