@@ -37,6 +37,8 @@ mod send;
 mod timer;
 mod topic;
 mod transaction;
+#[cfg(test)]
+mod world;
 
 pub use broker::{Broker, CloseError, OpenError, Ports, RunError};
 pub use config::{Config, ConfigError, Warning};

@@ -18,6 +18,8 @@ mod explain;
 mod filters;
 #[path = "consume/golden.rs"]
 mod golden;
+#[path = "consume/life.rs"]
+mod life;
 #[path = "consume/limits.rs"]
 mod limits;
 #[path = "consume/locks.rs"]

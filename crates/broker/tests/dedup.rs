@@ -2,6 +2,9 @@
 //! Topics that store a message once however often it is sent, over real sockets.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "consume/life.rs"]
+#[allow(dead_code, reason = "shared with consume.rs; each uses a part of it")]
+mod life;
 #[path = "consume/rig.rs"]
 #[expect(dead_code, reason = "shared with consume.rs; each uses a part of it")]
 mod rig;
@@ -9,14 +12,13 @@ mod rig;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, Config, Ports};
 use bytes::Bytes;
+use life::Life;
 use rig::{Client, Rig, pull};
 use store::Env;
 use store::disk::Disk;
 use store::disk::sim::{Loss, SimDisk};
 use store::env::sim::SimClock;
-use tokio_util::sync::CancellationToken;
 use wire::api::config::GetBrokerRuntimeInfo;
 use wire::api::send::{SendBatchMessage, SendMessageV2, SendReceipt};
 use wire::api::topic::UpdateAndCreateTopic;
@@ -391,43 +393,8 @@ async fn a_topic_that_is_deleted_is_forgotten() {
 }
 
 /// A broker on a disk in memory; `None` when the machine ended during the start.
-async fn start(disk: &Arc<SimDisk>) -> Option<(Client, impl Future<Output = ()>)> {
-    let env = Env {
-        disk: Arc::clone(disk) as Arc<dyn Disk>,
-        ..Env::real()
-    };
-    let mut config = Config::default();
-    for (key, value) in [
-        ("storePathRootDir", "/store"),
-        ("brokerName", "broker-a"),
-        ("brokerIP1", "127.0.0.1"),
-        ("bindAddress", "127.0.0.1"),
-        ("listenPort", "0"),
-        ("mappedFileSizeCommitLog", "65536"),
-        ("maxHashSlotNum", "100"),
-        ("maxIndexNum", "1000"),
-        ("flushDiskType", "SYNC_FLUSH"),
-    ] {
-        config.set(key, value).unwrap();
-    }
-    let ports = Ports::bind(&config).await.unwrap();
-    // The ids hold the address: all lives have the same.
-    config.listen_port = 10911;
-    let addr = ([127, 0, 0, 1], ports.port()).into();
-    let opened = tokio::task::spawn_blocking(|| Broker::open(config, env))
-        .await
-        .unwrap();
-    let broker = opened.inspect_err(|error| eprintln!("{error}")).ok()?;
-    let stop = CancellationToken::new();
-    let run = Arc::clone(&broker).run(ports, stop.clone());
-    let running = tokio::spawn(async move { drop(run.await) });
-    let client = Rig::client_at(addr).await;
-    let end = async move {
-        stop.cancel();
-        running.await.unwrap();
-        drop(tokio::task::spawn_blocking(move || broker.close()).await.unwrap());
-    };
-    Some((client, end))
+async fn start(disk: &Arc<SimDisk>) -> Option<Life> {
+    Life::start(Arc::clone(disk) as _, &[("flushDiskType", "SYNC_FLUSH")]).await
 }
 
 async fn try_send(client: &Client, id: &str) -> Option<SendReceipt> {
@@ -441,35 +408,36 @@ async fn end_at(op: u64, loss: Loss) -> bool {
     const IDS: [&str; 5] = ["A", "B", "C", "D", "E"];
     let why = format!("operation {op}, {loss:?}");
     let disk = Arc::new(SimDisk::seeded(op));
-    let (client, end) = start(&disk).await.unwrap();
-    make(&client, "T", "+dedup.window=1h").await;
+    let life = start(&disk).await.unwrap();
+    make(&life.client, "T", "+dedup.window=1h").await;
     disk.halt_at(disk.ops() + op);
     let mut acknowledged = Vec::new();
     for id in IDS {
-        acknowledged.push(try_send(&client, id).await);
+        acknowledged.push(try_send(&life.client, id).await);
     }
-    end.await;
+    life.end().await;
     let has_ended = disk.is_halted();
     disk.crash(loss);
-    let (client, end) = start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
+    let client = &life.client;
     let mut again = Vec::new();
     for (id, first) in IDS.iter().zip(&acknowledged) {
-        let receipt = try_send(&client, id).await.unwrap();
+        let receipt = try_send(client, id).await.unwrap();
         if let Some(first) = first {
             assert_eq!(&receipt, first, "{why}");
         }
         again.push(receipt);
     }
     for (id, receipt) in IDS.iter().zip(&again) {
-        assert_eq!(try_send(&client, id).await.as_ref(), Some(receipt), "{why}");
+        assert_eq!(try_send(client, id).await.as_ref(), Some(receipt), "{why}");
     }
-    let mut all = bodies(&stored(&client, "T", 0).await)
+    let mut all = bodies(&stored(client, "T", 0).await)
         .iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>();
     all.sort_unstable();
     assert_eq!(all, IDS, "{why}");
-    end.await;
+    life.end().await;
     has_ended
 }
 

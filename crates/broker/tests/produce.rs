@@ -18,6 +18,9 @@ mod golden;
 mod groups;
 #[path = "produce/kinds.rs"]
 mod kinds;
+#[path = "consume/life.rs"]
+#[allow(dead_code, reason = "shared with consume.rs; each uses a part of it")]
+mod life;
 #[path = "produce/peers.rs"]
 mod peers;
 #[path = "produce/replies.rs"]

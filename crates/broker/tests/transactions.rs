@@ -14,6 +14,9 @@ mod crash;
 mod ends;
 #[path = "transactions/fixtures.rs"]
 mod fixtures;
+#[path = "consume/life.rs"]
+#[allow(dead_code, reason = "shared with consume.rs; each uses a part of it")]
+mod life;
 #[path = "consume/rig.rs"]
 #[expect(dead_code, reason = "shared with consume.rs; each uses a part of it")]
 mod rig;

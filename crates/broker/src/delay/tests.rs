@@ -3,70 +3,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use store::disk::sim::{Fault, Loss, SimDisk};
-use store::env::sim::{SimClock, SimRng};
-use store::{All, Draft, Env, GateState, Level, ReadError, ReadLimit, Store};
+use store::disk::sim::{Fault, Loss};
+use store::{All, Draft, GateState, Level, ReadError, ReadLimit, Store};
 use wire::Str;
 use wire::record::Record;
 
 use super::deliver::{Line, Wait};
 use super::{lines, park};
 use crate::broker::Broker;
-use crate::config::Config;
 use crate::names::SCHEDULE_TOPIC;
+use crate::world::{START_MS, World};
 
-const START_MS: i64 = 1_800_000_000_000;
 /// Messages of one round.
 const MESSAGES: usize = 24;
 
-struct World {
-    disk: Arc<SimDisk>,
-    clock: Arc<SimClock>,
-}
-
-impl World {
-    fn new(seed: u64) -> World {
-        let disk = SimDisk::seeded(seed);
-        disk.set_now_ms(START_MS);
-        World {
-            disk: Arc::new(disk),
-            clock: Arc::new(SimClock::at(START_MS)),
-        }
-    }
-
-    fn open(&self) -> Arc<Broker> {
-        self.try_open(&[]).unwrap()
-    }
-
-    fn try_open(&self, settings: &[(&str, &str)]) -> Result<Arc<Broker>, crate::OpenError> {
-        let env = Env {
-            clock: Arc::clone(&self.clock) as _,
-            disk: Arc::clone(&self.disk) as _,
-            rng: Arc::new(SimRng::seeded(1)),
-        };
-        let mut config = Config::default();
-        let own = [
-            ("storePathRootDir", "/store"),
-            ("brokerName", "broker-a"),
-            ("brokerIP1", "127.0.0.1"),
+fn world(seed: u64) -> World {
+    World::new(
+        seed,
+        &[
             ("mappedFileSizeCommitLog", "16384"),
-            ("mappedFileSizeConsumeQueue", "400"),
-            ("maxHashSlotNum", "16"),
-            ("maxIndexNum", "48"),
             ("messageDelayLevel", "1s 5s"),
             ("timerWheelEnable", "false"),
-        ];
-        for (key, value) in own.iter().chain(settings) {
-            config.set(key, value).unwrap();
-        }
-        Broker::open(config, env)
-    }
-
-    fn pass(&self, ms: u64) {
-        self.clock.advance(Duration::from_millis(ms));
-    }
+        ],
+    )
 }
 
 /// Parks a message; returns whether it is durable.
@@ -195,8 +155,8 @@ fn check(b: &Broker, sent: &BTreeMap<(i32, usize), Vec<String>>, lives: usize, w
 
 #[tokio::test]
 async fn every_message_is_delivered_once_in_order_as_it_was_sent() {
-    let world = World::new(1);
-    let b = world.open();
+    let world = world(1);
+    let b = world.open(&[]);
     let sent = live(&world, &b).await;
     assert_eq!(sent.values().map(Vec::len).sum::<usize>(), MESSAGES);
     check(&b, &sent, 1, "one life");
@@ -213,7 +173,7 @@ async fn every_message_is_delivered_once_in_order_as_it_was_sent() {
         "it keeps the marks of its parking"
     );
     b.close().unwrap();
-    let b = world.open();
+    let b = world.open(&[]);
     deliver(&b, &mut lines(&b)).await;
     check(&b, &sent, 1, "after a stop");
     b.close().unwrap();
@@ -221,8 +181,8 @@ async fn every_message_is_delivered_once_in_order_as_it_was_sent() {
 
 #[tokio::test]
 async fn nothing_is_early() {
-    let world = World::new(1);
-    let b = world.open();
+    let world = world(1);
+    let b = world.open(&[]);
     let mut lines = lines(&b);
     assert!(send(&b, 1, ("A", 0), "one"));
     assert!(send(&b, 2, ("A", 0), "two"));
@@ -251,15 +211,15 @@ async fn nothing_is_early() {
 #[tokio::test]
 async fn a_crash_anywhere_loses_nothing_and_repeats_only_what_was_not_saved() {
     let ops = {
-        let world = World::new(0);
-        let b = world.open();
+        let world = world(0);
+        let b = world.open(&[]);
         live(&world, &b).await;
         world.disk.ops()
     };
     for halt in (1..ops).step_by(3) {
         let loss = [Loss::Nothing, Loss::Everything, Loss::Random][(halt / 3 % 3) as usize];
         let why = format!("crash at {halt}, {loss:?}");
-        let world = World::new(halt);
+        let world = world(halt);
         world.disk.halt_at(halt);
         let sent = match world.try_open(&[]) {
             Ok(b) => live(&world, &b).await,
@@ -267,11 +227,11 @@ async fn a_crash_anywhere_loses_nothing_and_repeats_only_what_was_not_saved() {
         };
         world.disk.crash(loss);
         world.pass(10_000);
-        let b = world.open();
+        let b = world.open(&[]);
         deliver(&b, &mut lines(&b)).await;
         check(&b, &sent, 2, &why);
         b.close().unwrap();
-        let b = world.open();
+        let b = world.open(&[]);
         let before: Vec<_> = QUEUES
             .iter()
             .map(|(topic, id)| bodies(&b.store, topic, id.cast_unsigned()))
@@ -289,8 +249,8 @@ async fn a_crash_anywhere_loses_nothing_and_repeats_only_what_was_not_saved() {
 #[tokio::test]
 async fn a_write_that_fails_is_done_again_as_a_whole() {
     for op in 0..12 {
-        let world = World::new(op);
-        let b = world.open();
+        let world = world(op);
+        let b = world.open(&[]);
         for n in 0..10 {
             assert!(send(&b, 1, QUEUES[n % 2], &format!("1-{}-{n}", n % 2)));
         }
@@ -313,8 +273,8 @@ async fn a_write_that_fails_is_done_again_as_a_whole() {
 
 #[tokio::test]
 async fn while_the_disk_is_full_messages_wait() {
-    let world = World::new(3);
-    let b = world.open();
+    let world = world(3);
+    let b = world.open(&[]);
     assert!(send(&b, 1, ("A", 0), "one"));
     world.pass(1000);
     world.disk.set_full(true);
@@ -328,8 +288,8 @@ async fn while_the_disk_is_full_messages_wait() {
 
 #[tokio::test]
 async fn a_message_that_can_never_be_delivered_holds_no_other_up() {
-    let world = World::new(4);
-    let b = world.open();
+    let world = world(4);
+    let b = world.open(&[]);
     let park_raw = |name: &str, properties: &str| {
         let queue = b.store.queue(SCHEDULE_TOPIC, 0);
         let text = format!("DELAY\u{1}1\u{2}{properties}");
@@ -359,8 +319,8 @@ async fn a_message_that_can_never_be_delivered_holds_no_other_up() {
 
 #[tokio::test]
 async fn levels_that_are_gone_from_the_settings_are_delivered_too() {
-    let world = World::new(5);
-    let b = world.open();
+    let world = world(5);
+    let b = world.open(&[]);
     assert!(send(&b, 2, ("A", 0), "two"));
     assert!(send(&b, 99, ("A", 0), "the highest level is meant"));
     b.close().unwrap();
@@ -377,15 +337,15 @@ async fn levels_that_are_gone_from_the_settings_are_delivered_too() {
 
 #[tokio::test]
 async fn messages_that_are_only_on_disk_are_fetched_where_waiting_is_allowed() {
-    let world = World::new(6);
-    let b = world.open();
+    let world = world(6);
+    let b = world.open(&[]);
     for n in 0..40 {
         assert!(send(&b, 1, ("A", 0), &n.to_string()));
     }
     b.close().unwrap();
     world.pass(1000);
     world.disk.set_cold(true);
-    let b = world.open();
+    let b = world.open(&[]);
     deliver(&b, &mut lines(&b)).await;
     assert_eq!(bodies(&b.store, "A", 0).len(), 40);
     b.close().unwrap();
@@ -393,7 +353,7 @@ async fn messages_that_are_only_on_disk_are_fetched_where_waiting_is_allowed() {
 
 #[tokio::test]
 async fn invented_queues_and_topics_are_not_made_without_end() {
-    let world = World::new(7);
+    let world = world(7);
     let b = world.try_open(&[("topicsMax", "40")]).unwrap();
     for n in 0..100 {
         assert!(send(&b, 1, (&format!("invented-{n}"), 0), "one"));

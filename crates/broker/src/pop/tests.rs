@@ -2,16 +2,13 @@
 //! The state machine against a model that keeps a list, with crashes and replays of the journal between any two steps.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use proptest::prelude::*;
-use store::disk::sim::{Fault, SimDisk};
-use store::env::Env;
+use store::disk::sim::Fault;
 
 use super::flight::{Flight, Handout};
 use super::log::{self, Name, Record, Replayed, Single};
-use crate::broker::Broker;
-use crate::config::Config;
+use crate::world::World;
 
 const ID: u32 = 7;
 
@@ -317,28 +314,9 @@ fn everything_before_an_offset_can_be_settled() {
     assert_eq!((flight.count(), flight.next()), (0, 300));
 }
 
-fn broker(disk: &Arc<SimDisk>) -> Arc<Broker> {
-    let env = Env {
-        disk: Arc::clone(disk) as _,
-        ..Env::real()
-    };
-    let mut config = Config::default();
-    for (key, value) in [
-        ("storePathRootDir", "/store"),
-        ("brokerName", "broker-a"),
-        ("brokerIP1", "127.0.0.1"),
-        ("mappedFileSizeCommitLog", "65536"),
-        ("maxHashSlotNum", "16"),
-        ("maxIndexNum", "48"),
-    ] {
-        config.set(key, value).unwrap();
-    }
-    Broker::open(config, env).unwrap()
-}
-
 #[test]
 fn a_journal_is_not_written_anew_because_of_how_many_queues_there_are() {
-    let b = broker(&Arc::new(SimDisk::seeded(1)));
+    let b = World::new(1, &[]).open(&[]);
     // More than the limit, with nothing in flight.
     for number in 0..1_000 {
         let name = Name {
@@ -355,10 +333,10 @@ fn a_journal_is_not_written_anew_because_of_how_many_queues_there_are() {
 
 #[test]
 fn a_sync_of_the_journal_that_fails_ends_the_store() {
-    let disk = Arc::new(SimDisk::seeded(2));
-    let b = broker(&disk);
+    let world = World::new(2, &[]);
+    let b = world.open(&[]);
     b.pop.ensure_line(Rig::name(), Some(0), || 0).unwrap();
-    disk.fail_at(disk.ops(), Fault::Broken);
+    world.disk.fail_at(world.disk.ops(), Fault::Broken);
     let error = b.pop.flush().unwrap_err();
     b.store.fail_if_unsynced("test", &error);
     assert!(!b.store.is_writable());

@@ -3,70 +3,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use store::disk::Disk as _;
-use store::disk::sim::{Fault, Loss, SimDisk};
+use store::disk::sim::{Fault, Loss};
 use store::env::Clock;
-use store::env::sim::{SimClock, SimRng};
-use store::{All, Env, GateState, Level, ReadError, ReadLimit};
+use store::{All, GateState, Level, ReadError, ReadLimit};
 use wire::Str;
 use wire::record::Record;
 
 use super::run::Turn;
 use super::{Asks, park};
 use crate::broker::Broker;
-use crate::config::Config;
 use crate::put::Put;
+use crate::world::{START_MS, World};
 
-const START_MS: i64 = 1_800_000_000_000;
-
-struct World {
-    disk: Arc<SimDisk>,
-    clock: Arc<SimClock>,
-}
-
-impl World {
-    fn new(seed: u64) -> World {
-        let disk = SimDisk::seeded(seed);
-        disk.set_now_ms(START_MS);
-        World {
-            disk: Arc::new(disk),
-            clock: Arc::new(SimClock::at(START_MS)),
-        }
-    }
-
-    fn open(&self, settings: &[(&str, &str)]) -> Arc<Broker> {
-        self.try_open(settings).unwrap()
-    }
-
-    fn try_open(&self, settings: &[(&str, &str)]) -> Result<Arc<Broker>, crate::broker::OpenError> {
-        let env = Env {
-            clock: Arc::clone(&self.clock) as _,
-            disk: Arc::clone(&self.disk) as _,
-            rng: Arc::new(SimRng::seeded(1)),
-        };
-        let mut config = Config::default();
-        let own = [
-            ("storePathRootDir", "/store"),
-            ("brokerName", "broker-a"),
-            ("brokerIP1", "127.0.0.1"),
-            ("mappedFileSizeCommitLog", "65536"),
-            ("mappedFileSizeConsumeQueue", "400"),
+fn world(seed: u64) -> World {
+    World::new(
+        seed,
+        &[
             ("mappedFileSizeTimerLog", "4096"),
-            ("maxHashSlotNum", "16"),
-            ("maxIndexNum", "48"),
             ("timerMaxDelaySec", "31536000"),
-        ];
-        for (key, value) in own.iter().chain(settings) {
-            config.set(key, value).unwrap();
-        }
-        Broker::open(config, env)
-    }
-
-    fn pass(&self, ms: u64) {
-        self.clock.advance(Duration::from_millis(ms));
-    }
+        ],
+    )
 }
 
 /// Parks a message; returns whether it is durable.
@@ -95,6 +53,13 @@ fn send(b: &Broker, deliver_ms: i64, name: &str) -> bool {
     b.store.drive();
     b.store.turn_flush();
     receipt.is_ok_and(|receipt| b.store.state(&receipt.gate, Level::Durable) == GateState::Passed)
+}
+
+/// So many that are due soon.
+fn send_some(b: &Broker, count: usize) {
+    for n in 0..count {
+        assert!(send(b, START_MS + 1_500, &n.to_string()));
+    }
 }
 
 /// Turns until there is nothing to do, or the disk is gone.
@@ -145,7 +110,7 @@ fn delivered(b: &Broker) -> BTreeMap<String, usize> {
 fn crashes(loss: Loss) {
     // Each opening makes a wheel of its full size in memory: every third write is enough.
     for stop_after in (0..24).step_by(3) {
-        let world = World::new(stop_after);
+        let world = world(stop_after);
         let b = world.open(&[]);
         let mut sent = Vec::new();
         for n in 0..12 {
@@ -190,7 +155,7 @@ fn a_machine_that_stops_at_any_write_loses_nothing() {
 
 #[test]
 fn what_was_delivered_before_a_flush_is_not_delivered_again() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
     for n in 0..6 {
         assert!(send(&b, START_MS + 1_000 + n, &n.to_string()));
@@ -209,11 +174,9 @@ fn what_was_delivered_before_a_flush_is_not_delivered_again() {
 
 #[test]
 fn a_disk_that_fills_up_delays_and_loses_nothing() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
-    for n in 0..6 {
-        assert!(send(&b, START_MS + 1_500, &n.to_string()));
-    }
+    send_some(&b, 6);
     turns(&b);
     world.pass(3_000);
     world.disk.set_full(true);
@@ -226,7 +189,7 @@ fn a_disk_that_fills_up_delays_and_loses_nothing() {
 
 #[test]
 fn a_message_a_year_ahead_comes_in_its_second() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[("fileReservedTime", "100000")]);
     let due = START_MS + 365 * 86_400_000;
     assert!(send(&b, due, "next year"));
@@ -304,7 +267,7 @@ const FIRST: &str = "/store/commitlog/00000000000000000000";
 
 #[test]
 fn a_message_that_is_damaged_while_it_waits_holds_no_other_up() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
     for n in 0..6 {
         assert!(send(&b, START_MS + 1_500, &format!("message-{n}")));
@@ -323,7 +286,7 @@ fn a_message_that_is_damaged_while_it_waits_holds_no_other_up() {
 
 #[test]
 fn a_message_that_is_damaged_before_it_is_read_holds_no_other_up() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
     for n in 0..6 {
         assert!(send(&b, START_MS + 1_500, &format!("message-{n}")));
@@ -339,11 +302,9 @@ fn a_message_that_is_damaged_before_it_is_read_holds_no_other_up() {
 
 #[test]
 fn a_disk_that_cannot_read_for_a_moment_delays_and_loses_nothing() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
-    for n in 0..6 {
-        assert!(send(&b, START_MS + 1_500, &n.to_string()));
-    }
+    send_some(&b, 6);
     turns(&b);
     let b = reopen(&world, b);
     turns(&b);
@@ -385,11 +346,9 @@ fn delivered_names(b: &Broker) -> Vec<String> {
 
 #[test]
 fn what_is_due_and_the_disk_does_not_give_waits_until_it_does() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
-    for n in 0..3 {
-        assert!(send(&b, START_MS + 1_500, &n.to_string()));
-    }
+    send_some(&b, 3);
     turns(&b);
     let b = reopen(&world, b);
     turns(&b);
@@ -400,11 +359,9 @@ fn what_is_due_and_the_disk_does_not_give_waits_until_it_does() {
 
 #[test]
 fn messages_of_the_timer_topic_that_the_disk_does_not_give_wait_until_it_does() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
-    for n in 0..3 {
-        assert!(send(&b, START_MS + 1_500, &n.to_string()));
-    }
+    send_some(&b, 3);
     let b = reopen(&world, b);
     world.pass(3_000);
     long_trouble(&world, &b);
@@ -413,11 +370,9 @@ fn messages_of_the_timer_topic_that_the_disk_does_not_give_wait_until_it_does() 
 
 #[test]
 fn a_message_that_lost_its_entry_is_found_however_long_the_disk_gives_nothing() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
-    for n in 0..3 {
-        assert!(send(&b, START_MS + 1_500, &n.to_string()));
-    }
+    send_some(&b, 3);
     turns(&b);
     b.close().unwrap();
     drop(b);
@@ -432,7 +387,7 @@ fn a_message_that_lost_its_entry_is_found_however_long_the_disk_gives_nothing() 
 #[test]
 fn a_damaged_entry_of_the_timer_log_costs_no_message() {
     for bad in [0, 5, 11] {
-        let world = World::new(bad);
+        let world = world(bad);
         let b = world.open(&[]);
         for n in 0..12 {
             assert!(send(&b, START_MS + 20_500 + n % 3 * 1_000, &format!("m{n}")));
@@ -459,7 +414,7 @@ fn a_damaged_entry_of_the_timer_log_costs_no_message() {
 #[test]
 fn a_crash_at_any_write_while_a_damaged_entry_is_mended_loses_nothing() {
     for stop_after in (0..9).step_by(3).chain(12..24) {
-        let world = World::new(stop_after);
+        let world = world(stop_after);
         let b = world.open(&[]);
         for n in 0..12 {
             assert!(send(&b, START_MS + 20_500 + n % 3 * 1_000, &format!("m{n}")));
@@ -492,7 +447,7 @@ fn a_crash_at_any_write_while_a_damaged_entry_is_mended_loses_nothing() {
 
 #[test]
 fn a_restart_within_a_tick_of_many_messages_delivers_each_once() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
     for n in 0..1300 {
         assert!(send(&b, START_MS + 1_500, &format!("m{n:04}")));
@@ -514,7 +469,7 @@ fn a_restart_within_a_tick_of_many_messages_delivers_each_once() {
 
 #[test]
 fn more_recalls_than_one_turn_reads_take_back_what_they_name() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[("appendTopicForTimerDeleteKey", "false")]);
     for n in 0..1600 {
         assert!(send(&b, START_MS + 5_500, &format!("m{n:04}")));
@@ -536,7 +491,7 @@ fn more_recalls_than_one_turn_reads_take_back_what_they_name() {
 
 #[test]
 fn a_recall_that_is_read_late_takes_back_what_has_not_been_delivered() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
     for name in ["early", "kept", "waits"] {
         assert!(send(&b, START_MS + 5_500, name));
@@ -555,7 +510,7 @@ fn a_recall_that_is_read_late_takes_back_what_has_not_been_delivered() {
 
 #[test]
 fn a_time_that_is_no_tick_hides_no_other_message() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
     for (out, name) in [
         ("1800000005000", "a"),
@@ -588,7 +543,7 @@ fn a_time_that_is_no_tick_hides_no_other_message() {
 
 #[test]
 fn a_send_learns_that_a_tick_is_crowded_while_the_timers_are_at_work() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[("timerCongestNumEachSlot", "2")]);
     for n in 0..4 {
         assert!(send(&b, START_MS + 5_500, &n.to_string()));
@@ -608,7 +563,7 @@ fn a_send_learns_that_a_tick_is_crowded_while_the_timers_are_at_work() {
 fn a_sync_that_fails_while_a_tick_is_mended_ends_the_store() {
     let mut failures = 0;
     for op in 0..12 {
-        let world = World::new(1);
+        let world = world(1);
         let b = world.open(&[]);
         for n in 0..3 {
             assert!(send(&b, START_MS + 1_500, &n.to_string()));
@@ -634,7 +589,7 @@ fn a_sync_that_fails_while_a_tick_is_mended_ends_the_store() {
 
 #[test]
 fn many_recalls_that_find_nothing_are_not_read_a_second_time() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[]);
     for n in 0..2000 {
         recall(&b, START_MS + 5_500, &format!("m{n:04}"));
@@ -664,7 +619,7 @@ fn many_recalls_that_find_nothing_are_not_read_a_second_time() {
 
 #[test]
 fn invented_queues_and_topics_are_not_made_without_end() {
-    let world = World::new(1);
+    let world = world(1);
     let b = world.open(&[("topicsMax", "40")]);
     let config = wire::body::topic::TopicConfig {
         topic_name: "known".into(),

@@ -549,7 +549,7 @@ mod tests {
     use store::disk::sim::Fault as DiskFault;
     use wire::record::Record;
 
-    use super::super::tests::{World, send};
+    use super::super::tests::{send, world};
     use super::*;
 
     /// Of the pending half that was sent with this id.
@@ -574,7 +574,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_asked_about_a_copy_that_could_not_be_written_and_whose_place_another_took() {
-        let world = World::new();
+        let world = world();
         let b = world.open(&[]);
         send(&b, "A", "");
         send(&b, "B", "");

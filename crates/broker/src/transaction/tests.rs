@@ -1,54 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Transactions on a disk that is flushed when told, with a clock that moves when told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use store::disk::sim::SimDisk;
-use store::env::sim::{SimClock, SimRng};
-use store::{Env, GateState, Level, LogPos};
+use store::{GateState, Level, LogPos};
 
 use super::half::Stored;
 use super::*;
+use crate::world::World;
 
-const START_MS: i64 = 1_800_000_000_000;
-
-pub(super) struct World {
-    pub(super) disk: Arc<SimDisk>,
-    clock: Arc<SimClock>,
-}
-
-impl World {
-    pub(super) fn new() -> World {
-        let disk = SimDisk::seeded(1);
-        disk.set_now_ms(START_MS);
-        World {
-            disk: Arc::new(disk),
-            clock: Arc::new(SimClock::at(START_MS)),
-        }
-    }
-
-    pub(super) fn open(&self, settings: &[(&str, &str)]) -> Arc<Broker> {
-        let env = Env {
-            clock: Arc::clone(&self.clock) as _,
-            disk: Arc::clone(&self.disk) as _,
-            rng: Arc::new(SimRng::seeded(1)),
-        };
-        let mut config = Config::default();
-        let own = [
-            ("storePathRootDir", "/store"),
-            ("brokerName", "broker-a"),
-            ("brokerIP1", "127.0.0.1"),
+pub(super) fn world() -> World {
+    World::new(
+        1,
+        &[
             ("mappedFileSizeCommitLog", "1048576"),
-            ("maxHashSlotNum", "16"),
-            ("maxIndexNum", "48"),
+            ("mappedFileSizeConsumeQueue", "20000"),
             ("timerWheelEnable", "false"),
-        ];
-        for (key, value) in own.iter().chain(settings) {
-            config.set(key, value).unwrap();
-        }
-        Broker::open(config, env).unwrap()
-    }
+        ],
+    )
 }
 
 /// A half of group `PG`, by its position.
@@ -94,7 +63,7 @@ fn end(b: &Broker, pos: i64, decision: Decision) -> Ended {
 
 #[test]
 fn a_second_commit_is_not_answered_before_the_first_is_on_disk() {
-    let b = World::new().open(&[("flushDiskType", "SYNC_FLUSH")]);
+    let b = world().open(&[("flushDiskType", "SYNC_FLUSH")]);
     let half = send(&b, "ID1", "");
     assert!(matches!(end(&b, half, Decision::Commit), Ended::Now(_)));
     let Ended::Before(Some(gate)) = end(&b, half, Decision::Commit) else {
@@ -107,7 +76,7 @@ fn a_second_commit_is_not_answered_before_the_first_is_on_disk() {
 
 #[tokio::test]
 async fn a_round_of_checks_writes_no_more_at_once_than_may_wait_to_be_written() {
-    let world = World::new();
+    let world = world();
     let b = world.open(&[("appendPendingBytesMax", "100000")]);
     for number in 0..40 {
         put_body(&b, &format!("ID{number}"), "PGROUP\u{1}PG\u{2}", &[7; 20_000]);
@@ -121,7 +90,7 @@ async fn a_round_of_checks_writes_no_more_at_once_than_may_wait_to_be_written() 
 
 #[test]
 fn a_start_takes_a_copy_of_a_committed_message_for_no_end_of_the_half_at_position_0() {
-    let world = World::new();
+    let world = world();
     let b = world.open(&[]);
     assert_eq!(send(&b, "PENDING", ""), 0);
     let committed = send(&b, "ID1", "");
@@ -146,7 +115,7 @@ fn a_start_takes_a_copy_of_a_committed_message_for_no_end_of_the_half_at_positio
 
 #[test]
 fn an_answer_that_names_another_message_ends_nothing() {
-    let b = World::new().open(&[]);
+    let b = world().open(&[]);
     let pos = send(&b, "ID1", "");
     let ending = |transaction: Option<&str>, message: &str| {
         let header = EndTransaction {
@@ -186,7 +155,7 @@ fn an_answer_that_names_another_message_ends_nothing() {
 
 #[tokio::test]
 async fn a_half_that_is_larger_than_clients_may_send_now_is_asked_about_and_committed() {
-    let world = World::new();
+    let world = world();
     let files = ("mappedFileSizeCommitLog", "33554432");
     let b = world.open(&[files]);
     let large = put_body(&b, "LARGE", "PGROUP\u{1}PG\u{2}", &vec![7; 9 << 20]);
@@ -208,7 +177,7 @@ async fn a_half_that_is_larger_than_clients_may_send_now_is_asked_about_and_comm
 
 #[tokio::test]
 async fn a_half_that_fits_into_no_file_any_more_does_not_keep_others_from_being_asked_about() {
-    let world = World::new();
+    let world = world();
     let b = world.open(&[]);
     let small = put_body(&b, "LARGE", "PGROUP\u{1}PG\u{2}", &[]);
     end(&b, small, Decision::Rollback);
@@ -230,7 +199,7 @@ fn count(b: &Broker, topic: &str) -> i64 {
 
 #[tokio::test]
 async fn a_start_without_room_for_all_takes_no_half_and_its_copy_for_two() {
-    let world = World::new();
+    let world = world();
     let b = world.open(&[]);
     let halves: Vec<i64> = (0..4)
         .map(|number| send(&b, &format!("ID{number}"), ""))
@@ -269,7 +238,7 @@ async fn a_start_without_room_for_all_takes_no_half_and_its_copy_for_two() {
 
 #[tokio::test]
 async fn the_progress_on_op_records_never_goes_back() {
-    let world = World::new();
+    let world = world();
     let b = world.open(&[]);
     let half = send(&b, "ID1", "");
     end(&b, half, Decision::Commit);
@@ -292,7 +261,7 @@ async fn the_progress_on_op_records_never_goes_back() {
 
 #[test]
 fn a_look_at_many_halves_sees_each_of_them_once() {
-    let b = World::new().open(&[]);
+    let b = world().open(&[]);
     let many = 2 * LOOKED_AT_TOGETHER as i64 + 3;
     for number in 0..many {
         send(&b, &number.to_string(), "");
@@ -318,7 +287,7 @@ fn a_look_at_many_halves_sees_each_of_them_once() {
 
 #[tokio::test]
 async fn a_half_that_is_meant_for_a_topic_of_the_system_is_never_delivered_there() {
-    let world = World::new();
+    let world = world();
     let b = world.open(&[]);
     for topic in [HALF_TOPIC, HALF_OP_TOPIC, "SCHEDULE_TOPIC_XXXX", "../T", ""] {
         let (halves, ops) = (count(&b, HALF_TOPIC), count(&b, HALF_OP_TOPIC));

@@ -6,98 +6,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, Config, Ports};
-use store::disk::Disk;
 use store::disk::sim::{Loss, SimDisk};
 use store::env::Env;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use wire::api::pop::{AckMessage, PopMessage};
 use wire::api::send::SendMessageV2;
-use wire::api::topic::UpdateAndCreateTopic;
-use wire::code::Request;
-use wire::frame::Frame;
 
+use crate::life::Life;
 use crate::pops::{Got, Popped, pop};
-use crate::rig::{Client, Rig, SOON};
+use crate::rig::{SOON, topic};
 
 const MESSAGES: usize = 12;
 const INVISIBLE_MS: i64 = 30;
 
-pub(crate) struct Life {
-    broker: Arc<Broker>,
-    pub(crate) client: Client,
-    stop: CancellationToken,
-    running: JoinHandle<()>,
-}
+/// Offsets and messages are on disk soon.
+const PROMPT: [(&str, &str); 2] = [
+    ("flushConsumerOffsetInterval", "20"),
+    ("flushIntervalCommitLog", "15"),
+];
 
-impl Life {
-    /// `None` when the machine ended during the start.
-    pub(crate) async fn start(disk: &Arc<SimDisk>) -> Option<Life> {
-        let env = Env {
-            disk: Arc::clone(disk) as Arc<dyn Disk>,
-            ..Env::real()
-        };
-        let mut config = Config::default();
-        for (key, value) in [
-            ("storePathRootDir", "/store"),
-            ("brokerName", "broker-a"),
-            ("brokerIP1", "127.0.0.1"),
-            ("bindAddress", "127.0.0.1"),
-            ("listenPort", "0"),
-            ("mappedFileSizeCommitLog", "65536"),
-            ("maxHashSlotNum", "100"),
-            ("maxIndexNum", "1000"),
-            ("flushConsumerOffsetInterval", "20"),
-            ("flushIntervalCommitLog", "15"),
-        ] {
-            config.set(key, value).unwrap();
-        }
-        let ports = Ports::bind(&config).await.unwrap();
-        config.listen_port = ports.port();
-        let addr = ([127, 0, 0, 1], ports.port()).into();
-        let opened = tokio::task::spawn_blocking(|| Broker::open(config, env))
-            .await
-            .unwrap();
-        let broker = opened.ok()?;
-        let stop = CancellationToken::new();
-        let run = Arc::clone(&broker).run(ports, stop.clone());
-        let running = tokio::spawn(async move { drop(run.await) });
-        let client = Rig::client_at(addr).await;
-        Some(Life {
-            broker,
-            client,
-            stop,
-            running,
-        })
-    }
-
-    pub(crate) async fn end(self) {
-        self.stop.cancel();
-        self.running.await.unwrap();
-        let broker = self.broker;
-        drop(tokio::task::spawn_blocking(move || broker.close()).await.unwrap());
-    }
-
-    /// `None` without a good answer.
-    async fn try_ask<R: Request>(&self, header: &R, body: &str) -> Option<Frame> {
-        let frame = Frame::request(0, header).with_body(body.to_owned());
-        let reply = self.client.channel.call(frame, SOON).await.ok()?;
-        matches!(reply.code, 0 | 210).then_some(reply)
-    }
+/// `None` when the machine ended during the start.
+pub(crate) async fn start(disk: &Arc<SimDisk>) -> Option<Life> {
+    Life::start(Arc::clone(disk) as _, &PROMPT).await
 }
 
 async fn produce(life: &Life, sent: &mut BTreeSet<String>) -> Option<()> {
-    let topic = UpdateAndCreateTopic {
-        topic: "T".into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
-        ..UpdateAndCreateTopic::default()
-    };
-    life.try_ask(&topic, "").await?;
+    life.try_ask(&topic("T", 1), "").await?;
     for number in 0..MESSAGES {
         let header = SendMessageV2 {
             producer_group: "PG".into(),
@@ -185,7 +118,7 @@ async fn live(seed: u64, halt: u64) {
     let disk = Arc::new(SimDisk::seeded(seed));
     let mut known = Known::default();
     let mut sent = BTreeSet::new();
-    if let Some(life) = Life::start(&disk).await {
+    if let Some(life) = start(&disk).await {
         if produce(&life, &mut sent).await.is_some() {
             disk.halt_at(disk.ops() + halt);
             let _ended = consume(&life, &mut known, 2).await;
@@ -193,7 +126,7 @@ async fn live(seed: u64, halt: u64) {
         life.end().await;
     }
     disk.crash(Loss::Nothing);
-    let life = Life::start(&disk).await.expect("the machine works");
+    let life = start(&disk).await.expect("the machine works");
     let deadline = std::time::Instant::now() + SOON;
     while known.acked.union(&known.tried).count() < MESSAGES {
         consume(&life, &mut known, 1).await.expect("the machine works");

@@ -11,7 +11,8 @@ use wire::api::send::{SendBatchMessage, SendMessageV2};
 use wire::api::topic::{DeleteTopicInBroker, UpdateAndCreateTopic};
 use wire::batch::{SubMessage, encode_sub_message};
 
-use crate::pop_crash::Life;
+use crate::life::Life;
+use crate::pop_crash::start;
 use crate::pops::{Got, MINUTE, Popped, env, held, pop, timed};
 use crate::rig::{Client, Rig, SOON};
 
@@ -216,7 +217,7 @@ async fn make_topic(life: &Life) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_outlasts_an_end_at_any_moment() {
     let disk = Arc::new(SimDisk::seeded(1));
-    let life = Life::start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
     make_topic(&life).await;
     for body in ["a", "b", "c"] {
         life.client.send("T", 0, body).await;
@@ -237,7 +238,7 @@ async fn a_reset_outlasts_an_end_at_any_moment() {
     disk.halt_at(disk.ops());
     life.end().await;
     disk.crash(Loss::Nothing);
-    let life = Life::start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
     assert_eq!(life.client.pop(&pop("T", 0)).await.bodies(), ["b", "c"]);
     life.end().await;
 }
@@ -252,14 +253,14 @@ fn is_saved(disk: &Arc<SimDisk>, path: &std::path::Path) -> bool {
 /// One of the reads fails while what was not settled is written to the retry topic.
 async fn failing_read(number: u32) {
     let disk = Arc::new(SimDisk::seeded(2));
-    let life = Life::start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
     make_topic(&life).await;
     for body in ["a", "b", "c", "d"] {
         life.client.send("T", 0, body).await;
     }
     // What was written in this life is still in memory.
     life.end().await;
-    let life = Life::start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
     assert_eq!(life.client.pop(&short()).await.messages.len(), 4);
     let log = std::path::Path::new("/store/commitlog/00000000000000000000");
     disk.fail_read_after(log, number);
@@ -286,7 +287,7 @@ async fn a_message_that_cannot_be_read_does_not_make_others_come_twice() {
 /// What was on disk before is handed out again until it is acknowledged, whatever the machine forgets.
 async fn power_cut(seed: u64, loss: Loss) {
     let disk = Arc::new(SimDisk::seeded(seed));
-    let life = Life::start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
     make_topic(&life).await;
     let all: Vec<String> = (0..6).map(|n| n.to_string()).collect();
     for body in &all {
@@ -294,7 +295,7 @@ async fn power_cut(seed: u64, loss: Loss) {
     }
     // All of it is on disk.
     life.end().await;
-    let life = Life::start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
     assert_eq!(life.client.pop(&short()).await.messages.len(), 6);
     // They come again, some of them twice, and the machine ends somewhere on the way.
     let wait = Duration::from_millis(SHORT_MS as u64 + seed % 40 * 3);
@@ -305,7 +306,7 @@ async fn power_cut(seed: u64, loss: Loss) {
     disk.halt_at(disk.ops());
     life.end().await;
     disk.crash(loss);
-    let life = Life::start(&disk).await.expect("the machine works");
+    let life = start(&disk).await.expect("the machine works");
     let mut missing: std::collections::BTreeSet<String> = all.into_iter().collect();
     let rest = async {
         while !missing.is_empty() {
@@ -333,7 +334,7 @@ async fn a_machine_that_ends_loses_no_message_that_was_on_disk() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordered_queue_goes_on_behind_what_was_settled_after_an_end_at_any_moment() {
     let disk = Arc::new(SimDisk::seeded(3));
-    let life = Life::start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
     make_topic(&life).await;
     for body in ["a", "b", "c", "d"] {
         life.client.send("T", 0, body).await;
@@ -350,7 +351,7 @@ async fn an_ordered_queue_goes_on_behind_what_was_settled_after_an_end_at_any_mo
     disk.halt_at(disk.ops());
     life.end().await;
     disk.crash(Loss::Nothing);
-    let life = Life::start(&disk).await.unwrap();
+    let life = start(&disk).await.unwrap();
     // It may be blocked until the time of the batch is over.
     let patient = PopMessage {
         poll_time: 20_000,

@@ -167,16 +167,7 @@ impl Client {
     }
 
     pub(crate) async fn make_topic(&self, topic: &str, queues: i32) {
-        let header = UpdateAndCreateTopic {
-            topic: topic.into(),
-            default_topic: "TBW102".into(),
-            read_queue_nums: queues,
-            write_queue_nums: queues,
-            perm: 6,
-            topic_filter_type: "SINGLE_TAG".into(),
-            ..UpdateAndCreateTopic::default()
-        };
-        let reply = self.ask(&header).await;
+        let reply = self.ask(&self::topic(topic, queues)).await;
         assert_eq!(reply.code, 0, "{:?}", reply.remark);
     }
 
@@ -393,5 +384,18 @@ impl Service for Inbox {
     fn serve(self: &Arc<Self>, _: &Arc<Peer>, frame: Frame) -> Outcome {
         let _test_is_over = self.0.send(frame);
         Outcome::Silent
+    }
+}
+
+/// The request that makes a topic of so many queues.
+pub(crate) fn topic(name: &str, queues: i32) -> UpdateAndCreateTopic {
+    UpdateAndCreateTopic {
+        topic: name.into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: queues,
+        write_queue_nums: queues,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".into(),
+        ..UpdateAndCreateTopic::default()
     }
 }

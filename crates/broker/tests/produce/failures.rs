@@ -2,17 +2,13 @@
 //! What producers are told when the disk is slow, or fails.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use broker::{Broker, Config, Ports, RunError};
+use broker::RunError;
 use parking_lot::{Condvar, Mutex};
-use store::Env;
 use store::disk::sim::{Loss, SimDisk};
 use store::disk::{Disk, Entry, File, Lock, Space};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use wire::api::config::UpdateBrokerConfig;
 use wire::api::send::{SendMessageV2, SendReceipt};
 use wire::api::topic::UpdateAndCreateTopic;
@@ -21,61 +17,20 @@ use wire::code::ResponseCode;
 use wire::frame::Frame;
 use wire::message_id::decode_offset_id;
 
-use crate::rig::{Client, Rig, SOON};
+use crate::life::Life;
+use crate::rig::SOON;
 use crate::sends::{send, stored};
 
-/// A broker in a made-up world.
-struct Running {
-    broker: Arc<Broker>,
-    addr: SocketAddr,
-    stop: CancellationToken,
-    ended: JoinHandle<Result<(), RunError>>,
-}
-
-impl Running {
-    async fn start(disk: Arc<dyn Disk>, settings: &[(&str, &str)]) -> Running {
-        let env = Env { disk, ..Env::real() };
-        let mut config = Config::default();
-        let own = [
-            ("storePathRootDir", "/store"),
-            ("brokerName", "broker-a"),
-            ("brokerIP1", "127.0.0.1"),
-            ("bindAddress", "127.0.0.1"),
-            ("listenPort", "0"),
-            ("mappedFileSizeCommitLog", "1048576"),
-            ("maxHashSlotNum", "100"),
-            ("maxIndexNum", "1000"),
-        ];
-        for (key, value) in own.iter().chain(settings) {
-            config.set(key, value).unwrap();
-        }
-        let ports = Ports::bind(&config).await.unwrap();
-        config.listen_port = ports.port();
-        let addr = SocketAddr::from(([127, 0, 0, 1], ports.port()));
-        let broker = tokio::task::spawn_blocking(|| Broker::open(config, env).unwrap())
-            .await
-            .unwrap();
-        let stop = CancellationToken::new();
-        let ended = tokio::spawn(Arc::clone(&broker).run(ports, stop.clone()));
-        Running {
-            broker,
-            addr,
-            stop,
-            ended,
-        }
-    }
-
-    async fn client(&self) -> Client {
-        Rig::client_at(self.addr).await
-    }
+async fn start(disk: Arc<Tough>, settings: &[(&str, &str)]) -> Life {
+    Life::start(disk, settings).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_whose_disk_fails_acknowledges_nothing_more_and_ends_with_an_error() {
     let disk = Tough::new();
     let settings = [("flushDiskType", "SYNC_FLUSH")];
-    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
-    let client = running.client().await;
+    let life = start(Arc::clone(&disk), &settings).await;
+    let client = &life.client;
     client.make_topic("T", 1).await;
     client.send("T", 0, "before").await;
     disk.set(Door::Broken);
@@ -83,13 +38,13 @@ async fn a_broker_whose_disk_fails_acknowledges_nothing_more_and_ends_with_an_er
     let reply = client.channel.call(frame, SOON).await;
     // Told so, or cut off: the broker is on its way out.
     assert!(reply.map_or(true, |reply| reply.code != 0));
-    let error = tokio::time::timeout(SOON, running.ended)
+    let error = tokio::time::timeout(SOON, life.running)
         .await
         .unwrap()
         .unwrap()
         .unwrap_err();
     assert!(matches!(error, RunError::StoreFailed(_)), "{error}");
-    let broker = running.broker;
+    let broker = life.broker;
     assert!(
         tokio::task::spawn_blocking(move || broker.close())
             .await
@@ -99,8 +54,8 @@ async fn a_broker_whose_disk_fails_acknowledges_nothing_more_and_ends_with_an_er
 
     disk.disk.crash(Loss::Everything);
     disk.set(Door::Open);
-    let running = Running::start(disk, &[]).await;
-    let records = stored(&running.client().await, "T", 0).await;
+    let life = start(disk, &[]).await;
+    let records = stored(&life.client, "T", 0).await;
     assert_eq!(
         records
             .iter()
@@ -108,8 +63,8 @@ async fn a_broker_whose_disk_fails_acknowledges_nothing_more_and_ends_with_an_er
             .collect::<Vec<_>>(),
         [b"before"]
     );
-    running.stop.cancel();
-    running.ended.await.unwrap().unwrap();
+    life.stop.cancel();
+    life.running.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,11 +73,11 @@ async fn clients_are_told_to_go_away_before_a_stop_when_the_settings_say_so() {
         ("enableShutdownGracefully", "true"),
         ("shutdownWaitTimeSeconds", "1"),
     ];
-    let running = Running::start(Tough::new(), &settings).await;
-    let client = running.client().await;
+    let life = start(Tough::new(), &settings).await;
+    let client = &life.client;
     client.make_topic("T", 1).await;
     client.send("T", 0, "before").await;
-    running.stop.cancel();
+    life.stop.cancel();
     loop {
         let frame = Frame::request(0, &send("T", 0, "")).with_body("after");
         let reply = client.channel.call(frame, SOON).await.unwrap();
@@ -133,7 +88,7 @@ async fn clients_are_told_to_go_away_before_a_stop_when_the_settings_say_so() {
         assert_eq!(reply.code, 0);
         tokio::task::yield_now().await;
     }
-    tokio::time::timeout(SOON, running.ended)
+    tokio::time::timeout(SOON, life.running)
         .await
         .unwrap()
         .unwrap()
@@ -144,8 +99,8 @@ async fn clients_are_told_to_go_away_before_a_stop_when_the_settings_say_so() {
 async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet() {
     let disk = Tough::new();
     let settings = [("flushDiskType", "SYNC_FLUSH")];
-    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
-    let client = running.client().await;
+    let life = start(Arc::clone(&disk), &settings).await;
+    let client = &life.client;
     client.make_topic("T", 1).await;
     client.send("T", 0, "first").await;
     let patience = |ms: u32| client.ask_with(&UpdateBrokerConfig, format!("syncFlushTimeout={ms}"));
@@ -160,17 +115,17 @@ async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet()
     disk.set(Door::Open);
     assert_eq!(patience(10_000).await.code, 0);
     client.send("T", 0, "c").await;
-    assert_eq!(stored(&client, "T", 0).await.len(), 4);
-    running.stop.cancel();
-    running.ended.await.unwrap().unwrap();
+    assert_eq!(stored(client, "T", 0).await.len(), 4);
+    life.stop.cancel();
+    life.running.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_try_is_answered_no_sooner_than_the_first_is_safe() {
     let disk = Tough::new();
     let settings = [("flushDiskType", "SYNC_FLUSH")];
-    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
-    let client = running.client().await;
+    let life = start(Arc::clone(&disk), &settings).await;
+    let client = &life.client;
     client.make_topic("T", 1).await;
     let window = UpdateAndCreateTopic {
         topic: "T".into(),
@@ -196,17 +151,17 @@ async fn a_second_try_is_answered_no_sooner_than_the_first_is_safe() {
     let receipt = |reply: &Frame| -> SendReceipt { reply.ext.read().unwrap() };
     assert_eq!((first.code, second.code), (0, 0));
     assert_eq!(receipt(&first), receipt(&second));
-    assert_eq!(stored(&client, "T", 0).await.len(), 1);
-    running.stop.cancel();
-    running.ended.await.unwrap().unwrap();
+    assert_eq!(stored(client, "T", 0).await.len(), 1);
+    life.stop.cancel();
+    life.running.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_that_is_acknowledged_can_be_committed_before_readers_see_it() {
     let disk = Tough::new();
     let settings = [("flushDiskType", "SYNC_FLUSH")];
-    let running = Running::start(Arc::clone(&disk) as Arc<dyn Disk>, &settings).await;
-    let client = running.client().await;
+    let life = start(Arc::clone(&disk), &settings).await;
+    let client = &life.client;
     client.make_topic("T", 1).await;
     client.send("T", 0, "first").await;
     let patience = |ms: u32| client.ask_with(&UpdateBrokerConfig, format!("syncFlushTimeout={ms}"));
@@ -240,14 +195,10 @@ async fn a_half_that_is_acknowledged_can_be_committed_before_readers_see_it() {
     assert_eq!(early.code, 10, "not durable yet: {:?}", early.remark);
     assert_eq!(patience(10_000).await.code, 0);
     client.send("T", 0, "next").await;
-    let bodies: Vec<_> = stored(&client, "T", 0)
-        .await
-        .into_iter()
-        .map(|r| r.body)
-        .collect();
+    let bodies: Vec<_> = stored(client, "T", 0).await.into_iter().map(|r| r.body).collect();
     assert_eq!(bodies, ["first", "x", "next"]);
-    running.stop.cancel();
-    running.ended.await.unwrap().unwrap();
+    life.stop.cancel();
+    life.running.await.unwrap().unwrap();
 }
 
 /// What happens to syncs of files.

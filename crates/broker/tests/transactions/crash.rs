@@ -4,19 +4,13 @@
 //! delivered once; and what was rolled back for sure never is.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use broker::{Broker, Config, Ports};
-use store::disk::Disk;
 use store::disk::sim::{Loss, SimDisk};
 use store::{Draft, Env, Store, StoreConfig};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use wire::api::topic::UpdateAndCreateTopic;
-use wire::code::Request;
 
 use super::*;
-use crate::rig::Rig;
+use crate::life::Life;
+use crate::rig::{Rig, topic};
 
 /// Asked without anybody there, so that copies are made all the time.
 const RESTLESS: [(&str, &str); 3] = [
@@ -25,71 +19,13 @@ const RESTLESS: [(&str, &str); 3] = [
     ("transactionCheckMax", "1000000"),
 ];
 const AT_REST: [(&str, &str); 1] = [("transactionCheckInterval", "3600000")];
-/// Longer than an answer takes when the disk works.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Offsets are on disk soon.
+const PROMPT: (&str, &str) = ("flushConsumerOffsetInterval", "20");
 
-struct Life {
-    broker: Arc<Broker>,
-    client: Client,
-    stop: CancellationToken,
-    running: JoinHandle<()>,
-}
-
-impl Life {
-    /// `None` when the machine ended during the start.
-    async fn start(disk: &Arc<SimDisk>, settings: &[(&str, &str)]) -> Option<Life> {
-        let env = Env {
-            disk: Arc::clone(disk) as Arc<dyn Disk>,
-            ..Env::real()
-        };
-        let mut config = Config::default();
-        let own = [
-            ("storePathRootDir", "/store"),
-            ("brokerName", "broker-a"),
-            ("brokerIP1", "127.0.0.1"),
-            ("bindAddress", "127.0.0.1"),
-            ("listenPort", "0"),
-            ("mappedFileSizeCommitLog", "65536"),
-            ("maxHashSlotNum", "100"),
-            ("maxIndexNum", "1000"),
-            ("flushConsumerOffsetInterval", "20"),
-        ];
-        for (key, value) in own.iter().chain(settings) {
-            config.set(key, value).unwrap();
-        }
-        let ports = Ports::bind(&config).await.unwrap();
-        config.listen_port = ports.port();
-        let addr = ([127, 0, 0, 1], ports.port()).into();
-        let opened = tokio::task::spawn_blocking(|| Broker::open(config, env))
-            .await
-            .unwrap();
-        let broker = opened.ok()?;
-        let stop = CancellationToken::new();
-        let run = Arc::clone(&broker).run(ports, stop.clone());
-        let running = tokio::spawn(async move { drop(run.await) });
-        let client = Rig::client_at(addr).await;
-        Some(Life {
-            broker,
-            client,
-            stop,
-            running,
-        })
-    }
-
-    /// Ends it; the last writes of a machine that has ended fail.
-    async fn end(self) {
-        self.stop.cancel();
-        self.running.await.unwrap();
-        let broker = self.broker;
-        drop(tokio::task::spawn_blocking(move || broker.close()).await.unwrap());
-    }
-
-    /// Asks on a machine that may end any moment; `None` without a good answer.
-    async fn try_ask<R: Request>(&self, header: &R, body: &str) -> Option<Frame> {
-        let frame = Frame::request(0, header).with_body(body.to_owned());
-        let reply = self.client.channel.call(frame, PATIENCE).await.ok()?;
-        (reply.code == 0).then_some(reply)
-    }
+/// `None` when the machine ended during the start.
+async fn start(disk: &Arc<SimDisk>, settings: &[(&str, &str)]) -> Option<Life> {
+    let settings = [&[PROMPT], settings].concat();
+    Life::start(Arc::clone(disk) as _, &settings).await
 }
 
 /// What a producer knows of one transaction.
@@ -102,16 +38,7 @@ struct Known {
 
 /// Six transactions: committed, rolled back and left alone by turns.
 async fn produce(life: &Life, known: &mut Vec<Known>) -> Option<()> {
-    let topic = UpdateAndCreateTopic {
-        topic: "T".into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
-        ..UpdateAndCreateTopic::default()
-    };
-    life.try_ask(&topic, "").await?;
+    life.try_ask(&topic("T", 1), "").await?;
     for number in 0..6 {
         let header = SendMessageV2 {
             producer_group: "PG".into(),
@@ -193,17 +120,17 @@ async fn end_at(op: u64, loss: Loss, settings: &[(&str, &str)]) -> bool {
     let disk = Arc::new(SimDisk::seeded(op));
     disk.halt_at(op);
     let mut known = Vec::new();
-    if let Some(life) = Life::start(&disk, settings).await {
+    if let Some(life) = start(&disk, settings).await {
         produce(&life, &mut known).await;
         life.end().await;
     }
     let has_ended = disk.is_halted();
     disk.crash(loss);
-    let life = Life::start(&disk, settings).await.unwrap();
+    let life = start(&disk, settings).await.unwrap();
     check(&life, &known, &why).await;
     let before = deliveries(&life, &known).await;
     life.end().await;
-    let life = Life::start(&disk, settings).await.unwrap();
+    let life = start(&disk, settings).await.unwrap();
     for one in &known {
         ended(&life.client, &one.half, COMMIT).await;
     }
