@@ -8,6 +8,7 @@ mod compacted;
 mod offsets;
 mod pops;
 mod timers;
+mod ways;
 
 use crate::clients::java_program;
 use crate::{Outcome, Sides};
@@ -37,6 +38,15 @@ const SMALL_FILES: [(&str, &str); 4] = [
 enum End {
     Stopped,
     Killed,
+}
+
+impl End {
+    fn way(self) -> &'static str {
+        match self {
+            End::Stopped => "stop",
+            End::Killed => "kill",
+        }
+    }
 }
 
 /// The directory and what was acknowledged into it so far.
@@ -73,11 +83,12 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     }
     nameserver.stop()?;
     if let Some((reference, barque)) = sides.both() {
-        batches::run(&sides.dir.join("swap-batches"), [reference, barque], &mut relay);
-        compacted::run(&sides.dir.join("swap-compacted"), [reference, barque], &mut relay);
-        offsets::run(&sides.dir.join("swap-offsets"), [reference, barque], &mut relay);
-        pops::run(&sides.dir.join("swap-pops"), [reference, barque], &mut relay);
-        timers::run(&sides.dir.join("swap-timers"), [reference, barque], &mut relay)?;
+        let programs = [reference, barque];
+        batches::run(&sides.dir.join("swap-batches"), programs, &mut relay);
+        compacted::run(&sides.dir.join("swap-compacted"), programs, &mut relay);
+        offsets::run(&sides.dir.join("swap-offsets"), programs, &mut relay);
+        pops::run(&sides.dir.join("swap-pops"), programs, &mut relay);
+        timers::run(&sides.dir.join("swap-timers"), programs, &mut relay);
     }
     let (told, failures) = crate::halves::run(sides)?;
     relay.told.extend(told);
@@ -95,6 +106,17 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
 }
 
 impl Relay<'_> {
+    /// Notes how something went.
+    fn tell(&mut self, what: String, went: anyhow::Result<()>) {
+        match went {
+            Ok(()) => self.told.push(what),
+            Err(error) => {
+                self.failures.push(format!("swap: {what}: {error:#}"));
+                self.told.push(format!("{what} FAILED"));
+            }
+        }
+    }
+
     /// One server on the directory: checks what is there, adds to it, ends as told.
     fn leg(&mut self, leg: usize, program: &Program, end: End, nameserver: &Server) -> anyhow::Result<()> {
         let mut plan = Plan::new(program, &self.dir).known_to(nameserver.nameserver());
@@ -112,17 +134,8 @@ impl Relay<'_> {
                 Program::Reference(_) => "reference",
                 Program::Barque(_) => "barque",
             };
-            let way = match before {
-                End::Stopped => "stop",
-                End::Killed => "kill",
-            };
-            match seen {
-                Ok(()) => self.told.push(format!("{kind} after a {way}")),
-                Err(what) => {
-                    self.told.push(format!("{kind} after a {way} FAILED"));
-                    self.failures.push(format!("swap: {kind} after a {way}: {what}"));
-                }
-            }
+            let told = format!("{kind} after a {}", before.way());
+            self.tell(told, seen.map_err(anyhow::Error::msg));
         }
         self.load(leg, nameserver, broker, end)?;
         self.last_end = Some(end);

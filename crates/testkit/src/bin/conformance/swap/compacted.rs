@@ -2,16 +2,15 @@
 //! A compacted topic that one broker compacted and the other one reads and goes on with, in both directions: of each key
 //! the newest message is there, at its offset. Only after a stop: the reference does not promise more.
 
-use super::Relay;
+use super::ways::{HandOver, Kind, both_ways, make_topic, pull, send};
+use super::{End, Relay};
 use anyhow::{Context as _, ensure};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
-use testkit::line::{Line, request};
+use testkit::line::Line;
 use testkit::process::eventually;
-use testkit::server::{Plan, Program};
-use wire::code::Code;
-use wire::frame::Encoding;
+use testkit::server::Program;
 use wire::properties;
 use wire::record::Record;
 
@@ -21,85 +20,41 @@ const KEYS: i64 = 5;
 const SEEN_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) fn run(dir: &Path, programs: [&Program; 2], relay: &mut Relay<'_>) {
-    let [reference, barque] = programs;
-    for (from, to, names) in [
-        (reference, barque, "from reference to barque"),
-        (barque, reference, "from barque to reference"),
-    ] {
-        let told = format!("compacted topics {names}");
-        match hand_over(&dir.join(names.replace(' ', "-")), [from, to]) {
-            Ok(()) => relay.told.push(told),
-            Err(error) => {
-                relay.failures.push(format!("swap: {told}: {error:#}"));
-                relay.told.push(format!("{told} FAILED"));
-            }
-        }
-    }
+    let kind = Kind {
+        name: "compacted topics",
+        settings: &[
+            ("compactionScheduleInternal", "1000"),
+            ("compactionMappedFileSize", "20000"),
+            ("compactionCqMappedFileSize", "460"),
+        ],
+        ends: &[End::Stopped],
+    };
+    both_ways(&kind, dir, programs, relay, hand_over);
 }
 
-fn hand_over(dir: &Path, [from, to]: [&Program; 2]) -> anyhow::Result<()> {
-    let nameserver = Plan::new(to, &dir.join("names")).start_nameserver()?;
-    let start = |program| {
-        Plan::new(program, dir)
-            .known_to(nameserver.nameserver())
-            .set("compactionScheduleInternal", "1000")
-            .set("compactionMappedFileSize", "20000")
-            .set("compactionCqMappedFileSize", "460")
-            .start_broker()
-    };
-    let broker = start(from)?;
+fn hand_over(at: &HandOver<'_>) -> anyhow::Result<()> {
+    let broker = at.start(at.from)?;
     let mut line = Line::open(broker.broker())?;
-    let fields = [
-        ("topic", TOPIC),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "1"),
-        ("writeQueueNums", "1"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-        ("attributes", "+cleanup.policy=COMPACTION"),
-    ];
-    let answer = line.ask(
-        request(Code::UPDATE_AND_CREATE_TOPIC, &fields, b""),
-        Encoding::Json,
-    )?;
-    ensure!(answer.code == 0, "make the topic: {:?}", answer.remark);
-    send(&mut line, 0)?;
+    make_topic(&mut line, TOPIC, "+cleanup.policy=COMPACTION")?;
+    send_all(&mut line, 0)?;
     compacted(&mut line, MESSAGES)?;
     drop(line);
-    broker.stop()?;
+    at.leave(broker)?;
 
-    let broker = start(to)?;
+    let broker = at.start(at.to)?;
     let mut line = Line::open(broker.broker())?;
     let kept = read(&mut line)?;
     check(&kept, MESSAGES)?;
     ensure!(kept.len() < MESSAGES as usize / 4, "{} came over", kept.len());
-    send(&mut line, MESSAGES)?;
+    send_all(&mut line, MESSAGES)?;
     compacted(&mut line, 2 * MESSAGES)?;
-    broker.stop()?;
-    nameserver.stop()?;
-    Ok(())
+    broker.stop()
 }
 
-fn send(line: &mut Line, from: i64) -> anyhow::Result<()> {
+fn send_all(line: &mut Line, from: i64) -> anyhow::Result<()> {
     for n in from..from + MESSAGES {
         let properties = format!("KEYS\u{1}k{}\u{2}", n % KEYS);
-        let fields = [
-            ("a", "PG"),
-            ("b", TOPIC),
-            ("c", "TBW102"),
-            ("d", "1"),
-            ("e", "0"),
-            ("f", "0"),
-            ("g", "1700000000000"),
-            ("h", "0"),
-            ("i", &properties),
-            ("j", "0"),
-        ];
-        let body = format!("value {n}");
-        let frame = request(Code::SEND_MESSAGE_V2, &fields, body.as_bytes());
-        let answer = line.ask(frame, Encoding::Json)?;
-        ensure!(answer.code == 0, "send {n}: {} {:?}", answer.code, answer.remark);
+        let answer = send(line, TOPIC, &properties, format!("value {n}").as_bytes(), false)?;
         let offset = answer.ext.get("queueOffset");
         let offset: i64 = offset.context("an answer without an offset")?.parse()?;
         ensure!(offset == n, "message {n} got offset {offset}");
@@ -131,20 +86,7 @@ fn check(kept: &BTreeMap<i64, String>, end: i64) -> anyhow::Result<()> {
 fn read(line: &mut Line) -> anyhow::Result<BTreeMap<i64, String>> {
     let (mut kept, mut offset) = (BTreeMap::new(), 0_i64);
     loop {
-        let fields = [
-            ("consumerGroup", "CG_swap_compacted"),
-            ("topic", TOPIC),
-            ("queueId", "0"),
-            ("queueOffset", &offset.to_string()),
-            ("maxMsgNums", "32"),
-            ("sysFlag", "4"),
-            ("commitOffset", "0"),
-            ("suspendTimeoutMillis", "0"),
-            ("subscription", "*"),
-            ("subVersion", "1"),
-            ("expressionType", "TAG"),
-        ];
-        let answer = line.ask(request(Code::PULL_MESSAGE, &fields, b""), Encoding::Json)?;
+        let answer = pull(line, TOPIC, offset)?;
         if answer.code == 0 {
             for record in Record::decode_all(&answer.body) {
                 let record = record?;

@@ -3,6 +3,7 @@
 //! and for nothing once the reference has written that file.
 
 use super::Relay;
+use super::ways::{ask, make_topic};
 use anyhow::ensure;
 use std::path::Path;
 use std::time::Duration;
@@ -18,14 +19,7 @@ const GROUP: &str = "CG_swap_offsets";
 const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn run(dir: &Path, programs: [&Program; 2], relay: &mut Relay<'_>) {
-    let told = "offsets after kills".to_owned();
-    match hand_over(dir, programs) {
-        Ok(()) => relay.told.push(told),
-        Err(error) => {
-            relay.failures.push(format!("swap: {told}: {error:#}"));
-            relay.told.push(format!("{told} FAILED"));
-        }
-    }
+    relay.tell("offsets after kills".to_owned(), hand_over(dir, programs));
 }
 
 fn hand_over(dir: &Path, [reference, barque]: [&Program; 2]) -> anyhow::Result<()> {
@@ -85,25 +79,10 @@ fn journal_bytes(dir: &Path) -> u64 {
 }
 
 fn make(line: &mut Line) -> anyhow::Result<()> {
-    let topic = [
-        ("topic", TOPIC),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "1"),
-        ("writeQueueNums", "1"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("topicSysFlag", "0"),
-        ("order", "false"),
-    ];
-    let answer = line.ask(
-        request(Code::UPDATE_AND_CREATE_TOPIC, &topic, b""),
-        Encoding::Json,
-    )?;
-    ensure!(answer.code == 0, "topic: {} {:?}", answer.code, answer.remark);
+    make_topic(line, TOPIC, "")?;
     let group = format!("{{\"groupName\":\"{GROUP}\"}}");
     let code = Code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP;
-    let answer = line.ask(request(code, &[], group.as_bytes()), Encoding::Json)?;
-    ensure!(answer.code == 0, "group: {} {:?}", answer.code, answer.remark);
+    ask(line, code, &[], group.as_bytes())?;
     Ok(())
 }
 
@@ -114,11 +93,7 @@ fn commit(line: &mut Line, offset: i64) -> anyhow::Result<()> {
         ("queueId", "0"),
         ("commitOffset", &*offset.to_string()),
     ];
-    let answer = line.ask(
-        request(Code::UPDATE_CONSUMER_OFFSET, &fields, b""),
-        Encoding::Json,
-    )?;
-    ensure!(answer.code == 0, "commit: {} {:?}", answer.code, answer.remark);
+    ask(line, Code::UPDATE_CONSUMER_OFFSET, &fields, b"")?;
     Ok(())
 }
 

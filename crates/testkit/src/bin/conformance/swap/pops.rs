@@ -3,6 +3,7 @@
 //! a stop and after a kill. What was not acknowledged must come again. What was must not, from the reference to barque;
 //! the other way the reference reads on at the first message that is not settled, and repeats what is behind it.
 
+use super::ways::{HandOver, Kind, ask, both_ways, send};
 use super::{End, Relay};
 use anyhow::{Context as _, ensure};
 use std::collections::BTreeSet;
@@ -10,9 +11,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use testkit::line::{Line, request};
 use testkit::process::eventually;
-use testkit::server::{Plan, Program};
+use testkit::server::Program;
 use wire::code::Code;
-use wire::frame::{Encoding, Frame};
+use wire::frame::Encoding;
 use wire::receipt::Receipt;
 use wire::record::Record;
 
@@ -28,67 +29,41 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(90);
 const SAVED_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) fn run(dir: &Path, programs: [&Program; 2], relay: &mut Relay<'_>) {
-    let [reference, barque] = programs;
-    for (from, to, names) in [
-        (reference, barque, "from reference to barque"),
-        (barque, reference, "from barque to reference"),
-    ] {
-        for (end, way) in [(End::Stopped, "stop"), (End::Killed, "kill")] {
-            let place = dir.join(names.replace(' ', "-")).join(way);
-            let told = format!("pops {names} after a {way}");
-            match hand_over(&place, [from, to], end) {
-                Ok(()) => relay.told.push(told),
-                Err(error) => {
-                    relay.failures.push(format!("swap: {told}: {error:#}"));
-                    relay.told.push(format!("{told} FAILED"));
-                }
-            }
-        }
-    }
+    let kind = Kind {
+        name: "pops",
+        settings: &[("flushConsumerOffsetInterval", "200")],
+        ends: &[End::Stopped, End::Killed],
+    };
+    both_ways(&kind, dir, programs, relay, hand_over);
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the leases of a real broker end by the real clock"
 )]
-fn hand_over(dir: &Path, [from, to]: [&Program; 2], end: End) -> anyhow::Result<()> {
-    let nameserver = Plan::new(to, &dir.join("names")).start_nameserver()?;
-    let start = |program| {
-        Plan::new(program, dir)
-            .known_to(nameserver.nameserver())
-            .set("flushConsumerOffsetInterval", "200")
-            .start_broker()
-    };
-    let broker = start(from)?;
+fn hand_over(at: &HandOver<'_>) -> anyhow::Result<()> {
+    let broker = at.start(at.from)?;
     let mut line = Line::open(broker.broker())?;
     for n in 0..MESSAGES {
-        let answer = line.ask(send(n), Encoding::Json)?;
-        ensure!(answer.code == 0, "send {n}: {} {:?}", answer.code, answer.remark);
+        let properties = format!("UNIQ_KEY\u{1}key-{n}\u{2}");
+        send(&mut line, TOPIC, &properties, n.to_string().as_bytes(), false)?;
     }
     let first = popped(&mut line, 20, SHORT_MS)?;
     let popped_at = Instant::now();
     let second = popped(&mut line, 10, SHORT_MS)?;
-    ensure!(
-        (first.len(), second.len()) == (20, 10),
-        "{} and {} messages",
-        first.len(),
-        second.len()
-    );
+    let counts = (first.len(), second.len());
+    ensure!(counts == (20, 10), "{counts:?} messages");
     let mut missing: BTreeSet<usize> = (0..MESSAGES).collect();
     for got in first.iter().step_by(2) {
         acknowledge(&mut line, got)?;
         missing.remove(&got.number);
     }
     drop(line);
-    saved(dir, from)?;
-    match end {
-        End::Stopped => broker.stop()?,
-        End::Killed => broker.kill()?,
-    }
-    let broker = start(to)?;
+    saved(&at.dir, at.from)?;
+    at.leave(broker)?;
+    let broker = at.start(at.to)?;
     let mut line = Line::open(broker.broker())?;
-    let is_exact = matches!(to, Program::Barque(_));
-    if is_exact {
+    if matches!(at.to, Program::Barque(_)) {
         // Their consumers go on with the handles they have.
         for got in second.iter().take(3) {
             acknowledge(&mut line, got)?;
@@ -97,47 +72,37 @@ fn hand_over(dir: &Path, [from, to]: [&Program; 2], end: End) -> anyhow::Result<
         let late = popped_at.elapsed().as_millis() >= SHORT_MS.unsigned_abs().into();
         ensure!(!late, "the other broker was there too late to say anything");
     }
+    come_again(&mut line, &missing, at.to)?;
+    drop(line);
+    saved(&at.dir, at.to)?;
+    broker.stop()?;
+    // Back again: all of it is settled.
+    let broker = at.start(at.from)?;
+    let rest = popped(&mut Line::open(broker.broker())?, 32, LONG_MS)?;
+    ensure!(rest.is_empty(), "{rest:?} came although all was acknowledged");
+    broker.stop()
+}
+
+/// Waits for what was not acknowledged, and acknowledges it. Of barque, nothing else may come.
+fn come_again(line: &mut Line, missing: &BTreeSet<usize>, of: &Program) -> anyhow::Result<()> {
     let mut seen = BTreeSet::new();
     let mut again = Vec::new();
     let all = eventually("what was not acknowledged", AGAIN_WITHIN, || {
-        for got in popped(&mut line, 32, LONG_MS)? {
-            acknowledge(&mut line, &got)?;
+        for got in popped(line, 32, LONG_MS)? {
+            acknowledge(line, &got)?;
             if !seen.insert(got.number) || !missing.contains(&got.number) {
                 again.push(got.number);
             }
         }
-        Ok(seen.is_superset(&missing))
+        Ok(seen.is_superset(missing))
     });
     all.with_context(|| format!("{:?} did not come", missing.difference(&seen)))?;
-    if is_exact {
-        ensure!(again.is_empty(), "{again:?} came although acknowledged, or twice");
-    }
-    drop(line);
-    saved(dir, to)?;
-    broker.stop()?;
-    // Back again: all of it is settled.
-    let broker = start(from)?;
-    let rest = popped(&mut Line::open(broker.broker())?, 32, LONG_MS)?;
-    ensure!(rest.is_empty(), "{rest:?} came although all was acknowledged");
-    broker.stop()?;
-    nameserver.stop()?;
+    let is_exact = matches!(of, Program::Barque(_));
+    ensure!(
+        again.is_empty() || !is_exact,
+        "{again:?} came although acknowledged, or twice"
+    );
     Ok(())
-}
-
-fn send(n: usize) -> Frame {
-    let fields = [
-        ("a", "PG"),
-        ("b", TOPIC),
-        ("c", "TBW102"),
-        ("d", "1"),
-        ("e", "0"),
-        ("f", "0"),
-        ("g", "1700000000000"),
-        ("h", "0"),
-        ("i", &*format!("UNIQ_KEY\u{1}key-{n}\u{2}")),
-        ("j", "0"),
-    ];
-    request(Code::SEND_MESSAGE_V2, &fields, n.to_string().as_bytes())
 }
 
 /// A message with its handle.
@@ -219,13 +184,7 @@ fn acknowledge(line: &mut Line, got: &Got) -> anyhow::Result<()> {
         ("extraInfo", &*got.handle),
         ("offset", &*got.offset.to_string()),
     ];
-    let answer = line.ask(request(Code::ACK_MESSAGE, &fields, b""), Encoding::Json)?;
-    ensure!(
-        answer.code == 0,
-        "ack of {got:?}: {} {:?}",
-        answer.code,
-        answer.remark
-    );
+    ask(line, Code::ACK_MESSAGE, &fields, b"")?;
     Ok(())
 }
 
