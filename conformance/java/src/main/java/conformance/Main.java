@@ -51,6 +51,7 @@ public final class Main {
         scenes.put("strategies", Members::strategies);
         scenes.put("churn", Members::churn);
         scenes.put("turns", Members::order);
+        scenes.put("killed", Members::killed);
         scenes.put("reset", Resets::running);
         scenes.put("batches", Batches::batches);
         scenes.put("compacted", Compacted::compacted);

@@ -14,6 +14,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import org.apache.rocketmq.client.consumer.AllocateMessageQueueStrategy;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -33,6 +34,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
 /** Members that join, leave and are killed while messages flow: how the queues are divided, that nothing is lost, and order. */
 final class Members {
     static final String VERB = "member";
+    private static final String ORDERLY = "orderly";
     private static final int QUEUES = 10;
 
     private Members() {
@@ -149,8 +151,8 @@ final class Members {
         DefaultMQPushConsumer alsoStays = Consuming.collect(s, "CG_churn", "Churn", "*", seen);
         Process first = s.child(VERB, s.name("CG_churn"), s.name("Churn"));
         Process second = s.child(VERB, s.name("CG_churn"), s.name("Churn"));
-        follow(first, seen);
-        follow(second, seen);
+        follow(first, seen::add);
+        follow(second, seen::add);
         List<DefaultMQPushConsumer> here = List.of(stays, leaves, alsoStays);
         s.await("five members", () -> here.stream().allMatch(member -> owned(s, member, "Churn").size() == 2));
         s.say("five members: 2 queues each");
@@ -170,10 +172,10 @@ final class Members {
     }
 
     /** What a member in another process has consumed, line by line. */
-    private static void follow(Process member, Consuming.Seen seen) {
+    private static void follow(Process member, Consumer<String> line) {
         Thread reader = new Thread(() -> {
             try (BufferedReader lines = new BufferedReader(new InputStreamReader(member.getInputStream(), StandardCharsets.UTF_8))) {
-                lines.lines().forEach(seen::add);
+                lines.lines().forEach(line);
             } catch (IOException | java.io.UncheckedIOException e) {
                 // It was killed.
             }
@@ -182,16 +184,24 @@ final class Members {
         reader.start();
     }
 
-    /** The other process: {@code Main NAMESERVER member GROUP TOPIC}; both names as they are. Ends when it is killed. */
+    /** The other process: {@code Main NAMESERVER member GROUP TOPIC [orderly]}; both names as they are. Ends when it is killed. */
     static void run(String nameserver, List<String> words) throws Exception {
         Stage s = new Stage(nameserver, "");
         DefaultMQPushConsumer consumer = s.push(words.get(0));
         consumer.subscribe(words.get(1), "*");
-        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            messages.forEach(m -> System.out.println(Stage.text(m)));
-            System.out.flush();
-            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-        });
+        if (words.contains(ORDERLY)) {
+            consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
+                messages.forEach(m -> System.out.println(m.getQueueId() + " " + m.getQueueOffset()));
+                System.out.flush();
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+        } else {
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                messages.forEach(m -> System.out.println(Stage.text(m)));
+                System.out.flush();
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+        }
         s.start(consumer);
         // Whoever started this one has gone when nothing more can be read.
         while (System.in.read() >= 0) {
@@ -205,14 +215,14 @@ final class Members {
         DefaultMQProducer producer = s.producer("PG_turns");
         s.createTopic(producer, "Turns", 4, Map.of());
         Turns turns = new Turns();
-        DefaultMQPushConsumer stays = orderly(s, turns);
+        DefaultMQPushConsumer stays = orderly(s, "Turns", turns);
         s.fill(producer, "Turns", 4, 0, 40);
         s.await("the first 40", () -> turns.count() == 40);
-        DefaultMQPushConsumer leaves = orderly(s, turns);
+        DefaultMQPushConsumer leaves = orderly(s, "Turns", turns);
         s.fill(producer, "Turns", 4, 40, 40);
         s.await("two members", () -> owned(s, stays, "Turns").size() == 2 && owned(s, leaves, "Turns").size() == 2);
         s.fill(producer, "Turns", 4, 80, 40);
-        DefaultMQPushConsumer third = orderly(s, turns);
+        DefaultMQPushConsumer third = orderly(s, "Turns", turns);
         s.fill(producer, "Turns", 4, 120, 40);
         s.await("three members", () -> owned(s, third, "Turns").size() >= 1 && turns.count() == 160);
         s.fill(producer, "Turns", 4, 160, 40);
@@ -222,9 +232,34 @@ final class Members {
         s.say("all %d, two at once in a queue: %d times, out of order: %d", turns.count(), turns.overlaps.get(), turns.disorder());
     }
 
-    private static DefaultMQPushConsumer orderly(Stage s, Turns turns) throws Exception {
-        DefaultMQPushConsumer consumer = s.push("CG_turns");
-        consumer.subscribe(s.name("Turns"), "*");
+    /** An orderly member is killed: another goes on in its queues, a lock's life later, where it was and in order. */
+    static void killed(Stage s) throws Exception {
+        DefaultMQProducer producer = s.producer("PG_killed");
+        s.createTopic(producer, "Killed", 4, Map.of());
+        Turns turns = new Turns();
+        DefaultMQPushConsumer stays = orderly(s, "Killed", turns);
+        s.await("alone", () -> owned(s, stays, "Killed").size() == 4);
+        Process member = s.child(VERB, s.name("CG_Killed"), s.name("Killed"), ORDERLY);
+        Set<Integer> its = ConcurrentHashMap.newKeySet();
+        follow(member, line -> {
+            String[] words = line.split(" ");
+            its.add(Integer.valueOf(words[0]));
+            turns.take(Integer.parseInt(words[0]), Long.parseLong(words[1]));
+        });
+        s.await("two members", () -> owned(s, stays, "Killed").size() == 2);
+        s.fill(producer, "Killed", 4, 0, 80);
+        s.await("the first 80, of both", () -> turns.count() == 80 && its.size() == 2);
+        s.fill(producer, "Killed", 4, 80, 40);
+        member.destroyForcibly();
+        s.fill(producer, "Killed", 4, 120, 80);
+        s.await("all queues at the one that stays", () -> owned(s, stays, "Killed").size() == 4);
+        s.await("all messages", () -> turns.count() == 200);
+        s.say("all %d, out of order: %d", turns.count(), turns.disorder());
+    }
+
+    private static DefaultMQPushConsumer orderly(Stage s, String topic, Turns turns) throws Exception {
+        DefaultMQPushConsumer consumer = s.push("CG_" + topic);
+        consumer.subscribe(s.name(topic), "*");
         consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
             turns.take(messages);
             return ConsumeOrderlyStatus.SUCCESS;
@@ -240,18 +275,20 @@ final class Members {
         private final Map<Integer, Set<Long>> taken = new ConcurrentHashMap<>();
 
         void take(List<MessageExt> messages) {
-            for (MessageExt m : messages) {
-                AtomicInteger here = inside.computeIfAbsent(m.getQueueId(), id -> new AtomicInteger());
-                if (here.incrementAndGet() > 1) {
-                    overlaps.incrementAndGet();
-                }
-                Set<Long> offsets = taken.computeIfAbsent(m.getQueueId(), id -> new LinkedHashSet<>());
-                synchronized (offsets) {
-                    offsets.add(m.getQueueOffset());
-                }
-                Thread.yield();
-                here.decrementAndGet();
+            messages.forEach(m -> take(m.getQueueId(), m.getQueueOffset()));
+        }
+
+        void take(int queue, long offset) {
+            AtomicInteger here = inside.computeIfAbsent(queue, id -> new AtomicInteger());
+            if (here.incrementAndGet() > 1) {
+                overlaps.incrementAndGet();
             }
+            Set<Long> offsets = taken.computeIfAbsent(queue, id -> new LinkedHashSet<>());
+            synchronized (offsets) {
+                offsets.add(offset);
+            }
+            Thread.yield();
+            here.decrementAndGet();
         }
 
         int count() {
