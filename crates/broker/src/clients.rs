@@ -9,6 +9,7 @@
 mod conflict;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -323,6 +324,13 @@ impl Clients {
             .map(|group| (group.kind, group.members.contains_key(&peer)))
     }
 
+    /// The member of a group that a connection is.
+    pub(crate) fn member(&self, group: &str, peer: u64) -> Option<Arc<Client>> {
+        let tables = self.tables.read();
+        let member = tables.consumers.get(group)?.members.get(&peer)?;
+        Some(Arc::clone(&member.client))
+    }
+
     /// Whether the group has members.
     pub(crate) fn is_online(&self, group: &str) -> bool {
         self.tables.read().consumers.contains_key(group)
@@ -421,15 +429,22 @@ impl Clients {
         (most, sides_max): (usize, usize),
     ) -> (Vec<Conflict>, usize) {
         let tables = self.tables.read();
-        let names = tables.conflicting.iter().map(Str::as_str);
-        let wanted = names.filter(|name| {
-            after.is_none_or(|after| *name > after) && group.is_none_or(|group| *name == group)
-        });
-        let conflict = |name: &str| {
+        let conflict = |name: &Str| {
             let group = tables.consumers.get(name)?;
             group.opinions.conflict(name, &group.members, sides_max)
         };
-        let found = wanted.filter_map(conflict).take(most).collect();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = match group {
+            Some(group) => {
+                let only = tables.conflicting.get(group);
+                let only = only.filter(|name| after.is_none_or(|after| name.as_str() > after));
+                only.and_then(conflict).into_iter().take(most).collect()
+            }
+            None => {
+                let names = tables.conflicting.range::<str, _>((from, Bound::Unbounded));
+                names.filter_map(conflict).take(most).collect()
+            }
+        };
         (found, tables.conflicting.len())
     }
 

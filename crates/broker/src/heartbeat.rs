@@ -96,10 +96,16 @@ pub(crate) fn unregister_client(
         b.clients.leave_producers(call.peer.id, group);
     }
     if let Some(group) = consumer_group {
-        let membership = b.clients.membership(group, call.peer.id);
-        let rest = b.clients.leave(call.peer.id, group, b.env.clock.instant());
-        if membership.is_some_and(|(_, is_member)| is_member) {
+        let now = b.env.clock.instant();
+        let member = b.clients.member(group, call.peer.id);
+        let rest = b.clients.leave(call.peer.id, group, now);
+        if let Some(client) = member {
             note_offline(b, group);
+            // Before the others are told: they ask for its queues then. It has given back all it knew of, and what it did
+            // not know of (a lock that was granted while it stopped) nobody would renew or give back.
+            if !b.clients.ids(group).contains(&client.id) {
+                b.locks.leave(group, &client.id, now);
+            }
         }
         let wants_to_know = b
             .groups
@@ -367,6 +373,7 @@ fn register(b: &Broker, client: &Arc<Client>, body: HeartbeatBody) -> Result<Rep
         let filters = beat.subscriptions.as_ref();
         let filters = filters.filter(|all| b.filters.concerns(&group, all)).cloned();
         let joined = b.clients.join(client, &group, beat, limit).map_err(full)?;
+        b.locks.is_back(&group, &client.id);
         if let Some(filters) = filters {
             b.filters.register(&group, &filters);
         }

@@ -395,6 +395,8 @@ settings! {
     live group_members_max: u32 = 200_000, "groupMembersMax";
     /// Queues locked by orderly consumers.
     live queue_locks_max: u32 = 1_000_000, "queueLocksMax";
+    /// Those of them that were locked through one connection.
+    live queue_locks_per_connection_max: u32 = 100_000, "queueLocksPerConnectionMax";
     /// Messages that topics with the attribute dedup.window remember, up to 220 bytes each; beyond, the oldest are
     /// forgotten, those of topics with more than an equal share.
     live dedup_messages_max: u32 = 1_000_000, "dedupMessagesMax";
