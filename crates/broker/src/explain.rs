@@ -32,6 +32,7 @@ use crate::broker::Broker;
 use crate::clients::GroupView;
 use crate::filter::{Registered, SQL92};
 use crate::group;
+use crate::group::conflicts::{PAGE_BYTES, shortened};
 use crate::names::{DLQ_PREFIX, SCHEDULE_TOPIC};
 use crate::offset::find_queue;
 use crate::pop::{Lease, Whereabouts};
@@ -103,13 +104,12 @@ fn explain(b: &Broker, header: &ExplainMessage) -> Result<Explanation, Fault> {
         },
         message: &message,
     };
-    let groups = groups.into_iter().map(|group| case.of(group));
-    let groups = groups.collect::<Result<_, Fault>>()?;
+    let (groups, unfit) = case.of_all(groups)?;
     let same_key = message.same_key.into_iter().take(SAME_KEY_MAX);
     Ok(Explanation {
         due_ms: message.due_ms,
         groups,
-        groups_left_out,
+        groups_left_out: groups_left_out + unfit,
         message: message.found.map(|found| found.shown),
         same_key: same_key.map(|found| found.shown).collect(),
         sentence: message.sentence.into(),
@@ -136,6 +136,21 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// As many groups as an answer holds, and how many more there are.
+    fn of_all(&self, groups: Vec<Str>) -> Result<(Vec<GroupExplanation>, usize), Fault> {
+        let (mut explained, mut bytes, all) = (Vec::new(), 0, groups.len());
+        for group in groups {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            let group = self.of(group)?;
+            bytes += fastjson::to_vec(&group).len();
+            explained.push(group);
+        }
+        let unfit = all - explained.len();
+        Ok((explained, unfit))
+    }
+
     fn of(&self, group: Str) -> Result<GroupExplanation, Fault> {
         let (b, topic) = (self.b, &self.topic.config.topic_name);
         let copies = match &self.message.unique {
@@ -284,14 +299,16 @@ impl Case<'_> {
                 return Wish::Wants;
             }
             let tag = tag.map_or("the message has no tag".to_owned(), |tag| {
-                format!("the tag is {tag:?}")
+                format!("the tag is {:?}", shortened(tag))
             });
+            let expression = shortened(expression);
             return Wish::Rejects(format!("{tag}, and the group subscribes to {expression:?}"));
         }
         match registered {
             Some(filter) => self.by_sql(&filter),
             None => Wish::Unusable(format!(
-                "the {SQL92} expression {expression:?} of the group is not registered"
+                "the {SQL92} expression {:?} of the group is not registered",
+                shortened(expression)
             )),
         }
     }
@@ -303,7 +320,7 @@ impl Case<'_> {
         if filter.sql.matches(found.properties()) {
             return Wish::Wants;
         }
-        let expression = filter.expression();
+        let expression = shortened(filter.expression());
         Wish::Rejects(format!(
             "the {SQL92} expression {expression:?} of the group is not true for it"
         ))
@@ -373,8 +390,8 @@ fn subscriptions(view: Option<&GroupView>) -> Vec<SubscriptionSeen> {
     let Some(view) = view else { return Vec::new() };
     let all = view.subscriptions.values().take(SUBSCRIPTIONS_MAX);
     all.map(|subscription| SubscriptionSeen {
-        expression: subscription.data.sub_string.clone(),
-        expression_type: subscription.data.expression_type.clone(),
+        expression: shortened(&subscription.data.sub_string),
+        expression_type: shortened(&subscription.data.expression_type),
         topic: subscription.data.topic.clone(),
         version: subscription.data.sub_version,
     })

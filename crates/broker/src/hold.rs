@@ -95,14 +95,15 @@ pub(crate) fn hold(
             };
             match found {
                 // What was passed over need not be looked at again.
-                Found::NoMatch { next } if woken => {
+                Found::NoMatch { next, .. } if woken => {
                     from = next;
                     tokio::task::yield_now().await;
                 }
                 // Nudged for another reader of the queue.
                 found if woken && found.is_nothing_yet(from) => {}
                 Found::AtEnd if from > ask.header.queue_offset => {
-                    return Ok(pull::end(b, &ask, &plan, Found::NoMatch { next: from }));
+                    let (next, behind_bytes) = (from, 0);
+                    return Ok(pull::end(b, &ask, &plan, Found::NoMatch { next, behind_bytes }));
                 }
                 found => return Ok(pull::end(b, &ask, &plan, found)),
             }

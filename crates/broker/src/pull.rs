@@ -78,15 +78,15 @@ pub(crate) enum Found {
         records: Bytes,
         count: usize,
         next: i64,
-        /// Bytes of log behind the last of them.
+        /// Bytes of log behind the last message that was looked at.
         behind_bytes: i64,
     },
     /// Messages, none of them wanted.
-    NoMatch { next: i64 },
+    NoMatch { next: i64, behind_bytes: i64 },
     /// Messages that are being deleted.
-    Removed { next: i64 },
+    Removed { next: i64, behind_bytes: i64 },
     /// The file that says where the messages are is missing.
-    NoEntries { next: i64 },
+    NoEntries { next: i64, behind_bytes: i64 },
     /// No message yet behind those that were asked for before.
     AtEnd,
     /// No message ever.
@@ -121,17 +121,17 @@ impl Found {
             Err(ReadError::BeyondEnd { max, .. }) => return Ok(Found::TooLarge { max }),
             Err(error) => return Err(error),
         };
-        let next = batch.next_offset;
+        let (next, behind_bytes) = (batch.next_offset, batch.behind_bytes);
         Ok(match batch.status {
             ReadStatus::Found => Found::Messages {
                 records: batch.bytes,
                 count: batch.count,
                 next,
-                behind_bytes: batch.behind_bytes,
+                behind_bytes,
             },
-            ReadStatus::NoMatch => Found::NoMatch { next },
-            ReadStatus::Removed => Found::Removed { next },
-            ReadStatus::EntriesMissing => Found::NoEntries { next },
+            ReadStatus::NoMatch => Found::NoMatch { next, behind_bytes },
+            ReadStatus::Removed => Found::Removed { next, behind_bytes },
+            ReadStatus::EntriesMissing => Found::NoEntries { next, behind_bytes },
         })
     }
 
@@ -143,9 +143,11 @@ impl Found {
     fn verdict(&self, asked: i64) -> Verdict {
         let (code, remark, next) = match *self {
             Found::Messages { next, .. } => (ResponseCode::SUCCESS, "FOUND", next),
-            Found::NoMatch { next } => (ResponseCode::PULL_RETRY_IMMEDIATELY, "NO_MATCHED_MESSAGE", next),
-            Found::Removed { next } => (ResponseCode::PULL_RETRY_IMMEDIATELY, "MESSAGE_WAS_REMOVING", next),
-            Found::NoEntries { next } => (ResponseCode::PULL_NOT_FOUND, "OFFSET_FOUND_NULL", next),
+            Found::NoMatch { next, .. } => (ResponseCode::PULL_RETRY_IMMEDIATELY, "NO_MATCHED_MESSAGE", next),
+            Found::Removed { next, .. } => {
+                (ResponseCode::PULL_RETRY_IMMEDIATELY, "MESSAGE_WAS_REMOVING", next)
+            }
+            Found::NoEntries { next, .. } => (ResponseCode::PULL_NOT_FOUND, "OFFSET_FOUND_NULL", next),
             Found::AtEnd => (ResponseCode::PULL_NOT_FOUND, "OFFSET_OVERFLOW_ONE", asked),
             Found::Empty if asked == 0 => (ResponseCode::PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE", 0),
             Found::Empty => (ResponseCode::PULL_OFFSET_MOVED, "NO_MESSAGE_IN_QUEUE", 0),
@@ -531,7 +533,12 @@ fn suggestion(b: &Broker, group: &str, found: &Found) -> i64 {
         return MASTER_ID;
     };
     match found {
-        Found::Messages { behind_bytes, .. } if far_bytes(&config).is_some_and(|far| *behind_bytes > far) => {
+        Found::Messages { behind_bytes, .. }
+        | Found::NoMatch { behind_bytes, .. }
+        | Found::Removed { behind_bytes, .. }
+        | Found::NoEntries { behind_bytes, .. }
+            if far_bytes(&config).is_some_and(|far| *behind_bytes > far) =>
+        {
             settings.which_broker_when_consume_slowly
         }
         _ => settings.broker_id,
@@ -615,11 +622,21 @@ mod tests {
             next: 8,
             behind_bytes: 0,
         };
+        let behind_bytes = 0;
+        let no_match = |next| Found::NoMatch { next, behind_bytes };
+        let removed = Found::Removed {
+            next: 8,
+            behind_bytes,
+        };
+        let no_entries = Found::NoEntries {
+            next: 600,
+            behind_bytes,
+        };
         let table = [
             (found, 7, (0, "FOUND", 8)),
-            (Found::NoMatch { next: 807 }, 7, (20, "NO_MATCHED_MESSAGE", 807)),
-            (Found::Removed { next: 8 }, 7, (20, "MESSAGE_WAS_REMOVING", 8)),
-            (Found::NoEntries { next: 600 }, 7, (19, "OFFSET_FOUND_NULL", 600)),
+            (no_match(807), 7, (20, "NO_MATCHED_MESSAGE", 807)),
+            (removed, 7, (20, "MESSAGE_WAS_REMOVING", 8)),
+            (no_entries, 7, (19, "OFFSET_FOUND_NULL", 600)),
             (Found::NoQueue, 0, (19, "NO_MATCHED_LOGIC_QUEUE", 0)),
             (Found::NoQueue, 7, (21, "NO_MATCHED_LOGIC_QUEUE", 0)),
             (Found::AtEnd, 7, (19, "OFFSET_OVERFLOW_ONE", 7)),
@@ -641,7 +658,9 @@ mod tests {
     #[test]
     fn a_pull_may_wait_where_the_next_message_will_be_the_one_it_asks_for() {
         assert!(Found::AtEnd.is_nothing_yet(7) && Found::Empty.is_nothing_yet(0));
-        assert!(!Found::Empty.is_nothing_yet(7) && !Found::NoMatch { next: 8 }.is_nothing_yet(7));
-        assert!(!Found::NoEntries { next: 600 }.is_nothing_yet(7) && !Found::NoQueue.is_nothing_yet(0));
+        let (next, behind_bytes) = (8, 0);
+        assert!(!Found::Empty.is_nothing_yet(7) && !Found::NoQueue.is_nothing_yet(0));
+        assert!(!Found::NoMatch { next, behind_bytes }.is_nothing_yet(7));
+        assert!(!Found::NoEntries { next, behind_bytes }.is_nothing_yet(7));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Reply};
-use store::{IndexKind, LogPos, Lookup};
+use store::{IndexKind, LogPos, Lookup, ReadError};
 use wire::api::group::{GetConsumeStats, QuerySubscriptionByConsumer};
 use wire::api::query::{QueryMessage, QueryMessageReply, ViewMessageById};
 use wire::api::topic::QueryTopicsByConsumer;
@@ -70,6 +70,9 @@ pub(crate) fn query_message(
             index_last_update_phyoffset: hits.last_update_pos.0,
         };
         if hits.records.is_empty() {
+            if let Some(error) = hits.unread {
+                return Err(not_read(&ReadError::Io(error)));
+            }
             let fault = Fault::new(
                 ResponseCode::QUERY_NOT_FOUND,
                 "can not find message, maybe time range not correct",

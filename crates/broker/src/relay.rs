@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Requests of operators that a consumer answers: the broker hands them on, and hands the answers back. 307, 309 and 223.
 //!
-//! Nothing but the time of the client bounds such a request; what waits is bounded per connection, as every held answer.
+//! The time of the client bounds such a request, and the bytes of an answer what several say; what waits is bounded per
+//! connection, as every held answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ const PATIENCE_WITH_EACH: Duration = Duration::from_secs(5);
 /// Consumers that are asked at the same time, and how long an answer of one may be.
 const ASKED_AT_ONCE: usize = 16;
 const STATUS_BYTES_MAX: usize = 1 << 20;
+/// And how long what all of them say; a client reads no frame above 16 MiB.
+const ALL_STATUS_BYTES_MAX: usize = 15 << 20;
 /// The oldest version that understands 307 and 309 (an ordinal, 3.1.8-SNAPSHOT).
 const VERSION_MIN: i32 = 62;
 
@@ -122,7 +125,7 @@ pub(crate) fn consumer_status(
         let mut answers = stream::iter(calls).buffer_unordered(ASKED_AT_ONCE);
         let time_is_up = tokio::time::sleep(PATIENCE);
         tokio::pin!(time_is_up);
-        let mut status = ConsumerStatus::default();
+        let (mut status, mut bytes) = (ConsumerStatus::default(), 0);
         loop {
             let (id, answer) = tokio::select! {
                 answered = answers.next() => match answered {
@@ -135,7 +138,15 @@ pub(crate) fn consumer_status(
             match answer {
                 Ok(frame) if frame.code == 0 && frame.body.len() <= STATUS_BYTES_MAX => {
                     match fastjson::from_slice::<ConsumerStatus>(&frame.body) {
-                        Ok(its) => _ = status.consumer_table.insert(id, its.message_queue_table),
+                        Ok(its) => {
+                            // As it will stand in the answer: names that were left out are written there.
+                            bytes += id.len() + fastjson::to_vec(&its).len();
+                            if bytes > ALL_STATUS_BYTES_MAX {
+                                warn!(client = %id, "consumers say more than an answer holds, the others are left out");
+                                break;
+                            }
+                            status.consumer_table.insert(id, its.message_queue_table);
+                        }
                         Err(error) => warn!(client = %id, %error, "a consumer does not say how far it is"),
                     }
                 }

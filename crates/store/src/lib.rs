@@ -48,7 +48,7 @@ pub use entries::{Entry, EntryCode};
 pub use env::Env;
 pub use filter::{All, Filter};
 pub use journal::Journal;
-pub use lookup::{Boundary, IndexKind, Lookup, QueryHits};
+pub use lookup::{Boundary, IndexKind, Lookup, Order, QueryHits};
 pub use queue::Queue;
 pub use queue_batch::QueueKind;
 pub use read::{Batch, FarLimit, ReadError, ReadLimit, ReadStatus};

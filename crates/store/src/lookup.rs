@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Finding messages by store time and by key. Both may wait for the disk.
 
+use std::io;
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use wire::properties::java_hash;
 use wire::record::RecordHead;
 
 use crate::draft::LogPos;
-use crate::index::key_code;
+use crate::index::{Found, key_code};
 use crate::log::ReadMode;
 use crate::queue::Queue;
 use crate::read::ReadError;
@@ -83,7 +86,7 @@ pub struct Lookup<'a> {
     pub key: &'a str,
     /// Which of them.
     pub kind: IndexKind,
-    /// Messages at most.
+    /// Messages at most; the newest.
     pub max: usize,
     /// Bytes of messages at most.
     pub max_bytes: usize,
@@ -104,11 +107,22 @@ pub enum IndexKind {
     Tag,
 }
 
+/// Where to begin: beyond [`Lookup::max_bytes`] the rest is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// With what was stored first.
+    OldestFirst,
+    /// With what was stored last.
+    NewestFirst,
+}
+
 /// What the key index found. Two keys may share a hash: the caller compares.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct QueryHits {
     /// Records in the order of the log.
     pub records: Vec<Bytes>,
+    /// Why one that should be among them is not: the first that the disk did not give.
+    pub unread: Option<io::Error>,
     /// Store time of the newest indexed message.
     pub last_update_ms: i64,
     /// Its position.
@@ -118,6 +132,63 @@ pub struct QueryHits {
 impl Store {
     /// Looks messages up by key. Waits for the disk.
     pub fn query(&self, lookup: &Lookup<'_>) -> Result<QueryHits, ReadError> {
+        let found = self.indexed(lookup)?;
+        let mut hits = QueryHits {
+            last_update_ms: found.end_at,
+            last_update_pos: LogPos(found.end_pos),
+            ..QueryHits::default()
+        };
+        let mut room = lookup.max_bytes;
+        for pos in found.positions {
+            match self.record_at(LogPos(pos)) {
+                Ok(record) => match room.checked_sub(record.len()) {
+                    Some(left) => {
+                        room = left;
+                        hits.records.push(record);
+                    }
+                    None => break,
+                },
+                Err(ReadError::Io(error)) => hits.unread = hits.unread.or(Some(error)),
+                Err(_) => {}
+            }
+        }
+        Ok(hits)
+    }
+
+    /// Shows messages by key one after the other until `see` has enough, and keeps none of them. A message that the disk
+    /// does not give ends it. Waits for the disk.
+    pub fn visit(
+        &self,
+        lookup: &Lookup<'_>,
+        order: Order,
+        mut see: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let mut positions = self.indexed(lookup)?.positions;
+        if order == Order::NewestFirst {
+            positions.reverse();
+        }
+        let mut read_bytes = 0;
+        for pos in positions {
+            if read_bytes >= lookup.max_bytes {
+                break;
+            }
+            match self.record_at(LogPos(pos)) {
+                Ok(record) => {
+                    read_bytes += record.len();
+                    if see(&record).is_break() {
+                        break;
+                    }
+                }
+                Err(error @ ReadError::Io(_)) => return Err(error),
+                // Damaged, or removed meanwhile.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What the index has, in the order of the log.
+    fn indexed(&self, lookup: &Lookup<'_>) -> Result<Found, ReadError> {
         let kind = if lookup.kind == IndexKind::Tag { "T#" } else { "" };
         let hash = key_code(java_hash(&format!("{}#{kind}{}", lookup.topic, lookup.key)));
         let found = self
@@ -125,22 +196,6 @@ impl Store {
             .query(hash, (lookup.begin_ms, lookup.end_ms), lookup.max);
         let mut found = found.inspect_err(|error| self.note_failure("key index", error))?;
         found.positions.sort_unstable();
-        let mut room = lookup.max_bytes;
-        let mut fits = |record: &Bytes| {
-            let left = room.checked_sub(record.len());
-            room = left.unwrap_or(0);
-            left.is_some()
-        };
-        let records = found
-            .positions
-            .iter()
-            .filter_map(|pos| self.record_at(LogPos(*pos)).ok())
-            .take_while(|record| fits(record))
-            .collect();
-        Ok(QueryHits {
-            records,
-            last_update_ms: found.end_at,
-            last_update_pos: LogPos(found.end_pos),
-        })
+        Ok(found)
     }
 }

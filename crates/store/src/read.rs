@@ -104,7 +104,7 @@ pub struct Batch {
     pub min: i64,
     /// [`Queue::max`] at the time.
     pub max: i64,
-    /// Bytes of log behind the last message returned.
+    /// Bytes of log behind the last message that was looked at, wanted or not; all of it if there was none.
     pub behind_bytes: i64,
 }
 
@@ -189,7 +189,10 @@ struct Reading<'a> {
     next: i64,
     /// Index of the unit at `next`, in a batch queue.
     index: i64,
+    /// Position of the last record taken.
     last_pos: i64,
+    /// Of the last that an entry named.
+    looked_at: i64,
     removed: usize,
     damaged: usize,
 }
@@ -272,7 +275,8 @@ impl Store {
             records: 0,
             next: from,
             index,
-            last_pos: -1,
+            last_pos: 0,
+            looked_at: 0,
             removed: 0,
             damaged: 0,
         })
@@ -410,7 +414,7 @@ impl Reading<'_> {
             };
             if steps.is_empty() {
                 if self.count == 0 {
-                    return self.entries_missing(min, max);
+                    return self.entries_missing(min, max, log_max);
                 }
                 break;
             }
@@ -436,6 +440,9 @@ impl Reading<'_> {
                 is_full = limit.is_full(count, bytes, (step.messages(), size), log_max - unit.pos);
                 if is_full {
                     break;
+                }
+                if !unit.is_blank() {
+                    self.looked_at = unit.pos;
                 }
                 if !unit.is_blank() && self.may_match(&unit) {
                     if unit.pos < log_min {
@@ -479,7 +486,7 @@ impl Reading<'_> {
         Ok((self.next..).zip(units).map(step).collect())
     }
 
-    fn entries_missing(&self, min: i64, max: i64) -> Result<Batch, ReadError> {
+    fn entries_missing(&self, min: i64, max: i64, log_max: i64) -> Result<Batch, ReadError> {
         let next_offset = match self.queue.kind() {
             QueueKind::Plain => self.store.queue_files.end_of_file(self.queue, self.next).min(max),
             // Where the next file begins only that file knows.
@@ -498,7 +505,7 @@ impl Reading<'_> {
             next_offset,
             min,
             max,
-            behind_bytes: 0,
+            behind_bytes: log_max - self.looked_at,
         })
     }
 
@@ -508,11 +515,7 @@ impl Reading<'_> {
             (0, _) => ReadStatus::Removed,
             _ => ReadStatus::Found,
         };
-        let behind_bytes = if self.last_pos < 0 {
-            0
-        } else {
-            log_max - self.last_pos
-        };
+        let behind_bytes = log_max - self.looked_at;
         let bytes = Bytes::from(self.out);
         Batch {
             status,
@@ -561,6 +564,7 @@ impl Reading<'_> {
             match self.take_group(group) {
                 Err(ReadError::NotCached) if self.count > 0 => {
                     self.next = group[0].offset;
+                    self.looked_at = self.last_pos;
                     return Ok(0);
                 }
                 done => done?,

@@ -2,9 +2,11 @@
 //! Where a message is, and its copies. What has a unique id is found by the key index, on its topic, where it waits, and
 //! where it comes again; the rest only where it was asked for. Each look is bounded. All of it may wait for the disk.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use net::Fault;
-use store::{All, EntryCode, IndexKind, LogPos, Lookup, ReadError, ReadLimit};
+use store::{All, EntryCode, IndexKind, LogPos, Lookup, Order, ReadError, ReadLimit};
 use wire::Str;
 use wire::body::explain::{MessageVerdict, StoredMessage};
 use wire::code::ResponseCode;
@@ -20,11 +22,10 @@ use crate::offset::find_queue;
 use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_OUT_MS};
 use crate::transaction;
 
-/// Records of one look into the index, and their bytes.
-const HITS_MAX: usize = 64;
-const HITS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Records of one look into the index, and the bytes that are read for it.
+const HITS_MAX: (usize, usize) = (64, 16 * 1024 * 1024);
 /// The same where the tries of all groups wait.
-const WAITING_HITS_MAX: usize = 256;
+const WAITING_HITS_MAX: (usize, usize) = (256, 64 * 1024 * 1024);
 
 /// How a message is named.
 #[derive(Debug, Clone, Copy)]
@@ -37,16 +38,16 @@ pub(super) enum Named<'a> {
     Place(i32, i64),
 }
 
-/// A record that was found.
+/// A record that was found: all of it but the body, which may be large.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) shown: StoredMessage,
-    record: Bytes,
+    properties: Bytes,
 }
 
 impl Found {
-    fn of(record: Bytes) -> Option<Found> {
-        let head = RecordHead::scan(&record).ok()?;
+    fn of(record: &[u8]) -> Option<Found> {
+        let head = RecordHead::scan(record).ok()?;
         let (parts, stamp) = (&head.parts, &head.stamp);
         let property = |name| properties::get(parts.properties, name).map(Str::from);
         let shown = StoredMessage {
@@ -64,12 +65,15 @@ impl Found {
             topic: parts.topic.into(),
             uniq_key: property(UNIQ_KEY),
         };
-        Some(Found { shown, record })
+        Some(Found {
+            shown,
+            properties: Bytes::copy_from_slice(parts.properties),
+        })
     }
 
     /// As it is stored.
     pub(super) fn properties(&self) -> &[u8] {
-        RecordHead::scan(&self.record).map_or(&[], |head| head.parts.properties)
+        &self.properties
     }
 
     fn property(&self, name: &str) -> Option<&str> {
@@ -153,7 +157,7 @@ fn by_pos(b: &Broker, topic: &str, pos: i64) -> Result<Message, Fault> {
         Message::missing(MessageVerdict::NotFound, sentence)
     };
     let found = match b.store.record_at(LogPos(pos)) {
-        Ok(record) => Found::of(record),
+        Ok(record) => Found::of(&record),
         Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
         Err(_) => None,
     };
@@ -199,7 +203,7 @@ fn by_place(b: &Broker, topic: &str, queue_id: i32, offset: i64) -> Result<Messa
         far: None,
     };
     let found = match b.store.read(&queue, offset, &one, &All) {
-        Ok(batch) if batch.count > 0 => Found::of(batch.bytes),
+        Ok(batch) if batch.count > 0 => Found::of(&batch.bytes),
         Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
         Ok(_) | Err(_) => None,
     };
@@ -218,7 +222,7 @@ fn by_place(b: &Broker, topic: &str, queue_id: i32, offset: i64) -> Result<Messa
 }
 
 fn by_key(b: &Broker, topic: &str, key: &str) -> Result<Message, Fault> {
-    let mut found = hits(b, topic, key, HITS_MAX)?;
+    let mut found = hits(b, (topic, key), HITS_MAX, Order::OldestFirst)?;
     if !found.is_empty() {
         let same_key = found.split_off(1);
         if let Some(first) = found.pop() {
@@ -231,7 +235,7 @@ fn by_key(b: &Broker, topic: &str, key: &str) -> Result<Message, Fault> {
     let mut newest: Option<Found> = None;
     for place in [SCHEDULE_TOPIC, TIMER_TOPIC, HALF_TOPIC, CHECK_MAX_TIME_TOPIC] {
         let is_it = |found: &Found| found.is_for(topic) && found.property(TIMER_DEL_UNIQKEY).is_none();
-        let found = hits(b, place, key, WAITING_HITS_MAX)?.into_iter().rfind(is_it);
+        let found = waiting_hits(b, place, key)?.into_iter().rfind(is_it);
         newest = newest
             .into_iter()
             .chain(found)
@@ -278,7 +282,12 @@ fn waiting(b: &Broker, topic: &str, found: Found) -> Result<Message, Fault> {
         });
     }
     let (verdict, sentence) = if found.shown.topic == HALF_TOPIC {
-        if transaction::admin::is_open(b, &found.record)? {
+        let half = b.store.record_at(LogPos(found.shown.physical_offset));
+        let half = match half {
+            Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
+            half => half.unwrap_or_default(),
+        };
+        if transaction::admin::is_open(b, &half)? {
             (MessageVerdict::Uncommitted, "its transaction has not ended")
         } else {
             (MessageVerdict::RolledBack, "its transaction has ended without it")
@@ -322,7 +331,7 @@ fn is_recalled(b: &Broker, topic: &str, found: &Found) -> Result<bool, Fault> {
         return Ok(false);
     };
     let with_topic = format!("{topic}+{key}");
-    let markers = hits(b, TIMER_TOPIC, key, WAITING_HITS_MAX)?;
+    let markers = waiting_hits(b, TIMER_TOPIC, key)?;
     Ok(markers.iter().any(|marker| {
         let taken_back = marker.property(TIMER_DEL_UNIQKEY);
         taken_back == Some(key) || taken_back == Some(&with_topic)
@@ -331,7 +340,7 @@ fn is_recalled(b: &Broker, topic: &str, found: &Found) -> Result<bool, Fault> {
 
 /// What waits for any group's next try of a message.
 pub(super) fn waiting_tries(b: &Broker, key: &str) -> Result<Vec<Found>, Fault> {
-    hits(b, SCHEDULE_TOPIC, key, WAITING_HITS_MAX)
+    waiting_hits(b, SCHEDULE_TOPIC, key)
 }
 
 /// The copies of a message for a group's next try, and its dead letters; in the order in which they were stored.
@@ -348,7 +357,7 @@ pub(super) fn copies(
     for place in popped.into_iter().chain([own, dlq_topic(group)]) {
         copies.extend(tries.iter().filter(|copy| copy.is_for(&place)).cloned());
         if b.topics.get(&place).is_some() {
-            copies.extend(hits(b, &place, key, HITS_MAX)?);
+            copies.extend(hits(b, (&place, key), HITS_MAX, Order::NewestFirst)?);
         }
     }
     copies.retain(|copy| copy.property(RETRY_TOPIC).is_none_or(|origin| origin == topic));
@@ -356,22 +365,37 @@ pub(super) fn copies(
     Ok(copies)
 }
 
-/// The records of a topic with a unique id; the newest `max`, oldest first.
-fn hits(b: &Broker, topic: &str, key: &str, max: usize) -> Result<Vec<Found>, Fault> {
-    let hits = b
-        .store
-        .query(&Lookup {
-            topic,
-            key,
-            kind: IndexKind::Unique,
-            max,
-            max_bytes: HITS_BYTES_MAX,
-            begin_ms: 0,
-            end_ms: i64::MAX,
-        })
-        .map_err(|error| not_read(&error))?;
-    let found = hits.records.into_iter().filter_map(Found::of);
+/// The newest of what waits under a unique id: they decide. Oldest first.
+fn waiting_hits(b: &Broker, topic: &str, key: &str) -> Result<Vec<Found>, Fault> {
+    hits(b, (topic, key), WAITING_HITS_MAX, Order::NewestFirst)
+}
+
+/// The records of a topic with a unique id, as far as the limits go from where `order` begins; oldest first.
+fn hits(
+    b: &Broker,
+    (topic, key): (&str, &str),
+    (max, max_bytes): (usize, usize),
+    order: Order,
+) -> Result<Vec<Found>, Fault> {
+    let lookup = Lookup {
+        topic,
+        key,
+        kind: IndexKind::Unique,
+        max,
+        max_bytes,
+        begin_ms: 0,
+        end_ms: i64::MAX,
+    };
     // Others may share the hash.
     let is_it = |found: &Found| found.shown.topic == topic && found.shown.uniq_key.as_deref() == Some(key);
-    Ok(found.filter(is_it).collect())
+    let mut found = Vec::new();
+    let looked = b.store.visit(&lookup, order, |record| {
+        found.extend(Found::of(record).filter(is_it));
+        ControlFlow::Continue(())
+    });
+    looked.map_err(|error| not_read(&error))?;
+    if order == Order::NewestFirst {
+        found.reverse();
+    }
+    Ok(found)
 }

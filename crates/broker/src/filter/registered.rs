@@ -167,28 +167,21 @@ impl Filters {
     }
 
     fn register_one(&self, group: &Str, data: &SubscriptionData) {
+        if self.table.lock().is_news(group, data) {
+            let compiled = self.compile(&data.expression_type, &data.sub_string);
+            self.keep(group, data, compiled);
+        }
+    }
+
+    /// Keeps what was compiled, or forgets what stood in its place if that cannot be used.
+    fn keep(&self, group: &Str, data: &SubscriptionData, compiled: Result<Arc<Sql>, BadFilter>) {
         let now_ms = self.env.clock.now_ms();
         let (topic, version) = (&data.topic, data.sub_version);
         let mut table = self.table.lock();
-        if let Some(known) = table.get_mut(topic, group) {
-            let is_same = known.expression == data.sub_string && data.expression_type == SQL92;
-            if version < known.version || (version == known.version && !known.is_dead()) {
-                if !is_same {
-                    info!(%group, %topic, version, known = known.version, "a filter of an older version is ignored");
-                }
-                return;
-            }
-            // Who comes back with the version that is known is taken to mean what is known.
-            if is_same || version == known.version {
-                let was_dead = std::mem::take(&mut known.dead_ms) >= known.born_ms;
-                let is_new = std::mem::replace(&mut known.version, version) != version;
-                table.is_changed |= was_dead || is_new;
-                return;
-            }
+        // A newer one may have come meanwhile.
+        if !table.is_news(group, data) {
+            return;
         }
-        drop(table);
-        let compiled = self.compile(&data.expression_type, &data.sub_string);
-        let mut table = self.table.lock();
         match compiled {
             Ok(sql) => {
                 let filter = Registered {
@@ -199,7 +192,8 @@ impl Filters {
                     dead_ms: 0,
                 };
                 if !table.put(topic, group, filter) {
-                    warn!(%group, %topic, "there are too many filters, this one is not kept");
+                    drop(table);
+                    warn!(%group, %topic, version, "there are too many filters, this one is not kept");
                 }
             }
             Err(error) => {
@@ -282,13 +276,37 @@ impl Table {
         self.topics.get_mut(topic)?.get_mut(group)
     }
 
-    /// Keeps a filter, if there is room or what is dead can make room.
+    /// Whether a subscription says something new. If it says again what is known, that is alive.
+    fn is_news(&mut self, group: &str, data: &SubscriptionData) -> bool {
+        let (topic, version) = (&data.topic, data.sub_version);
+        let Some(known) = self.get_mut(topic, group) else {
+            return true;
+        };
+        let is_same = known.expression == data.sub_string && data.expression_type == SQL92;
+        if version < known.version || (version == known.version && !known.is_dead()) {
+            if !is_same {
+                info!(%group, %topic, version, known = known.version, "a filter of an older version is ignored");
+            }
+            return false;
+        }
+        // Who comes back with the version that is known is taken to mean what is known.
+        if is_same || version == known.version {
+            let was_dead = std::mem::take(&mut known.dead_ms) >= known.born_ms;
+            let is_new = std::mem::replace(&mut known.version, version) != version;
+            self.is_changed |= was_dead || is_new;
+            return false;
+        }
+        true
+    }
+
+    /// Keeps a filter in place of the one before it, if there is room or what is dead can make room; else that one stays.
     fn put(&mut self, topic: &Str, group: &Str, filter: Registered) -> bool {
-        self.remove(topic, group);
-        while !self.has_room(filter.expression.len()) {
-            let all = self.topics.iter().flat_map(|(topic, groups)| {
+        while !self.has_room(filter.expression.len(), (topic, group)) {
+            let all = self.topics.iter().flat_map(|(of, groups)| {
+                let is_other = move |by: &Str| of != topic || by != group;
                 let dead = groups.iter().filter(|(_, filter)| filter.is_dead());
-                dead.map(move |(group, filter)| (filter.dead_ms, topic.clone(), group.clone()))
+                let dead = dead.filter(move |(by, _)| is_other(by));
+                dead.map(move |(by, filter)| (filter.dead_ms, of.clone(), by.clone()))
             });
             match all.min() {
                 Some((_, topic, group)) => self.remove(&topic, &group),
@@ -303,10 +321,14 @@ impl Table {
         true
     }
 
-    fn has_room(&self, bytes: usize) -> bool {
+    /// Whether there is room for so many bytes in place of a filter.
+    fn has_room(&self, bytes: usize, (topic, group): (&str, &str)) -> bool {
         let all = || self.topics.values().flat_map(BTreeMap::values);
+        let before = self.topics.get(topic).and_then(|groups| groups.get(group));
+        let freed = before.map_or(0, |filter| filter.expression.len());
         let used: usize = all().map(|filter| filter.expression.len()).sum();
-        all().count() < FILTERS_MAX && used + bytes <= FILTERS_BYTES_MAX
+        let count = all().count() - usize::from(before.is_some());
+        count < FILTERS_MAX && used - freed + bytes <= FILTERS_BYTES_MAX
     }
 
     fn remove(&mut self, topic: &str, group: &str) {

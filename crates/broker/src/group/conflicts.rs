@@ -10,7 +10,7 @@ use wire::body::conflict::{
     ConflictingClient, ConflictingSubscription, SubscriptionConflict, SubscriptionConflicts,
 };
 use wire::code::{NoHeader, ResponseCode};
-use wire::fastjson;
+use wire::{Str, fastjson};
 
 use crate::blocking::later;
 use crate::broker::Broker;
@@ -22,6 +22,11 @@ const GROUPS_MAX: i32 = 100;
 const CLIENTS_MAX: usize = 8;
 /// Subscriptions that are shown of one client.
 const SUBSCRIPTIONS_MAX: usize = 100;
+
+/// Bytes of an answer behind which nothing more is added: a client reads no frame above 16 MiB.
+pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes that are shown of an expression. A heartbeat may bring a million.
+const SHOWN_BYTES_MAX: usize = 1024;
 
 /// Code 900080.
 pub(crate) fn list(
@@ -38,15 +43,22 @@ pub(crate) fn list(
         let ListSubscriptionConflicts { group, next, .. } = &call.header;
         let max = max.unsigned_abs() as usize;
         // One more, to know whether there is one.
-        let (mut found, total) = b
+        let (found, total) = b
             .clients
             .conflicts((group.as_deref(), next.as_deref()), (max + 1, CLIENTS_MAX));
-        let has_more = found.len() > max;
-        found.truncate(max);
-        let next = found.last().filter(|_| has_more);
+        let (mut conflicts, mut bytes) = (Vec::new(), 0);
+        for conflict in found.iter().take(max) {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            let conflict = shown(&b, conflict);
+            bytes += fastjson::to_vec(&conflict).len();
+            conflicts.push(conflict);
+        }
+        let last = conflicts.last().filter(|_| conflicts.len() < found.len());
         let body = SubscriptionConflicts {
-            next: next.map(|last| last.group.clone()),
-            conflicts: found.iter().map(|one| shown(&b, one)).collect(),
+            next: last.map(|last| last.group.clone()),
+            conflicts,
             total,
         };
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&body)))
@@ -87,8 +99,8 @@ fn client(b: &Broker, side: &Side) -> ConflictingClient {
         since: time_of(b, side.since),
         subscriptions: subscriptions
             .map(|one| ConflictingSubscription {
-                expression_type: one.expression_type.clone(),
-                sub_string: one.expression.clone(),
+                expression_type: shortened(&one.expression_type),
+                sub_string: shortened(&one.expression),
                 topic: one.topic.clone(),
             })
             .collect(),
@@ -99,4 +111,13 @@ fn client(b: &Broker, side: &Side) -> ConflictingClient {
 fn time_of(b: &Broker, at: Instant) -> i64 {
     let ago = b.env.clock.instant().saturating_duration_since(at);
     b.env.clock.now_ms() - i64::try_from(ago.as_millis()).unwrap_or(0)
+}
+
+/// As much of a text as an answer shows, and how much it is.
+pub(crate) fn shortened(text: &str) -> Str {
+    if text.len() <= SHOWN_BYTES_MAX {
+        return text.into();
+    }
+    let shown = &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)];
+    format!("{shown}... ({} bytes)", text.len()).into()
 }

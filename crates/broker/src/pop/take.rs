@@ -283,7 +283,7 @@ async fn take(
             Found::Messages { records, next, .. } => {
                 return hand_out(b, ask, (line, queue), ((from, next), records), round);
             }
-            Found::NoMatch { next } | Found::Removed { next } => {
+            Found::NoMatch { next, .. } | Found::Removed { next, .. } => {
                 skip(b, ask, line, (from, next), round)?;
                 round.rest += (queue.max() - next).max(0);
                 round.ended.push((Arc::clone(queue), next));
@@ -293,7 +293,7 @@ async fn take(
                 round.ended.push((Arc::clone(queue), from));
                 return Ok(());
             }
-            Found::NoEntries { next } => next,
+            Found::NoEntries { next, .. } => next,
             Found::Reset { offset } => offset,
             Found::TooSmall { min } => min,
             Found::TooLarge { max } => max,

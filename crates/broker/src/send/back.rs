@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use net::{Answer, Call, Fault, Reply};
 use store::{Gate, LogPos, ReadError};
 use tracing::info;
@@ -120,17 +121,7 @@ impl Back {
         if group.retry_queue_nums <= 0 {
             return Ok(Step::Dropped);
         }
-        let retry = TopicConfig {
-            topic_name: retry_topic(&group.group_name),
-            read_queue_nums: group.retry_queue_nums,
-            write_queue_nums: group.retry_queue_nums,
-            topic_sys_flag: if header.unit_mode == Some(true) {
-                sys_flag::UNIT_SUB
-            } else {
-                0
-            },
-            ..TopicConfig::default()
-        };
+        let retry = self.retry_config(&group);
         let Some(topic) = b.topics.get(&retry.topic_name) else {
             return Ok(Step::Missing(Make::Topic(retry)));
         };
@@ -138,32 +129,10 @@ impl Back {
             let remark = format!("the topic[{}] sending message is forbidden", retry.topic_name);
             return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
         }
-        let origin = header.origin_topic.as_ref().and_then(|topic| b.topics.get(topic));
-        if origin.is_some_and(|topic| topic.is_compacted) {
-            // Copies say where they lie in files of their own, and in the log there is something else. A client that is told
-            // no sends a copy of its own to the retry topic.
-            let why = "messages of compacted topics are not found by their position";
-            return Err(no_message(header.offset, &why));
-        }
-        let record = b
-            .store
-            .record_at(LogPos(header.offset))
-            .map_err(|error| match error {
-                ReadError::Io(_) => not_read(&error),
-                error => no_message(header.offset, &error),
-            })?;
+        let record = self.original(b)?;
         let head = RecordHead::scan(&record).map_err(|error| no_message(header.offset, &error))?;
         if self.is_dead(&head, &group) {
-            let dead = TopicConfig {
-                topic_name: dlq_topic(&group.group_name),
-                read_queue_nums: 1,
-                write_queue_nums: 1,
-                ..TopicConfig::default()
-            };
-            if b.topics.get(&dead.topic_name).is_none() {
-                return Ok(Step::Missing(Make::Topic(dead)));
-            }
-            return self.append(b, &head, (&dead.topic_name, 0), 0).map(Step::Stored);
+            return self.bury(b, &head, &group);
         }
         // The topic may have fewer queues than the group asks for: nobody would read the others.
         let queues = group.retry_queue_nums.min(topic.config.read_queue_nums).max(1);
@@ -175,6 +144,56 @@ impl Back {
         };
         let target = (&retry.topic_name, queue_id);
         self.append(b, &head, target, level).map(Step::Stored)
+    }
+
+    fn retry_config(&self, group: &SubscriptionGroupConfig) -> TopicConfig {
+        TopicConfig {
+            topic_name: retry_topic(&group.group_name),
+            read_queue_nums: group.retry_queue_nums,
+            write_queue_nums: group.retry_queue_nums,
+            topic_sys_flag: if self.header.unit_mode == Some(true) {
+                sys_flag::UNIT_SUB
+            } else {
+                0
+            },
+            ..TopicConfig::default()
+        }
+    }
+
+    /// The message as it was stored. Reads the log.
+    fn original(&self, b: &Broker) -> Result<Bytes, Fault> {
+        let header = &self.header;
+        let origin = header.origin_topic.as_ref().and_then(|topic| b.topics.get(topic));
+        if origin.is_some_and(|topic| topic.is_compacted) {
+            // Copies say where they lie in files of their own, and in the log there is something else. A client that is told
+            // no sends a copy of its own to the retry topic.
+            let why = "messages of compacted topics are not found by their position";
+            return Err(no_message(header.offset, &why));
+        }
+        let record = b.store.record_at(LogPos(header.offset));
+        record.map_err(|error| match error {
+            ReadError::Io(_) => not_read(&error),
+            error => no_message(header.offset, &error),
+        })
+    }
+
+    /// To the dead letters.
+    fn bury(
+        &self,
+        b: &Broker,
+        head: &RecordHead<'_>,
+        group: &SubscriptionGroupConfig,
+    ) -> Result<Step, Fault> {
+        let dead = TopicConfig {
+            topic_name: dlq_topic(&group.group_name),
+            read_queue_nums: 1,
+            write_queue_nums: 1,
+            ..TopicConfig::default()
+        };
+        if b.topics.get(&dead.topic_name).is_none() {
+            return Ok(Step::Missing(Make::Topic(dead)));
+        }
+        self.append(b, head, (&dead.topic_name, 0), 0).map(Step::Stored)
     }
 
     fn is_dead(&self, head: &RecordHead<'_>, group: &SubscriptionGroupConfig) -> bool {

@@ -4,11 +4,12 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Reply};
 use parking_lot::Mutex;
-use store::{Gate, IndexKind, LogPos, Lookup, TimerEntry};
+use store::{Gate, IndexKind, LogPos, Lookup, Order, TimerEntry};
 use wire::api::timer::{
     CancelTimer, GetTimerCheckPoint, GetTimerMetrics, ListTimers, RecallMessage, RecallReply,
 };
@@ -360,19 +361,16 @@ pub(crate) fn cancel_timer(b: &Arc<Broker>, call: Call<CancelTimer>) -> Result<A
 
 fn cancel(b: &Broker, header: &CancelTimer, sent_from: SocketAddr) -> Result<Gate, Fault> {
     let now_ms = b.env.clock.now_ms();
-    let hits = b
-        .store
-        .query(&Lookup {
-            topic: TIMER_TOPIC,
-            key: &header.uniq_key,
-            kind: IndexKind::Unique,
-            max: SAME_KEY_MAX,
-            max_bytes: SAME_KEY_BYTES_MAX,
-            begin_ms: 0,
-            end_ms: i64::MAX,
-        })
-        .map_err(|e| not_read(&e))?;
-    let out_ms = hits.records.iter().rev().find_map(|record| {
+    let lookup = Lookup {
+        topic: TIMER_TOPIC,
+        key: &header.uniq_key,
+        kind: IndexKind::Unique,
+        max: SAME_KEY_MAX,
+        max_bytes: SAME_KEY_BYTES_MAX,
+        begin_ms: 0,
+        end_ms: i64::MAX,
+    };
+    let time_of = |record: &[u8]| {
         let head = RecordHead::scan(record).ok()?;
         let property = |name| get(head.parts.properties, name);
         let is_it = head.parts.topic == TIMER_TOPIC
@@ -380,7 +378,16 @@ fn cancel(b: &Broker, header: &CancelTimer, sent_from: SocketAddr) -> Result<Gat
             && property(REAL_TOPIC) == Some(&header.topic)
             && property(TIMER_DEL_UNIQKEY).is_none();
         property(TIMER_OUT_MS).filter(|_| is_it)?.parse::<i64>().ok()
+    };
+    let mut out_ms = None;
+    let looked = b.store.visit(&lookup, Order::NewestFirst, |record| {
+        out_ms = time_of(record);
+        match out_ms {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
     });
+    looked.map_err(|e| not_read(&e))?;
     let Some(out_ms) = out_ms else {
         let remark = format!("no message {} for topic {} waits", header.uniq_key, header.topic);
         return Err(Fault::new(ResponseCode::QUERY_NOT_FOUND, remark));

@@ -192,3 +192,73 @@ async fn many_conflicts_are_listed_page_by_page_and_the_system_has_none() {
         assert!(refused.remark.unwrap().contains("1 to 100"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_expressions_are_shortened_and_long_pages_end_early() {
+    let rig = Rig::start().await;
+    let (one, two) = (rig.client().await, rig.client().await);
+    let long = "x".repeat(900_000);
+    let without_tags = |mut body: HeartbeatBody| {
+        let wanted = body.consumer_data_set[0].subscription_data_set.iter_mut();
+        wanted.for_each(|data| data.tags_set.clear());
+        body
+    };
+    one.beat(&without_tags(beat("one", &[("T", &long)]))).await;
+    two.beat(&beat("two", &[("T", "a")])).await;
+    let shown = all(&one).await;
+    let shown = &shown[0].clients[0].subscriptions[0].sub_string;
+    assert_eq!(**shown, format!("{}... (900000 bytes)", &long[..1024]));
+
+    // About 200 KB of each group.
+    let topics: Vec<String> = (0..95).map(|n| format!("{n:0>250}")).collect();
+    let groups = 24;
+    for n in 0..groups {
+        for (client, id) in [(&one, "one"), (&two, "two")] {
+            let expression = id.repeat(340);
+            let wanted: Vec<_> = topics
+                .iter()
+                .map(|topic| (topic.as_str(), &*expression))
+                .collect();
+            let mut body = without_tags(beat(id, &wanted));
+            body.consumer_data_set[0].group_name = format!("H{n:0>2}").into();
+            assert_eq!(client.beat(&body).await.code, 0);
+        }
+    }
+    let (mut seen, mut pages, mut next) = (Vec::new(), 0, None);
+    loop {
+        let header = ListSubscriptionConflicts {
+            next,
+            ..ListSubscriptionConflicts::default()
+        };
+        let reply = one.ask(&header).await;
+        assert!(reply.body.len() < 8 << 20, "{} bytes", reply.body.len());
+        let page: SubscriptionConflicts = fastjson::from_slice(&reply.body).unwrap();
+        seen.extend(page.conflicts.into_iter().map(|one| one.group));
+        pages += 1;
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert!(
+        pages > 1 && seen.len() == groups + 1 && seen.is_sorted(),
+        "{pages} pages, {seen:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_group_is_told_only_where_the_page_begins_before_it() {
+    let rig = Rig::start().await;
+    let (one, two) = (rig.client().await, rig.client().await);
+    one.beat(&beat("one", &[("T", "*")])).await;
+    two.beat(&beat("two", &[("U", "*")])).await;
+    for (next, found) in [(None, 1), (Some("F"), 1), (Some("G"), 0), (Some("H"), 0)] {
+        let header = ListSubscriptionConflicts {
+            group: Some("G".into()),
+            next: next.map(Into::into),
+            ..ListSubscriptionConflicts::default()
+        };
+        let page = list(&one, &header).await;
+        assert_eq!((page.conflicts.len(), page.total), (found, 1), "{next:?}");
+    }
+}

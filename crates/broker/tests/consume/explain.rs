@@ -10,6 +10,7 @@ use wire::api::explain::ExplainMessage;
 use wire::api::group::{GetConsumeStats, UpdateAndCreateSubscriptiongroup, UpdateAndGetGroupForbidden};
 use wire::api::lock::LockBatchMq;
 use wire::api::offset::UpdateConsumerOffset;
+use wire::api::query::QueryMessage;
 use wire::api::send::{ConsumerSendMsgBack, SendReceipt};
 use wire::api::timer::CancelTimer;
 use wire::body::explain::GroupVerdict as Group;
@@ -21,6 +22,7 @@ use wire::body::stats::ConsumeStats;
 use wire::body::subscription::{MessageModel, SubscriptionData};
 use wire::fastjson;
 use wire::message_id::{decode_offset_id, offset_id};
+use wire::record::Record;
 
 use crate::pops::{held, pop};
 use crate::rig::{Client, Rig, SOON, consumer, held_pull, pull, subscription};
@@ -29,12 +31,16 @@ const START_MS: i64 = 1_800_000_000_000;
 
 /// A broker whose clock moves when told.
 async fn start() -> (Rig, Arc<SimClock>) {
+    start_with(&[]).await
+}
+
+async fn start_with(settings: &[(&str, &str)]) -> (Rig, Arc<SimClock>) {
     let clock = Arc::new(SimClock::at(START_MS));
     let env = Env {
         clock: Arc::clone(&clock) as _,
         ..Env::real()
     };
-    let rig = Rig::start_on(env, tempfile::tempdir().unwrap(), &[]).await;
+    let rig = Rig::start_on(env, tempfile::tempdir().unwrap(), settings).await;
     (rig, clock)
 }
 
@@ -363,6 +369,144 @@ async fn a_message_that_failed_is_followed_through_its_tries_to_the_dead_letters
             .collect();
         assert_eq!(verdicts, [("G", Group::DeadLettered), ("H", Group::NotReached)]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_try_decides_however_large_the_tries_are() {
+    let (rig, clock) = start_with(&[("mappedFileSizeCommitLog", "67108864")]).await;
+    let client = rig.client_of("T", 1).await;
+    let body = "x".repeat(3_500_000);
+    let sent = client.send_with("T", 0, &body, "UNIQ_KEY\u{1}M\u{2}").await;
+    let (_, mut pos) = decode_offset_id(&sent.msg_id).unwrap();
+    // Each of these lies in the retry topic, the last one waits.
+    for attempt in 1..=7 {
+        let level = if attempt < 7 { 1 } else { 18 };
+        let back = ConsumerSendMsgBack {
+            offset: pos,
+            group: "G".into(),
+            delay_level: level,
+            origin_topic: Some("T".into()),
+            ..ConsumerSendMsgBack::default()
+        };
+        client.get(&back).await;
+        if attempt < 7 {
+            clock.advance(Duration::from_secs(1));
+            let arrived = client
+                .pull(&held_pull("READER", "%RETRY%G", attempt - 1, SOON))
+                .await;
+            pos = Record::decode_all(&arrived.frame.body)
+                .next()
+                .unwrap()
+                .unwrap()
+                .stamp()
+                .physical_offset;
+        }
+        // The group has got past all that came.
+        commit(&client, "G", "%RETRY%G", attempt).await;
+    }
+    let seen = of(&client, "G").await;
+    assert_eq!(seen.verdict, Group::WaitingRetry, "{}", seen.sentence);
+    assert_eq!(seen.copies.last().unwrap().reconsume_times, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_no_longer_than_a_client_reads_however_long_the_expressions_are() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    client.make_topic("T", 1).await;
+    send(&client, "M", "TAGS\u{1}A\u{2}").await;
+    let members = [rig.client().await, rig.client().await];
+    for group in 0..20 {
+        for (member, letter) in members.iter().zip(["x", "y"]) {
+            let mut body = consumer(
+                &format!("G{group}"),
+                &[subscription("T", &letter.repeat(900_000), 1)],
+            );
+            body.client_id = letter.into();
+            body.consumer_data_set[0].subscription_data_set[0]
+                .tags_set
+                .clear();
+            assert_eq!(member.beat(&body).await.code, 0);
+        }
+    }
+    let reply = client.ask(&by_key("M")).await;
+    assert!(reply.body.len() < 200_000, "{} bytes", reply.body.len());
+    let explanation: Explanation = fastjson::from_slice(&reply.body).unwrap();
+    assert_eq!((explanation.groups.len(), explanation.groups_left_out), (20, 0));
+    for group in explanation.groups {
+        assert!(
+            group.sentence.contains("... (900000 bytes)"),
+            "{}",
+            group.verdict as u8
+        );
+        assert!(group.subscriptions[0].expression.ends_with("... (900000 bytes)"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_do_not_fit_are_counted() {
+    let rig = Rig::start_with(&[("mappedFileSizeCommitLog", "67108864")]).await;
+    let client = rig.client_of("T", 1).await;
+    let keys = "k".repeat(30_000);
+    send(&client, "M", &format!("KEYS\u{1}{keys}\u{2}")).await;
+    // What a sender may do: 32 copies of each group, of 30 KB each.
+    let groups = 12;
+    for group in 0..groups {
+        let name = format!("G{group:0>2}");
+        client.consume(&name, "T", "*").await;
+        for _ in 0..32 {
+            let properties = format!("UNIQ_KEY\u{1}M\u{2}RETRY_TOPIC\u{1}T\u{2}TAGS\u{1}{keys}\u{2}");
+            client
+                .send_with(&format!("%RETRY%{name}"), 0, "copy", &properties)
+                .await;
+        }
+    }
+    let reply = client.ask(&by_key("M")).await;
+    assert!(reply.body.len() < 8 << 20, "{} bytes", reply.body.len());
+    let explanation: Explanation = fastjson::from_slice(&reply.body).unwrap();
+    let shown = explanation.groups.len();
+    assert!((1..groups).contains(&shown), "{shown} groups");
+    assert_eq!(shown + explanation.groups_left_out, groups);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_does_not_give_a_message_is_not_taken_for_one_without_it() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("T", 1).await;
+    send(&client, "M", "").await;
+    let dir = rig.stop().await;
+    let rig = Rig::start_in(dir, &[]).await;
+    let client = rig.client().await;
+    assert_eq!(explain(&client, &by_key("M")).await.verdict, Message::Stored);
+    let log = rig.dir.path().join("store/commitlog/00000000000000000000");
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(log)
+        .unwrap()
+        .set_len(10)
+        .unwrap();
+    let reply = client.ask(&by_key("M")).await;
+    assert_eq!(reply.code, 1, "{:?}", reply.remark);
+    let query = QueryMessage {
+        topic: "T".into(),
+        key: "M".into(),
+        max_num: 1,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        unique_key_query: Some(true),
+        ..QueryMessage::default()
+    };
+    assert_eq!(client.ask(&query).await.code, 1);
+    assert_eq!(
+        client
+            .ask(&QueryMessage {
+                key: "N".into(),
+                ..query
+            })
+            .await
+            .code,
+        22
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

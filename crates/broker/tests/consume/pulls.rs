@@ -39,6 +39,31 @@ async fn a_pull_returns_the_messages_of_its_queue_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_far_behind_is_sent_to_the_slave_whether_or_not_it_wants_what_it_passes() {
+    let settings = [
+        ("slaveReadEnable", "true"),
+        ("accessMessageInMemoryMaxRatio", "0"),
+    ];
+    let rig = Rig::start_with(&settings).await;
+    let client = rig.client_of("T", 1).await;
+    client.send_tagged("T", 0, "a").await;
+    for (tag, status) in [("a", "FOUND"), ("b", "NO_MATCHED_MESSAGE")] {
+        let ask = PullMessage {
+            subscription: Some(tag.into()),
+            ..pull("G", "T", 0, 0)
+        };
+        let pulled = client.pull(&ask).await;
+        assert_eq!(
+            (&*pulled.remark, pulled.header().suggest_which_broker_id),
+            (status, 1)
+        );
+    }
+    let pulled = client.pull(&pull("G", "T", 0, 1)).await;
+    assert_eq!(pulled.outcome(), (19, "OFFSET_OVERFLOW_ONE", 1));
+    assert_eq!(pulled.header().suggest_which_broker_id, 0, "it is not behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_offset_outside_of_the_queue_is_named_and_corrected() {
     let rig = Rig::start().await;
     let client = rig.client_of("T", 2).await;

@@ -103,6 +103,54 @@ async fn a_client_is_asked_through_the_broker_and_its_answer_comes_back() {
     assert_eq!(operator.ask(&offline).await.code, 1);
 }
 
+/// A consumer that says more than anybody needs.
+struct Verbose;
+
+impl Service for Verbose {
+    fn serve(self: &Arc<Self>, _: &Arc<Peer>, frame: Frame) -> Outcome {
+        if Code(frame.code) != Code::GET_CONSUMER_STATUS_FROM_CLIENT {
+            return Outcome::Silent;
+        }
+        let queues = (0..16).map(|n| {
+            let topic = "x".repeat(60_000);
+            format!("{{\"brokerName\":\"broker-a\",\"queueId\":{n},\"topic\":\"{topic}\"}}:7")
+        });
+        let queues: Vec<_> = queues.collect();
+        let body = format!("{{\"messageQueueTable\":{{{}}}}}", queues.join(","));
+        Outcome::Reply(Frame::reply(frame.opaque, ResponseCode::SUCCESS).with_body(body))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_consumers_say_fits_into_one_answer() {
+    let rig = Rig::start().await;
+    let mut consumers = Vec::new();
+    for n in 0..17 {
+        let consumer = Channel::connect_with(rig.addr, SOON, Arc::new(Verbose), Encoding::Json)
+            .await
+            .unwrap();
+        let mut beat = consumer_of("G", &[subscription("T", "*", 1)]);
+        beat.client_id = n.to_string().into();
+        let beat = Frame::request(0, &HeartBeat {}).with_body(fastjson::to_vec(&beat));
+        assert_eq!(consumer.call(beat, SOON).await.unwrap().code, 0);
+        consumers.push(consumer);
+    }
+    let status = InvokeBrokerToGetConsumerStatus {
+        topic: "T".into(),
+        group: "G".into(),
+        client_addr: None,
+    };
+    let reply = rig.client().await.ask(&status).await;
+    assert_eq!(reply.code, 0);
+    let told: ConsumerStatus = fastjson::from_slice(&reply.body).unwrap();
+    let answers = told.consumer_table.len();
+    assert!(
+        (10..17).contains(&answers),
+        "{answers} answers, {} bytes",
+        reply.body.len()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_forbidden_to_read_a_topic_and_allowed_again() {
     let rig = Rig::start().await;

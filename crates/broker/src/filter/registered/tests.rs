@@ -127,6 +127,37 @@ fn the_dead_make_room_and_the_living_do_not() {
 }
 
 #[test]
+fn a_filter_without_room_leaves_the_one_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let filters = open(&dir);
+    let long = |topic: usize| wants(&topic.to_string(), &format!("a{}", " ".repeat(65_535)), 1);
+    let all: Vec<SubscriptionData> = (0..63).map(long).collect();
+    filters.register(&"H".into(), &all);
+    let group = Str::from("G");
+    filters.register(&group, &[wants("T", "a", 1), wants("U", "a", 1)]);
+    let longer = format!("a{}", " ".repeat(65_535));
+    filters.register(&group, &[wants("T", &longer, 2), wants("U", "a", 1)]);
+    assert_eq!(found(&filters, "T"), Some((1, "a".into(), false)));
+    // In its own place there is room.
+    filters.register(&group, &[wants("T", &longer[1..].replacen(' ', "b", 1), 3)]);
+    assert_eq!(found(&filters, "T").map(|found| found.0), Some(3));
+}
+
+#[test]
+fn what_was_compiled_late_does_not_replace_what_is_newer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (filters, group) = (open(&dir), Str::from("G"));
+    for (topic, old) in [("T", "a > 1"), ("U", "a >")] {
+        let old = wants(topic, old, 1);
+        assert!(filters.table.lock().is_news(&group, &old));
+        let late = filters.compile(SQL92, &old.sub_string);
+        filters.register(&group, &[wants(topic, "a > 2", 2)]);
+        filters.keep(&group, &old, late);
+        assert_eq!(found(&filters, topic), Some((2, "a > 2".into(), false)));
+    }
+}
+
+#[test]
 fn what_is_remembered_is_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let filters = open(&dir);
