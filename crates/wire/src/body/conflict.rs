@@ -12,7 +12,7 @@ use crate::body::subscription::{ConsumeFromWhere, ConsumeType, MessageModel};
 pub struct SubscriptionConflicts {
     /// By group.
     pub conflicts: Vec<SubscriptionConflict>,
-    /// Where the next request goes on; absent at the end.
+    /// Where the next request goes on; absent at the end. A page may end before the groups that were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Str>,
     /// How many there are of all groups.
@@ -65,7 +65,7 @@ pub struct ConflictingClient {
 pub struct ConflictingSubscription {
     /// `TAG` or `SQL92`.
     pub expression_type: Str,
-    /// The expression; tags in alphabetical order.
+    /// The expression; tags in alphabetical order. Of a long one the first 1024 bytes, and how long it is.
     pub sub_string: Str,
     /// Topic name.
     pub topic: Str,

@@ -16,7 +16,7 @@ pub struct Explanation {
     pub due_ms: Option<i64>,
     /// What each group made of it: the one that was asked about, or those that subscribe to the topic or have offsets in it.
     pub groups: Vec<GroupExplanation>,
-    /// Groups beyond the limit of one answer.
+    /// Groups beyond the limit of one answer, in number or bytes.
     pub groups_left_out: usize,
     /// The message; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,7 +192,7 @@ pub struct MemberSeen {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionSeen {
-    /// The expression.
+    /// The expression. Of a long one the first 1024 bytes, and how long it is.
     pub expression: Str,
     /// `TAG` or `SQL92`.
     pub expression_type: Str,
