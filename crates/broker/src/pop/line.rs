@@ -38,6 +38,13 @@ pub(super) struct State {
     pub(super) is_dropped: bool,
 }
 
+impl State {
+    /// Whether what was read from this offset on may be handed out.
+    pub(super) fn is_at(&self, next: i64) -> bool {
+        self.flight.next() == next && !self.is_dropped
+    }
+}
+
 /// The right to hand out of a queue.
 #[derive(Debug)]
 pub(super) struct Turn(Arc<Line>);
@@ -62,11 +69,12 @@ impl Line {
     /// `None`: somebody has it. The bell rings when it is free again.
     pub(super) fn take_turn(self: &Arc<Line>) -> Option<Turn> {
         for _ in 0..2 {
-            if !self.taken.swap(true, Ordering::AcqRel) {
+            // Two flags, and each side writes one and reads the other: only one order for both loses no ring.
+            if !self.taken.swap(true, Ordering::SeqCst) {
                 return Some(Turn(Arc::clone(self)));
             }
             // Between the two it may have become free without a ring.
-            self.missed.store(true, Ordering::Release);
+            self.missed.store(true, Ordering::SeqCst);
         }
         None
     }
@@ -74,8 +82,8 @@ impl Line {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::Release);
-        if self.0.missed.swap(false, Ordering::AcqRel) {
+        self.0.taken.store(false, Ordering::SeqCst);
+        if self.0.missed.swap(false, Ordering::SeqCst) {
             self.0.bell.ring();
         }
     }

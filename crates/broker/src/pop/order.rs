@@ -131,8 +131,11 @@ impl Orders {
         let Some(state) = queues.and_then(|queues| queues.get_mut(&of.queue_id)) else {
             return Settled::NoBatch;
         };
-        self.changed.store(true, Ordering::Release);
-        settle(state, offset, pop_time)
+        let settled = settle(state, offset, pop_time);
+        if matches!(settled, Settled::Commit(_)) {
+            self.changed.store(true, Ordering::Release);
+        }
+        settled
     }
 
     /// A message of the batch is visible at another time.

@@ -3,10 +3,13 @@
 //!
 //! A handle is good for the time at which it was handed out. One that is not good any more changes nothing and is answered
 //! with success, as in the reference: its message is settled, or comes again.
+//!
+//! A batch of acknowledgements is dealt with at once, on the thread of its connection, so how much it may name is limited.
 
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Peer, Reply};
+use wire::Str;
 use wire::api::pop::{AckMessage, BatchAckMessage, ChangeMessageInvisibletime, ChangedReply};
 use wire::body::pop::{BatchAck, BatchAcks};
 use wire::code::{NoHeader, ResponseCode};
@@ -15,6 +18,7 @@ use wire::fastjson;
 use wire::receipt::{ORDERED, Origin, Receipt};
 
 use super::check::{self, About};
+use super::line::Line;
 use super::log::Single;
 use super::order::{Of, Settled};
 use super::table::Written;
@@ -26,6 +30,8 @@ use crate::offset::find_queue;
 
 /// Offsets one entry of a batch may be about.
 const BITS_MAX: usize = 1 << 16;
+/// Entries of a batch and messages that they name, all told: some ten milliseconds. A pop hands out 32 messages.
+const BATCH_MAX: usize = 1 << 14;
 
 /// Code 200051.
 pub(crate) fn ack_message(b: &Arc<Broker>, call: Call<AckMessage>) -> Result<Answer<NoHeader>, Fault> {
@@ -65,14 +71,43 @@ pub(crate) fn batch_ack_message(
             "there is no acknowledgement in the batch",
         ));
     }
+    // Before anything is done: what is refused for its size can be sent again in parts.
+    let bits = all_bits(&body.acks)?;
     let mut written = Written::default();
-    for one in &body.acks {
-        written = written.max(ack_entry(b, one, &body, &call.peer)?);
+    for (one, bits) in body.acks.iter().zip(bits) {
+        let broker_name = body.broker_name.clone();
+        written = written.max(ack_entry(b, (one, broker_name), &bits, &call.peer)?);
     }
     Ok(when_safe(b, written, Reply::ok(NoHeader)))
 }
 
-fn ack_entry(b: &Arc<Broker>, one: &BatchAck, body: &BatchAcks, peer: &Peer) -> Result<Written, Fault> {
+/// The bits of all entries.
+fn all_bits(acks: &[BatchAck]) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut named = acks.len();
+    let mut all = Vec::with_capacity(acks.len().min(BATCH_MAX));
+    for one in acks {
+        let bits = base64(&one.bits).filter(|bytes| bytes.len() <= BITS_MAX / 8);
+        let bits = bits.ok_or_else(|| {
+            let remark = format!("the offsets of a batch are no base 64 of at most {BITS_MAX} bits");
+            Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+        })?;
+        named += bits.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+        if named > BATCH_MAX {
+            let remark = format!("a batch of acknowledgements may name {BATCH_MAX} entries and messages");
+            return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
+        }
+        all.push(bits);
+    }
+    Ok(all)
+}
+
+/// One entry of a batch. What it names of a queue there is not, or beyond the ends of one, is passed over, as in the reference.
+fn ack_entry(
+    b: &Arc<Broker>,
+    (one, broker_name): (&BatchAck, Str),
+    bits: &[u8],
+    peer: &Peer,
+) -> Result<Written, Fault> {
     let Some(origin) = Origin::parse(&one.retry) else {
         let remark = format!("\"{}\" names no topic: 0, 1 or 2 do", one.retry);
         return Err(Fault::new(ResponseCode::SYSTEM_ERROR, remark));
@@ -83,19 +118,22 @@ fn ack_entry(b: &Arc<Broker>, one: &BatchAck, body: &BatchAcks, peer: &Peer) -> 
         group: &one.consumer_group,
         queue_id: one.queue_id,
     };
-    let bits = bits_of(&one.bits).ok_or_else(|| {
-        let remark = format!("the offsets of a batch are no base 64 of at most {BITS_MAX} bits");
-        Fault::new(ResponseCode::SYSTEM_ERROR, remark)
-    })?;
-    let (min, max) = bounds(b, about);
-    let offsets = bits.map(|bit| one.start_offset.saturating_add(bit));
-    let offsets: Vec<i64> = offsets.filter(|offset| (min..=max).contains(offset)).collect();
+    let queue = find_queue(b, about.topic, about.queue_id);
+    let Some(queue) = queue.filter(|_| b.topics.get(about.topic).is_some()) else {
+        return Ok(Written::default());
+    };
+    let is_there = queue.min()..=queue.max();
+    let offsets = bits_of(bits).filter_map(|bit| one.start_offset.checked_add(bit));
+    let offsets: Vec<i64> = offsets.filter(|offset| is_there.contains(offset)).collect();
+    if offsets.is_empty() {
+        return Ok(Written::default());
+    }
     let receipt = Receipt {
         start_offset: one.start_offset,
         pop_time: one.pop_time,
         invisible_time: one.invisible_time,
         revive_qid: one.revive_qid,
-        broker_name: body.broker_name.clone(),
+        broker_name,
     };
     ack(b, about, &receipt, &offsets, peer)
 }
@@ -108,14 +146,22 @@ fn ack(
     offsets: &[i64],
     peer: &Peer,
 ) -> Result<Written, Fault> {
-    if receipt.revive_qid == ORDERED {
-        let mut written = Written::default();
-        for offset in offsets {
-            written = written.max(ack_ordered(b, about, receipt, *offset, peer)?);
-        }
-        return Ok(written);
-    }
     let line = b.pop.line(about.group, about.topic, about.queue_id);
+    if receipt.revive_qid == ORDERED {
+        let Some(line) = &line else {
+            return Ok(Written::default());
+        };
+        let mut written = Written::default();
+        let mut refused = None;
+        for offset in offsets {
+            // One that is refused does not keep the others from being settled; the last of them is told.
+            match ack_ordered(b, (about, line), receipt, *offset, peer) {
+                Ok(one) => written = written.max(one),
+                Err(fault) => refused = Some(fault),
+            }
+        }
+        return refused.map_or(Ok(written), Err);
+    }
     let mut good = Vec::with_capacity(offsets.len());
     let mut written = Written::default();
     if let Some(line) = &line {
@@ -141,15 +187,12 @@ fn ack(
 }
 
 fn ack_ordered(
-    b: &Arc<Broker>,
-    about: About<'_>,
+    b: &Broker,
+    (about, line): (About<'_>, &Arc<Line>),
     receipt: &Receipt,
     offset: i64,
     peer: &Peer,
 ) -> Result<Written, Fault> {
-    let Some(line) = b.pop.line(about.group, about.topic, about.queue_id) else {
-        return Ok(Written::default());
-    };
     let of = of(about);
     let mut state = line.state.lock();
     let old = state.flight.next();
@@ -176,8 +219,8 @@ fn ack_ordered(
     };
     let mut written = Written::default();
     if next > old {
-        written = b.pop.move_to(&line, &mut state, next)?;
-        b.pop.publish(&b.offsets, &line, &mut state);
+        written = b.pop.move_to(line, &mut state, next)?;
+        b.pop.publish(&b.offsets, line, &mut state);
     }
     drop(state);
     let now_ms = b.env.clock.now_ms();
@@ -289,13 +332,11 @@ fn bounds(b: &Broker, about: About<'_>) -> (i64, i64) {
 }
 
 /// The numbers of the bits that are set.
-fn bits_of(text: &str) -> Option<impl Iterator<Item = i64>> {
-    let bytes = base64(text).filter(|bytes| bytes.len() <= BITS_MAX / 8)?;
-    let bits = bytes.into_iter().enumerate().flat_map(|(number, byte)| {
+fn bits_of(bytes: &[u8]) -> impl Iterator<Item = i64> {
+    bytes.iter().enumerate().flat_map(|(number, byte)| {
         let set = (0..8_i64).filter(move |bit| byte >> bit & 1 == 1);
         set.map(move |bit| number as i64 * 8 + bit)
-    });
-    Some(bits)
+    })
 }
 
 /// Base 64 with `+` and `/`.
@@ -329,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_bits_of_a_batch_are_read_from_the_low_end() {
-        let bits = |text| bits_of(text).map(Iterator::collect::<Vec<i64>>);
+        let bits = |text| base64(text).map(|bytes| bits_of(&bytes).collect::<Vec<i64>>());
         assert_eq!(bits("BQE="), Some(vec![0, 2, 8]));
         assert_eq!(bits(""), Some(vec![]));
         assert_eq!(bits("?"), None);

@@ -261,9 +261,8 @@ impl Pop {
         state: &mut State,
         handout: &Handout,
     ) -> Result<Written, Fault> {
-        if handout.from != state.flight.next() || state.is_dropped {
-            let remark = "the offset of the group was changed in this moment, ask again";
-            return Err(Fault::new(ResponseCode::SYSTEM_BUSY, remark));
+        if !state.is_at(handout.from) {
+            return Err(moved());
         }
         let written = self.write(line, Record::Popped(handout))?;
         assert!(
@@ -369,7 +368,15 @@ impl Pop {
             return;
         };
         match self.move_to(&line, &mut state, committed) {
-            Ok(_) => state.published = Some(committed),
+            Ok(_) => {
+                state.published = Some(committed);
+                // An acknowledgement of what is out would take the group back to where its batch was.
+                self.orders.clear(Of {
+                    topic,
+                    group,
+                    queue_id,
+                });
+            }
             Err(fault) => {
                 error!(group, topic, queue_id, remark = %fault.remark, "a new offset is not in the pop journal");
             }
@@ -562,6 +569,12 @@ fn reconcile(flight: &mut Flight, committed: Option<i64>, is_clean: bool) {
     } else if is_clean && committed < flight.floor() {
         flight.move_to(committed);
     }
+}
+
+/// The group was set elsewhere between reading and handing out.
+pub(super) fn moved() -> Fault {
+    let remark = "the offset of the group was changed in this moment, ask again";
+    Fault::new(ResponseCode::SYSTEM_BUSY, remark)
 }
 
 fn not_written(error: &io::Error) -> Fault {

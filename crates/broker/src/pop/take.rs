@@ -26,7 +26,7 @@ use super::hold;
 use super::line::Line;
 use super::log::Name;
 use super::order::{Batch, Of};
-use super::table::Written;
+use super::table::{Written, moved};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::fault::not_read;
@@ -246,17 +246,8 @@ async fn one_queue(
         round.rest += (queue.max() - next).max(0);
         return Ok(());
     }
-    if ask.is_ordered() {
-        let until = b.pop.orders.blocked_until(
-            order_of(&line),
-            ask.header.attempt_id.as_deref(),
-            ask.header.invisible_time,
-            b.env.clock.now_ms(),
-        );
-        if let Some(until) = until {
-            round.blocked_until = Some(round.blocked_until.map_or(until, |first| first.min(until)));
-            return Ok(());
-        }
+    if is_blocked(b, ask, &line, round) {
+        return Ok(());
     }
     if round.count >= ask.wanted() {
         round.rest += (queue.max() - next).max(0);
@@ -267,6 +258,23 @@ async fn one_queue(
     Ok(())
 }
 
+/// Whether an ordered queue hands out nothing now, because a batch of it is out.
+fn is_blocked(b: &Broker, ask: &Ask, line: &Line, round: &mut Round) -> bool {
+    if !ask.is_ordered() {
+        return false;
+    }
+    let until = b.pop.orders.blocked_until(
+        order_of(line),
+        ask.header.attempt_id.as_deref(),
+        ask.header.invisible_time,
+        b.env.clock.now_ms(),
+    );
+    if let Some(until) = until {
+        round.blocked_until = Some(round.blocked_until.map_or(until, |first| first.min(until)));
+    }
+    until.is_some()
+}
+
 /// Reads and hands out. The turn of the line is the caller's.
 async fn take(
     b: &Arc<Broker>,
@@ -275,16 +283,31 @@ async fn take(
     round: &mut Round,
 ) -> Result<(), Fault> {
     let count = ask.wanted() - round.count;
-    // A second look where the first says that the offset is none of the queue.
+    // A second look where the first says that the offset is none of the queue, or where the group was set elsewhere
+    // meanwhile: the turn keeps other pops away, but not acknowledgements of ordered messages, nor commits.
     for is_last in [false, true] {
         let from = line.state.lock().flight.next();
         let found = read(b, ask, queue, (from, count)).await?;
         let corrected = match found {
             Found::Messages { records, next, .. } => {
-                return hand_out(b, ask, (line, queue), ((from, next), records), round);
+                if hand_out(b, ask, (line, queue), ((from, next), records), round)? {
+                    return Ok(());
+                }
+                if is_last {
+                    return Err(moved());
+                }
+                if is_blocked(b, ask, line, round) {
+                    return Ok(());
+                }
+                continue;
             }
             Found::NoMatch { next, .. } | Found::Removed { next, .. } => {
-                skip(b, ask, line, (from, next), round)?;
+                if !skip(b, ask, line, (from, next), round)? {
+                    if is_last {
+                        return Err(moved());
+                    }
+                    continue;
+                }
                 round.rest += (queue.max() - next).max(0);
                 round.ended.push((Arc::clone(queue), next));
                 return Ok(());
@@ -312,15 +335,18 @@ async fn take(
     Ok(())
 }
 
-/// What no consumer wants is settled.
+/// What no consumer wants is settled. `false`: the group is not there any more, and nothing is done.
 fn skip(
     b: &Broker,
     ask: &Ask,
     line: &Arc<Line>,
     (from, next): (i64, i64),
     round: &mut Round,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let mut state = line.state.lock();
+    if !state.is_at(from) {
+        return Ok(false);
+    }
     let written = if ask.is_ordered() {
         b.pop.move_to(line, &mut state, next)?
     } else {
@@ -329,16 +355,17 @@ fn skip(
     };
     round.written = round.written.max(written);
     b.pop.publish(&b.offsets, line, &mut state);
-    Ok(())
+    Ok(true)
 }
 
+/// Hands out what was read. `false`: the group is not there any more, and nothing is done.
 fn hand_out(
     b: &Broker,
     ask: &Ask,
     (line, queue): (&Arc<Line>, &Arc<Queue>),
     ((from, next), records): ((i64, i64), Bytes),
     round: &mut Round,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
     let offsets = offsets_of(&records);
     let Name { topic, queue_id, .. } = &line.name;
     let invisible_time = ask.header.invisible_time;
@@ -347,7 +374,10 @@ fn hand_out(
     let (asked, from) = (from, offsets.first().map_or(from, |first| from.min(*first)));
     {
         let mut state = line.state.lock();
-        if from < asked && state.flight.next() == asked {
+        if !state.is_at(asked) {
+            return Ok(false);
+        }
+        if from < asked {
             round.written = round.written.max(b.pop.move_to(line, &mut state, from)?);
         }
         if ask.is_ordered() {
@@ -382,7 +412,7 @@ fn hand_out(
     } else {
         round.bodies.push(records);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Records of a retry topic as consumers of the topic itself see them: under its name, with the handle in a property,

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::disk::sim::{Loss, SimDisk};
-use wire::api::offset::InvokeBrokerToResetOffset;
-use wire::api::pop::PopMessage;
+use wire::api::offset::{CloneGroupOffset, GetMaxOffset, InvokeBrokerToResetOffset};
+use wire::api::pop::{BatchAckMessage, PopMessage};
 use wire::api::send::{SendBatchMessage, SendMessageV2};
 use wire::api::topic::{DeleteTopicInBroker, UpdateAndCreateTopic};
 use wire::batch::{SubMessage, encode_sub_message};
+use wire::body::pop::{BatchAck, BatchAcks};
+use wire::fastjson;
+use wire::frame::Frame;
 
 use crate::life::Life;
 use crate::pop_crash::start;
@@ -442,4 +445,185 @@ async fn a_group_whose_offsets_somebody_took_away_begins_anew() {
     let rig = Rig::start_on(env(&timed.clock), dir, &[]).await;
     let client = rig.client().await;
     assert_eq!(client.pop(&pop("T", 0)).await.bodies(), ["a", "b", "c"]);
+}
+
+/// One entry about queue 0 of topic `T`; bit 0 of the first byte is offset 0.
+fn entry(popped: &Popped, bits: &str) -> BatchAck {
+    BatchAck {
+        bits: bits.into(),
+        consumer_group: "G".into(),
+        topic: "T".into(),
+        retry: "0".into(),
+        pop_time: popped.header.pop_time,
+        invisible_time: MINUTE,
+        revive_qid: popped.header.revive_qid,
+        ..BatchAck::default()
+    }
+}
+
+async fn batch_ack(client: &Client, acks: Vec<BatchAck>) -> Frame {
+    let body = BatchAcks {
+        acks,
+        broker_name: "broker-a".into(),
+    };
+    client.ask_with(&BatchAckMessage, fastjson::to_vec(&body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_acknowledgements_names_only_so_many_messages() {
+    let (_timed, client) = timed(&[]).await;
+    for body in ["a", "b", "c"] {
+        client.send("T", 0, body).await;
+    }
+    let popped = client.pop(&pop("T", 0)).await;
+    // 65,472 offsets each.
+    let all = "/".repeat(10_912);
+    let reply = batch_ack(&client, vec![entry(&popped, &all); 100]).await;
+    assert_eq!(reply.code, 13, "{:?}", reply.remark);
+    assert!(reply.remark.unwrap().contains("may name 16384"));
+    let reply = batch_ack(&client, vec![entry(&popped, ""); 16_385]).await;
+    assert_eq!(reply.code, 13, "entries without a message count, too");
+    assert_eq!(client.committed("T", 0).await, 0, "nothing of it is done");
+    let most = "/".repeat(2_728);
+    let reply = batch_ack(&client, vec![entry(&popped, &most), entry(&popped, "Aw==")]).await;
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    assert_eq!(client.committed("T", 0).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_acknowledgements_passes_over_queues_there_are_not() {
+    let (_timed, client) = timed(&[]).await;
+    client.send("T", 0, "a").await;
+    let popped = client.pop(&pop("T", 0)).await;
+    // From before this start: as if a reference broker had handed it out.
+    let foreign = BatchAck {
+        pop_time: popped.header.pop_time - 1,
+        ..entry(&popped, "AQ==")
+    };
+    let of_no_topic = BatchAck {
+        topic: "NONE".into(),
+        ..foreign.clone()
+    };
+    let of_no_queue = BatchAck {
+        queue_id: 7,
+        ..foreign.clone()
+    };
+    // Only where there are timer messages can a reference broker have been; notes of acknowledgements are some, too.
+    client
+        .send_with("T", 1, "late", "TIMER_DELAY_SEC\u{1}3600\u{2}")
+        .await;
+    let timers = async || {
+        let ask = GetMaxOffset {
+            topic: "rmq_sys_wheel_timer".into(),
+            ..GetMaxOffset::default()
+        };
+        client.get(&ask).await.offset
+    };
+    assert_eq!(timers().await, 1);
+    let reply = batch_ack(&client, vec![of_no_topic, of_no_queue]).await;
+    assert_eq!((reply.code, timers().await), (0, 1));
+    let reply = batch_ack(&client, vec![foreign]).await;
+    assert_eq!((reply.code, timers().await), (0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_ordered_batch_the_others_are_settled_where_one_is_refused() {
+    let (_timed, client) = timed(&[]).await;
+    for tag in ["A", "B", "A"] {
+        client.send_tagged("T", 0, tag).await;
+    }
+    let ordered = PopMessage {
+        order: Some(true),
+        exp: Some("A".into()),
+        ..pop("T", 0)
+    };
+    let popped = client.pop(&ordered).await;
+    assert_eq!(offsets(&popped), [0, 2]);
+    let reply = batch_ack(&client, vec![entry(&popped, "Bg==")]).await;
+    assert_eq!(reply.code, 13, "offset 1 is not in the batch");
+    client.ack(&popped.messages[0]).await;
+    assert_eq!(client.committed("T", 0).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_offsets_is_not_undone_by_the_acknowledgement_of_an_ordered_batch() {
+    let (_timed, client) = timed(&[]).await;
+    for body in ["a", "b", "c", "d"] {
+        client.send("T", 0, body).await;
+    }
+    let ordered = PopMessage {
+        order: Some(true),
+        max_msg_nums: 2,
+        ..pop("T", 0)
+    };
+    let first = client.pop(&ordered).await;
+    for got in &first.messages {
+        client.ack(got).await;
+    }
+    let open = client.pop(&ordered).await;
+    assert_eq!(open.bodies(), ["c", "d"]);
+    // A group that has settled one message only.
+    let behind = PopMessage {
+        consumer_group: "H".into(),
+        max_msg_nums: 1,
+        ..ordered.clone()
+    };
+    let one = client.pop(&behind).await;
+    let settled = BatchAck {
+        consumer_group: "H".into(),
+        ..entry(&one, "AQ==")
+    };
+    assert_eq!(batch_ack(&client, vec![settled]).await.code, 0);
+    let copy = CloneGroupOffset {
+        src_group: "H".into(),
+        dest_group: "G".into(),
+        topic: Some("T".into()),
+        offline: Some(true),
+    };
+    assert_eq!(client.ask(&copy).await.code, 0);
+    client.ack(&open.messages[0]).await;
+    let again = client.pop(&ordered).await;
+    assert_eq!(again.bodies(), ["b", "c"], "{}", again.remark);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_batch_that_is_settled_while_it_is_read_again_is_not_handed_out() {
+    let disk = Arc::new(SimDisk::seeded(5));
+    let life = start(&disk).await.unwrap();
+    make_topic(&life).await;
+    for body in ["a", "b", "c"] {
+        life.client.send("T", 0, body).await;
+    }
+    // What was written in this life is still in memory.
+    life.end().await;
+    let life = start(&disk).await.unwrap();
+    let ordered = PopMessage {
+        order: Some(true),
+        max_msg_nums: 2,
+        invisible_time: SHORT_MS,
+        ..pop("T", 0)
+    };
+    let late = life.client.pop(&ordered).await;
+    assert_eq!(late.bodies(), ["a", "b"]);
+    disk.set_cold(true);
+    let reading = disk.hold_read(std::path::Path::new("/store/commitlog/00000000000000000000"));
+    let patient = PopMessage {
+        poll_time: 20_000,
+        ..ordered
+    };
+    let again = life.client.pop_in_background(patient).await;
+    let reading = tokio::task::spawn_blocking(move || {
+        assert!(reading.begun());
+        reading
+    });
+    let reading = reading.await.unwrap();
+    for got in &late.messages {
+        life.client.ack(got).await;
+    }
+    drop(reading);
+    let again = again.await.unwrap();
+    assert_eq!(again.bodies(), ["c"]);
+    life.client.ack(&again.messages[0]).await;
+    assert_eq!(life.client.committed("T", 0).await, 3);
+    life.end().await;
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 
@@ -103,6 +103,8 @@ struct World {
     is_cold: bool,
     /// Reads that are to fail, by file.
     bad_reads: BTreeMap<usize, Range<u32>>,
+    /// A read that is to stand still, by file: whom to tell, and what to wait for.
+    held_reads: BTreeMap<usize, (mpsc::Sender<()>, mpsc::Receiver<()>)>,
     bytes_read: u64,
     now_ms: i64,
     space: Space,
@@ -120,6 +122,21 @@ struct SimLock {
     world: Arc<Mutex<World>>,
     path: PathBuf,
     life: u64,
+}
+
+/// A read that stands still until this is dropped.
+#[derive(Debug)]
+pub struct HeldRead {
+    begun: mpsc::Receiver<()>,
+    _goes_on: mpsc::Sender<()>,
+}
+
+impl HeldRead {
+    /// Blocks until somebody reads. `false`: the file is not there.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.begun.recv().is_ok()
+    }
 }
 
 impl Lock for SimLock {}
@@ -153,6 +170,7 @@ impl SimDisk {
             is_full: false,
             is_cold: false,
             bad_reads: BTreeMap::new(),
+            held_reads: BTreeMap::new(),
             bytes_read: 0,
             now_ms: 0,
             space: Space {
@@ -206,6 +224,21 @@ impl SimDisk {
         let mut world = self.world.lock();
         if let Some(Inode::File(node)) = world.names.get(path).copied() {
             world.bad_reads.insert(node, reads..reads + 1);
+        }
+    }
+
+    /// Lets the next read of a file stand still until what is returned is dropped.
+    #[must_use]
+    pub fn hold_read(&self, path: &Path) -> HeldRead {
+        let (begins, begun) = mpsc::channel();
+        let (goes_on, waits) = mpsc::channel();
+        let mut world = self.world.lock();
+        if let Some(Inode::File(node)) = world.names.get(path).copied() {
+            world.held_reads.insert(node, (begins, waits));
+        }
+        HeldRead {
+            begun,
+            _goes_on: goes_on,
         }
     }
 
@@ -394,6 +427,13 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        let held = self.world.lock().held_reads.remove(&self.node);
+        if let Some((begins, waits)) = held
+            && begins.send(()).is_ok()
+        {
+            // Nothing is ever sent: it ends with the other half.
+            let _ended = waits.recv();
+        }
         self.with(|world, node| {
             if let Some(bad) = world.bad_reads.get_mut(&node).filter(|bad| bad.end > 0) {
                 let is_bad = bad.start == 0;
