@@ -411,7 +411,7 @@ impl Side {
             let value = frame
                 .ext
                 .get(field)
-                .with_context(|| format!("the answer has no {field}"))?;
+                .with_context(|| format!("the answer {} {:?} has no {field}", frame.code, frame.remark))?;
             if let Some((_, pos)) = wire::message_id::decode_offset_id(&value) {
                 self.saved.insert(format!("{name}Pos"), pos.to_string());
             }

@@ -133,7 +133,7 @@ fn no_topic(topic: &str) -> Fault {
 
 fn no_queue(about: About<'_>, topic: &Topic, peer: &Peer) -> String {
     format!(
-        "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[{}]",
+        "queueId[{}] is illegal, topic:[{}] topicConfig.readQueueNums:[{}] consumer:[/{}]",
         about.queue_id, about.topic, topic.config.read_queue_nums, peer.addr
     )
 }

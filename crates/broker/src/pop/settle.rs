@@ -211,7 +211,7 @@ fn ack_ordered(
                 queue_id,
             } = about;
             let remark = format!(
-                "offset is illegal, key:{topic}@{group}@{queue_id}, old:{old}, commit:{offset}, next:-1, {}",
+                "offset is illegal, key:{topic}@{group}@{queue_id}, old:{old}, commit:{offset}, next:-1, /{}",
                 peer.addr
             );
             return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));

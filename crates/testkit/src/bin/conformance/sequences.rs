@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rows of requests that are put together by chance, the same in every run: pulls, offsets, subscriptions, resets, locks
-//! and members, as no client would mix them. Both servers get the same topics, then each row is played on both and every
+//! Rows of requests that are put together by chance, the same in every run: pulls, leases, offsets, subscriptions, resets,
+//! locks and members, as no client would mix them. Both servers get the same topics, then each row is played on both and every
 //! answer is compared, remarks included. A row has groups of its own, so each can be played alone: `--seed N`.
 //!
 //! A row that found something is kept as a case in [`crate::cases`], because a seed means another row as soon as
@@ -10,6 +10,7 @@
 mod clients;
 mod generate;
 mod offsets;
+mod pops;
 mod pulls;
 mod topics;
 

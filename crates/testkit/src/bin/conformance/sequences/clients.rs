@@ -24,6 +24,8 @@ impl Row {
                 continue; // which of two counts is up to a hash table
             }
             let (kind, text) = self.registered();
+            // An empty one wants nothing there, and everything with us, as documented.
+            let text = if text.is_empty() { "*" } else { text };
             let tags: Vec<&str> = match kind {
                 "TAG" => text
                     .split("||")
@@ -58,7 +60,8 @@ impl Row {
             .body(body.to_string())
             .on(client);
         // Of a client that it does not know, we ask for everything, as the reference forgets to do.
-        let step = if short {
+        // Nor is one that comes to a group that all have left asked for what it has brought.
+        let step = if short || self.has_left {
             step.ignoring("ext.IS_SUB_CHANGE")
         } else {
             step
@@ -67,6 +70,7 @@ impl Row {
     }
 
     pub(super) fn unregister(&mut self) {
+        self.has_left = true;
         let client = self.dice.one(&CLIENTS);
         let line = if self.dice.once_in(5) { "main" } else { client };
         // One that there is: the reference makes it, or a group of whatever name.
@@ -81,6 +85,7 @@ impl Row {
 
     /// The reference notices that a connection is gone when it gets to it.
     pub(super) fn hang_up(&mut self) {
+        self.has_left = true;
         let client = self.dice.one(&CLIENTS);
         // Then it has been there.
         let probe = Step::broker("", Code::GET_MAX_OFFSET)
@@ -161,6 +166,7 @@ impl Row {
     }
 
     pub(super) fn delete_group(&mut self) {
+        self.has_left = true;
         let name = self.dice.one(&["c", "c", "d"]);
         let step = Step::broker("", Code::DELETE_SUBSCRIPTIONGROUP)
             .field("groupName", self.group(name))

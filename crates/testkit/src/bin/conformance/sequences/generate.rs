@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One row: what it may be about, and which request comes next. The requests themselves are in the files beside this one;
-//! a new kind (pop, say) is one more file and one more line in [`Row::next`].
+//! a new kind is one more file and one more line in [`Row::next`].
 
+use super::pops::Popped;
 use super::topics::{PACED, PACED_LENGTH, TOPICS, make};
 use crate::cases::settled;
 use crate::dice::Dice;
@@ -25,6 +26,15 @@ pub(super) struct Row {
     pub(super) held: usize,
     /// Groups that were set to other offsets, and perhaps have not been told yet.
     pub(super) reset: BTreeSet<String>,
+    /// Clients may have left groups.
+    pub(super) has_left: bool,
+    /// Pops whose handles may be used.
+    pub(super) popped: Vec<Popped>,
+    /// Connections that pops were held on.
+    pub(super) held_pops: usize,
+    pub(super) has_popped: bool,
+    /// The own topic may be readable no more, or not all of it.
+    pub(super) own_changed: bool,
 }
 
 /// A queue that is asked about, and how many messages it has.
@@ -45,6 +55,11 @@ pub(super) fn row(seed: u64) -> Case {
         own,
         held: 0,
         reset: BTreeSet::new(),
+        has_left: false,
+        popped: Vec::new(),
+        held_pops: 0,
+        has_popped: false,
+        own_changed: false,
     };
     if row.own.is_some() {
         let own = make(&row.own_topic(), (2, 2), 6);
@@ -90,7 +105,8 @@ pub(super) fn send(dice: &mut Dice, topic: &str, queue: usize, tag: &str) -> Ste
 impl Row {
     fn next(&mut self) {
         match self.dice.below(100) {
-            0..=37 => self.pull(),
+            0..=24 => self.pull(),
+            25..=37 => self.lease(),
             38..=44 => self.commit(),
             45..=52 => self.committed(),
             53..=56 => self.end(),
@@ -116,10 +132,15 @@ impl Row {
 
     /// Takes a step as it is said here: whatever the reference answers is right.
     pub(super) fn push(&mut self, what: &str, step: Step) {
-        let said = format!("request {}, {what}", self.steps.len() + 1);
-        let step = step.answers_anything().word_by_word();
         // Many are asked with compact headers, too.
         let step = if self.dice.once_in(5) { step.binary() } else { step };
+        self.push_json(what, step);
+    }
+
+    /// The same for a code that has no room in a compact header.
+    pub(super) fn push_json(&mut self, what: &str, step: Step) {
+        let said = format!("request {}, {what}", self.steps.len() + 1);
+        let step = step.answers_anything().word_by_word();
         self.steps.push(step.called(said));
     }
 
@@ -244,10 +265,15 @@ impl Row {
 
     /// A message into a queue of the row's own topic.
     pub(super) fn send_own(&mut self) {
+        let queue = self.dice.below(2);
+        self.send_own_to(queue);
+    }
+
+    /// A message into this queue of it.
+    pub(super) fn send_own_to(&mut self, queue: usize) {
         let Some(mut lengths) = self.own else {
             return self.pull();
         };
-        let queue = self.dice.below(2);
         let topic = self.own_topic();
         let tag = self.dice.one(&TAGS);
         let body = format!("row {} request {}", self.seed, self.steps.len());
@@ -266,6 +292,7 @@ impl Row {
         if self.own.is_none() {
             return self.pull();
         }
+        self.own_changed = true;
         let perm = self.dice.one(&[6, 6, 2, 4]);
         let read = 1 + self.dice.below(2);
         // Sends must go on.

@@ -111,7 +111,11 @@ impl Row {
 
     /// Without `filterGroups`: the reference forgets the offsets of those that are named there. Of the row's own topic,
     /// which no other row's groups read.
+    /// Of all groups, and of those that pop it is another offset, as documented.
     pub(super) fn slowest(&mut self) {
+        if self.has_popped {
+            return self.pull();
+        }
         let group = self.some_group();
         let topic = self.own_topic();
         let step = Step::broker("", Code::QUERY_CORRECTION_OFFSET)
