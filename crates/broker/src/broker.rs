@@ -110,6 +110,14 @@ pub struct Broker {
     pub(crate) address: Str,
 }
 
+/// A consumer group that a client has joined, and what its retry topic is to be like.
+pub(crate) struct Joined {
+    pub(crate) group: Str,
+    pub(crate) topic_flags: i32,
+    /// `None`: that stays as it is.
+    pub(crate) is_ordered: Option<bool>,
+}
+
 /// Why a broker does not start.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -220,6 +228,7 @@ impl Broker {
         let store = Store::open(store, env.clone())?;
         // Its journal is written at once, which only whoever holds the directory may do.
         let offsets = Offsets::open(&config, env.clone())?;
+        offset::reconcile(&offsets, &store);
         let timing = Timing::open(&config, &env)?;
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
         let pop = Arc::new(Pop::open(&config, &env, &offsets, &store)?);
@@ -358,9 +367,12 @@ impl Broker {
 
     /// Makes the log durable. Blocks.
     pub(crate) fn is_log_durable(&self) -> bool {
-        let tail = self.store.tail_gate();
-        self.store.turn_flush();
-        self.store.state(&tail, store::Level::Durable) == GateState::Passed
+        offset::is_durable(&self.store)
+    }
+
+    /// Returns when no change of the offsets so far is lost with the process. Blocks.
+    pub(crate) fn keep_offsets(&self) -> Result<(), SaveError> {
+        self.offsets.keep(|| self.is_log_durable())
     }
 
     /// A consumer group; made when groups may come into being by themselves. Writes a file then.
@@ -387,34 +399,27 @@ impl Broker {
         Ok((topic, announced))
     }
 
-    /// The retry topic of a group, made if there is none.
-    pub(crate) fn ensure_retry_topic(
-        &self,
-        group: &SubscriptionGroupConfig,
-        sys_flag: i32,
-    ) -> Result<(Arc<Topic>, Announced), SaveError> {
-        self.ensure_topic(retry_topic_of(group, sys_flag))
-    }
-
     /// Makes many groups at once, if they may come into being by themselves, and the retry topics of all that are there
-    /// then: a write to disk for each would cost the more the more there are. With each group, the flags of its topic.
-    pub(crate) fn ensure_groups(&self, groups: &[(Str, i32)]) {
+    /// then: a write to disk for each would cost the more the more there are.
+    pub(crate) fn ensure_groups(&self, groups: &[Joined]) {
         self.groups
-            .ensure_all(&self.config(), groups.iter().map(|(group, _)| group));
-        let retry_topic =
-            |(group, flags): &(Str, i32)| Some(retry_topic_of(&*self.groups.find(group)?, *flags));
+            .ensure_all(&self.config(), groups.iter().map(|joined| &joined.group));
+        let retry_topic = |joined: &Joined| {
+            let group = self.groups.find(&joined.group)?;
+            Some((retry_topic_of(&group, joined.topic_flags), joined.is_ordered))
+        };
         match self
             .topics
             .ensure_all(groups.iter().filter_map(retry_topic).collect())
         {
-            Ok(made) if made.is_empty() => {}
-            Ok(made) => {
+            Ok(None) => {}
+            Ok(Some(made)) => {
                 for topic in &made {
                     self.note_topic(topic);
                 }
                 self.announce();
             }
-            Err(error) => tracing::warn!(%error, "retry topics cannot be created"),
+            Err(error) => tracing::warn!(%error, "retry topics cannot be created or changed"),
         }
     }
 

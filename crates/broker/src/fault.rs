@@ -53,6 +53,15 @@ pub(crate) fn unsaved(error: &SaveError) -> Fault {
     )
 }
 
+/// A change is made, and is lost if the broker is killed before the next one can be saved.
+pub(crate) fn not_kept(error: &SaveError) -> Fault {
+    error!(%error, "a change of consumer offsets is not saved");
+    Fault::new(
+        ResponseCode::SYSTEM_ERROR,
+        format!("the offsets are changed, but not saved: {error}"),
+    )
+}
+
 /// A topic is deleted, but its files are not.
 pub(crate) fn files_remain(topic: &str, error: &io::Error) -> Fault {
     error!(topic, %error, "the queues of a deleted topic cannot be removed");

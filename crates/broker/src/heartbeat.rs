@@ -11,31 +11,27 @@ use std::time::{Duration, Instant};
 use net::{Answer, Call, Fault, Peer, Reply};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
-use wire::Str;
+use tracing::{debug, info};
 use wire::api::group::{GetAllProducerInfo, GetConsumerConnectionList, GetProducerConnectionList};
 use wire::api::heartbeat::{
     CheckClientConfig, GetConsumerListByGroup, HeartBeat, HeartBeatReply, NotifyConsumerIdsChanged,
     UnregisterClient,
 };
-use wire::body::group::SubscriptionGroupConfig;
 use wire::body::subscription::{
     CheckClientBody, ConnectedProducer, Connection, ConsumeType, ConsumerConnection, ConsumerData,
     ConsumerList, HeartbeatBody, ProducerConnection, ProducerTable, SubscriptionData,
 };
-use wire::body::topic::TopicConfig;
 use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::ext::Ext;
 use wire::fastjson;
 use wire::frame::Frame;
 
 use crate::blocking;
-use crate::broker::Broker;
+use crate::broker::{Broker, Joined};
 use crate::clients::{Beat, Client, Kind, TooManyMembers};
 use crate::fault::bad_body;
 use crate::filter::is_tag;
 use crate::names::retry_topic;
-use crate::saved::SaveError;
 
 /// Longest heartbeat that is read.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -73,7 +69,7 @@ pub(crate) fn heart_beat(b: &Arc<Broker>, call: Call<HeartBeat>) -> Result<Answe
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let work = move |b: &Broker| {
-            b.ensure_groups(&groups_of(b, &body));
+            b.ensure_groups(&joined(b, &body));
             let registered = register(b, &client, body);
             drop(room);
             registered
@@ -302,13 +298,18 @@ fn read_body(text: &[u8], groups_max: usize) -> Result<HeartbeatBody, Fault> {
     Ok(body)
 }
 
-/// The consumer groups of a heartbeat, each with the flags of its retry topic.
-fn groups_of(b: &Broker, body: &HeartbeatBody) -> Vec<(Str, i32)> {
+/// The consumer groups of a heartbeat.
+fn joined(b: &Broker, body: &HeartbeatBody) -> Vec<Joined> {
     let rejects_pull = b.config().reject_pull_consumer_enable;
+    let without_sub = is_without_sub(body);
     let consumers = body.consumer_data_set.iter();
     consumers
         .filter(|consumer| !rejects_pull || consumer.consume_type != ConsumeType::ConsumeActively)
-        .map(|consumer| (consumer.group_name.clone(), topic_flags(consumer)))
+        .map(|consumer| Joined {
+            group: consumer.group_name.clone(),
+            topic_flags: topic_flags(consumer),
+            is_ordered: (!without_sub).then(|| is_ordered(b, consumer)),
+        })
         .collect()
 }
 
@@ -333,26 +334,6 @@ fn is_ordered(b: &Broker, consumer: &ConsumerData) -> bool {
         .any(|topic| topic.config.order)
 }
 
-/// Makes the retry topic of a group, and marks it as ordered or not.
-fn ensure_retry_topic(
-    b: &Broker,
-    settings: &SubscriptionGroupConfig,
-    consumer: &ConsumerData,
-    without_sub: bool,
-) -> Result<(), SaveError> {
-    let (topic, _) = b.ensure_retry_topic(settings, topic_flags(consumer))?;
-    let order = is_ordered(b, consumer);
-    if !without_sub && topic.config.order != order {
-        let config = TopicConfig {
-            order,
-            ..topic.config.clone()
-        };
-        b.topics.put(vec![config])?;
-        b.announce();
-    }
-    Ok(())
-}
-
 fn register(b: &Broker, client: &Arc<Client>, body: HeartbeatBody) -> Result<Reply<HeartBeatReply>, Fault> {
     let config = b.config();
     let limit = (b.env.clock.instant(), config.group_members_max as usize);
@@ -366,9 +347,6 @@ fn register(b: &Broker, client: &Arc<Client>, body: HeartbeatBody) -> Result<Rep
         let group = consumer.group_name.clone();
         // A group that does not exist, and may not come into being, is passed over as if it had not been named.
         let Some(settings) = b.group(&group) else { continue };
-        if let Err(error) = ensure_retry_topic(b, &settings, &consumer, without_sub) {
-            warn!(%group, %error, "retry topic cannot be created or changed");
-        }
         let beat = beat(consumer, fingerprint, without_sub);
         let filters = beat.subscriptions.as_ref();
         let filters = filters.filter(|all| b.filters.concerns(&group, all)).cloned();

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::{Answer, Call, Fault, Reply};
-use store::{All, Boundary, Queue, ReadLimit};
+use store::{All, Boundary, GateState, Level, Queue, ReadLimit, Store};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 use wire::api::offset::{
     BoundaryType, GetAllConsumerOffset, GetEarliestMsgStoretime, GetMaxOffset, GetMinOffset, OffsetReply,
     QueryConsumerOffset, SearchOffsetByTimestamp, StoretimeReply, UpdateConsumerOffset,
@@ -21,7 +21,7 @@ use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::ext::Ext;
 
 use self::table::JOURNAL_EVERY;
-pub(crate) use self::table::{Offsets, Puller};
+pub(crate) use self::table::{Arrival, Offsets, Puller};
 use crate::blocking::later;
 use crate::broker::Broker;
 
@@ -98,24 +98,40 @@ pub(crate) fn update_consumer_offset(
     Ok(Reply::ok(Empty {}).into())
 }
 
-/// What a client commits on its way, one-way or with a pull. A member that another one has taken the queue over from takes
+/// Whether a client may take back what was committed, one-way or with a pull. A member that another one has taken the queue over from takes
 /// nothing back: its last commit may be on its way when the new owner has already gone on. Whoever reads a queue may go back
 /// in it, and so may an operator, whose commits are neither, and a client that sends its heartbeats over another connection.
-pub(crate) fn commit_of_client(b: &Broker, peer: u64, (group, topic, queue): (&str, &str, i32), offset: i64) {
+fn may_go_back(b: &Broker, group: &str, peer: u64, last: Option<Puller>) -> bool {
     let is_member = |peer| matches!(b.clients.membership(group, peer), Some((_, true)));
-    let may_go_back = |puller: Option<Puller>| {
-        puller.is_none_or(|by| by.peer == peer || !is_member(peer) || !is_member(by.peer))
-    };
+    last.is_none_or(|by| by.peer == peer || !is_member(peer) || !is_member(by.peer))
+}
+
+/// A client commits one-way.
+fn commit_of_client(b: &Broker, peer: u64, place: (&str, &str, i32), offset: i64) {
     let step = b.config().consumer_offset_update_version_step;
-    let is_done = b
+    let may_go_back = |last| may_go_back(b, place.0, peer, last);
+    if !b
         .offsets
-        .commit_unless_overtaken((group, topic, queue), offset, step, may_go_back);
-    if !is_done {
-        debug!(
-            group,
-            topic, queue, offset, "commit of a client that has lost the queue"
-        );
+        .commit_unless_overtaken(place, offset, step, may_go_back)
+    {
+        told_late(place, offset);
     }
+}
+
+/// A client pulls, and may say how far it has consumed.
+pub(crate) fn pull_of_client(b: &Broker, place: (&str, &str, i32), pull: Arrival) {
+    let step = b.config().consumer_offset_update_version_step;
+    let may_go_back = |last| may_go_back(b, place.0, pull.by.peer, last);
+    if !b.offsets.note_arrival(place, pull, step, may_go_back) {
+        told_late(place, pull.commit.unwrap_or_default());
+    }
+}
+
+fn told_late((group, topic, queue): (&str, &str, i32), offset: i64) {
+    debug!(
+        group,
+        topic, queue, offset, "commit of a client that has lost the queue"
+    );
 }
 
 /// Code 43. All committed offsets.
@@ -183,19 +199,60 @@ pub(crate) fn earliest_store_time(
     }))
 }
 
-/// Saves the offsets from time to time until `stop`.
+/// Brings the offsets together with the queues as a start has found them. After a crash the log may have lost its end, and
+/// a group that is beyond it would not get what comes there now.
+pub(crate) fn reconcile(offsets: &Offsets, store: &Store) {
+    let clamped = if store.follows_a_crash() {
+        offsets.clamp(|topic, queue_id| {
+            let queue = u32::try_from(queue_id).ok();
+            let queue = queue.and_then(|id| store.find_queue(topic, id));
+            queue.map_or(0, |queue| queue.max())
+        })
+    } else {
+        0
+    };
+    if clamped > 0 {
+        warn!(
+            clamped,
+            "consumer offsets beyond the ends of their queues are taken back"
+        );
+    } else if !offsets.needs_file() {
+        return;
+    }
+    // Before there are new messages: after another crash nobody could tell these from those.
+    if let Err(error) = offsets.save_over(|| is_durable(store)) {
+        error!(%error, "consumer offsets are not saved, and will be tried again");
+    }
+}
+
+/// Makes the log durable. Blocks.
+pub(crate) fn is_durable(store: &Store) -> bool {
+    let tail = store.tail_gate();
+    store.turn_flush();
+    store.state(&tail, Level::Durable) == GateState::Passed
+}
+
+/// Saves the offsets from time to time, and when their journal gets long, until `stop`.
 pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
     let period = Duration::from_millis(u64::from(b.config().flush_consumer_offset_interval));
+    let mut has_failed = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(period) => {}
+            () = b.offsets.journal_is_long(), if !has_failed => {}
         }
         let saving = Arc::clone(&b);
-        let save = move || saving.save_offsets().and_then(|_| saving.pop.orders.save());
+        let save = move || {
+            let is_saved = saving.save_offsets()?;
+            saving.pop.orders.save().map(|()| is_saved)
+        };
         match tokio::task::spawn_blocking(save).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(%error, "consumer offsets are not saved, and will be tried again"),
+            Ok(Ok(is_saved)) => has_failed = !is_saved,
+            Ok(Err(error)) => {
+                error!(%error, "consumer offsets are not saved, and will be tried again");
+                has_failed = true;
+            }
             Err(_) => return,
         }
     }
@@ -214,9 +271,7 @@ pub(crate) async fn keep_journal(b: Arc<Broker>, stop: CancellationToken) {
             continue;
         }
         let writing = Arc::clone(&b);
-        match tokio::task::spawn_blocking(move || writing.offsets.write_journal(|| writing.is_log_durable()))
-            .await
-        {
+        match tokio::task::spawn_blocking(move || writing.offsets.write_journal()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 error!(%error, "commits of the last seconds would not outlive a kill until consumer offsets are saved");

@@ -29,7 +29,7 @@ use crate::heartbeat::no_property_filter;
 use crate::hold::{self, Place};
 use crate::memory;
 use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS, group_of_retry_topic};
-use crate::offset::{self, Puller};
+use crate::offset::{self, Arrival, Puller};
 use crate::topic::perm;
 
 /// Bits of a pull's flags.
@@ -196,12 +196,12 @@ fn start(b: &Arc<Broker>, ask: Ask) -> Result<Answer<PullReply>, Fault> {
     if let Some(reset) = reset(b, &ask) {
         return Ok(reply(b, &ask, &plan, reset).into());
     }
-    commit(b, &ask);
-    let found = match look(b, &ask, &plan, ask.header.queue_offset) {
+    let found = look(b, &ask, &plan, ask.header.queue_offset);
+    arrive(b, &ask, found.as_ref().ok());
+    let found = match found {
         Err(ReadError::NotCached) => return Ok(Answer::Later(Box::pin(first(Arc::clone(b), ask, plan)))),
         found => found.map_err(|error| not_read(&error))?,
     };
-    note_next(b, &ask, &found);
     if may_wait(&ask, &found) {
         return Ok(Answer::Later(Box::pin(hold::hold(Place::take(b)?, ask, plan))));
     }
@@ -213,7 +213,7 @@ async fn create_and_pull(b: Arc<Broker>, ask: Ask) -> Result<Reply<PullReply>, F
     let group = ask.header.consumer_group.clone();
     blocking::create(&b, &ask.peer, move |b| b.group(&group)).await?;
     let plan = admit(&b, &ask)?;
-    commit(&b, &ask);
+    arrive(&b, &ask, None);
     first(b, ask, plan).await
 }
 
@@ -250,7 +250,7 @@ pub(crate) fn end(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<Pul
     reply(b, ask, plan, found)
 }
 
-/// Where the client will go on.
+/// Where the client of a pull goes on that took its time.
 fn note_next(b: &Broker, ask: &Ask, found: &Found) {
     let PullMessage {
         consumer_group,
@@ -259,28 +259,36 @@ fn note_next(b: &Broker, ask: &Ask, found: &Found) {
         queue_offset,
         ..
     } = &ask.header;
-    let by = Puller {
-        peer: ask.peer.id,
-        at_ms: b.env.clock.now_ms(),
-    };
     let next = found.verdict(*queue_offset).next;
     b.offsets
-        .note_puller((consumer_group, topic, *queue_id), next, by);
+        .note_next((consumer_group, topic, *queue_id), next, puller(b, ask));
 }
 
-/// How far the client has consumed, when the pull says so. Before anything is read: that may take long enough for the
-/// queue to get another owner, or the topic to be deleted.
-fn commit(b: &Broker, ask: &Ask) {
+fn puller(b: &Broker, ask: &Ask) -> Puller {
+    Puller {
+        peer: ask.peer.id,
+        at_ms: b.env.clock.now_ms(),
+    }
+}
+
+/// Takes note of who pulls, and of how far the client has consumed, when the pull says so. That must not wait for the disk,
+/// nor for a message: until then the queue may get another owner, or the topic may be deleted.
+fn arrive(b: &Broker, ask: &Ask, found: Option<&Found>) {
     let PullMessage {
         consumer_group,
         topic,
         queue_id,
+        queue_offset,
         commit_offset,
         ..
     } = &ask.header;
-    if ask.header.sys_flag & flag::COMMIT != 0 && *commit_offset >= 0 {
-        offset::commit_of_client(b, ask.peer.id, (consumer_group, topic, *queue_id), *commit_offset);
-    }
+    let commits = ask.header.sys_flag & flag::COMMIT != 0 && *commit_offset >= 0;
+    let pull = Arrival {
+        by: puller(b, ask),
+        next: found.map_or(*queue_offset, |found| found.verdict(*queue_offset).next),
+        commit: commits.then_some(*commit_offset),
+    };
+    offset::pull_of_client(b, (consumer_group, topic, *queue_id), pull);
 }
 
 /// All that a pull must pass before it may read, in the reference's order.

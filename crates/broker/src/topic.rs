@@ -225,19 +225,37 @@ impl Topics {
         Ok(names)
     }
 
-    /// Makes those topics that do not exist yet, with one write to disk; their names.
-    pub(crate) fn ensure_all(&self, mut configs: Vec<TopicConfig>) -> Result<Vec<Str>, SaveError> {
+    /// Makes those topics that do not exist yet, and marks them and the others as ordered or not where that is said; one
+    /// write to disk for all. The names of those that were made, or `None` when nothing had to change.
+    pub(crate) fn ensure_all(
+        &self,
+        configs: Vec<(TopicConfig, Option<bool>)>,
+    ) -> Result<Option<Vec<Str>>, SaveError> {
         let mut change = self.change();
-        configs.retain(|config| !change.now.topics.contains_key(&config.topic_name));
-        let mut names = Vec::new();
-        for config in configs {
-            names.push(config.topic_name.clone());
+        let mut made = Vec::new();
+        let mut is_changed = false;
+        for (config, order) in configs {
+            let known = change.now.topics.get(&config.topic_name);
+            let now = known.map(|topic| &topic.config);
+            let config = match (now, order) {
+                (Some(now), Some(order)) if now.order != order => TopicConfig { order, ..now.clone() },
+                (Some(_), _) => continue,
+                (None, order) => {
+                    made.push(config.topic_name.clone());
+                    TopicConfig {
+                        order: order.unwrap_or(config.order),
+                        ..config
+                    }
+                }
+            };
             change.insert(config);
+            is_changed = true;
         }
-        if !names.is_empty() {
-            change.publish()?;
+        if !is_changed {
+            return Ok(None);
         }
-        Ok(names)
+        change.publish()?;
+        Ok(Some(made))
     }
 
     /// The topic, made with these settings if there is none; and whether it was made.

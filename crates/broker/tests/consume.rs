@@ -24,6 +24,8 @@ mod life;
 mod limits;
 #[path = "consume/locks.rs"]
 mod locks;
+#[path = "consume/offset_faults.rs"]
+mod offset_faults;
 #[path = "consume/offsets.rs"]
 mod offsets;
 #[path = "consume/pop_crash.rs"]

@@ -41,6 +41,7 @@ pub(crate) struct Opened {
     pub(crate) tidy: Tidy,
     pub(crate) lock: Box<dyn Lock>,
     pub(crate) found: Recovered,
+    pub(crate) follows_a_crash: bool,
 }
 
 impl Store {
@@ -101,6 +102,7 @@ impl Store {
             tidy,
             lock,
             found,
+            follows_a_crash: survey.is_abnormal,
         });
         // Recovery is over only when its result is durable. On a full disk that has to wait; reading works.
         match store.checkpoint(&mut store.tidy.lock()) {

@@ -62,6 +62,7 @@ pub struct Store {
     failure: OnceLock<String>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
+    follows_a_crash: bool,
 }
 
 /// Why a store did not close in order. The next opening recovers.
@@ -93,6 +94,7 @@ impl Store {
             tidy,
             lock,
             found,
+            follows_a_crash,
         } = opened;
         let Parts {
             log,
@@ -132,6 +134,7 @@ impl Store {
             failure: OnceLock::new(),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
+            follows_a_crash,
         }
     }
 
@@ -271,6 +274,11 @@ impl Store {
     /// The queue of a topic, if there is one.
     pub fn find_queue(&self, topic: &str, id: u32) -> Option<Arc<Queue>> {
         self.queues.find(topic, id)
+    }
+
+    /// Whether the store was not closed in order before: then the end of the log may be lost that was not durable.
+    pub fn follows_a_crash(&self) -> bool {
+        self.follows_a_crash
     }
 
     /// All queues of a topic there are, by number.

@@ -20,7 +20,7 @@ use wire::fastjson;
 use crate::attributes;
 use crate::blocking;
 use crate::broker::Broker;
-use crate::fault::{bad_body, no_group, refused_attributes, unsaved};
+use crate::fault::{bad_body, no_group, not_kept, refused_attributes, unsaved};
 use crate::names::group_error;
 use crate::topic::requests::Page;
 
@@ -174,8 +174,9 @@ pub(crate) fn delete_group(
         let group = &call.header.group_name;
         b.groups.remove(group).map_err(|e| unsaved(&e))?;
         if call.header.clean_offset == Some(true) {
-            b.offsets.remove_group(group);
             b.pop.remove_group(group);
+            b.offsets.remove_group(group);
+            b.keep_offsets().map_err(|e| not_kept(&e))?;
         }
         Ok(Reply::ok(NoHeader))
     }))

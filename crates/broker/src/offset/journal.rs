@@ -131,7 +131,11 @@ impl OffsetJournal {
             env: env.clone(),
             journal,
             is_synced,
-            state: Mutex::default(),
+            // A reader would not come past what this one has stopped at.
+            state: Mutex::new(State {
+                is_broken: reading == Reading::Damaged,
+                ..State::default()
+            }),
             file_bytes: AtomicU64::new(current.0),
             dir,
         })
@@ -149,8 +153,7 @@ impl OffsetJournal {
 
     /// Whether it is time for a new file.
     pub(super) fn is_long(&self) -> bool {
-        let file = self.file_bytes.load(Ordering::Relaxed);
-        self.state.lock().bytes > SHORT_BYTES.max(file.saturating_mul(TIMES_THE_FILE))
+        self.state.lock().bytes > long_bytes(self.file_bytes.load(Ordering::Relaxed))
     }
 
     /// Writes what `take` finds. An error is told once; then nothing is taken until there is a new file.
@@ -249,6 +252,14 @@ impl OffsetJournal {
             source,
         }
     }
+}
+
+/// From which length on a journal is too long for a file of so many bytes. Early enough for the file to come before the
+/// journal may not grow any more.
+fn long_bytes(file: u64) -> u64 {
+    SHORT_BYTES
+        .max(file.saturating_mul(TIMES_THE_FILE))
+        .min(BYTES_MAX / 2)
 }
 
 fn told(error: &SaveError) {
@@ -377,4 +388,19 @@ fn text(rest: &mut &[u8]) -> Option<Str> {
 /// Where the journal of a file is.
 pub(super) fn dir_of(file: &Path) -> PathBuf {
     file.with_extension("journal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_comes_before_the_journal_may_not_grow_any_more() {
+        let mut before = 0;
+        for file in [0, 1 << 20, 10 << 20, 100 << 20, u64::MAX] {
+            let long = long_bytes(file);
+            assert!((before..BYTES_MAX).contains(&long), "{long} for {file}");
+            before = long;
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::find_queue;
 use crate::blocking::later;
 use crate::broker::Broker;
 use crate::clients::Lookup;
-use crate::fault::no_group;
+use crate::fault::{no_group, not_kept};
 
 /// Means "the newest" where a time is expected, and "none" where an offset is.
 const NEWEST: i64 = -1;
@@ -101,6 +101,7 @@ fn on_server(b: &Broker, header: &InvokeBrokerToResetOffset) -> Result<BTreeMap<
             queue.nudge();
         }
     }
+    b.keep_offsets().map_err(|e| not_kept(&e))?;
     Ok(offsets)
 }
 
@@ -242,7 +243,7 @@ fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
             }
         }
     }
-    Ok(())
+    b.keep_offsets().map_err(|e| not_kept(&e))
 }
 
 /// Code 308. How far the slowest of all groups has read each queue; where the group compared with is behind that, the

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use store::env::Env;
+use tokio::sync::Notify;
 use tracing::warn;
 use wire::Str;
 use wire::body::stats::OffsetTable;
@@ -69,6 +70,16 @@ pub(crate) struct Puller {
     pub(crate) at_ms: i64,
 }
 
+/// What is noted of a pull that has arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) by: Puller,
+    /// Where its client goes on, as far as that is known.
+    pub(crate) next: i64,
+    /// What it says its client has consumed.
+    pub(crate) commit: Option<i64>,
+}
+
 /// The offsets of all consumer groups.
 pub(crate) struct Offsets {
     env: Env,
@@ -82,6 +93,8 @@ pub(crate) struct Offsets {
     resets: AtomicU64,
     saving: Mutex<()>,
     journal: OffsetJournal,
+    /// When the journal has become long.
+    long: Notify,
     /// In the order in which it happened; filled by whoever holds `groups`.
     unwritten: Mutex<Vec<Change>>,
 }
@@ -117,10 +130,11 @@ impl Offsets {
             groups: RwLock::new(groups),
             version: Mutex::new(table.data_version),
             commits: AtomicU64::new(0),
-            changed: AtomicBool::new(is_changed),
+            changed: AtomicBool::new(is_changed || journal.is_broken()),
             resets: AtomicU64::new(0),
             saving: Mutex::new(()),
             journal,
+            long: Notify::new(),
             unwritten: Mutex::default(),
         })
     }
@@ -151,21 +165,38 @@ impl Offsets {
         may_go_back: impl FnOnce(Option<Puller>) -> bool,
     ) -> bool {
         let is_done = self.write(group, topic, queue, |progress| {
-            let goes_back = progress.committed.is_some_and(|before| offset < before);
-            if goes_back && !may_go_back(progress.puller) {
-                return false;
-            }
-            // What comes after a reset that was not told yet is from before it.
-            if progress.reset.is_none() {
-                progress.committed = Some(offset).filter(|offset| *offset >= 0);
-            }
-            true
+            progress.commit_unless_overtaken(offset, may_go_back)
         });
+        self.count_commit(version_step);
+        is_done
+    }
+
+    /// Makes whoever pulls the last one to have pulled, after what it commits is judged by who that was before. `false`: its
+    /// commit is not stored.
+    pub(crate) fn note_arrival(
+        &self,
+        (group, topic, queue): (&str, &str, i32),
+        Arrival { by, next, commit }: Arrival,
+        version_step: u64,
+        may_go_back: impl FnOnce(Option<Puller>) -> bool,
+    ) -> bool {
+        let is_done = self.write(group, topic, queue, |progress| {
+            let is_done = commit.is_none_or(|offset| progress.commit_unless_overtaken(offset, may_go_back));
+            progress.pulled = Some(next);
+            progress.puller = Some(by);
+            is_done
+        });
+        if commit.is_some() {
+            self.count_commit(version_step);
+        }
+        is_done
+    }
+
+    fn count_commit(&self, version_step: u64) {
         let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         if version_step > 0 && commits.is_multiple_of(version_step) {
             self.next_version();
         }
-        is_done
     }
 
     /// Sets a group to an offset. It is told at its next pull; what it commits until then does not count.
@@ -239,12 +270,19 @@ impl Offsets {
         self.write(group, topic, queue, |progress| progress.pulled = Some(offset));
     }
 
-    /// The same, and who pulled.
-    pub(crate) fn note_puller(&self, (group, topic, queue): (&str, &str, i32), offset: i64, by: Puller) {
-        self.write(group, topic, queue, |progress| {
-            progress.pulled = Some(offset);
+    /// Notes where the client of a pull goes on that took its time, unless another one has pulled since, or the topic was
+    /// deleted.
+    pub(crate) fn note_next(&self, (group, topic, queue): (&str, &str, i32), next: i64, by: Puller) {
+        let groups = self.groups.read();
+        let Some(queues) = groups.get(group).and_then(|topics| topics.get(topic)) else {
+            return;
+        };
+        if let Some(progress) = queues.state.lock().progress.get_mut(&queue)
+            && progress.puller.is_some_and(|last| last.peer == by.peer)
+        {
+            progress.pulled = Some(next);
             progress.puller = Some(by);
-        });
+        }
     }
 
     /// The offset after the last pull, and whose that was; as long as the broker runs.
@@ -333,15 +371,62 @@ impl Offsets {
 
     /// Writes to the journal what was committed since the last time. After an error the next [`Offsets::save_over`] makes good
     /// for it.
-    pub(crate) fn write_journal(&self, make_durable: impl Fn() -> bool) -> Result<(), SaveError> {
-        if let Err(error) = self.journal.write(|| self.take_unwritten()) {
+    pub(crate) fn write_journal(&self) -> Result<(), SaveError> {
+        let written = self.journal.write(|| self.take_unwritten());
+        if written.is_err() {
             self.changed.store(true, Ordering::Release);
-            return Err(error);
         }
         if self.journal.is_long() {
-            self.save_over(make_durable)?;
+            self.long.notify_one();
         }
-        Ok(())
+        written
+    }
+
+    /// Ends when the journal is so long that a file should come before its time. That is not for whoever writes the
+    /// journal: a file takes longer than commits may wait.
+    pub(crate) async fn journal_is_long(&self) {
+        loop {
+            self.long.notified().await;
+            if self.journal.is_long() {
+                return;
+            }
+        }
+    }
+
+    /// Returns when all changes so far outlive a kill: in the journal, or in a file when that cannot be written. For
+    /// whoever tells an operator that something is done. Blocks.
+    pub(crate) fn keep(&self, make_durable: impl Fn() -> bool) -> Result<(), SaveError> {
+        if self.write_journal().is_ok() && !self.journal.is_broken() {
+            return Ok(());
+        }
+        if self.save_over(make_durable)? {
+            return Ok(());
+        }
+        Err(SaveError {
+            path: self.path.clone(),
+            source: std::io::Error::other("the log before it cannot be made durable"),
+        })
+    }
+
+    /// Takes offsets beyond the end of their queue back to it; how many there were.
+    pub(crate) fn clamp(&self, end_of: impl Fn(&str, i32) -> i64) -> usize {
+        let groups = self.groups.read();
+        let mut clamped = 0;
+        for queues in groups.values().flat_map(HashMap::values) {
+            for (queue, offset) in queues.committed() {
+                let end = end_of(&queues.topic, queue);
+                if offset > end {
+                    self.alter(queues, queue, |progress| progress.committed = Some(end));
+                    clamped += 1;
+                }
+            }
+        }
+        clamped
+    }
+
+    /// Whether nothing is written to the journal until there is a new file.
+    pub(crate) fn needs_file(&self) -> bool {
+        self.journal.is_broken()
     }
 
     /// Notes a change that the journal has to know. Whoever calls holds `groups`, so that changes stand in order.
@@ -432,6 +517,24 @@ impl Offsets {
         }
         table.group_topic_map = Some(topics_by_group);
         table
+    }
+}
+
+impl Progress {
+    fn commit_unless_overtaken(
+        &mut self,
+        offset: i64,
+        may_go_back: impl FnOnce(Option<Puller>) -> bool,
+    ) -> bool {
+        let goes_back = self.committed.is_some_and(|before| offset < before);
+        if goes_back && !may_go_back(self.puller) {
+            return false;
+        }
+        // What comes after a reset that was not told yet is from before it.
+        if self.reset.is_none() {
+            self.committed = Some(offset).filter(|offset| *offset >= 0);
+        }
+        true
     }
 }
 

@@ -22,7 +22,7 @@ use crate::attributes::{self, Attributes, MESSAGE_TYPE, MIXED};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::fault::{bad_body, files_remain, refused_attributes, unsaved};
+use crate::fault::{bad_body, files_remain, not_kept, refused_attributes, unsaved};
 use crate::names::{retry_topic, topic_error};
 use crate::saved::SaveError;
 
@@ -300,16 +300,29 @@ pub(crate) fn delete_topic(
     }
     let b = Arc::clone(b);
     Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
+        // First, and so that it outlives a kill: a group that came back to the topic made anew with an offset of the old
+        // one would get nothing until the new one is as long.
+        forget_offsets(&b, &names)?;
         b.topics.remove(&names).map_err(|e| unsaved(&e))?;
         for name in &names {
-            b.offsets.remove_topic(name);
             b.timing.forget(name);
             b.dedup.forget_topic(name);
             b.pop.remove_topic(name);
+        }
+        // And what was committed as long as the topic was there.
+        forget_offsets(&b, &names)?;
+        for name in &names {
             b.store.delete_topic(name).map_err(|e| files_remain(name, &e))?;
         }
         Ok(Reply::ok(NoHeader))
     }))
+}
+
+fn forget_offsets(b: &Broker, names: &[Str]) -> Result<(), Fault> {
+    for name in names {
+        b.offsets.remove_topic(name);
+    }
+    b.keep_offsets().map_err(|e| not_kept(&e))
 }
 
 /// The topic that holds what pop consumers of a group did not acknowledge, in either of its two spellings.

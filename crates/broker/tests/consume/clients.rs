@@ -468,3 +468,44 @@ async fn the_retry_topic_of_a_group_that_reads_an_ordered_topic_is_ordered() {
     client.beat(&beat("PLAIN", 3)).await;
     assert!(!order().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_groups_that_read_an_ordered_topic_cost_one_change_of_the_topics() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("PLAIN", 1).await;
+    let ordered = UpdateAndCreateTopic {
+        topic: "ORDERED".into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".into(),
+        order: true,
+        ..UpdateAndCreateTopic::default()
+    };
+    client.get(&ordered).await;
+    let topics = async || {
+        let all = client.ask(&GetAllTopicConfig::default()).await;
+        fastjson::from_slice::<TopicConfigTable>(&all.body).unwrap()
+    };
+    let beat = |topic: &str| {
+        let one = |number| {
+            let all = consumer(&format!("R{number}"), &[subscription(topic, "*", 1)]);
+            all.consumer_data_set.into_iter().next().unwrap()
+        };
+        HeartbeatBody {
+            consumer_data_set: (0..5).map(one).collect(),
+            ..consumer("R", &[])
+        }
+    };
+    let before = topics().await.data_version.counter;
+    for (number, topic) in (1..).zip(["ORDERED", "PLAIN", "PLAIN"]) {
+        assert_eq!(client.beat(&beat(topic)).await.code, 0);
+        let now = topics().await;
+        assert_eq!(now.data_version.counter - before, number.min(2), "{topic}");
+        for group in 0..5 {
+            let name = format!("%RETRY%R{group}");
+            assert_eq!(now.topic_config_table[name.as_str()].order, topic == "ORDERED");
+        }
+    }
+}

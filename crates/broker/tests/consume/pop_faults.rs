@@ -605,15 +605,14 @@ async fn an_ordered_batch_that_is_settled_while_it_is_read_again_is_not_handed_o
     };
     let late = life.client.pop(&ordered).await;
     assert_eq!(late.bodies(), ["a", "b"]);
-    disk.set_cold(true);
-    let reading = disk.hold_read(std::path::Path::new("/store/commitlog/00000000000000000000"));
+    let reading = disk.hold_reads();
     let patient = PopMessage {
         poll_time: 20_000,
         ..ordered
     };
     let again = life.client.pop_in_background(patient).await;
     let reading = tokio::task::spawn_blocking(move || {
-        assert!(reading.begun());
+        reading.wait_for_one();
         reading
     });
     let reading = reading.await.unwrap();

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::{Disk, Entry, File, Lock, Space};
 use crate::env::Rng;
@@ -41,6 +41,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct SimDisk {
     world: Arc<Mutex<World>>,
+    changed: Arc<Condvar>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,10 +102,11 @@ struct World {
     faults: BTreeMap<u64, Fault>,
     is_full: bool,
     is_cold: bool,
+    /// Reads that may wait for the disk do, and how many.
+    is_held: bool,
+    waiting: usize,
     /// Reads that are to fail, by file.
     bad_reads: BTreeMap<usize, Range<u32>>,
-    /// A read that is to stand still, by file: whom to tell, and what to wait for.
-    held_reads: BTreeMap<usize, (mpsc::Sender<()>, mpsc::Receiver<()>)>,
     bytes_read: u64,
     now_ms: i64,
     space: Space,
@@ -113,6 +115,7 @@ struct World {
 #[derive(Debug)]
 struct SimFile {
     world: Arc<Mutex<World>>,
+    changed: Arc<Condvar>,
     node: usize,
     life: u64,
 }
@@ -124,18 +127,26 @@ struct SimLock {
     life: u64,
 }
 
-/// A read that stands still until this is dropped.
+/// Reads stand still until this is dropped.
 #[derive(Debug)]
-pub struct HeldRead {
-    begun: mpsc::Receiver<()>,
-    _goes_on: mpsc::Sender<()>,
+pub struct HeldReads {
+    world: Arc<Mutex<World>>,
+    changed: Arc<Condvar>,
 }
 
-impl HeldRead {
-    /// Blocks until somebody reads. `false`: the file is not there.
-    #[must_use]
-    pub fn begun(&self) -> bool {
-        self.begun.recv().is_ok()
+impl HeldReads {
+    /// Blocks until a read stands still.
+    pub fn wait_for_one(&self) {
+        self.changed
+            .wait_while(&mut self.world.lock(), |world| world.waiting == 0);
+    }
+}
+
+impl Drop for HeldReads {
+    fn drop(&mut self) {
+        let mut world = self.world.lock();
+        (world.is_held, world.is_cold) = (false, false);
+        self.changed.notify_all();
     }
 }
 
@@ -169,8 +180,9 @@ impl SimDisk {
             faults: BTreeMap::new(),
             is_full: false,
             is_cold: false,
+            is_held: false,
+            waiting: 0,
             bad_reads: BTreeMap::new(),
-            held_reads: BTreeMap::new(),
             bytes_read: 0,
             now_ms: 0,
             space: Space {
@@ -181,6 +193,7 @@ impl SimDisk {
         };
         SimDisk {
             world: Arc::new(Mutex::new(world)),
+            changed: Arc::default(),
         }
     }
 
@@ -227,18 +240,15 @@ impl SimDisk {
         }
     }
 
-    /// Lets the next read of a file stand still until what is returned is dropped.
+    /// Lets every read that may wait for the disk wait until what is returned is dropped, and none be answered without
+    /// waiting.
     #[must_use]
-    pub fn hold_read(&self, path: &Path) -> HeldRead {
-        let (begins, begun) = mpsc::channel();
-        let (goes_on, waits) = mpsc::channel();
+    pub fn hold_reads(&self) -> HeldReads {
         let mut world = self.world.lock();
-        if let Some(Inode::File(node)) = world.names.get(path).copied() {
-            world.held_reads.insert(node, (begins, waits));
-        }
-        HeldRead {
-            begun,
-            _goes_on: goes_on,
+        (world.is_held, world.is_cold) = (true, true);
+        HeldReads {
+            world: Arc::clone(&self.world),
+            changed: Arc::clone(&self.changed),
         }
     }
 
@@ -427,13 +437,14 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let held = self.world.lock().held_reads.remove(&self.node);
-        if let Some((begins, waits)) = held
-            && begins.send(()).is_ok()
-        {
-            // Nothing is ever sent: it ends with the other half.
-            let _ended = waits.recv();
+        let mut world = self.world.lock();
+        if world.is_held {
+            world.waiting += 1;
+            self.changed.notify_all();
+            self.changed.wait_while(&mut world, |world| world.is_held);
+            world.waiting -= 1;
         }
+        drop(world);
         self.with(|world, node| {
             if let Some(bad) = world.bad_reads.get_mut(&node).filter(|bad| bad.end > 0) {
                 let is_bad = bad.start == 0;
@@ -509,6 +520,7 @@ impl SimDisk {
     fn handle(&self, world: &World, node: usize) -> Arc<dyn File> {
         Arc::new(SimFile {
             world: Arc::clone(&self.world),
+            changed: Arc::clone(&self.changed),
             node,
             life: world.life,
         })

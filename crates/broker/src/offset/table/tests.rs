@@ -3,6 +3,8 @@
 //! operations of the disk.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::task::{Context, Waker};
 
 use proptest::prelude::*;
 use store::disk::Disk;
@@ -243,7 +245,7 @@ impl Run {
                 model.remove(|place| place.1 == *number);
             }
             Step::Journal => {
-                let written = offsets.write_journal(|| true);
+                let written = offsets.write_journal();
                 if written.is_ok() && !model.is_doubtful {
                     model.settle();
                 }
@@ -274,7 +276,7 @@ impl Run {
         let op = self.disk.ops() + ops;
         self.disk.halt_at(op);
         while !self.disk.is_halted() {
-            let _one_of_them_fails = self.offsets.write_journal(|| true);
+            let _one_of_them_fails = self.offsets.write_journal();
             self.offsets
                 .commit("G", "T", (0, 100 + self.disk.ops() as i64), 3);
             self.model.set((0, 0, 0), self.offsets.query("G", "T", 0));
@@ -330,7 +332,7 @@ fn commits_come_back_from_the_journal_alone_and_then_from_the_file() {
     offsets.commit("G", "T", (0, 5), 500);
     offsets.commit("G", "T", (1, 6), 500);
     assert!(offsets.is_ahead_of_journal());
-    offsets.write_journal(|| true).unwrap();
+    offsets.write_journal().unwrap();
     assert!(!offsets.is_ahead_of_journal());
     for life in 0..3 {
         disk.crash(Loss::Nothing);
@@ -338,7 +340,7 @@ fn commits_come_back_from_the_journal_alone_and_then_from_the_file() {
         assert_eq!(offsets.query("G", "T", 0), Some(5 + life));
         assert_eq!(offsets.query("G", "T", 1), Some(6));
         offsets.commit("G", "T", (0, 6 + life), 500);
-        offsets.write_journal(|| true).unwrap();
+        offsets.write_journal().unwrap();
     }
     assert_eq!(disk.entry(Path::new(FILE)).unwrap(), None);
     on(&disk, FlushDiskType::Async).save_over(|| true).unwrap();
@@ -359,12 +361,18 @@ fn what_was_deleted_does_not_come_back_from_the_file() {
     offsets.remove_group("G");
     offsets.remove_topic("U");
     offsets.commit("H", "U", (1, 1), 500);
-    offsets.write_journal(|| true).unwrap();
+    offsets.write_journal().unwrap();
     disk.crash(Loss::Nothing);
     let offsets = on(&disk, FlushDiskType::Async);
     assert!(offsets.topics_of("G").is_empty());
     assert_eq!(offsets.committed("H", "U"), BTreeMap::from([(1, 1)]));
     assert_eq!(offsets.committed("H", "T"), BTreeMap::from([(0, 5)]));
+}
+
+/// Whether whoever saves the file is told to do it now.
+fn wants_file(offsets: &Offsets) -> bool {
+    let waiting = std::pin::pin!(offsets.journal_is_long());
+    waiting.poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
 #[test]
@@ -378,7 +386,12 @@ fn a_journal_that_grows_faster_than_time_passes_gives_way_to_a_file() {
         for queue in 0..20_000 {
             offsets.commit("G", "T", (queue, round), 500);
         }
-        offsets.write_journal(|| true).unwrap();
+        offsets.write_journal().unwrap();
+        assert_eq!(wants_file(&offsets), bytes() > 8 << 20);
+        if bytes() > 8 << 20 {
+            offsets.save_over(|| true).unwrap();
+        }
+        assert!(!wants_file(&offsets));
         most = most.max(bytes());
     }
     assert!(disk.entry(Path::new(FILE)).unwrap().is_some());
@@ -394,9 +407,9 @@ fn damage_of_the_journal_costs_what_came_after_it_and_never_the_start() {
     offsets.commit("G", "T", (0, 1), 500);
     offsets.save_over(|| true).unwrap();
     offsets.commit("G", "T", (0, 2), 500);
-    offsets.write_journal(|| true).unwrap();
+    offsets.write_journal().unwrap();
     offsets.commit("G", "T", (0, 3), 500);
-    offsets.write_journal(|| true).unwrap();
+    offsets.write_journal().unwrap();
     drop(offsets);
     let newest = disk.list(&dir).unwrap().into_iter().map(|entry| entry.name).max();
     let file = disk.open(&dir.join(newest.unwrap())).unwrap();
@@ -417,17 +430,138 @@ fn after_a_failed_write_the_next_file_makes_good_for_the_journal() {
     let offsets = on(&disk, FlushDiskType::Async);
     offsets.commit("G", "T", (0, 1), 500);
     disk.fail_at(disk.ops(), Fault::Full);
-    offsets.write_journal(|| true).unwrap_err();
+    offsets.write_journal().unwrap_err();
     offsets.commit("G", "T", (1, 2), 500);
-    offsets.write_journal(|| true).unwrap();
+    offsets.write_journal().unwrap();
     assert!(
         offsets.is_ahead_of_journal(),
         "nothing is written behind what is missing"
     );
     offsets.save_over(|| true).unwrap();
     offsets.commit("G", "T", (0, 3), 500);
-    offsets.write_journal(|| true).unwrap();
+    offsets.write_journal().unwrap();
     disk.crash(Loss::Nothing);
     let offsets = on(&disk, FlushDiskType::Async);
     assert_eq!(offsets.committed("G", "T"), BTreeMap::from([(0, 3), (1, 2)]));
+}
+
+#[test]
+fn what_failed_is_made_good_for_by_a_file_that_is_there_and_by_none_that_failed() {
+    for op in 0..20 {
+        let disk = Arc::new(SimDisk::seeded(op));
+        let offsets = on(&disk, FlushDiskType::Async);
+        offsets.commit("G", "T", (0, 1), 500);
+        disk.fail_at(disk.ops(), Fault::Full);
+        offsets.write_journal().unwrap_err();
+        disk.fail_at(disk.ops() + op, Fault::Full);
+        let _may_fail = offsets.save_over(|| true);
+        offsets.commit("G", "T", (1, 2), 500);
+        if offsets.write_journal().is_err() || offsets.is_ahead_of_journal() {
+            offsets.save_over(|| true).unwrap();
+        }
+        disk.crash(Loss::Nothing);
+        let offsets = on(&disk, FlushDiskType::Async);
+        let expected = BTreeMap::from([(0, 1), (1, 2)]);
+        assert_eq!(
+            offsets.committed("G", "T"),
+            expected,
+            "fails after {op} operations"
+        );
+    }
+}
+
+#[test]
+fn what_must_be_kept_goes_to_a_file_when_the_journal_cannot_be_written() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let offsets = on(&disk, FlushDiskType::Async);
+    for offset in 1..4 {
+        offsets.commit("G", "T", (0, offset), 500);
+        if offset < 3 {
+            disk.fail_at(disk.ops(), Fault::Full);
+        }
+        offsets.keep(|| true).unwrap();
+        disk.crash(Loss::Nothing);
+        let offsets = on(&disk, FlushDiskType::Async);
+        assert_eq!(offsets.query("G", "T", 0), Some(offset));
+    }
+}
+
+#[test]
+fn the_journal_is_not_made_durable_before_the_log_is() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let offsets = on(&disk, FlushDiskType::Async);
+    offsets.commit("G", "T", (0, 5), 500);
+    offsets.write_journal().unwrap();
+    assert!(!offsets.save_over(|| false).unwrap());
+    disk.crash(Loss::Everything);
+    let offsets = on(&disk, FlushDiskType::Async);
+    assert_eq!(offsets.query("G", "T", 0), None, "its messages may be lost, too");
+}
+
+#[test]
+fn the_journal_is_written_while_a_file_takes_its_time() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let offsets = on(&disk, FlushDiskType::Async);
+    for round in 0..40 {
+        for queue in 0..20_000 {
+            offsets.commit("G", "T", (queue, round), 500);
+        }
+        offsets.write_journal().unwrap();
+    }
+    let (begun, is_begun) = mpsc::channel();
+    let (release, is_released) = mpsc::channel::<()>();
+    let is_released = Mutex::new(is_released);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let slow = || begun.send(()).is_ok() && is_released.lock().recv().is_ok();
+            offsets.save_over(slow).unwrap();
+        });
+        is_begun.recv().unwrap();
+        offsets.commit("G", "T", (0, 100), 500);
+        offsets.write_journal().unwrap();
+        assert!(!offsets.is_ahead_of_journal());
+        drop(release);
+    });
+}
+
+#[test]
+fn behind_what_nobody_understands_nothing_is_written() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let offsets = on(&disk, FlushDiskType::Async);
+    offsets.commit("G", "T", (0, 1), 500);
+    offsets.save_over(|| true).unwrap();
+    drop(offsets);
+    let env = Env {
+        disk: Arc::clone(&disk) as Arc<dyn Disk>,
+        ..Env::real()
+    };
+    let newer = store::Journal::open(env, &dir_of(Path::new(FILE)), |_| ()).unwrap();
+    newer.append(&[99]).unwrap();
+    let offsets = on(&disk, FlushDiskType::Async);
+    assert!(offsets.needs_file());
+    offsets.commit("G", "T", (0, 2), 500);
+    offsets.write_journal().unwrap();
+    assert!(offsets.is_ahead_of_journal());
+    offsets.save_over(|| true).unwrap();
+    offsets.commit("G", "T", (1, 3), 500);
+    offsets.write_journal().unwrap();
+    disk.crash(Loss::Nothing);
+    let offsets = on(&disk, FlushDiskType::Async);
+    assert_eq!(offsets.committed("G", "T"), BTreeMap::from([(0, 2), (1, 3)]));
+}
+
+#[test]
+fn an_offset_beyond_the_end_of_its_queue_is_taken_back_and_no_other() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let offsets = on(&disk, FlushDiskType::Async);
+    for (queue, offset) in [(0, 4), (1, 5), (2, 6)] {
+        offsets.commit("G", "T", (queue, offset), 500);
+    }
+    offsets.write_journal().unwrap();
+    assert_eq!(offsets.clamp(|_, _| 5), 1);
+    let expected = BTreeMap::from([(0, 4), (1, 5), (2, 5)]);
+    assert_eq!(offsets.committed("G", "T"), expected);
+    offsets.write_journal().unwrap();
+    disk.crash(Loss::Nothing);
+    assert_eq!(on(&disk, FlushDiskType::Async).committed("G", "T"), expected);
 }
