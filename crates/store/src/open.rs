@@ -101,8 +101,8 @@ impl Store {
             parts,
             tidy,
             lock,
+            follows_a_crash: survey.is_abnormal || found.is_cut,
             found,
-            follows_a_crash: survey.is_abnormal,
         });
         // Recovery is over only when its result is durable. On a full disk that has to wait; reading works.
         match store.checkpoint(&mut store.tidy.lock()) {

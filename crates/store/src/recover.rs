@@ -92,6 +92,8 @@ pub(crate) struct Recovered {
     pub(crate) queues: i64,
     pub(crate) units: i64,
     pub(crate) unsynced: Unsynced,
+    /// Whether the log may have lost its end.
+    pub(crate) is_cut: bool,
 }
 
 impl<'a> Recovery<'a> {
@@ -592,7 +594,9 @@ impl<'a> Recovery<'a> {
             self.index.write_out()?;
             self.index.cut_behind(end)?;
         }
-        self.recovered(end)
+        let mut found = self.recovered(end)?;
+        found.is_cut = is_dirty;
+        Ok(found)
     }
 
     fn recovered(self, end: i64) -> io::Result<Recovered> {
@@ -610,6 +614,7 @@ impl<'a> Recovery<'a> {
             queues: all.iter().filter(|queue| queue.max() > 0).count() as i64,
             units: all.iter().map(|queue| queue.max()).sum(),
             unsynced: self.unsynced,
+            is_cut: false,
         })
     }
 }

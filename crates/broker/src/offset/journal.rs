@@ -19,7 +19,7 @@
 //! The journal is not needed for the file to be right: whatever goes wrong here is told, and over with the next file.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use store::{Env, Journal};
@@ -83,6 +83,8 @@ pub(super) struct OffsetJournal {
     state: Mutex<State>,
     /// Bytes of the file it belongs to.
     file_bytes: AtomicU64,
+    /// Whether it is time for a new file, for those that must not wait for `state`.
+    is_long: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +139,7 @@ impl OffsetJournal {
                 ..State::default()
             }),
             file_bytes: AtomicU64::new(current.0),
+            is_long: AtomicBool::new(false),
             dir,
         })
     }
@@ -151,9 +154,15 @@ impl OffsetJournal {
         self.state.lock().is_broken
     }
 
-    /// Whether it is time for a new file.
+    /// Whether it is time for a new file. Not when something is missing in it: the next file comes anyway, and one that does
+    /// not end that would be followed by others at once.
     pub(super) fn is_long(&self) -> bool {
-        self.state.lock().bytes > long_bytes(self.file_bytes.load(Ordering::Relaxed))
+        self.is_long.load(Ordering::Relaxed)
+    }
+
+    fn note_length(&self, state: &State) {
+        let is_long = !state.is_broken && state.bytes > long_bytes(self.file_bytes.load(Ordering::Relaxed));
+        self.is_long.store(is_long, Ordering::Relaxed);
     }
 
     /// Writes what `take` finds. An error is told once; then nothing is taken until there is a new file.
@@ -163,6 +172,7 @@ impl OffsetJournal {
             return Ok(());
         }
         let written = self.append(&mut state, &take());
+        self.note_length(&state);
         drop(state);
         written?;
         if self.needs_sync() {
@@ -211,6 +221,7 @@ impl OffsetJournal {
                 let mut state = self.state.lock();
                 state.bytes = self.journal.file_bytes();
                 state.is_broken = false;
+                self.note_length(&state);
             }
             Err(error) => told(&self.broken(error)),
         }
@@ -243,6 +254,7 @@ impl OffsetJournal {
         state.is_broken = true;
         // What comes next goes to a journal file of its own.
         state.is_begun = false;
+        self.note_length(&state);
         self.error(source)
     }
 

@@ -310,6 +310,19 @@ impl Offsets {
         readers.map(|(group, _)| group.clone()).collect()
     }
 
+    /// What all groups have committed of a topic.
+    pub(crate) fn of_topic(&self, topic: &str) -> Vec<(Str, i32, i64)> {
+        let groups = self.groups_of(topic).into_iter();
+        groups
+            .flat_map(|group| {
+                let offsets = self.committed(&group, topic).into_iter();
+                offsets
+                    .map(move |(queue, offset)| (group.clone(), queue, offset))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     /// Forgets a topic that was deleted.
     pub(crate) fn remove_topic(&self, topic: &str) {
         let mut groups = self.groups.write();

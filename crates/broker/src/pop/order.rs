@@ -80,6 +80,28 @@ impl Orders {
         })
     }
 
+    /// Brings the batches together with the queues after a crash: `at` tells the next offset and the end of one. A batch that
+    /// does not begin where its queue goes on is from before something that set the queue elsewhere; one that reaches beyond
+    /// the end names messages that are lost. Neither may be settled any more. Their messages come again.
+    pub(super) fn reconcile(&self, at: impl Fn(Of<'_>) -> Option<(i64, i64)>) {
+        let mut table = self.table.lock();
+        for (key, queues) in &mut table.table {
+            let (topic, group) = key.split_once('@').unwrap_or((key, ""));
+            let before = queues.len();
+            queues.retain(|queue_id, state| {
+                let of = Of {
+                    topic,
+                    group,
+                    queue_id: *queue_id,
+                };
+                at(of).is_some_and(|(next, end)| goes_on(state, next, end))
+            });
+            if queues.len() != before {
+                self.changed.store(true, Ordering::Release);
+            }
+        }
+    }
+
     /// Writes the file if anything changed since it was last written. Blocks.
     pub(crate) fn save(&self) -> Result<(), SaveError> {
         let _one_at_a_time = self.saving.lock();
@@ -198,6 +220,17 @@ fn is_open(state: &OrderState, number: usize) -> bool {
     number > BATCH_MAX || state.settled >> number & 1 == 0
 }
 
+/// Whether the first message of a batch that is not settled is the one where its queue goes on, and all of them are there.
+fn goes_on(state: &OrderState, next: i64, end: i64) -> bool {
+    let mut offsets = offsets_of(&state.offsets).enumerate();
+    let first = offsets.find(|(number, _)| is_open(state, *number));
+    let last = offsets_of(&state.offsets).last();
+    match first {
+        Some((_, first)) => first == next && last.is_some_and(|last| last < end),
+        None => last.is_none_or(|last| last < next),
+    }
+}
+
 fn blocked_until(
     state: &mut OrderState,
     attempt_id: Option<&str>,
@@ -313,6 +346,21 @@ mod tests {
         assert_eq!(blocked_until(&mut state, None, 0, 1499), Some(1500));
         assert_eq!(settle(&mut state, 8, 1000), Settled::Commit(9));
         assert_eq!(blocked_until(&mut state, None, 0, 1000), None);
+    }
+
+    #[test]
+    fn after_a_crash_a_batch_counts_only_where_its_queue_goes_on() {
+        let mut state = hand_out(None, BATCH);
+        assert!(goes_on(&state, 5, 9));
+        assert!(!goes_on(&state, 0, 9), "the queue was set back");
+        assert!(!goes_on(&state, 5, 8), "the log has lost its end");
+        assert_eq!(settle(&mut state, 5, 1000), Settled::Commit(6));
+        assert!(goes_on(&state, 6, 9));
+        assert!(!goes_on(&state, 5, 9));
+        settle(&mut state, 6, 1000);
+        settle(&mut state, 8, 1000);
+        assert!(goes_on(&state, 9, 9), "all of it is settled");
+        assert!(!goes_on(&state, 8, 9));
     }
 
     #[test]

@@ -74,18 +74,27 @@ pub(crate) fn batch_ack_message(
     // Before anything is done: what is refused for its size can be sent again in parts.
     let bits = all_bits(&body.acks)?;
     let mut written = Written::default();
-    for (one, bits) in body.acks.iter().zip(bits) {
+    let mut refused = None;
+    for (one, (origin, bits)) in body.acks.iter().zip(bits) {
         let broker_name = body.broker_name.clone();
-        written = written.max(ack_entry(b, (one, broker_name), &bits, &call.peer)?);
+        // One entry that is refused does not keep the others from being settled.
+        match ack_entry(b, (one, origin, broker_name), &bits, &call.peer) {
+            Ok(one) => written = written.max(one),
+            Err(fault) => refused = Some(fault),
+        }
     }
-    Ok(when_safe(b, written, Reply::ok(NoHeader)))
+    refused.map_or_else(|| Ok(when_safe(b, written, Reply::ok(NoHeader))), Err)
 }
 
-/// The bits of all entries.
-fn all_bits(acks: &[BatchAck]) -> Result<Vec<Vec<u8>>, Fault> {
+/// Which topic each entry is about, and its bits.
+fn all_bits(acks: &[BatchAck]) -> Result<Vec<(Origin, Vec<u8>)>, Fault> {
     let mut named = acks.len();
     let mut all = Vec::with_capacity(acks.len().min(BATCH_MAX));
     for one in acks {
+        let Some(origin) = Origin::parse(&one.retry) else {
+            let remark = format!("\"{}\" names no topic: 0, 1 or 2 do", one.retry);
+            return Err(Fault::new(ResponseCode::SYSTEM_ERROR, remark));
+        };
         let bits = base64(&one.bits).filter(|bytes| bytes.len() <= BITS_MAX / 8);
         let bits = bits.ok_or_else(|| {
             let remark = format!("the offsets of a batch are no base 64 of at most {BITS_MAX} bits");
@@ -96,7 +105,7 @@ fn all_bits(acks: &[BatchAck]) -> Result<Vec<Vec<u8>>, Fault> {
             let remark = format!("a batch of acknowledgements may name {BATCH_MAX} entries and messages");
             return Err(Fault::new(ResponseCode::MESSAGE_ILLEGAL, remark));
         }
-        all.push(bits);
+        all.push((origin, bits));
     }
     Ok(all)
 }
@@ -104,14 +113,10 @@ fn all_bits(acks: &[BatchAck]) -> Result<Vec<Vec<u8>>, Fault> {
 /// One entry of a batch. What it names of a queue there is not, or beyond the ends of one, is passed over, as in the reference.
 fn ack_entry(
     b: &Arc<Broker>,
-    (one, broker_name): (&BatchAck, Str),
+    (one, origin, broker_name): (&BatchAck, Origin, Str),
     bits: &[u8],
     peer: &Peer,
 ) -> Result<Written, Fault> {
-    let Some(origin) = Origin::parse(&one.retry) else {
-        let remark = format!("\"{}\" names no topic: 0, 1 or 2 do", one.retry);
-        return Err(Fault::new(ResponseCode::SYSTEM_ERROR, remark));
-    };
     let topic = origin.topic(&one.topic, &one.consumer_group);
     let about = About {
         topic: &topic,
@@ -334,7 +339,9 @@ fn bounds(b: &Broker, about: About<'_>) -> (i64, i64) {
 /// The numbers of the bits that are set.
 fn bits_of(bytes: &[u8]) -> impl Iterator<Item = i64> {
     bytes.iter().enumerate().flat_map(|(number, byte)| {
-        let set = (0..8_i64).filter(move |bit| byte >> bit & 1 == 1);
+        // Most are zero in a batch that is as long as it may be.
+        let bits = if *byte == 0 { 0..0 } else { 0..8_i64 };
+        let set = bits.filter(move |bit| byte >> bit & 1 == 1);
         set.map(move |bit| number as i64 * 8 + bit)
     })
 }

@@ -139,6 +139,13 @@ impl Pop {
             offsets.advance(&name.group, &name.topic, name.queue_id, (committed, floor));
             pop.insert(id, name, flight, Some(floor));
         }
+        if !is_clean {
+            pop.orders.reconcile(|of| {
+                let line = pop.line(of.group, of.topic, of.queue_id)?;
+                let queue = store.find_queue(of.topic, u32::try_from(of.queue_id).ok()?)?;
+                Some((line.state.lock().flight.next(), queue.max()))
+            });
+        }
         pop.rewrite()?;
         if in_flight > 0 {
             info!(in_flight, is_clean, "messages are with pop consumers");

@@ -302,8 +302,17 @@ pub(crate) fn delete_topic(
     Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         // First, and so that it outlives a kill: a group that came back to the topic made anew with an offset of the old
         // one would get nothing until the new one is as long.
-        forget_offsets(&b, &names)?;
-        b.topics.remove(&names).map_err(|e| unsaved(&e))?;
+        let before: Vec<_> = names.iter().map(|name| b.offsets.of_topic(name)).collect();
+        let forgotten = forget_offsets(&b, &names);
+        if let Err(fault) = forgotten.and_then(|()| b.topics.remove(&names).map_err(|e| unsaved(&e))) {
+            // The topic stays, and so do those who read it.
+            for (name, offsets) in names.iter().zip(before) {
+                for (group, queue, offset) in offsets {
+                    b.offsets.advance(&group, name, queue, (None, offset));
+                }
+            }
+            return Err(fault);
+        }
         for name in &names {
             b.timing.forget(name);
             b.dedup.forget_topic(name);

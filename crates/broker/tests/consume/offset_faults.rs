@@ -23,6 +23,7 @@ const NEVER: &[(&str, &str)] = &[
     ("flushConsumerOffsetInterval", "3600000"),
     ("flushIntervalCommitLog", "3600000"),
     ("flushCommitLogThoroughInterval", "3600000"),
+    ("flushIntervalConsumeQueue", "3600000"),
     ("mappedFileSizeConsumeQueue", "2000"),
 ];
 
@@ -281,4 +282,35 @@ async fn after_a_power_cut_no_group_is_beyond_the_end_of_its_queue() {
         lost > 0,
         "no seed loses the end of the log and keeps what was committed"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_fails_leaves_the_offsets_of_the_topic() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let life = Life::start(Arc::clone(&disk) as _, NEVER).await.unwrap();
+    let client = &life.client;
+    client.make_topic("T", 1).await;
+    for body in ["a", "b", "c"] {
+        client.send("T", 0, body).await;
+    }
+    client.consume("G", "T", "*").await;
+    client.commit("G", 2).await;
+    disk.set_full(true);
+    let reply = client.ask(&DeleteTopicInBroker { topic: "T".into() }).await;
+    assert_ne!(reply.code, 0);
+    disk.set_full(false);
+    assert_eq!(
+        client
+            .ask(&GetTopicConfig {
+                topic: "T".into(),
+                ..GetTopicConfig::default()
+            })
+            .await
+            .code,
+        0
+    );
+    assert_eq!(client.offset_of("G").await, Some(2));
+    client.get(&DeleteTopicInBroker { topic: "T".into() }).await;
+    assert_eq!(client.offset_of("G").await, None);
+    life.end().await;
 }

@@ -539,9 +539,9 @@ async fn of_an_ordered_batch_the_others_are_settled_where_one_is_refused() {
     };
     let popped = client.pop(&ordered).await;
     assert_eq!(offsets(&popped), [0, 2]);
-    let reply = batch_ack(&client, vec![entry(&popped, "Bg==")]).await;
+    let batch = vec![entry(&popped, "Bg=="), entry(&popped, "AQ==")];
+    let reply = batch_ack(&client, batch).await;
     assert_eq!(reply.code, 13, "offset 1 is not in the batch");
-    client.ack(&popped.messages[0]).await;
     assert_eq!(client.committed("T", 0).await, 3);
 }
 
@@ -600,19 +600,20 @@ async fn an_ordered_batch_that_is_settled_while_it_is_read_again_is_not_handed_o
     let ordered = PopMessage {
         order: Some(true),
         max_msg_nums: 2,
-        invisible_time: SHORT_MS,
+        // Long enough for the second pop to be held before it is over.
+        invisible_time: 3_000,
         ..pop("T", 0)
     };
     let late = life.client.pop(&ordered).await;
     assert_eq!(late.bodies(), ["a", "b"]);
-    let reading = disk.hold_reads();
     let patient = PopMessage {
         poll_time: 20_000,
         ..ordered
     };
     let again = life.client.pop_in_background(patient).await;
+    let reading = disk.hold_reads();
     let reading = tokio::task::spawn_blocking(move || {
-        reading.wait_for_one();
+        assert!(reading.wait_for_one(SOON));
         reading
     });
     let reading = reading.await.unwrap();

@@ -188,7 +188,9 @@ impl Client {
         let popped = tokio::spawn(async move {
             Popped::of(&channel.call(Frame::request(0, &header), SOON).await.unwrap())
         });
+        let deadline = std::time::Instant::now() + SOON;
         while self.polling(&group, &topic, queue_id).await == before {
+            assert!(std::time::Instant::now() < deadline, "it is not held");
             tokio::task::yield_now().await;
         }
         popped

@@ -10,6 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -135,10 +136,13 @@ pub struct HeldReads {
 }
 
 impl HeldReads {
-    /// Blocks until a read stands still.
-    pub fn wait_for_one(&self) {
-        self.changed
-            .wait_while(&mut self.world.lock(), |world| world.waiting == 0);
+    /// Blocks until a read stands still. `false`: none did for so long.
+    #[must_use]
+    pub fn wait_for_one(&self, patience: Duration) -> bool {
+        let ended = self
+            .changed
+            .wait_while_for(&mut self.world.lock(), |world| world.waiting == 0, patience);
+        !ended.timed_out()
     }
 }
 

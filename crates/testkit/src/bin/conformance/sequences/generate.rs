@@ -169,11 +169,6 @@ impl Row {
 
     /// A queue, mostly of a few so that requests meet there; rarely one that there is not.
     pub(super) fn place(&mut self) -> Place {
-        let at = |topic: &str, queue: usize, length: usize| Place {
-            topic: topic.to_owned(),
-            queue: queue.to_string(),
-            length: i64::try_from(length).unwrap_or_default(),
-        };
         let mut place = match (self.dice.below(10), self.own) {
             (0..=4, Some(lengths)) => {
                 let queue = self.dice.below(2);
@@ -185,33 +180,10 @@ impl Row {
             }
             (5, _) => at(PACED, 0, PACED_LENGTH),
             (6, _) => {
-                let topic = TOPICS.get(self.dice.below(TOPICS.len()));
-                topic.map_or_else(
-                    || at(PACED, 0, 0),
-                    |topic| {
-                        let queue = self.dice.below(topic.lengths.len());
-                        at(
-                            topic.name,
-                            queue,
-                            topic.lengths.get(queue).copied().unwrap_or_default(),
-                        )
-                    },
-                )
+                let topic = self.dice.below(TOPICS.len());
+                self.queue_of(topic)
             }
-            _ => {
-                let topic = TOPICS.get(usize::try_from(self.seed % 2).unwrap_or_default());
-                topic.map_or_else(
-                    || at(PACED, 0, 0),
-                    |topic| {
-                        let queue = self.dice.below(topic.lengths.len());
-                        at(
-                            topic.name,
-                            queue,
-                            topic.lengths.get(queue).copied().unwrap_or_default(),
-                        )
-                    },
-                )
-            }
+            _ => self.queue_of(usize::try_from(self.seed % 2).unwrap_or_default()),
         };
         if self.dice.once_in(25) {
             place.queue = self.dice.one(&["2", "4", "-1", "99", "2147483647"]).to_owned();
@@ -223,6 +195,16 @@ impl Row {
                 .to_owned();
         }
         place
+    }
+
+    /// A queue of one of the topics that all rows read.
+    fn queue_of(&mut self, topic: usize) -> Place {
+        let Some(topic) = TOPICS.get(topic) else {
+            return at(PACED, 0, 0);
+        };
+        let queue = self.dice.below(topic.lengths.len());
+        let length = topic.lengths.get(queue).copied().unwrap_or_default();
+        at(topic.name, queue, length)
     }
 
     /// An offset, in and around a queue.
@@ -298,5 +280,13 @@ impl Row {
         // Sends must go on.
         let step = make(&self.own_topic(), (read, 2), perm | 2);
         self.push("permission", step);
+    }
+}
+
+fn at(topic: &str, queue: usize, length: usize) -> Place {
+    Place {
+        topic: topic.to_owned(),
+        queue: queue.to_string(),
+        length: i64::try_from(length).unwrap_or_default(),
     }
 }
