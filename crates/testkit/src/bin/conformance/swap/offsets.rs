@@ -39,7 +39,7 @@ fn hand_over(dir: &Path, [reference, barque]: [&Program; 2]) -> anyhow::Result<(
     make(&mut line)?;
     for n in 0..10 {
         // A start after a crash takes back offsets beyond the end of a queue.
-        send(&mut line, TOPIC, &format!("UNIQ_KEY\u{1}{n}\u{2}"), b"", false)?;
+        send(&mut line, TOPIC, &format!("UNIQ_KEY\u{1}{n}\u{2}"), b"x", false)?;
     }
     for offset in 1..=5 {
         commit(&mut line, offset)?;
