@@ -372,8 +372,6 @@ impl Broker {
 
     /// Returns when no change of the offsets so far is lost with the process. Blocks.
     pub(crate) fn keep_offsets(&self) -> Result<(), SaveError> {
-        // A batch of before would move a group that was set back on again.
-        self.pop.orders.save()?;
         self.offsets.keep(|| self.is_log_durable())
     }
 

@@ -135,29 +135,32 @@ pub(crate) fn consumer_status(
                 // What was said until now must do.
                 () = &mut time_is_up => break,
             };
-            match answer {
-                Ok(frame) if frame.code == 0 && frame.body.len() <= STATUS_BYTES_MAX => {
-                    match fastjson::from_slice::<ConsumerStatus>(&frame.body) {
-                        Ok(its) => {
-                            // As it will stand in the answer: names that were left out are written there.
-                            bytes += id.len() + fastjson::to_vec(&its).len();
-                            if bytes > ALL_STATUS_BYTES_MAX {
-                                warn!(client = %id, "consumers say more than an answer holds, the others are left out");
-                                break;
-                            }
-                            status.consumer_table.insert(id, its.message_queue_table);
-                        }
-                        Err(error) => warn!(client = %id, %error, "a consumer does not say how far it is"),
-                    }
-                }
-                Ok(frame) => {
-                    warn!(client = %id, code = frame.code, bytes = frame.body.len(), "a consumer does not say how far it is");
-                }
-                Err(error) => warn!(client = %id, %error, "a consumer does not say how far it is"),
+            let Some(its) = status_of(&id, answer) else {
+                continue;
+            };
+            // As it will stand in the answer: names that were left out are written there.
+            bytes += id.len() + fastjson::to_vec(&its).len();
+            if bytes > ALL_STATUS_BYTES_MAX {
+                warn!(client = %id, "consumers say more than an answer holds, the others are left out");
+                break;
             }
+            status.consumer_table.insert(id, its.message_queue_table);
         }
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&status)))
     })))
+}
+
+/// What a consumer says of how far it is, if that can be used.
+fn status_of(id: &Str, answer: Result<Frame, CallError>) -> Option<ConsumerStatus> {
+    let said = match answer {
+        Ok(frame) if frame.code == 0 && frame.body.len() <= STATUS_BYTES_MAX => {
+            fastjson::from_slice(&frame.body).map_err(|error| error.to_string())
+        }
+        Ok(frame) => Err(format!("code {}, {} bytes", frame.code, frame.body.len())),
+        Err(error) => Err(error.to_string()),
+    };
+    said.inspect_err(|error| warn!(client = %id, %error, "a consumer does not say how far it is"))
+        .ok()
 }
 
 fn find(b: &Broker, group: &Str, id: &Str) -> Result<Arc<Client>, Fault> {

@@ -16,7 +16,7 @@ use wire::body::topic::{TopicConfig, TopicConfigTable};
 use wire::fastjson;
 use wire::frame::{Frame, Language};
 
-use crate::rig::{Client, Rig, consumer, producer, pull, subscription};
+use crate::rig::{Client, Rig, consumer, producer, pull, subscription, topic};
 
 async fn members(client: &Client, group: &str) -> Option<Vec<String>> {
     let reply = client
@@ -435,14 +435,8 @@ async fn the_retry_topic_of_a_group_that_reads_an_ordered_topic_is_ordered() {
     let rig = Rig::start().await;
     let client = rig.client_of("PLAIN", 1).await;
     let ordered = UpdateAndCreateTopic {
-        topic: "ORDERED".into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
         order: true,
-        ..UpdateAndCreateTopic::default()
+        ..topic("ORDERED", 1)
     };
     client.get(&ordered).await;
     let order = async || {
@@ -474,14 +468,8 @@ async fn many_groups_that_read_an_ordered_topic_cost_one_change_of_the_topics() 
     let rig = Rig::start().await;
     let client = rig.client_of("PLAIN", 1).await;
     let ordered = UpdateAndCreateTopic {
-        topic: "ORDERED".into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
         order: true,
-        ..UpdateAndCreateTopic::default()
+        ..topic("ORDERED", 1)
     };
     client.get(&ordered).await;
     let topics = async || {

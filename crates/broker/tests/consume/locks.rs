@@ -78,7 +78,7 @@ async fn leave(client: &Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_locks_of_a_member_that_leaves_are_free_before_the_others_hear_of_it() {
+async fn the_locks_of_a_member_that_leaves_are_free_when_the_others_ask() {
     let rig = Rig::start().await;
     let (one, mut two) = (rig.client().await, rig.client().await);
     join(&one, "a").await;

@@ -627,3 +627,37 @@ async fn an_ordered_batch_that_is_settled_while_it_is_read_again_is_not_handed_o
     assert_eq!(life.client.committed("T", 0).await, 3);
     life.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_batch_from_before_a_reset_does_not_move_the_group_after_a_kill() {
+    let disk = Arc::new(SimDisk::seeded(6));
+    let never = [("flushConsumerOffsetInterval", "3600000")];
+    let begin = async || Life::start(Arc::clone(&disk) as _, &never).await.unwrap();
+    let life = begin().await;
+    make_topic(&life).await;
+    for body in ["a", "b", "c", "d"] {
+        life.client.send("T", 0, body).await;
+    }
+    let ordered = PopMessage {
+        order: Some(true),
+        max_msg_nums: 2,
+        ..pop("T", 0)
+    };
+    for got in &life.client.pop(&ordered).await.messages {
+        life.client.ack(got).await;
+    }
+    let open = life.client.pop(&ordered).await;
+    assert_eq!(open.bodies(), ["c", "d"]);
+    // The batch is in its file from now on.
+    life.end().await;
+    let life = begin().await;
+    reset(&life.client, "T", 0).await;
+    disk.halt_at(disk.ops());
+    life.end().await;
+    disk.crash(Loss::Nothing);
+    let life = begin().await;
+    life.client.ack(&open.messages[0]).await;
+    let again = life.client.pop(&ordered).await;
+    assert_eq!(again.bodies(), ["a", "b"], "{}", again.remark);
+    life.end().await;
+}

@@ -18,7 +18,7 @@ use wire::fastjson;
 use wire::frame::Frame;
 use wire::record::crc31;
 
-use crate::rig::{Rig, SOON};
+use crate::rig::{Rig, SOON, topic};
 use crate::sends::send;
 use crate::topics::config_of;
 
@@ -219,14 +219,8 @@ async fn an_ordered_topic_takes_nothing_when_the_broker_may_not_be_written_to() 
     let client = rig.client().await;
     client.make_topic("Plain", 1).await;
     let ordered = wire::api::topic::UpdateAndCreateTopic {
-        topic: "Ordered".into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
         order: true,
-        ..Default::default()
+        ..topic("Ordered", 1)
     };
     client.get(&ordered).await;
     assert_eq!(client.ask_with(&send("Ordered", 0, ""), "a").await.code, 16);
