@@ -372,6 +372,8 @@ impl Broker {
 
     /// Returns when no change of the offsets so far is lost with the process. Blocks.
     pub(crate) fn keep_offsets(&self) -> Result<(), SaveError> {
+        // A batch of before that begins where a group was set to looks like one of now, and would hold it up.
+        self.pop.orders.save()?;
         self.offsets.keep(|| self.is_log_durable())
     }
 

@@ -297,12 +297,12 @@ final class Members {
         }
 
         int count() {
-            return countWith(new Turns());
+            return names().size();
         }
 
         /** What both have taken together. */
         int countWith(Turns other) {
-            Set<String> all = new HashSet<>(names());
+            Set<String> all = names();
             all.addAll(other.names());
             return all.size();
         }
