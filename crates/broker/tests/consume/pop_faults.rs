@@ -662,3 +662,33 @@ async fn an_ordered_batch_from_before_a_reset_neither_moves_nor_holds_up_the_gro
         life.end().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_batch_of_messages_that_a_power_cut_took_does_not_hold_up_those_that_come_instead() {
+    let disk = Arc::new(SimDisk::seeded(7));
+    let never = [
+        ("flushConsumerOffsetInterval", "3600000"),
+        ("flushIntervalCommitLog", "3600000"),
+    ];
+    let begin = async || Life::start(Arc::clone(&disk) as _, &never).await.unwrap();
+    let life = begin().await;
+    make_topic(&life).await;
+    life.client.make_topic("Other", 1).await;
+    life.client.send("Other", 0, "x").await;
+    for body in ["a", "b"] {
+        life.client.send("T", 0, body).await;
+    }
+    assert_eq!(life.client.pop(&ordered(2)).await.bodies(), ["a", "b"]);
+    // Whoever is answered this finds the batches in their file, too.
+    reset(&life.client, "Other", 0).await;
+    disk.halt_at(disk.ops());
+    life.end().await;
+    disk.crash(Loss::Everything);
+    let life = begin().await;
+    for body in ["c", "d"] {
+        life.client.send("T", 0, body).await;
+    }
+    let instead = life.client.pop(&ordered(2)).await;
+    assert_eq!(instead.bodies(), ["c", "d"], "{}", instead.remark);
+    life.end().await;
+}
