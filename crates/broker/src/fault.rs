@@ -29,7 +29,9 @@ pub(crate) fn not_appended(error: &AppendError) -> Fault {
             return Fault::new(ResponseCode::SYSTEM_BUSY, remark);
         }
         AppendError::Deleted => ResponseCode::TOPIC_NOT_EXIST,
-        AppendError::DiskFull | AppendError::Closed => ResponseCode::SERVICE_NOT_AVAILABLE,
+        AppendError::DiskFull | AppendError::Follows | AppendError::Closed => {
+            ResponseCode::SERVICE_NOT_AVAILABLE
+        }
         AppendError::Failed => ResponseCode::SYSTEM_ERROR,
     };
     Fault::new(code, format!("the message is not stored: {error}"))

@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::tail::{Deriving, Placed, Prepared, Tail, VALUE_END};
 
 /// Units of all queues that may wait for the tidy thread: 24 bytes each.
-const UNWRITTEN_UNITS_MAX: i64 = 16 << 20;
+pub(crate) const UNWRITTEN_UNITS_MAX: i64 = 16 << 20;
 /// Stands in for the offset of the first message inside until it is known: none has more digits.
 const LONGEST_OFFSET: i64 = i64::MAX;
 
@@ -163,6 +163,9 @@ impl Store {
     fn check_tail(&self, tail: &Tail, draft: &Draft<'_>) -> Result<(), AppendError> {
         if tail.is_closed {
             return Err(AppendError::Closed);
+        }
+        if self.config.follows {
+            return Err(AppendError::Follows);
         }
         if draft.queue.deleted.load(Ordering::Relaxed) {
             return Err(AppendError::Deleted);

@@ -32,6 +32,7 @@ use crate::config::StoreConfig;
 use crate::disk::{Disk, backup_of, is_sync_failure, synced};
 use crate::filter::{All, Filter};
 use crate::queue::Queue;
+use crate::queues::Doomed;
 use crate::read::{Batch, ReadError, ReadLimit, ReadStatus};
 use crate::store::Store;
 use shelf::Place;
@@ -157,19 +158,29 @@ impl Compaction {
         shelf.empty()
     }
 
-    /// Removes everything of a topic.
-    pub(crate) fn remove(&self, topic: &str, removed: &[Arc<Queue>]) -> io::Result<()> {
+    /// Removes everything of a topic, or of one of its queues.
+    pub(crate) fn remove(&self, doomed: &Doomed) -> io::Result<()> {
+        let Doomed { topic, only, removed } = doomed;
         for queue in removed {
             if let Some(shelf) = queue.shelf.get() {
                 shelf.retire();
             }
         }
-        self.forget_positions(|key| key.rsplit_once('_').is_some_and(|(of, _)| of == topic))?;
+        let only = only.map(|id| id.to_string());
+        let is_gone = |id: &str| only.as_ref().is_none_or(|only| only == id);
+        self.forget_positions(|key| {
+            key.rsplit_once('_')
+                .is_some_and(|(of, id)| of == &**topic && is_gone(id))
+        })?;
         for dir in shelf::DIRS {
             let root = self.root.join(dir);
-            if self.disk.entry(&root.join(topic))?.is_some() {
-                self.disk.remove_tree(&root.join(topic))?;
-                synced(self.disk.sync_dir(&root))?;
+            let (above, dir) = match &only {
+                None => (root.clone(), root.join(&**topic)),
+                Some(id) => (root.join(&**topic), root.join(&**topic).join(id)),
+            };
+            if self.disk.entry(&dir)?.is_some() {
+                self.disk.remove_tree(&dir)?;
+                synced(self.disk.sync_dir(&above))?;
             }
         }
         Ok(())

@@ -20,7 +20,9 @@ pub enum FlushMode {
 /// Says of a topic how its queues are kept. Asked when the first queue of a topic is made; a store that has files of a
 /// topic goes by them, unless they are of plain queues and it has batch queues.
 #[derive(Clone)]
-pub struct Kinds(Arc<dyn Fn(&str) -> Kind + Send + Sync>);
+pub struct Kinds(Arc<KindOf>);
+
+type KindOf = dyn Fn(&str) -> Option<Kind> + Send + Sync;
 
 /// How a topic is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,15 +36,25 @@ pub struct Kind {
 impl Kinds {
     /// As this function says.
     pub fn by(kind_of: impl Fn(&str) -> Kind + Send + Sync + 'static) -> Kinds {
+        Kinds::knowing(move |topic| Some(kind_of(topic)))
+    }
+
+    /// As this function says; `None` of a topic that it does not know. That is kept as most are, but whoever copies another
+    /// log is asked first ([`crate::ReplicateError::Topic`]).
+    pub fn knowing(kind_of: impl Fn(&str) -> Option<Kind> + Send + Sync + 'static) -> Kinds {
         Kinds(Arc::new(kind_of))
     }
 
+    pub(crate) fn knows(&self, topic: &str) -> bool {
+        (self.0)(topic).is_some()
+    }
+
     pub(crate) fn of(&self, topic: &str) -> QueueKind {
-        (self.0)(topic).queue
+        (self.0)(topic).unwrap_or_default().queue
     }
 
     pub(crate) fn is_compacted(&self, topic: &str) -> bool {
-        (self.0)(topic).is_compacted
+        (self.0)(topic).unwrap_or_default().is_compacted
     }
 }
 
@@ -112,6 +124,8 @@ pub struct StoreConfig {
     pub busy_after: Duration,
     /// Newest bytes of the log kept in memory for readers at the tail.
     pub hot_bytes: usize,
+    /// The log follows another one ([`crate::Store::follow`]): nothing is appended to it.
+    pub follows: bool,
     /// Consume queue files kept open.
     pub queue_files_open_max: usize,
     /// `messageDelayLevel` in ms: what the queue of the delay topic holds instead of tag codes.
@@ -165,6 +179,7 @@ impl StoreConfig {
             pending_bytes_max: 64 << 20,
             busy_after: Duration::from_secs(1),
             hot_bytes: 8 << 20,
+            follows: false,
             queue_files_open_max: 1024,
             delay_levels_ms: delay_levels(),
             reserved: Duration::from_secs(72 * 3600),

@@ -128,6 +128,9 @@ pub enum AppendError {
     /// The topic was deleted; ask for the queue again.
     #[error("topic was deleted")]
     Deleted,
+    /// The log is the copy of another one.
+    #[error("the log follows another one")]
+    Follows,
     /// The store is closed, or closes.
     #[error("store is closed")]
     Closed,

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use parking_lot::MutexGuard;
 
@@ -13,8 +13,9 @@ use crate::config::FlushMode;
 use crate::disk::is_sync_failure;
 use crate::draft::{AppendError, Gate, GateState, Level, LogPos};
 use crate::index::file::Put;
-use crate::queue::Queue;
-use crate::recover::Recovered;
+use crate::queue::{Queue, Unit};
+use crate::queue_batch::Span;
+use crate::recover::{GAP_MAX, Recovered};
 use crate::store::Store;
 use crate::tail::{Pending, Staged};
 
@@ -56,6 +57,12 @@ impl Publisher {
             units: found.units,
             ..Publisher::default()
         }
+    }
+
+    /// Where the newest record begins that is written, and where it ends.
+    pub(crate) fn newest(&self) -> Option<(i64, i64)> {
+        let staged = self.waiting.back().map(|staged| (staged.unit.pos, staged.end()));
+        staged.or_else(|| (self.last >= 0).then_some((self.last, self.upto)))
     }
 }
 
@@ -162,9 +169,7 @@ impl Store {
     }
 
     fn after_write(&self, batch: &mut Pending) {
-        let Some(end) = batch.runs.last().map(|run| run.end()) else {
-            return;
-        };
+        let end = batch.end;
         {
             // Before `written` moves: a flusher that sees the new end finds the messages here.
             let mut publisher = self.publisher.lock();
@@ -198,8 +203,11 @@ impl Store {
         }
     }
 
-    /// Makes everything below `limit` visible, in log order.
+    /// Makes everything below `limit` visible, in log order, as far as enough replicas have it.
     pub(crate) fn publish(&self, limit: i64) {
+        // Whoever moves one of the two ends looks at the other one afterwards; see `Store::show`.
+        fence(Ordering::SeqCst);
+        let limit = limit.min(self.visible.load(Ordering::Acquire));
         let mut awaited: Vec<Arc<Queue>> = Vec::new();
         let mut publisher = self.publisher.lock();
         let publisher = &mut *publisher;
@@ -216,6 +224,9 @@ impl Store {
                 stored_at: staged.stored_at,
             }));
             if staged.is_queued && !staged.queue.deleted.load(Ordering::Relaxed) {
+                if staged.queue_offset != staged.queue.max() && !self.align(&staged, publisher) {
+                    continue;
+                }
                 publisher.queues += i64::from(staged.queue_offset == 0);
                 fresh += 1;
                 publisher.units += i64::from(staged.count);
@@ -235,6 +246,43 @@ impl Store {
         for queue in awaited {
             queue.wake();
         }
+    }
+
+    /// Lets a queue go on at the offset of a record that another broker gave out: a log that follows may begin in the middle,
+    /// and lacks what was damaged. Returns whether the record has a place there.
+    fn align(&self, staged: &Staged, publisher: &mut Publisher) -> bool {
+        let (queue, offset) = (&staged.queue, staged.queue_offset);
+        let max = queue.max();
+        if offset < max || offset - max > GAP_MAX && max > 0 {
+            tracing::warn!(
+                topic = queue.topic(),
+                queue = queue.id(),
+                max,
+                offset,
+                "a message at an impossible offset is in no queue"
+            );
+            return false;
+        }
+        publisher.units += offset - max;
+        if max == 0 {
+            publisher.queues += 1;
+            queue.begin_at(offset);
+            return true;
+        }
+        let nowhere = Span {
+            stored_at: staged.stored_at,
+            base: 0,
+            count: 0,
+        };
+        if !queue.is_batch() {
+            for _ in max..offset {
+                if queue.push(Unit::BLANK, nowhere) {
+                    self.queues.list(queue);
+                }
+            }
+            self.queues.add_unwritten(offset - max);
+        }
+        true
     }
 
     /// Whether a record that starts here is written and not in its queue yet. When not, and it is a record, its queue has it.

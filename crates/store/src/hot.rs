@@ -34,12 +34,15 @@ impl Hot {
         ring.end = pos;
     }
 
-    /// Adds bytes behind the end. A gap (the unwritten rest of a file) is fine: nothing valid lies in it.
+    /// Adds bytes behind the end. A gap (the unwritten rest of a file) reads as zeros, as in the file.
     pub(crate) fn put(&self, at: i64, bytes: &[u8]) {
         let mut ring = self.ring.write();
         let size = ring.bytes.len();
         if size == 0 {
             return;
+        }
+        if at > ring.end {
+            ring.blank(at);
         }
         let skipped = bytes.len().saturating_sub(size);
         let (at, bytes) = (at + skipped as i64, &bytes[skipped..]);
@@ -64,6 +67,20 @@ impl Hot {
         head.copy_from_slice(&ring.bytes[from..from + first]);
         rest.copy_from_slice(&ring.bytes[..rest.len()]);
         true
+    }
+}
+
+impl Ring {
+    /// Zeros from the end to a position behind it.
+    fn blank(&mut self, to: i64) {
+        let size = self.bytes.len();
+        let count = size.min(usize::try_from(to - self.end).unwrap_or(usize::MAX));
+        let from = ((to - count as i64).unsigned_abs() % size as u64) as usize;
+        let first = count.min(size - from);
+        self.bytes[from..from + first].fill(0);
+        self.bytes[..count - first].fill(0);
+        self.end = to;
+        self.start = self.start.max(to - size as i64);
     }
 }
 

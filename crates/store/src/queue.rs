@@ -306,6 +306,17 @@ impl Queue {
         self.next.store(end.offset, Ordering::SeqCst);
     }
 
+    /// Lets a queue that never held anything begin at an offset. Of batch queues, the spans say that themselves.
+    pub(crate) fn begin_at(&self, offset: i64) {
+        if self.is_batch() {
+            return;
+        }
+        let mut held = self.held.lock();
+        (held.start, held.written, held.seen) = (offset, offset, offset);
+        self.min.store(offset, Ordering::Release);
+        self.max.store(offset, Ordering::SeqCst);
+    }
+
     /// Indexes of the first unit and behind the last.
     pub(crate) fn indexes(&self) -> (i64, i64) {
         let held = self.held.lock();

@@ -48,6 +48,8 @@ pub(crate) struct Queues {
 #[derive(Debug, Clone)]
 pub(crate) struct Doomed {
     pub(crate) topic: Arc<str>,
+    /// The number of the queue, if not all of the topic's are deleted.
+    pub(crate) only: Option<u32>,
     pub(crate) removed: Vec<Arc<Queue>>,
 }
 
@@ -163,9 +165,23 @@ impl Queues {
         let removed = self.topics.write().remove(topic).unwrap_or_default();
         doomed.push(Doomed {
             topic: Arc::from(topic),
+            only: None,
             removed: removed.clone(),
         });
         removed
+    }
+
+    /// As [`Queues::doom`], of one queue.
+    pub(crate) fn doom_queue(&self, queue: &Arc<Queue>) {
+        let mut doomed = self.doomed.lock();
+        if let Some(of_topic) = self.topics.write().get_mut(queue.topic()) {
+            of_topic.retain(|other| !Arc::ptr_eq(other, queue));
+        }
+        doomed.push(Doomed {
+            topic: Arc::from(queue.topic()),
+            only: Some(queue.id()),
+            removed: vec![Arc::clone(queue)],
+        });
     }
 
     /// The topic that was deleted first of those whose files are still there.

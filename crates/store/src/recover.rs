@@ -30,7 +30,7 @@ use crate::open::Parts;
 use crate::queue::{End, Queue, Unit};
 use crate::queue_batch::{QueueKind, Span, inner_count};
 use crate::queue_files::{QueueFiles, Unsynced};
-use crate::queues::Queues;
+use crate::queues::{Queues, is_directory_name};
 use crate::scan::{Behind, Scanner, Verify};
 use crate::survey::Survey;
 use crate::tail::Deriving;
@@ -42,7 +42,7 @@ const FILES_LOOKED_AT: usize = 3;
 
 /// Queue offsets from here on are damage; so are gaps larger than this.
 const OFFSET_MAX: i64 = 1 << 48;
-const GAP_MAX: i64 = 10_000_000;
+pub(crate) const GAP_MAX: i64 = 10_000_000;
 
 /// What it means when a queue lacks the units in front of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -620,11 +620,13 @@ impl<'a> Recovery<'a> {
 }
 
 /// How many offsets of its queue a record takes; `None` when it has no place there.
-fn count_for(queue: &Queue, head: &RecordHead<'_>) -> Option<i16> {
+pub(crate) fn count_for(queue: &Queue, head: &RecordHead<'_>) -> Option<i16> {
     let parts = &head.parts;
     let is_inner_batch = parts.sys_flag & sysflag::INNER_BATCH != 0;
     match queue.kind() {
         _ if !sysflag::is_queued(parts.sys_flag) => None,
+        // Nothing is ever appended to it; a log of another broker may have it.
+        _ if !is_directory_name(parts.topic) => None,
         // The reference has no place for it either: its topic was deleted, or is another one now.
         QueueKind::Plain if is_inner_batch => None,
         QueueKind::Batch if is_inner_batch => Some(inner_count(parts.properties)),

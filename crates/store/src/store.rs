@@ -45,6 +45,10 @@ pub struct Store {
     /// Held during a sync of the log; when the last one began.
     pub(crate) flushing: Mutex<Instant>,
     pub(crate) tidy: Mutex<Tidy>,
+    /// Where a master has sent a record that is damaged; -1: nowhere yet.
+    pub(crate) damaged_at: AtomicI64,
+    /// Readers see nothing behind it; see [`Store::show`].
+    pub(crate) visible: AtomicI64,
     /// [`Tail::generation`], to be read without its lock.
     pub(crate) generation: AtomicU32,
     /// Since when a write is under way; 0 when none is.
@@ -122,6 +126,8 @@ impl Store {
             publisher: Mutex::new(Publisher::new(&found)),
             flushing: Mutex::new(now),
             tidy: Mutex::new(tidy),
+            damaged_at: AtomicI64::new(-1),
+            visible: AtomicI64::new(i64::MAX),
             generation: AtomicU32::new(0),
             writing_since_ms: AtomicI64::new(0),
             is_disk_full: AtomicBool::new(false),

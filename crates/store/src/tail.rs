@@ -51,7 +51,7 @@ impl Hashes {
         self.few[..self.len].iter().chain(&self.more).copied()
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.len + self.more.len()
     }
 }
@@ -219,6 +219,8 @@ pub(crate) struct Pending {
     pub(crate) staged: Vec<Staged>,
     pub(crate) hashes: Vec<u32>,
     pub(crate) bytes: usize,
+    /// Where the log goes on behind all of it. Not where the last run ends if that closes a file.
+    pub(crate) end: i64,
     /// Whether somebody waits for the disk.
     pub(crate) is_urgent: bool,
 }
@@ -281,12 +283,37 @@ impl Tail {
         }
         let remaining = self.segment_bytes - self.pos % self.segment_bytes;
         if len as i64 + 8 > remaining {
-            let run = self.run();
-            encode_blank(&mut run.bytes, remaining as u32);
-            self.pending.bytes += 8;
-            self.pos += remaining;
+            self.close_file();
         }
         Ok(())
+    }
+
+    /// Closes the file with a blank record; the next record starts the next one.
+    pub(crate) fn close_file(&mut self) {
+        let remaining = self.segment_bytes - self.pos % self.segment_bytes;
+        let run = self.run();
+        encode_blank(&mut run.bytes, remaining as u32);
+        self.pending.bytes += 8;
+        self.pos += remaining;
+    }
+
+    /// Takes a record of another log as it is. The caller has made sure that it belongs here; without `staged` it is in no
+    /// queue.
+    pub(crate) fn put_raw(&mut self, bytes: &[u8], staged: Option<(Staged, &Hashes)>) {
+        self.run().bytes.extend_from_slice(bytes);
+        self.pos += bytes.len() as i64;
+        self.pending.bytes += bytes.len();
+        // Its master may wait for it.
+        self.pending.is_urgent = true;
+        if let Some((staged, hashes)) = staged {
+            self.last_stored_at = self.last_stored_at.max(staged.stored_at);
+            if staged.is_queued {
+                let next = staged.queue_offset + i64::from(staged.count);
+                staged.queue.next.fetch_max(next, Ordering::Relaxed);
+            }
+            self.pending.hashes.extend(hashes.iter());
+            self.pending.staged.push(staged);
+        }
     }
 
     /// The run that ends at the tail.
@@ -366,7 +393,8 @@ impl Tail {
             hashes: done.hashes,
             ..Pending::default()
         };
-        let taken = std::mem::replace(&mut self.pending, fresh);
+        let mut taken = std::mem::replace(&mut self.pending, fresh);
+        taken.end = self.pos;
         self.in_flight = taken.bytes;
         taken
     }

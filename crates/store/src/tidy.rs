@@ -12,6 +12,7 @@ use crate::config::FlushMode;
 use crate::disk::is_sync_failure;
 use crate::queue::Queue;
 use crate::queue_files::Unsynced;
+use crate::queues::Doomed;
 use crate::retain::{Usage, decide, local_hour};
 use crate::store::Store;
 
@@ -296,7 +297,7 @@ impl Store {
 
     /// Takes the queues of a topic out of the table and forgets them. A new one of the same name is not written to its
     /// files until the old files are gone.
-    fn detach(&self, topic: &str) {
+    pub(crate) fn detach(&self, topic: &str) {
         let removed = {
             // Under the lock of the tail: no append finds the queue alive and is published later.
             let _tail = self.tail.lock();
@@ -306,6 +307,20 @@ impl Store {
             }
             removed
         };
+        self.forget_units(&removed);
+    }
+
+    /// As [`Store::detach`], of one queue.
+    pub(crate) fn detach_queue(&self, queue: &Arc<Queue>) {
+        {
+            let _tail = self.tail.lock();
+            self.queues.doom_queue(queue);
+            queue.deleted.store(true, Ordering::Release);
+        }
+        self.forget_units(std::slice::from_ref(queue));
+    }
+
+    fn forget_units(&self, removed: &[Arc<Queue>]) {
         let mut publisher = self.publisher.lock();
         for queue in removed {
             publisher.queues -= i64::from(queue.max() > 0);
@@ -317,7 +332,7 @@ impl Store {
     /// Removes the files of deleted topics.
     pub(crate) fn finish_deletions(&self, tidy: &mut Tidy) -> io::Result<()> {
         while let Some(doomed) = self.queues.first_doomed() {
-            self.remove_queues(&doomed.topic, &doomed.removed, tidy)?;
+            self.remove_queues(&doomed, tidy)?;
             self.queues.spare_first();
             tidy.checkpoint_pos = i64::MIN;
         }
@@ -326,20 +341,24 @@ impl Store {
 
     /// Removes the files of detached queues. First the copies, while the queue still tells a recovery that the topic
     /// has begun anew.
-    fn remove_queues(&self, topic: &str, removed: &[Arc<Queue>], tidy: &mut Tidy) -> io::Result<()> {
+    fn remove_queues(&self, doomed: &Doomed, tidy: &mut Tidy) -> io::Result<()> {
+        let Doomed { topic, only, removed } = doomed;
         for queue in removed {
             self.queue_files.close(queue);
             tidy.unsynced.forget(queue);
             queue.wake();
         }
-        self.compaction.remove(topic, removed)?;
+        self.compaction.remove(doomed)?;
         // They are all of one kind, but a topic of that name may have been of the other.
         for root in self.queue_files.roots() {
-            let dir = root.join(topic);
+            let (above, dir) = match only {
+                None => (root.to_path_buf(), root.join(&**topic)),
+                Some(id) => (root.join(&**topic), root.join(&**topic).join(id.to_string())),
+            };
             tidy.unsynced.forget_dirs(&dir);
             if self.env.disk.entry(&dir)?.is_some() {
                 self.env.disk.remove_tree(&dir)?;
-                tidy.unsynced.add_dir(root.to_path_buf());
+                tidy.unsynced.add_dir(above);
             }
         }
         Ok(())

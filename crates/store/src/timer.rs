@@ -211,6 +211,26 @@ impl Timers {
         self.write_ms = now;
     }
 
+    /// Says that somebody else has fired all ticks before a moment: what waits here in those does not fire any more.
+    pub fn pass(&mut self, before_ms: i64) -> io::Result<()> {
+        let before_ms = floor(before_ms, self.config.precision_ms);
+        self.write_ms = self
+            .write_ms
+            .max(floor(self.env.clock.now_ms(), self.config.precision_ms));
+        if before_ms <= self.read_ms || self.firing.is_some() {
+            return Ok(());
+        }
+        while let Some(tick) = self.wheel.first_pending(self.read_ms, self.read_ms)?
+            && tick < before_ms
+        {
+            self.wheel.fired(tick);
+        }
+        self.read_ms = before_ms;
+        self.fired.reached(before_ms);
+        self.is_changed = true;
+        Ok(())
+    }
+
     /// Whether so many ticks are behind that a new entry could take the slot of one that has not fired: nothing may be
     /// parked before some have.
     pub fn is_far_behind(&self) -> bool {

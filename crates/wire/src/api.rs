@@ -8,6 +8,7 @@
 pub mod config;
 pub mod explain;
 pub mod group;
+pub mod ha;
 pub mod heartbeat;
 pub mod kv;
 pub mod lock;

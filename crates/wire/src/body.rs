@@ -9,6 +9,7 @@ pub mod conflict;
 pub mod explain;
 pub mod filter;
 pub mod group;
+pub mod ha;
 pub mod pop;
 pub mod queue;
 pub mod register;

@@ -249,6 +249,8 @@ impl Code {
     pub const LIST_TRANSACTIONS: Code = Code(900_036);
     /// Commits or rolls back a transaction, whoever its producer is.
     pub const FORCE_TRANSACTION: Code = Code(900_037);
+    /// A slave says who it is, and proves it.
+    pub const REPLICA_HELLO: Code = Code(900_103);
 }
 
 codes! { ResponseCode;

@@ -13,6 +13,7 @@ pub mod code;
 pub mod ext;
 pub mod fastjson;
 pub mod frame;
+pub mod ha;
 pub mod java_properties;
 pub mod message_id;
 pub mod properties;

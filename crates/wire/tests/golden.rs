@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wire::api;
-use wire::body::{group, queue, register, stats, subscription, timer, topic, topic_route};
+use wire::body::{group, ha, queue, register, stats, subscription, timer, topic, topic_route};
 use wire::code::{Code, Request};
 use wire::ext::Ext;
 use wire::fastjson;
@@ -332,6 +332,7 @@ fn every_typed_header_of_servers_and_tools_reads_and_writes_the_captured_fields_
         api::register::RegisterBroker,
         api::register::UnregisterBroker,
         api::register::GetBrokerMemberGroup,
+        api::ha::GetBrokerHaStatus,
         api::kv::PutKvConfig,
         api::kv::GetKvConfig,
         api::kv::DeleteKvConfig,
@@ -435,6 +436,7 @@ fn every_json_body_reads_and_writes_the_captured_json() {
     check_body::<stats::BrokerConsumeStats>(Code::GET_BROKER_CONSUME_STATS, true);
     check_body::<timer::TimerMetrics>(Code::GET_TIMER_METRICS, true);
     check_body::<stats::KvTable>(Code::GET_BROKER_RUNTIME_INFO, true);
+    check_body::<ha::HaRuntimeInfo>(Code::GET_BROKER_HA_STATUS, true);
     check_body::<stats::KvTable>(Code::GET_KVLIST_BY_NAMESPACE, true);
 }
 

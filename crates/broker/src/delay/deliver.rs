@@ -263,6 +263,7 @@ impl Line {
             AppendError::Busy { .. }
             | AppendError::DiskFull
             | AppendError::Deleted
+            | AppendError::Follows
             | AppendError::Closed
             | AppendError::Failed => Undelivered::Later(error),
         })?;

@@ -334,6 +334,7 @@ fn is_final(error: &AppendError) -> bool {
         AppendError::Busy { .. }
         | AppendError::DiskFull
         | AppendError::Deleted
+        | AppendError::Follows
         | AppendError::Closed
         | AppendError::Failed => false,
     }

@@ -64,6 +64,14 @@ impl TimerMark {
         bytes
     }
 
+    /// Reads the answer to request 60. Old brokers leave the version out.
+    pub fn of(bytes: &[u8]) -> Option<TimerMark> {
+        let mut whole = [0; MARK_BYTES];
+        let is_known = bytes.len() == MARK_BYTES || bytes.len() == MARK_BYTES - 24;
+        whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        is_known.then(|| TimerMark::decode(&whole))
+    }
+
     fn decode(bytes: &[u8; MARK_BYTES]) -> TimerMark {
         let mut words = bytes
             .as_chunks::<8>()
