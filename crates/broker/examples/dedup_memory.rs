@@ -118,8 +118,7 @@ async fn fill(channel: &Channel, topic: &str, attributes: &str) {
 async fn main() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut config = config(dir.path(), MESSAGES);
-    let ports = Ports::bind(&config).await.expect("ports");
-    config.listen_port = ports.port();
+    let ports = Ports::bind(&mut config).await.expect("ports");
     let addr = ([127, 0, 0, 1], ports.port()).into();
     let broker = Broker::open(config, Env::real()).expect("the broker opens");
     let stop = CancellationToken::new();

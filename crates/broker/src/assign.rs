@@ -58,6 +58,17 @@ impl Modes {
         table.message_request_mode_map.get(topic)?.get(group).cloned()
     }
 
+    /// Takes over the table of a master. Blocks.
+    pub(crate) fn follow(&self, master: MessageRequestModeTable) -> Result<(), SaveError> {
+        let _one_at_a_time = self.saving.lock();
+        if *self.table.lock() == master {
+            return Ok(());
+        }
+        saved::save(&self.env, &self.path, &master)?;
+        *self.table.lock() = master;
+        Ok(())
+    }
+
     /// Blocks.
     fn set(&self, chosen: SetMessageRequestModeBody) -> Result<(), SaveError> {
         let _one_at_a_time = self.saving.lock();

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use net::{
-    BindError, BoxFuture, Due, Fault, Leaving, Level, Limits, Listening, Outcome, Peer, Reply, Server,
-    Service, Ticket,
+    BindError, BoxFuture, Copies, Due, Fault, Leaving, Level, Limits, Listening, Outcome, Peer, Reply,
+    Server, Service, Ticket,
 };
 use store::{Env, Gate, GateState, Kind, Kinds, LogPos, Store};
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use wire::Str;
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::topic::TopicConfig;
@@ -30,7 +30,7 @@ use wire::message_id::UniqueIds;
 use crate::assign::Modes;
 use crate::blocking::Workers;
 use crate::clients::Clients;
-use crate::config::{Config, ConfigError};
+use crate::config::{BrokerRole, Config, ConfigError};
 use crate::counts::{Counts, sample_topic};
 use crate::dedup::Dedup;
 use crate::delay::Delays;
@@ -43,13 +43,14 @@ use crate::lock::Locks;
 use crate::offset::Offsets;
 use crate::peers::{Announced, Peers};
 use crate::pop::Pop;
+use crate::replication::Replication;
 use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
 use crate::send::ReplyRoom;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::transaction::Transactions;
-use crate::{admin, delay, heartbeat, names, offset, peers, pop, transaction};
+use crate::{admin, delay, heartbeat, names, offset, peers, pop, replication, transaction};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -98,6 +99,8 @@ pub struct Broker {
     leaving: Leaving,
     /// Name servers.
     pub(crate) peers: Peers,
+    /// Slaves, or the master.
+    pub(crate) replication: Replication,
     /// What happened since the start.
     pub(crate) counts: Counts,
     /// Ids for messages that come without.
@@ -166,28 +169,45 @@ pub enum CloseError {
     Store(#[from] store::CloseError),
 }
 
-/// The two ports of a broker.
+/// The ports of a broker.
 pub struct Ports {
     main: Listening,
     /// Two below the main one: everything but the pulls, for producers that want a port of their own.
     fast: Listening,
+    /// For slaves.
+    replication: Listening,
 }
 
 impl Ports {
-    /// Takes the ports of the settings. Port 0 takes any two free ones; [`Ports::port`] must then go into the settings.
-    pub async fn bind(config: &Config) -> Result<Ports, BindError> {
+    /// Takes the ports of the settings, and says in them which ones these are: port 0 takes any free ones.
+    pub async fn bind(config: &mut Config) -> Result<Ports, BindError> {
         let ip = config
             .bind_address
             .parse()
             .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let main = Server::bind(SocketAddr::new(ip, config.listen_port)).await?;
         let fast = Server::bind(SocketAddr::new(ip, config.listen_port.saturating_sub(2))).await?;
-        Ok(Ports { main, fast })
+        // The one above, where nobody says anything else.
+        let above = config.listen_port.checked_add(u16::from(config.listen_port > 0));
+        let port = Some(config.ha_listen_port).filter(|port| *port > 0).or(above);
+        let replication = Server::bind(SocketAddr::new(ip, port.unwrap_or(0))).await?;
+        config.listen_port = main.local_addr().port();
+        config.ha_listen_port = replication.local_addr().port();
+        Ok(Ports {
+            main,
+            fast,
+            replication,
+        })
     }
 
     /// The number of the main port.
     pub fn port(&self) -> u16 {
         self.main.local_addr().port()
+    }
+
+    /// The number of the port for slaves.
+    pub fn replication_port(&self) -> u16 {
+        self.replication.local_addr().port()
     }
 
     /// The number of the other port.
@@ -218,12 +238,12 @@ impl Broker {
         let kinds = Arc::clone(&topics);
         let mut store = config.store();
         let has_compaction = config.enable_compaction;
-        store.kinds = Kinds::by(move |topic| {
-            let kind = kinds.kind_of(topic);
-            Kind {
+        store.kinds = Kinds::knowing(move |topic| {
+            let kind = kinds.kind_of(topic)?;
+            Some(Kind {
                 is_compacted: kind.is_compacted && has_compaction,
                 ..kind
-            }
+            })
         });
         let store = Store::open(store, env.clone())?;
         // Its journal is written at once, which only whoever holds the directory may do.
@@ -255,6 +275,7 @@ impl Broker {
             held: Held::default(),
             leaving: Leaving::default(),
             peers: Peers::of(&config),
+            replication: Replication::of(&config, env.clock.instant()),
             counts: Counts::new(now_ms),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
             settings: admin::Settings::new(now_ms),
@@ -273,13 +294,20 @@ impl Broker {
 
     /// Changes the settings that may change while the broker runs.
     pub(crate) fn set_config(&self, config: Config) {
+        self.replication.set_promise(&self.store, &config);
         self.config.store(Arc::new(config));
+    }
+
+    /// Whether this broker follows another one, and takes no messages itself.
+    pub(crate) fn is_slave(&self) -> bool {
+        self.config().broker_role == BrokerRole::Slave
     }
 
     /// Serves requests until `stop`, or until the store fails. The broker is registered with its name servers meanwhile.
     pub async fn run(self: Arc<Self>, ports: Ports, stop: CancellationToken) -> Result<(), RunError> {
         let (serving, registered) = (CancellationToken::new(), CancellationToken::new());
         let (tasks, links) = (TaskTracker::new(), TaskTracker::new());
+        let (feeding, feeds) = (CancellationToken::new(), TaskTracker::new());
         let limits = self.limits();
         let fast = Arc::new(FastPort(Arc::clone(&self)));
         info!(broker = %self.config().broker_name, address = %self.host, "broker is started");
@@ -289,17 +317,14 @@ impl Broker {
                 .serve(Arc::clone(&self), limits.clone(), serving.clone()),
         );
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
-        delay::start(&self, &tasks, &serving);
-        timer::start(&self, &tasks, &serving);
-        pop::start(&self, &tasks, &serving);
-        tasks.spawn(transaction::check::keep_checking(
-            Arc::clone(&self),
-            serving.clone(),
-        ));
-        tasks.spawn(transaction::check::keep_counting(
-            Arc::clone(&self),
-            serving.clone(),
-        ));
+        replication::serve(&self, ports.replication, &feeds, &feeding);
+        replication::start(&self, &tasks, &serving);
+        if self.is_slave() {
+            delay::start_saving(&self, &tasks, &serving);
+            timer::start_following(&self, &tasks, &serving);
+        } else {
+            self.start_deliveries(&tasks, &serving);
+        }
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(offset::keep_journal(Arc::clone(&self), serving.clone()));
         tasks.spawn(filter::keep_saving(Arc::clone(&self), serving.clone()));
@@ -328,6 +353,13 @@ impl Broker {
         serving.cancel();
         tasks.close();
         tasks.wait().await;
+        if ended.is_ok() {
+            // One of them may be the next master, and this log the one that follows.
+            replication::hand_over(&self).await;
+        }
+        feeding.cancel();
+        feeds.close();
+        feeds.wait().await;
         info!("broker is stopped");
         ended
     }
@@ -430,6 +462,15 @@ impl Broker {
         self.peers.announce()
     }
 
+    /// What only a master does: it writes messages of its own accord.
+    fn start_deliveries(self: &Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
+        delay::start(self, tasks, stop);
+        timer::start(self, tasks, stop);
+        pop::start(self, tasks, stop);
+        tasks.spawn(transaction::check::keep_checking(Arc::clone(self), stop.clone()));
+        tasks.spawn(transaction::check::keep_counting(Arc::clone(self), stop.clone()));
+    }
+
     fn limits(&self) -> Limits {
         let config = self.config();
         Limits {
@@ -449,6 +490,7 @@ impl Broker {
     pub(crate) async fn pass<T>(&self, mut reply: Reply<T>, ticket: Ticket) -> Result<Reply<T>, Fault> {
         loop {
             let progress = self.store.progress();
+            let looked = self.env.clock.instant().into();
             match self.due(&ticket) {
                 Due::Passed => return Ok(reply),
                 Due::Late(code) => {
@@ -456,7 +498,7 @@ impl Broker {
                     return Ok(reply);
                 }
                 Due::Failed(fault) => return Err(fault),
-                Due::Waiting => match ticket.deadline {
+                Due::Waiting => match ticket.next_deadline(looked) {
                     // Whether it was progress or the end of the time: `due` knows.
                     Some(deadline) => drop(tokio::time::timeout_at(deadline, progress).await),
                     None => progress.await,
@@ -470,7 +512,14 @@ impl Service for Broker {
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
         match self.leaving.refusal(&frame) {
             Some(refusal) => refusal,
-            None => route(self, peer, frame),
+            None => match replication::refusal(self, &frame) {
+                Some(fault) if frame.is_oneway() => {
+                    debug!(code = frame.code, remark = %fault.remark, "a one-way request is refused by a slave");
+                    Outcome::Silent
+                }
+                Some(fault) => Outcome::Reply(fault.into_frame(frame.opaque)),
+                None => route(self, peer, frame),
+            },
         }
     }
 
@@ -487,11 +536,22 @@ impl Service for Broker {
             Level::Written => store::Level::Written,
             Level::Durable => store::Level::Durable,
         };
-        match self.store.state(&gate, level) {
+        let kept = match self.store.state(&gate, level) {
             GateState::Passed => Due::Passed,
-            GateState::Failed => Due::Failed(not_appended(&store::AppendError::Failed)),
-            GateState::Waiting if self.is_over(ticket) => Due::Late(ResponseCode::FLUSH_DISK_TIMEOUT),
-            GateState::Waiting => Due::Waiting,
+            GateState::Failed => return Due::Failed(not_appended(&store::AppendError::Failed)),
+            GateState::Waiting if self.is_over(ticket.deadline) => {
+                Due::Late(ResponseCode::FLUSH_DISK_TIMEOUT)
+            }
+            GateState::Waiting => return Due::Waiting,
+        };
+        match ticket.copies {
+            Copies::None => kept,
+            Copies::Missing => Due::Late(ResponseCode::SLAVE_NOT_AVAILABLE),
+            Copies::Until(slaves, _) if self.replication.has_copies(slaves, ticket.pos) => kept,
+            Copies::Until(_, deadline) if self.is_over(Some(deadline)) => {
+                Due::Late(ResponseCode::FLUSH_SLAVE_TIMEOUT)
+            }
+            Copies::Until(..) => Due::Waiting,
         }
     }
 
@@ -505,10 +565,8 @@ impl Service for Broker {
 }
 
 impl Broker {
-    fn is_over(&self, ticket: &Ticket) -> bool {
-        ticket
-            .deadline
-            .is_some_and(|deadline| deadline.into_std() <= self.env.clock.instant())
+    fn is_over(&self, deadline: Option<tokio::time::Instant>) -> bool {
+        deadline.is_some_and(|deadline| deadline.into_std() <= self.env.clock.instant())
     }
 }
 

@@ -21,16 +21,20 @@ use thiserror::Error;
 use wire::Str;
 use wire::java_properties;
 
+use crate::replication::SLAVES_MAX;
 use crate::topic::QUEUES_MAX;
 use known::Verdict;
 pub use reference::config_reference;
 use settings::Put;
 pub use settings::{Config, When};
 pub use surroundings::Surroundings;
-pub use value::{BrokerRole, FlushDiskType, RequestMode};
+pub use value::{BrokerRole, FlushDiskType, RequestMode, Secret};
 
 /// Most delay levels: each is a queue and a task.
 const DELAY_LEVELS_MAX: usize = 4096;
+
+/// Shorter ones can be guessed.
+const SECRET_BYTES_MIN: usize = 16;
 
 /// Where an assignment stands: for the messages about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +193,7 @@ impl Config {
         let wrong = |wanted: &str| ConfigError::WrongType {
             place: place.clone(),
             key: key.into(),
-            value: value.into(),
+            value: if settings::is_secret(key) { "******" } else { value }.into(),
             wanted: wanted.into(),
         };
         if let Some(why) = refused::why(key, value) {
@@ -220,9 +224,7 @@ impl Config {
         let percent = |value: u32| (value > 100).then_some("a percentage, 0 to 100");
         let above_zero = |value: u32| (value == 0).then_some("an integer above 0");
         match key {
-            "brokerId" => {
-                (self.broker_id != 0).then_some("0: replicas (brokerId above 0) are not supported yet")
-            }
+            "brokerId" => (self.broker_id < 0).then_some("0 for the master, above 0 for a slave"),
             "brokerPermission" => (self.broker_permission & !6 != 0 || self.broker_permission == 0)
                 .then_some("2 (write), 4 (read) or 6 (both)"),
             "diskMaxUsedSpaceRatio" => percent(self.disk_max_used_space_ratio),
@@ -283,6 +285,37 @@ impl Config {
                     .any(|ip| ip.contains(char::is_whitespace));
                 has_blank.then_some("an IP address or the name of a host")
             }
+            _ => self.out_of_bounds_for_replicas(key),
+        }
+    }
+
+    fn out_of_bounds_for_replicas(&self, key: &str) -> Option<&'static str> {
+        let above_zero = |value: u32| (value == 0).then_some("an integer above 0");
+        match key {
+            "haMasterAddress" => (!self.ha_master_address.is_empty()
+                && !is_host_port(&self.ha_master_address))
+            .then_some("host:port"),
+            "haSecret" => self
+                .ha_secret
+                .get()
+                .is_some_and(|secret| secret.len() < SECRET_BYTES_MIN)
+                .then_some("at least 16 characters"),
+            "slaveTimeout" => above_zero(self.slave_timeout),
+            "haSendHeartbeatInterval" => above_zero(self.ha_send_heartbeat_interval),
+            "haHousekeepingInterval" => above_zero(self.ha_housekeeping_interval),
+            "haTransferBatchSize" => above_zero(self.ha_transfer_batch_size),
+            "maxHaTransferByteInSecond" => {
+                (self.max_ha_transfer_byte_in_second == 0).then_some("an integer above 0")
+            }
+            "haSlavesMax" => {
+                (!(1..=SLAVES_MAX).contains(&(self.ha_slaves_max as usize))).then_some("1 to 64")
+            }
+            "inSyncReplicas" => {
+                (self.in_sync_replicas as usize > SLAVES_MAX + 1).then_some("at most 65 replicas")
+            }
+            "minInSyncReplicas" => {
+                (self.min_in_sync_replicas as usize > SLAVES_MAX + 1).then_some("at most 65 replicas")
+            }
             _ => None,
         }
     }
@@ -296,8 +329,7 @@ impl Config {
             .map(str::trim)
             .filter(|s| !s.is_empty())
         {
-            let (host, port) = server.rsplit_once(':')?;
-            if host.is_empty() || port.parse::<u16>().is_err() {
+            if !is_host_port(server) {
                 return None;
             }
             if !list.iter().any(|known| known == server) {
@@ -351,6 +383,11 @@ impl Config {
         all.sort_unstable_by_key(|(key, _)| *key);
         all
     }
+}
+
+fn is_host_port(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// The bytes of a configuration file in the encoding that [`text_of`] found it in. What ISO-8859-1 does not have is

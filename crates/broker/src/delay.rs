@@ -73,7 +73,7 @@ pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationTok
     for line in lines(b) {
         tasks.spawn(line.keep_delivering(stop.clone()));
     }
-    tasks.spawn(keep_saving(Arc::clone(b), stop.clone()));
+    start_saving(b, tasks, stop);
 }
 
 fn lines(b: &Arc<Broker>) -> Vec<Line> {
@@ -87,6 +87,11 @@ fn lines(b: &Arc<Broker>) -> Vec<Line> {
     let ids: BTreeSet<u32> = configured.chain(found).collect();
     let line = |id: u32| Line::new(b, id, delays_ms.get(id as usize).copied());
     ids.into_iter().map(line).collect()
+}
+
+/// Starts what saves how far the levels are.
+pub(crate) fn start_saving(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
+    tasks.spawn(keep_saving(Arc::clone(b), stop.clone()));
 }
 
 /// Saves the offsets soon after they have changed, until `stop`.

@@ -217,6 +217,36 @@ impl Groups {
         change.publish()
     }
 
+    /// Takes over the table of a master as it is, also its version. The names of groups that are gone; nothing is written
+    /// when nothing changes.
+    pub(crate) fn follow(&self, master: SubscriptionGroupTable) -> Result<Vec<Str>, SaveError> {
+        let mut change = self.change();
+        let is_system = |name: &Str| SYSTEM_GROUPS.contains(&name.as_str());
+        let now = &change.now;
+        let names = now.groups.keys();
+        let gone: Vec<Str> = names
+            .filter(|name| !master.subscription_group_table.contains_key(*name) && !is_system(name))
+            .cloned()
+            .collect();
+        let mut groups: HashMap<Str, Arc<SubscriptionGroupConfig>> = master
+            .subscription_group_table
+            .into_iter()
+            .map(|(name, group)| (name, Arc::new(group)))
+            .collect();
+        for name in SYSTEM_GROUPS.iter().copied() {
+            if let (false, Some(own)) = (groups.contains_key(name), now.groups.get(name)) {
+                groups.insert(Str::const_new(name), Arc::clone(own));
+            }
+        }
+        if groups == now.groups && master.forbidden_table == now.forbidden {
+            return Ok(gone);
+        }
+        let now = Arc::make_mut(&mut change.now);
+        (now.groups, now.forbidden) = (groups, master.forbidden_table);
+        change.publish_as(master.data_version)?;
+        Ok(gone)
+    }
+
     fn change(&self) -> Change<'_> {
         let one = self.changing.lock();
         Change {
@@ -244,10 +274,18 @@ struct Change<'a> {
 
 impl Change<'_> {
     /// Saves the table, then shows it to everyone.
-    fn publish(mut self) -> Result<(), SaveError> {
+    fn publish(self) -> Result<(), SaveError> {
+        let version = DataVersion {
+            counter: self.now.version.counter + 1,
+            timestamp: self.groups.env.clock.now_ms(),
+            ..self.now.version
+        };
+        self.publish_as(version)
+    }
+
+    fn publish_as(mut self, version: DataVersion) -> Result<(), SaveError> {
         let now = Arc::make_mut(&mut self.now);
-        now.version.counter += 1;
-        now.version.timestamp = self.groups.env.clock.now_ms();
+        now.version = version;
         let file = GroupsFile {
             data_version: now.version,
             forbidden_table: &now.forbidden,

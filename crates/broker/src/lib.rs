@@ -31,6 +31,7 @@ mod pull;
 mod put;
 mod query;
 mod relay;
+mod replication;
 mod routes;
 mod saved;
 mod send;

@@ -20,13 +20,16 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
-use wire::api::register::{QueryDataVersion, QueryDataVersionReply, RegisterBroker, UnregisterBroker};
+use tracing::{debug, error, info, warn};
+use wire::api::register::{
+    GetBrokerMemberGroup, QueryDataVersion, QueryDataVersionReply, RegisterBroker, RegisterBrokerReply,
+    UnregisterBroker,
+};
 use wire::api::route::GetRouteinfoByTopic;
 use wire::body::register::RegisterBrokerBody;
 use wire::body::stats::KvTable;
 use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
-use wire::body::topic_route::TopicRoute;
+use wire::body::topic_route::{BrokerMemberGroupBody, TopicRoute};
 use wire::code::ResponseCode;
 use wire::ext::ExtError;
 use wire::frame::{Encoding, Frame};
@@ -35,6 +38,8 @@ use wire::{Str, fastjson};
 
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::pull::MASTER_ID;
+use crate::replication::Master;
 
 /// The first pause after a failure; each next one is twice as long, up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -42,6 +47,8 @@ const PAUSE_LAST: Duration = Duration::from_secs(5);
 /// The bounds of `registerNameServerPeriod`.
 const PERIOD_MIN_MS: u32 = 10_000;
 const PERIOD_MAX_MS: u32 = 60_000;
+/// How often a slave that has no link to its master asks where that is, and a master whether there is another one.
+const MASTER_SOUGHT_EVERY: Duration = Duration::from_secs(2);
 /// How long a change waits for the name servers before it is answered.
 const ANNOUNCE_MAX: Duration = Duration::from_secs(3);
 /// How long a stop waits for a name server.
@@ -62,6 +69,8 @@ struct Link {
     wake: Notify,
     /// While it is connected.
     channel: Mutex<Option<Arc<Channel>>>,
+    /// Another broker that is registered there as this one.
+    rival: Mutex<Option<Str>>,
 }
 
 /// What name servers say about a topic.
@@ -131,11 +140,17 @@ impl Peers {
                 news: Mutex::default(),
                 wake: Notify::new(),
                 channel: Mutex::default(),
+                rival: Mutex::default(),
             })
         };
         Peers {
             links: servers.into_iter().map(link).collect(),
         }
+    }
+
+    /// Another broker that name servers take for this one.
+    pub(crate) fn rival(&self) -> Option<Str> {
+        self.links.iter().find_map(|link| link.rival.lock().clone())
     }
 
     /// Asks the first name server that answers where a topic is.
@@ -297,11 +312,19 @@ async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck
     let period = Duration::from_millis(u64::from(period_ms));
     let mut tick = tokio::time::interval_at(Instant::now() + period, period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut search = tokio::time::interval_at(Instant::now() + MASTER_SOUGHT_EVERY, MASTER_SOUGHT_EVERY);
+    search.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_refused = false;
     loop {
         let done = tokio::select! {
             () = link.wake.notified() => register_news(b, link, channel).await,
             _ = tick.tick() => register_again(b, channel).await,
+            // Only the answer to a registration says where the master is.
+            _ = search.tick() => match b.is_slave() {
+                true if b.replication.is_linked() => continue,
+                true => register_all(b, channel).await,
+                false => look_for_rival(b, link, channel).await,
+            },
         };
         match done {
             Ok(()) => is_refused = false,
@@ -331,6 +354,42 @@ async fn register_again(b: &Arc<Broker>, channel: &Channel) -> Result<(), PeerEr
     register_all(b, channel).await
 }
 
+/// Whether somebody else has registered as this master since we did: then one of the two has to go.
+async fn look_for_rival(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
+    let ask = {
+        let config = b.config();
+        GetBrokerMemberGroup {
+            cluster_name: config.broker_cluster_name.clone(),
+            broker_name: config.broker_name.clone(),
+        }
+    };
+    let reply = match call(b, channel, Frame::request(0, &ask)).await {
+        Ok(reply) => reply,
+        // Old name servers do not know the request.
+        Err(PeerError::Refused { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let group = fastjson::from_slice::<BrokerMemberGroupBody>(&reply.body).unwrap_or_default();
+    let master = group
+        .broker_member_group
+        .and_then(|mut group| group.broker_addrs.remove(&MASTER_ID));
+    let rival = master.filter(|master| *master != b.address);
+    let mut known = link.rival.lock();
+    if *known != rival {
+        match &rival {
+            Some(rival) => error!(
+                server = %link.server, %rival, name = %ask.broker_name,
+                "another broker has registered as the master of this name: clients find only one of the two; stop one, or give it another brokerName"
+            ),
+            None => {
+                info!(server = %link.server, "no other broker is registered as the master of this name any more")
+            }
+        }
+        *known = rival;
+    }
+    Ok(())
+}
+
 async fn register_news(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
     let waiting = std::mem::take(&mut link.news.lock().waiting);
     if waiting.is_empty() {
@@ -354,6 +413,13 @@ async fn register(
 ) -> Result<(), PeerError> {
     let frame = registration(b, data_version, topics);
     let reply = call(b, channel, frame).await?;
+    if b.is_slave() {
+        let found: RegisterBrokerReply = reply.ext.read()?;
+        b.replication.found(Master {
+            address: found.master_addr,
+            replication: found.ha_server_addr,
+        });
+    }
     if reply.body.is_empty() {
         return Ok(());
     }

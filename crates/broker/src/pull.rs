@@ -53,7 +53,7 @@ pub(crate) const SEE_FAQ: &str =
     "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
 
 /// The replica that takes writes.
-const MASTER_ID: i64 = 0;
+pub(crate) const MASTER_ID: i64 = 0;
 
 /// One pull, as long as it is not answered.
 pub(crate) struct Ask {
@@ -99,6 +99,8 @@ pub(crate) enum Found {
     TooLarge { max: i64 },
     /// An operator has set the group to another offset.
     Reset { offset: i64 },
+    /// A slave does not have it; its master may.
+    AtMaster { remark: &'static str },
 }
 
 /// How a client is told.
@@ -135,6 +137,17 @@ impl Found {
         })
     }
 
+    /// What a slave makes of it: it never sends a group to another offset, because its master may have what it lacks. While
+    /// that can be reached it is to be asked, and otherwise waited for.
+    fn on_slave(self, asked: i64, has_master: bool) -> Found {
+        let Verdict { code, remark, .. } = self.verdict(asked);
+        match code {
+            ResponseCode::PULL_OFFSET_MOVED if has_master => Found::AtMaster { remark },
+            ResponseCode::PULL_OFFSET_MOVED => Found::AtEnd,
+            _ => self,
+        }
+    }
+
     /// Whether a pull may wait for more.
     pub(crate) fn is_nothing_yet(&self, asked: i64) -> bool {
         *self == Found::AtEnd || (*self == Found::Empty && asked == 0)
@@ -156,6 +169,7 @@ impl Found {
             Found::TooSmall { min } => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_TOO_SMALL", min),
             Found::TooLarge { max } => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_OVERFLOW_BADLY", max),
             Found::Reset { offset } => (ResponseCode::PULL_OFFSET_MOVED, "OFFSET_RESET", offset),
+            Found::AtMaster { remark } => (ResponseCode::PULL_RETRY_IMMEDIATELY, remark, asked),
         };
         Verdict { code, remark, next }
     }
@@ -487,15 +501,24 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
         }
         found => found,
     };
-    found.map_err(|error| not_read(&error))
+    found
+        .map(|found| as_role(b, found, from))
+        .map_err(|error| not_read(&error))
 }
 
 /// Looks into the part of the queue that is in memory.
 pub(crate) fn look(b: &Broker, ask: &Ask, plan: &Plan, from: i64) -> Result<Found, ReadError> {
-    Found::of(
-        b.store
-            .read_cached(&plan.queue, from, &limit(b, ask, &plan.queue), &plan.wanted),
-    )
+    let limit = limit(b, ask, &plan.queue);
+    let read = b.store.read_cached(&plan.queue, from, &limit, &plan.wanted);
+    Found::of(read).map(|found| as_role(b, found, from))
+}
+
+fn as_role(b: &Broker, found: Found, asked: i64) -> Found {
+    if b.is_slave() {
+        found.on_slave(asked, b.replication.is_linked())
+    } else {
+        found
+    }
 }
 
 /// What one pull may take.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
-use net::{Due, Fault, Level, Service as _, Ticket};
+use net::{Copies, Due, Fault, Level, Service as _, Ticket};
 use store::{AppendError, Draft, Gate, Queue, Receipt, Store};
 use wire::record::Parts;
 
 use crate::broker::Broker;
-use crate::config::{Config, FlushDiskType};
+use crate::config::{BrokerRole, Config, FlushDiskType};
 
 /// Queues that a topic gets at most which is not in the table.
 const UNKNOWN_QUEUES: u32 = 8;
@@ -81,7 +81,7 @@ impl<'a> Put<'a> {
 }
 
 impl Broker {
-    /// When a sender is told: at once when it does not want to wait for the disk.
+    /// When a sender is told: at once when it does not want to wait for the disk and the slaves.
     pub(crate) fn ticket(&self, config: &Config, gate: Gate, wait: bool) -> Ticket {
         let (level, deadline) = if wait && config.flush_disk_type == FlushDiskType::Sync {
             let patience = Duration::from_millis(u64::from(config.sync_flush_timeout));
@@ -89,11 +89,18 @@ impl Broker {
         } else {
             (Level::Written, None)
         };
+        let copies = if wait && config.broker_role == BrokerRole::SyncMaster {
+            self.replication
+                .copies(&self.store, self.env.clock.instant().into())
+        } else {
+            Copies::None
+        };
         Ticket {
             pos: gate.end.0,
             generation: gate.generation,
             level,
             deadline,
+            copies,
         }
     }
 
@@ -137,6 +144,7 @@ impl Broker {
     pub(crate) async fn settled(&self, gate: Gate) -> Result<(), Fault> {
         let ticket = Ticket {
             deadline: None,
+            copies: Copies::None,
             ..self.ticket(&self.config(), gate, true)
         };
         loop {

@@ -9,6 +9,7 @@ use wire::api::group::{
     ListSubscriptionConflicts, QuerySubscriptionByConsumer, UpdateAndCreateSubscriptiongroup,
     UpdateAndCreateSubscriptiongroupList, UpdateAndGetGroupForbidden,
 };
+use wire::api::ha::{GetBrokerHaStatus, ReplicaHello};
 use wire::api::heartbeat::{
     CheckClientConfig, ConsumeMessageDirectly, GetConsumerListByGroup, GetConsumerRunningInfo, HeartBeat,
     UnregisterClient,
@@ -38,8 +39,8 @@ use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions,
 
 use crate::broker::Broker;
 use crate::{
-    admin, assign, delay, explain, group, heartbeat, lock, offset, pop, pull, query, relay, send, timer,
-    topic, transaction,
+    admin, assign, delay, explain, group, heartbeat, lock, offset, pop, pull, query, relay, replication,
+    send, timer, topic, transaction,
 };
 
 net::routes! { Broker;
@@ -130,4 +131,6 @@ net::routes! { Broker;
     UpdateBrokerConfig => admin::update_config;
     GetBrokerConfig => admin::read_config;
     GetBrokerRuntimeInfo => admin::runtime_info;
+    GetBrokerHaStatus => replication::ha_status;
+    ReplicaHello => replication::hello;
 }

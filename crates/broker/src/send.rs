@@ -288,6 +288,7 @@ struct Staged {
 
 impl Staging<'_> {
     fn single(&self) -> Result<Staged, Fault> {
+        check::replicas(self.b, self.config)?;
         let header = &self.send.header;
         let topic = &self.target.topic;
         let sifted = properties::sift(header.properties.as_deref().unwrap_or_default(), self.target.dead);
@@ -376,6 +377,7 @@ impl Staging<'_> {
     }
 
     fn batch(&self) -> Result<Staged, Fault> {
+        check::replicas(self.b, self.config)?;
         let header = &self.send.header;
         let shared = properties::sift(header.properties.as_deref().unwrap_or_default(), false);
         check::message_type(self.config, &self.target.topic.config, shared.kind)?;

@@ -22,8 +22,9 @@ use std::time::Duration;
 
 use net::Fault;
 use parking_lot::Mutex;
-use store::{TimerConfig, Timers, tick_of};
+use store::{TimerConfig, TimerMark, Timers, tick_of};
 use wire::Str;
+use wire::body::timer::TimerMetrics;
 use wire::code::ResponseCode;
 use wire::properties::name::{REAL_QID, REAL_TOPIC};
 
@@ -126,6 +127,22 @@ impl Timing {
             && timers
                 .next_due_ms()
                 .is_ok_and(|due| due.is_none_or(|due| due > now_ms - 1_000))
+    }
+
+    /// Follows the timers of a master. Blocks.
+    pub(crate) fn follow(
+        &self,
+        b: &Broker,
+        master: TimerMark,
+        waiting: Option<TimerMetrics>,
+    ) -> io::Result<()> {
+        if let Some(running) = &self.running {
+            running.lock().follow(b, master)?;
+        }
+        if let Some(waiting) = waiting {
+            self.counts.replace(waiting);
+        }
+        Ok(())
     }
 
     /// Forgets the count of a topic that was deleted.
@@ -241,6 +258,17 @@ pub(crate) fn recall_handle(
     // One more, so that it lies in the tick.
     let deliver_ms = out_ms.parse::<i64>().ok()?.saturating_add(1);
     Some(handle::encode(topic, &config.broker_name, deliver_ms, unique).into())
+}
+
+/// Starts what makes the timers of a slave durable, which others fire.
+pub(crate) fn start_following(
+    b: &Arc<Broker>,
+    tasks: &tokio_util::task::TaskTracker,
+    stop: &tokio_util::sync::CancellationToken,
+) {
+    if b.timing.running.is_some() {
+        tasks.spawn(keep_flushing(Arc::clone(b), stop.clone()));
+    }
 }
 
 /// Starts the timers.

@@ -176,10 +176,10 @@ impl Topics {
         self.table.load().topics.get(topic).cloned()
     }
 
-    /// How a topic is kept.
-    pub(crate) fn kind_of(&self, topic: &str) -> Kind {
+    /// How a topic is kept that exists.
+    pub(crate) fn kind_of(&self, topic: &str) -> Option<Kind> {
         let table = self.table.load();
-        table.topics.get(topic).map_or(Kind::default(), |topic| Kind {
+        table.topics.get(topic).map(|topic| Kind {
             queue: if topic.is_batch {
                 QueueKind::Batch
             } else {
@@ -332,6 +332,46 @@ impl Topics {
         }
     }
 
+    /// Takes over from the table of a master what is new in it or other than here, also its version. The names of those topics.
+    pub(crate) fn follow(&self, master: &TopicConfigTable) -> Result<Vec<Str>, SaveError> {
+        let mut change = self.change();
+        let mut changed = Vec::new();
+        for (name, config) in &master.topic_config_table {
+            let known = change.now.topics.get(name);
+            // Whatever it says inside, a topic is called what it is listed as.
+            let config = TopicConfig {
+                topic_name: name.clone(),
+                ..config.clone()
+            };
+            if known.is_none_or(|topic| topic.config != config) {
+                changed.push(name.clone());
+                change.insert(config);
+            }
+        }
+        if !changed.is_empty() {
+            change.publish_as(master.data_version)?;
+        }
+        Ok(changed)
+    }
+
+    /// Forgets all topics that the table of a master does not have. Their names.
+    pub(crate) fn remove_others(&self, master: &TopicConfigTable) -> Result<Vec<Str>, SaveError> {
+        let mut change = self.change();
+        let names = change.now.topics.keys();
+        let gone: Vec<Str> = names
+            .filter(|name| !master.topic_config_table.contains_key(*name) && !self.is_system(name))
+            .cloned()
+            .collect();
+        if !gone.is_empty() {
+            let table = &mut Arc::make_mut(&mut change.now).topics;
+            for name in &gone {
+                table.remove(name);
+            }
+            change.publish_as(master.data_version)?;
+        }
+        Ok(gone)
+    }
+
     /// Counts a change without one, so that name servers take the topics anew.
     pub(crate) fn touch(&self) -> Result<(), SaveError> {
         self.change().publish()
@@ -368,10 +408,18 @@ impl Change<'_> {
     }
 
     /// Saves the table, then shows it to everyone.
-    fn publish(mut self) -> Result<(), SaveError> {
+    fn publish(self) -> Result<(), SaveError> {
+        let version = DataVersion {
+            counter: self.now.version.counter + 1,
+            timestamp: self.topics.env.clock.now_ms(),
+            ..self.now.version
+        };
+        self.publish_as(version)
+    }
+
+    fn publish_as(mut self, version: DataVersion) -> Result<(), SaveError> {
         let now = Arc::make_mut(&mut self.now);
-        now.version.counter += 1;
-        now.version.timestamp = self.topics.env.clock.now_ms();
+        now.version = version;
         let file = TopicsFile {
             data_version: now.version,
             topic_config_table: now

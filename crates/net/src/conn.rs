@@ -67,6 +67,8 @@ pub(crate) struct Conn<S: Service> {
     inbox: BytesMut,
     outbox: Outbox,
     gated: VecDeque<(Frame, Ticket)>,
+    /// When it was looked last whether they are due.
+    looked: Instant,
     held: FuturesUnordered<BoxFuture<Option<Frame>>>,
     progress: Option<BoxFuture<()>>,
     pushed: mpsc::Receiver<Pushed>,
@@ -95,6 +97,7 @@ impl<S: Service> Conn<S> {
             inbox: BytesMut::new(),
             outbox: Outbox::default(),
             gated: VecDeque::new(),
+            looked: Instant::now(),
             held: FuturesUnordered::new(),
             progress: None,
             pushed,
@@ -242,6 +245,9 @@ impl<S: Service> Conn<S> {
     }
 
     fn pass_gated(&mut self) {
+        if !self.gated.is_empty() {
+            self.looked = Instant::now();
+        }
         for _ in 0..self.gated.len() {
             let Some((mut frame, ticket)) = self.gated.pop_front() else {
                 return;
@@ -291,7 +297,13 @@ impl<S: Service> Conn<S> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.gated.iter().filter_map(|(_, ticket)| ticket.deadline).min()
+        if self.gated.is_empty() {
+            return None;
+        }
+        let tickets = self.gated.iter().map(|(_, ticket)| ticket);
+        tickets
+            .filter_map(|ticket| ticket.next_deadline(self.looked))
+            .min()
     }
 
     fn may_answer(&self) -> bool {

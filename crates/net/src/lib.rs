@@ -10,6 +10,7 @@ mod channel;
 mod conn;
 mod leaving;
 mod limits;
+mod link;
 mod outbox;
 mod peer;
 /// The table of a server's requests: what a handler gets, what it returns.
@@ -20,7 +21,8 @@ mod service;
 pub use channel::{Channel, ConnectError};
 pub use leaving::Leaving;
 pub use limits::Limits;
+pub use link::{LinkError, LinkReader, LinkWriter};
 pub use peer::{CallError, Peer, PushError, Room};
 pub use routes::{Answer, Call, Fault, Reply};
 pub use server::{BindError, Listening, Server};
-pub use service::{BoxFuture, Due, Level, Outcome, Service, Ticket};
+pub use service::{BoxFuture, Copies, Due, Level, Outcome, Service, Ticket};

@@ -57,6 +57,13 @@ impl Listening {
         self.addr
     }
 
+    /// The next connection, for what is spoken in another protocol.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, addr) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, addr))
+    }
+
     /// Accepts and serves connections until `stop`; returns when the last one has ended.
     pub async fn serve<S: Service>(self, service: Arc<S>, limits: Limits, stop: CancellationToken) {
         let (limits, crowd) = (Arc::new(limits), Arc::new(Crowd::default()));

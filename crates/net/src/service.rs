@@ -34,6 +34,32 @@ pub struct Ticket {
     pub level: Level,
     /// From then on the answer goes out late, with another code (see [`Due::Late`]).
     pub deadline: Option<tokio::time::Instant>,
+    /// Who else must have them.
+    pub copies: Copies,
+}
+
+/// How many others must have the bytes behind an answer before it may go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// Nobody.
+    None,
+    /// There are not enough others: the answer goes out with the code for that, once the bytes are safe here.
+    Missing,
+    /// So many, by then; later the answer goes out late.
+    Until(usize, tokio::time::Instant),
+}
+
+impl Ticket {
+    /// When the answer goes out though something is missing, if that was still to come at a moment: one before
+    /// [`Service::due`] was asked, so that no deadline is passed over by both.
+    pub fn next_deadline(&self, now: tokio::time::Instant) -> Option<tokio::time::Instant> {
+        let copies = match self.copies {
+            Copies::Until(_, deadline) => Some(deadline),
+            Copies::None | Copies::Missing => None,
+        };
+        let both = [self.deadline, copies].into_iter().flatten();
+        both.filter(|deadline| *deadline > now).min()
+    }
 }
 
 /// What has become of a ticket.

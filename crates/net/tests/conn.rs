@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use net::{BoxFuture, Channel, Due, Fault, Level, Limits, Outcome, Peer, Server, Service, Ticket};
+use net::{BoxFuture, Channel, Copies, Due, Fault, Level, Limits, Outcome, Peer, Server, Service, Ticket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -59,6 +59,7 @@ impl Service for Scripted {
                     level: Level::Durable,
                     deadline: (frame.flag & 4 != 0)
                         .then(|| tokio::time::Instant::now() + Duration::from_millis(20)),
+                    copies: Copies::None,
                 };
                 Outcome::Gated(reply, ticket)
             }

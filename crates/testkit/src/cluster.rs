@@ -3,10 +3,12 @@
 //! goes away with the test.
 
 use anyhow::{Context as _, ensure};
+use broker::config::Surroundings;
 use broker::{Broker, Config, Ports};
 use nameserver::nameserver::NameServer;
 use net::{Channel, Server};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Env;
@@ -29,18 +31,126 @@ const SETTINGS: [(&str, &str); 7] = [
     ("maxIndexNum", "1000"),
 ];
 
-/// What runs.
+/// A name server that runs.
+pub struct Names {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    dir: TempDir,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Names {
+    /// Starts one that knows nobody.
+    pub async fn start() -> anyhow::Result<Names> {
+        let dir = tempfile::tempdir()?;
+        let listening = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
+        let addr = listening.local_addr();
+        let names = NameServer::open(nameserver::config::Config::new(dir.path()), Env::real())?;
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(names.run(listening, stop.clone()));
+        Ok(Names {
+            addr,
+            dir,
+            stop,
+            running,
+        })
+    }
+
+    /// Ends it.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.running.await?;
+        drop(self.dir);
+        Ok(())
+    }
+
+    /// Returns when the name server knows a broker at an address.
+    pub async fn knows(&self, broker: SocketAddr) -> anyhow::Result<()> {
+        let channel = Channel::connect(self.addr, SOON).await?;
+        let broker = format!("\"{broker}\"");
+        let known = async {
+            loop {
+                let cluster = channel
+                    .call(Frame::request(1, &GetBrokerClusterInfo), SOON)
+                    .await?;
+                ensure!(cluster.code == 0, "{:?}", cluster.remark);
+                if cluster
+                    .body
+                    .windows(broker.len())
+                    .any(|part| part == broker.as_bytes())
+                {
+                    return Ok(());
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, known)
+            .await
+            .context("the broker does not register")?
+    }
+}
+
+/// A broker that runs.
+pub struct Node {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Where its slaves connect.
+    pub replication: SocketAddr,
+    /// The broker.
+    pub broker: Arc<Broker>,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), broker::RunError>>,
+}
+
+impl Node {
+    /// Starts one on a directory, and waits until its name server knows it.
+    pub async fn start(names: &Names, dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Node> {
+        let mut config = Config::default();
+        let store = dir.join("store").display().to_string();
+        let places = [
+            ("storePathRootDir", store.as_str()),
+            ("namesrvAddr", &names.addr.to_string()),
+        ];
+        for (key, value) in SETTINGS.iter().chain(&places).chain(settings) {
+            config.set(key, value)?;
+        }
+        let ports = Ports::bind(&mut config).await?;
+        let replication = (Ipv4Addr::LOCALHOST, ports.replication_port()).into();
+        // As the binary does.
+        config.complete(&Surroundings::default())?;
+        let broker = tokio::task::spawn_blocking(|| Broker::open(config, Env::real())).await??;
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(Arc::clone(&broker).run(ports, stop.clone()));
+        names.knows(broker.host).await?;
+        Ok(Node {
+            addr: broker.host,
+            replication,
+            broker,
+            stop,
+            running,
+        })
+    }
+
+    /// Ends it in good order.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.running.await??;
+        let broker = self.broker;
+        tokio::task::spawn_blocking(move || broker.close()).await??;
+        Ok(())
+    }
+}
+
+/// A name server and a broker.
 pub struct Cluster {
     /// Where the name server listens.
     pub nameserver: SocketAddr,
     /// Where the broker listens.
     pub broker: SocketAddr,
-    broker_itself: Arc<Broker>,
+    names: Names,
+    node: Node,
     dir: TempDir,
-    stop: CancellationToken,
-    /// The broker, then the name server: the order in which they are stopped.
-    running: (JoinHandle<Result<(), broker::RunError>>, JoinHandle<()>),
-    names_stop: CancellationToken,
 }
 
 impl Cluster {
@@ -51,65 +161,22 @@ impl Cluster {
 
     /// The same on what another broker left behind.
     pub async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> anyhow::Result<Cluster> {
-        let listening = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
-        let nameserver = listening.local_addr();
-        let names = NameServer::open(nameserver::config::Config::new(dir.path()), Env::real())?;
-        let names_stop = CancellationToken::new();
-        let names_running = tokio::spawn(names.run(listening, names_stop.clone()));
-
-        let mut config = Config::default();
-        let store = dir.path().join("store").display().to_string();
-        let places = [
-            ("storePathRootDir", store.as_str()),
-            ("namesrvAddr", &nameserver.to_string()),
-        ];
-        for (key, value) in SETTINGS.iter().chain(&places).chain(settings) {
-            config.set(key, value)?;
-        }
-        let ports = Ports::bind(&config).await?;
-        config.listen_port = ports.port();
-        let opened = tokio::task::spawn_blocking(|| Broker::open(config, Env::real())).await??;
-        let broker = opened.host;
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(Arc::clone(&opened).run(ports, stop.clone()));
-        let cluster = Cluster {
-            nameserver,
-            broker,
-            broker_itself: opened,
+        let names = Names::start().await?;
+        let node = Node::start(&names, dir.path(), settings).await?;
+        Ok(Cluster {
+            nameserver: names.addr,
+            broker: node.addr,
+            names,
+            node,
             dir,
-            stop,
-            running: (running, names_running),
-            names_stop,
-        };
-        tokio::time::timeout(SOON, cluster.registered())
-            .await
-            .context("the broker does not register")??;
-        Ok(cluster)
+        })
     }
 
     /// Ends both in good order; the files remain with the directory.
     pub async fn stop(self) -> anyhow::Result<TempDir> {
-        self.stop.cancel();
-        self.running.0.await??;
-        let broker = self.broker_itself;
-        tokio::task::spawn_blocking(move || broker.close()).await??;
-        self.names_stop.cancel();
-        self.running.1.await?;
+        self.node.stop().await?;
+        self.names.stop().await?;
         Ok(self.dir)
-    }
-
-    async fn registered(&self) -> anyhow::Result<()> {
-        let channel = Channel::connect(self.nameserver, SOON).await?;
-        loop {
-            let cluster = channel
-                .call(Frame::request(1, &GetBrokerClusterInfo), SOON)
-                .await?;
-            ensure!(cluster.code == 0, "{:?}", cluster.remark);
-            if cluster.body.windows(8).any(|part| part == b"broker-a") {
-                return Ok(());
-            }
-            tokio::task::yield_now().await;
-        }
     }
 }
 

@@ -62,10 +62,9 @@ pub(crate) fn run(options: &cli::Broker) -> anyhow::Result<()> {
 }
 
 async fn serve(mut config: Config) -> anyhow::Result<(Arc<Broker>, anyhow::Result<()>)> {
-    let ports = Ports::bind(&config)
+    let ports = Ports::bind(&mut config)
         .await
         .map_err(|error| listen::refused(&error, "listenPort"))?;
-    config.listen_port = ports.port();
     let alone = config.namesrv_addr.is_empty();
     let dir = PathBuf::from(config.store_path_root_dir.as_str());
     let broker = Broker::open(config, Env::real());

@@ -38,10 +38,9 @@ async fn serve(
     let registry = listen::take(host, options.nameserver_port, "--nameserver-port").await?;
     let nameserver = reachable(registry.local_addr());
     place(&mut config, keys, options, nameserver)?;
-    let ports = Ports::bind(&config)
+    let ports = Ports::bind(&mut config)
         .await
         .map_err(|error| listen::refused(&error, "--broker-port"))?;
-    config.listen_port = ports.port();
     let data = options.data.clone().unwrap_or_else(|| DATA.into());
     let names = nameserver::config::Config::new(&data);
     let store = PathBuf::from(config.store_path_root_dir.as_str());

@@ -32,6 +32,17 @@ pub(super) fn table(b: &Broker) -> Vec<(String, String)> {
             format!("{offset},{max}"),
         );
     }
+    if let Some(rival) = b.peers.rival() {
+        put("otherMaster", rival.to_string());
+    }
+    for lag in b.replication.lags(b) {
+        let slave = lag
+            .slave
+            .id
+            .map_or_else(|| lag.slave.addr.to_string(), |id| id.to_string());
+        put(&format!("slaveLagBytes_{slave}"), lag.bytes.to_string());
+        put(&format!("slaveLagMs_{slave}"), lag.ms.to_string());
+    }
     for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
         put(key, "0".to_owned());
     }
@@ -55,7 +66,10 @@ fn life(b: &Broker, put: &mut impl FnMut(&str, String)) {
         ),
     );
     put("brokerVersionDesc", "V5_4_0".to_owned());
-    put("brokerActive", b.store.is_writable().to_string());
+    put(
+        "brokerActive",
+        (b.store.is_writable() && !b.is_slave()).to_string(),
+    );
     put(
         "startAcceptSendRequestTimeStamp",
         b.config().start_accept_send_request_time_stamp.to_string(),

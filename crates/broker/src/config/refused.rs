@@ -14,7 +14,6 @@ pub(super) struct Refused {
 /// Which values ask for the missing behaviour.
 pub(super) enum Asks {
     True,
-    Above(i64),
     One(&'static [&'static str]),
     AnythingBut(&'static str),
 }
@@ -23,7 +22,6 @@ impl fmt::Display for Asks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Asks::True => f.write_str("`true`"),
-            Asks::Above(limit) => write!(f, "above {limit}"),
             Asks::One(values) => write!(f, "`{}`", values.join("`, `")),
             Asks::AnythingBut("") => f.write_str("set"),
             Asks::AnythingBut(value) => write!(f, "other than `{value}`"),
@@ -35,7 +33,6 @@ impl Asks {
     fn asks(&self, value: &str) -> bool {
         match self {
             Asks::True => value.eq_ignore_ascii_case("true"),
-            Asks::Above(limit) => value.parse::<i64>().is_ok_and(|number| number > *limit),
             Asks::One(values) => values.iter().any(|v| v.eq_ignore_ascii_case(value)),
             Asks::AnythingBut(allowed) => value != *allowed,
         }
@@ -61,19 +58,13 @@ macro_rules! refused {
     };
 }
 
-const REPLICATION: &str = "replication is not there yet";
+const REPLICATION: &str = "that kind of replication is not there";
 const CONTROLLER: &str = "automatic failover is not there yet";
 const ACCESS_CONTROL: &str = "access control is not there yet, every request would be let through";
 const TLS: &str = "encrypted connections are not there yet";
 const ROCKSDB: &str = "there is no RocksDB store; data is kept in files";
 
 pub(super) const REFUSED: &[Refused] = refused! {
-    "brokerRole", Asks::One(&["SLAVE", "SYNC_MASTER"]), REPLICATION;
-    "inSyncReplicas", Asks::Above(1), REPLICATION;
-    "minInSyncReplicas", Asks::Above(1), REPLICATION;
-    "totalReplicas", Asks::Above(1), REPLICATION;
-    "allAckInSyncStateSet", Asks::True, REPLICATION;
-    "enableAutoInSyncReplicas", Asks::True, REPLICATION;
     "duplicationEnable", Asks::True, REPLICATION;
     "lockInStrictMode", Asks::True, REPLICATION;
     "enableControllerMode", Asks::True, CONTROLLER;

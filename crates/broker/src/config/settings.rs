@@ -6,7 +6,7 @@
 
 use wire::Str;
 
-use super::value::{BrokerRole, FlushDiskType, RequestMode, Value};
+use super::value::{BrokerRole, FlushDiskType, RequestMode, Secret, Value};
 
 /// What is known about a setting besides its value.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,14 @@ pub(super) enum Put {
     Done(When),
     WrongType(&'static str),
     NoSuchKey,
+}
+
+/// Whether the value of a setting is shown to nobody.
+pub(super) fn is_secret(key: &str) -> bool {
+    let kind = <Secret as Value>::KIND;
+    SETTINGS
+        .iter()
+        .any(|setting| setting.key == key && setting.kind == kind)
 }
 
 macro_rules! settings {
@@ -92,7 +100,7 @@ settings! {
     start broker_cluster_name: Str = Str::const_new("DefaultCluster"), "brokerClusterName";
     /// Name of the broker, unique among all clusters of a name server. Empty: the host name.
     start broker_name: Str = Str::const_new(""), "brokerName";
-    /// 0, the master. Replicas are not there yet.
+    /// 0: the master. Above: a slave, with brokerRole=SLAVE.
     start broker_id: i64 = 0, "brokerId";
     /// Part the broker plays among its replicas.
     start broker_role: BrokerRole = BrokerRole::AsyncMaster, "brokerRole";
@@ -115,8 +123,8 @@ settings! {
     start listen_port: u16 = 10911, "listenPort";
     /// Address to listen on.
     start bind_address: Str = Str::const_new("0.0.0.0"), "bindAddress";
-    /// Port told to replicas. Nothing listens on it yet.
-    start ha_listen_port: u16 = 10912, "haListenPort";
+    /// Port on which slaves are served. 0: the one above listenPort.
+    start ha_listen_port: u16 = 0, "haListenPort";
     /// A connection on which nothing was read or written for so many seconds is closed.
     start server_channel_max_idle_time_seconds: u32 = 120, "serverChannelMaxIdleTimeSeconds";
     /// Upon a stop clients are told to go elsewhere (GO_AWAY) for shutdownWaitTimeSeconds, before connections end.
@@ -231,6 +239,39 @@ settings! {
     live transaction_check_max: u32 = 15, "transactionCheckMax";
     /// Milliseconds between two counts of transactions that have not ended.
     live transaction_metric_flush_interval: u64 = 10_000, "transactionMetricFlushInterval";
+
+    section "Replication"
+    /// Replicas that must have a message before a SYNC_MASTER acknowledges it, itself among them. 0: 2 for a SYNC_MASTER,
+    /// else 1. With 1 a SYNC_MASTER waits for nobody, which is what the reference does when nothing is set.
+    live in_sync_replicas: u32 = 0, "inSyncReplicas";
+    /// With enableAutoInSyncReplicas: so many replicas must be in step, the master among them, or a message is refused.
+    live min_in_sync_replicas: u32 = 1, "minInSyncReplicas";
+    /// Wait for fewer than inSyncReplicas while fewer are in step, but not for fewer than minInSyncReplicas.
+    live enable_auto_in_sync_replicas: bool = false, "enableAutoInSyncReplicas";
+    /// Wait for every slave that is in step.
+    live all_ack_in_sync_state_set: bool = false, "allAckInSyncStateSet";
+    /// Milliseconds a SYNC_MASTER waits for slaves before it answers FLUSH_SLAVE_TIMEOUT.
+    live slave_timeout: u32 = 3_000, "slaveTimeout";
+    /// Bytes that a slave may lack and count as in step. Fewer slaves in step than needed: SLAVE_NOT_AVAILABLE at once.
+    live ha_max_gap_not_in_sync: u64 = 268_435_456, "haMaxGapNotInSync";
+    /// `host:port` of the replication port that a slave follows. Empty: what name servers say.
+    start ha_master_address: Str = Str::const_new(""), "haMasterAddress";
+    /// Milliseconds between two signs of life on a replication link where nothing else is said.
+    start ha_send_heartbeat_interval: u32 = 5_000, "haSendHeartbeatInterval";
+    /// A replication link on which nothing was heard for so many milliseconds is cut.
+    start ha_housekeeping_interval: u32 = 20_000, "haHousekeepingInterval";
+    /// Most bytes of the log in one transfer.
+    start ha_transfer_batch_size: u32 = 32_768, "haTransferBatchSize";
+    /// Send each slave at most maxHaTransferByteInSecond.
+    start ha_flow_control_enable: bool = false, "haFlowControlEnable";
+    /// Bytes of the log per second and slave with haFlowControlEnable.
+    start max_ha_transfer_byte_in_second: u64 = 104_857_600, "maxHaTransferByteInSecond";
+    /// What master and slaves prove to each other that they have; at least 16 characters. Empty: nothing is proved.
+    start ha_secret: Secret = Secret::default(), "haSecret";
+    /// With haSecret: replicate also with brokers of the reference, which cannot prove anything.
+    start ha_allow_unproven: bool = false, "haAllowUnproven";
+    /// Most slaves that are served at a time; further ones are turned away.
+    start ha_slaves_max: u32 = 16, "haSlavesMax";
 
     section "Pulling"
     /// Hold a pull that finds nothing for as long as it asks; false: for shortPollingTimeMills.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use store::{FlushMode, StoreConfig};
 
-use super::{Config, FlushDiskType};
+use super::{BrokerRole, Config, FlushDiskType};
 
 impl Config {
     /// The settings of the store among those of the broker.
@@ -22,6 +22,7 @@ impl Config {
         if !dirs.is_empty() {
             store.commit_log_dirs = dirs;
         }
+        store.follows = self.broker_role == BrokerRole::Slave;
         store.segment_bytes = u64::from(self.mapped_file_size_commit_log);
         store.queue_file_bytes = u64::from(self.mapped_file_size_consume_queue);
         store.batch_queue_file_bytes = u64::from(self.mapper_file_size_batch_consume_queue);

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use wire::Str;
 
-use super::{Config, ConfigError};
+use super::value::Value as _;
+use super::{BrokerRole, Config, ConfigError};
 use crate::names::TOPIC_BYTES_MAX;
 
 /// The host, as far as settings depend on it. The binary fills this in; see [`Surroundings::probe`].
@@ -113,6 +114,19 @@ impl Config {
             let what = format!("{} leaves no port two below it", self.listen_port);
             return Err(ConfigError::Invalid {
                 key: "listenPort",
+                what: what.into(),
+            });
+        }
+        if (self.broker_role == BrokerRole::Slave) != (self.broker_id > 0) {
+            let what = match self.broker_id {
+                0 => "must be > 0 for a slave (brokerRole=SLAVE)".to_owned(),
+                id => format!(
+                    "{id} is the id of a slave, but brokerRole is {}; 0 is the id of a master",
+                    self.broker_role.show()
+                ),
+            };
+            return Err(ConfigError::Invalid {
+                key: "brokerId",
                 what: what.into(),
             });
         }

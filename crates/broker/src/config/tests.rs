@@ -62,6 +62,14 @@ fn a_value_of_the_wrong_type_is_an_error_that_says_where_it_is_and_what_was_expe
     assert!(error("namesrvAddr=host").contains("host:port"));
     assert!(error("brokerIP1=two words").contains("the name of a host"));
     assert!(error("messageDelayLevel=1x").contains("unit s, m, h or d"));
+    assert!(error("brokerRole=MASTER").contains("SYNC_MASTER or SLAVE"));
+    assert!(error("haMasterAddress=host").contains("host:port"));
+    let secret = error("haSecret=tooshort");
+    assert!(
+        secret.contains("at least 16 characters") && !secret.contains("tooshort"),
+        "{secret}"
+    );
+    assert!(error("haSlavesMax=65").contains("1 to 64"));
     assert!(error("brokerPermission=7").contains("2 (write), 4 (read) or 6 (both)"));
     assert_eq!(
         error("a=1\nb=\\u12"),
@@ -72,9 +80,6 @@ fn a_value_of_the_wrong_type_is_an_error_that_says_where_it_is_and_what_was_expe
 #[test]
 fn what_the_broker_cannot_keep_is_refused() {
     for text in [
-        "brokerRole=SLAVE",
-        "brokerRole=SYNC_MASTER",
-        "brokerId=1",
         "enableControllerMode=true",
         "enableDLegerCommitLog=true",
         "enableSlaveActingMaster=true",
@@ -83,7 +88,7 @@ fn what_the_broker_cannot_keep_is_refused() {
         "authenticationEnabled=true",
         "authorizationEnabled=true",
         "tls.server.mode=enforcing",
-        "inSyncReplicas=2",
+        "duplicationEnable=true",
     ] {
         assert!(error(text).contains("not supported"), "{text}: {}", error(text));
     }
@@ -217,7 +222,7 @@ fn the_reference_page_has_a_line_for_every_setting() {
             setting.key
         );
     }
-    assert!(page.contains("| `brokerRole` | `SLAVE`, `SYNC_MASTER` |"));
+    assert!(page.contains("| `duplicationEnable` | `true` |"));
     assert!(page.contains("`sendMessageThreadPoolNums`"));
 }
 

@@ -111,6 +111,36 @@ impl Value for RequestMode {
     }
 }
 
+/// A text that nobody is shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(Str);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.show())
+    }
+}
+
+impl Secret {
+    /// The text; `None` where there is none.
+    pub(crate) fn get(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|text| !text.is_empty())
+    }
+}
+
+impl Value for Secret {
+    const WANTED: &'static str = "a text";
+    const KIND: &'static str = "secret text";
+
+    fn read(text: &str) -> Option<Secret> {
+        Some(Secret(text.into()))
+    }
+
+    fn show(&self) -> String {
+        self.get().map_or("", |_| "******").to_owned()
+    }
+}
+
 /// When an acknowledged message is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushDiskType {
@@ -141,24 +171,36 @@ impl Value for FlushDiskType {
     }
 }
 
-/// The part a broker plays among its replicas. There is one today; the others are refused by name.
+/// The part a broker plays among its replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BrokerRole {
-    /// Takes writes and acknowledges them without waiting for a replica.
+    /// Takes writes and acknowledges them without waiting for a slave.
     AsyncMaster,
+    /// Takes writes and acknowledges them when enough slaves have them.
+    SyncMaster,
+    /// Follows the master of the same name.
+    Slave,
 }
 
 impl Value for BrokerRole {
-    const WANTED: &'static str = "ASYNC_MASTER";
-    const KIND: &'static str = "ASYNC_MASTER";
+    const WANTED: &'static str = "ASYNC_MASTER, SYNC_MASTER or SLAVE";
+    const KIND: &'static str = "ASYNC_MASTER, SYNC_MASTER, SLAVE";
 
     fn read(text: &str) -> Option<BrokerRole> {
-        (text == "ASYNC_MASTER").then_some(BrokerRole::AsyncMaster)
+        match text {
+            "ASYNC_MASTER" => Some(BrokerRole::AsyncMaster),
+            "SYNC_MASTER" => Some(BrokerRole::SyncMaster),
+            "SLAVE" => Some(BrokerRole::Slave),
+            _ => None,
+        }
     }
 
     fn show(&self) -> String {
         match self {
-            BrokerRole::AsyncMaster => "ASYNC_MASTER".to_owned(),
+            BrokerRole::AsyncMaster => "ASYNC_MASTER",
+            BrokerRole::SyncMaster => "SYNC_MASTER",
+            BrokerRole::Slave => "SLAVE",
         }
+        .to_owned()
     }
 }

@@ -162,6 +162,14 @@ impl Delays {
         self.changed.notify_one();
     }
 
+    /// Takes over how far the levels of a master are, by copies that end before a position of the log here.
+    pub(crate) fn follow(&self, master: &DelayOffsetTable, end: LogPos) {
+        for (level, offset) in &master.offset_table {
+            self.advance(*level, *offset, end);
+        }
+        self.table.lock().version = master.data_version;
+    }
+
     /// How far the levels are, those of which something was ever delivered.
     pub(crate) fn offsets(&self) -> BTreeMap<i32, i64> {
         let table = self.table.lock();

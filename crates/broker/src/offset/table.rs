@@ -171,6 +171,36 @@ impl Offsets {
         is_done
     }
 
+    /// Takes over what a master says, also where that goes back; what it does not speak of is forgotten.
+    pub(crate) fn follow(&self, master: OffsetTable) {
+        let own: Vec<Arc<Queues>> = {
+            let groups = self.groups.read();
+            groups.values().flat_map(HashMap::values).cloned().collect()
+        };
+        for queues in own {
+            let key = Str::from(format!("{}@{}", queues.topic, queues.group));
+            let said = master.offset_table.get(&key);
+            for queue in queues.committed().into_keys() {
+                if said.is_none_or(|said| !said.contains_key(&queue)) {
+                    self.write(&queues.group, &queues.topic, queue, |progress| {
+                        progress.committed = None
+                    });
+                }
+            }
+        }
+        for (key, offsets) in master.offset_table {
+            let Some((topic, group)) = key.split_once('@') else {
+                continue;
+            };
+            for (queue, offset) in offsets {
+                self.write(group, topic, queue, |progress| {
+                    progress.committed = Some(offset).filter(|offset| *offset >= 0);
+                });
+            }
+        }
+        *self.version.lock() = master.data_version;
+    }
+
     /// Makes whoever pulls the last one to have pulled, after what it commits is judged by who that was before. `false`: its
     /// commit is not stored.
     pub(crate) fn note_arrival(

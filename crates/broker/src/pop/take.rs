@@ -320,7 +320,7 @@ async fn take(
             Found::Reset { offset } => offset,
             Found::TooSmall { min } => min,
             Found::TooLarge { max } => max,
-            Found::AtEnd | Found::Empty | Found::NoQueue => queue.max(),
+            Found::AtEnd | Found::Empty | Found::NoQueue | Found::AtMaster { .. } => queue.max(),
         };
         warn!(group = %line.name.group, topic = %line.name.topic, queue = line.name.queue_id, from, corrected, "pop goes on where the queue has messages");
         let mut state = line.state.lock();

@@ -13,7 +13,7 @@ use super::properties::name::{INNER_NUM, TRAN_MSG};
 use super::{Send, Target};
 use crate::attributes::MESSAGE_TYPE;
 use crate::broker::Broker;
-use crate::config::Config;
+use crate::config::{BrokerRole, Config};
 use crate::names::{is_derived, takes_no_sends, topic_error};
 use crate::topic::perm;
 
@@ -170,4 +170,16 @@ pub(super) fn deferred(config: &Config, name: &str) -> Fault {
         ResponseCode::MESSAGE_ILLEGAL,
         format!("property {name} is not supported: {what} not there yet"),
     )
+}
+
+/// Refuses what must not be stored while so few slaves are in step (`enableAutoInSyncReplicas`, `minInSyncReplicas`).
+pub(super) fn replicas(b: &Broker, config: &Config) -> Result<(), Fault> {
+    let is_asked = config.enable_auto_in_sync_replicas && config.broker_role == BrokerRole::SyncMaster;
+    if is_asked && b.replication.is_refused(&b.store) {
+        return Err(Fault::new(
+            ResponseCode::SYSTEM_ERROR,
+            "in-sync replicas not enough",
+        ));
+    }
+    Ok(())
 }

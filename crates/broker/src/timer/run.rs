@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use store::{All, Batch, GateState, LogPos, Queue, ReadError, ReadLimit, Timed, Timers};
+use store::{All, Batch, GateState, LogPos, Queue, ReadError, ReadLimit, Timed, TimerMark, Timers};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use wire::properties::name::{REAL_TOPIC, UNIQ_KEY};
@@ -27,6 +27,8 @@ use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_OUT_MS};
 /// Messages and bytes of one turn.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
+/// Batches that a slave reads in a row to follow its master.
+const FOLLOWED_BATCHES: usize = 64;
 /// Turns in a row before the thread goes back to its pool.
 const TURNS: usize = 16;
 /// After an error, and while the store is busy.
@@ -76,6 +78,8 @@ pub(super) struct Running {
     singly_below: i64,
     /// Reading and firing take turns.
     is_reading: bool,
+    /// On a slave: how far its master is.
+    master: Option<TimerMark>,
     cleaned: Instant,
 }
 
@@ -91,6 +95,7 @@ impl Running {
             unread_topic: Patience::default(),
             singly_below: 0,
             is_reading: true,
+            master: None,
             cleaned: now,
         }
     }
@@ -103,6 +108,27 @@ impl Running {
             }
         }
         self.timers.close(&b.store)
+    }
+
+    /// Brings a slave's timers to where those of its master are: what the master has read is read here too, and what it has
+    /// fired does not fire here.
+    pub(super) fn follow(&mut self, b: &Broker, master: TimerMark) -> io::Result<()> {
+        self.timers.pass(master.read_ms)?;
+        self.master = Some(master);
+        for _ in 0..FOLLOWED_BATCHES {
+            if self.timers.queue_offset() >= master.master_queue_offset {
+                break;
+            }
+            let from = self.timers.queue_offset();
+            let Some(mut staged) = self.read(b)? else {
+                break;
+            };
+            self.settle(b, &mut staged)?;
+            if self.timers.queue_offset() <= from {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// One turn.
@@ -278,6 +304,13 @@ impl Running {
         while let Ok(head) = RecordHead::scan(rest) {
             let offset = head.stamp.queue_offset;
             rest = rest.get(head.total_size..).unwrap_or_default();
+            if self
+                .master
+                .is_some_and(|master| offset >= master.master_queue_offset)
+            {
+                staged.queue_offset = Some(offset);
+                break;
+            }
             if self.take(b, (&head, &recalls), &mut staged).is_err() {
                 staged.queue_offset = Some(offset);
                 staged.is_cut_short = true;
@@ -331,7 +364,12 @@ impl Running {
             return Ok(());
         }
         let is_delete = get(properties, TIMER_DEL_UNIQKEY).is_some();
-        if self.timers.is_due(out_ms) {
+        if let Some(master) = self.master {
+            if out_ms < master.read_ms {
+                // The master has delivered it.
+                return Ok(());
+            }
+        } else if self.timers.is_due(out_ms) {
             if !is_delete && !is_recalled(&head.parts, recalls) {
                 // The reference's word for: it never had an entry.
                 return deliver(b, &head.parts, (i64::MAX, false), staged);

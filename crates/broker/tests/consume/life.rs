@@ -43,7 +43,7 @@ impl Life {
         for (key, value) in own.iter().chain(settings) {
             config.set(key, value).unwrap();
         }
-        let ports = Ports::bind(&config).await.unwrap();
+        let ports = Ports::bind(&mut config).await.unwrap();
         // The ids of messages hold the address: all lives have the same.
         config.listen_port = 10911;
         let addr = ([127, 0, 0, 1], ports.port()).into();

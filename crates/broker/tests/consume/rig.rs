@@ -76,8 +76,7 @@ impl Rig {
         {
             config.set(key, value).unwrap();
         }
-        let ports = Ports::bind(&config).await.unwrap();
-        config.listen_port = ports.port();
+        let ports = Ports::bind(&mut config).await.unwrap();
         let broker = tokio::task::spawn_blocking(move || Broker::open(config, env).unwrap())
             .await
             .unwrap();

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a slave does not do: it writes no messages, and its tables are those of its master. Codes and remarks of requests
+//! about messages are the reference's; the others it lets through, and undoes a minute later what they did.
+
+use net::Fault;
+use wire::code::{Code, ResponseCode};
+use wire::frame::Frame;
+
+use crate::broker::Broker;
+
+const BUSY: &str = "[REJECTREQUEST]system busy, start flow control for a while";
+const TABLES: &str =
+    "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
+
+/// Why this broker, as a slave, does not serve a request, if it does not.
+pub(crate) fn refusal(b: &Broker, frame: &Frame) -> Option<Fault> {
+    if !b.is_slave() {
+        return None;
+    }
+    let refuse = |code, remark: &str| Some(Fault::new(code, remark));
+    match Code(frame.code) {
+        Code::SEND_MESSAGE
+        | Code::SEND_MESSAGE_V2
+        | Code::SEND_BATCH_MESSAGE
+        | Code::CONSUMER_SEND_MSG_BACK => refuse(ResponseCode::SYSTEM_BUSY, BUSY),
+        Code::PULL_MESSAGE | Code::LITE_PULL_MESSAGE if !b.config().slave_read_enable => {
+            refuse(ResponseCode::SYSTEM_BUSY, BUSY)
+        }
+        Code::END_TRANSACTION => refuse(ResponseCode::SLAVE_NOT_AVAILABLE, ""),
+        Code::RECALL_MESSAGE => refuse(
+            ResponseCode::SLAVE_NOT_AVAILABLE,
+            "recall failed, broker service not available",
+        ),
+        Code::INVOKE_BROKER_TO_RESET_OFFSET => {
+            refuse(ResponseCode::SYSTEM_ERROR, "Can not reset offset in slave broker")
+        }
+        Code::POP_MESSAGE
+        | Code::ACK_MESSAGE
+        | Code::BATCH_ACK_MESSAGE
+        | Code::CHANGE_MESSAGE_INVISIBLETIME => refuse(
+            ResponseCode::SERVICE_NOT_AVAILABLE,
+            "this broker is a slave: messages are popped from its master",
+        ),
+        Code::UPDATE_AND_CREATE_TOPIC
+        | Code::UPDATE_AND_CREATE_TOPIC_LIST
+        | Code::DELETE_TOPIC_IN_BROKER
+        | Code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
+        | Code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST
+        | Code::DELETE_SUBSCRIPTIONGROUP
+        | Code::UPDATE_AND_GET_GROUP_FORBIDDEN
+        | Code::SET_MESSAGE_REQUEST_MODE
+        | Code::CLONE_GROUP_OFFSET => refuse(ResponseCode::SYSTEM_ERROR, TABLES),
+        _ => None,
+    }
+}

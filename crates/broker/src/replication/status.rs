@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How replication goes, for operators: 907 (`haStatus`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use net::{Answer, Call, Fault, Reply};
+use parking_lot::Mutex;
+use wire::api::ha::GetBrokerHaStatus;
+use wire::body::ha::{HaClientRuntimeInfo, HaConnectionRuntimeInfo, HaRuntimeInfo};
+use wire::code::NoHeader;
+use wire::{Str, fastjson};
+
+use crate::broker::Broker;
+
+/// What a slave notes of its link.
+#[derive(Debug, Default)]
+pub(crate) struct Follower {
+    master: Mutex<Option<Str>>,
+    is_linked: AtomicBool,
+    /// When it heard and said something last, ms.
+    heard_ms: AtomicI64,
+    said_ms: AtomicI64,
+    /// Bytes of the log so far.
+    bytes: AtomicI64,
+    /// The same when somebody asked last, and when that was.
+    asked: Mutex<(i64, i64)>,
+}
+
+impl Follower {
+    /// The link lasts as long as what is returned.
+    pub(super) fn connected(&self, master: &Str) -> Linked<'_> {
+        *self.master.lock() = Some(master.clone());
+        self.is_linked.store(true, Ordering::Relaxed);
+        Linked(self)
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        self.is_linked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn took(&self, bytes: i64, now_ms: i64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.heard_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn said(&self, now_ms: i64) {
+        self.said_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Bytes in a second since somebody asked last.
+    fn rate(&self, now_ms: i64) -> i64 {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let (before, at_ms) = std::mem::replace(&mut *self.asked.lock(), (bytes, now_ms));
+        let passed = (now_ms - at_ms).max(1);
+        if at_ms == 0 {
+            0
+        } else {
+            (bytes - before).saturating_mul(1000) / passed
+        }
+    }
+}
+
+/// A link of a slave.
+#[derive(Debug)]
+pub(super) struct Linked<'a>(&'a Follower);
+
+impl Drop for Linked<'_> {
+    fn drop(&mut self) {
+        self.0.is_linked.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Code 907.
+pub(crate) fn ha_status(b: &Arc<Broker>, _: Call<GetBrokerHaStatus>) -> Result<Answer<NoHeader>, Fault> {
+    let end = b.store.written().0;
+    let is_slave = b.is_slave();
+    let mut info = HaRuntimeInfo {
+        master: !is_slave,
+        ..HaRuntimeInfo::default()
+    };
+    if is_slave {
+        let follower = &b.replication.follower;
+        info.ha_client_runtime_info = HaClientRuntimeInfo {
+            last_read_timestamp: follower.heard_ms.load(Ordering::Relaxed),
+            last_write_timestamp: follower.said_ms.load(Ordering::Relaxed),
+            master_addr: follower.master.lock().clone(),
+            master_flush_offset: 0,
+            max_offset: end,
+            transferred_byte_in_second: follower.rate(b.env.clock.now_ms()),
+        };
+    } else {
+        let quorum = b.replication.quorum.lock();
+        let gap_max = quorum.promise().gap_max;
+        info.master_commit_log_max_offset = end;
+        info.in_sync_slave_nums = i32::try_from(quorum.in_step(end)).unwrap_or(i32::MAX);
+        info.ha_connection_info = quorum
+            .slaves()
+            .iter()
+            .map(|slave| HaConnectionRuntimeInfo {
+                addr: slave.addr.to_string().into(),
+                diff: end - slave.acked,
+                in_sync: end - slave.acked < gap_max,
+                slave_ack_offset: slave.acked,
+                transfer_from_where: slave.sent,
+                transferred_byte_in_second: 0,
+            })
+            .collect();
+    }
+    Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&info)).into())
+}
