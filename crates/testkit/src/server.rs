@@ -38,6 +38,24 @@ pub struct Plan {
     broker: String,
     settings: Vec<(String, String)>,
     nameservers: Vec<SocketAddr>,
+    ports: Option<Ports>,
+}
+
+/// Where a broker listens. One that takes over from another one has its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// For clients; the port two below belongs to it.
+    pub main: u16,
+    /// For its slaves.
+    pub replication: u16,
+}
+
+impl Ports {
+    /// Some that nobody has.
+    pub fn free() -> anyhow::Result<Ports> {
+        let [main, _, replication] = free_ports()?;
+        Ok(Ports { main, replication })
+    }
 }
 
 /// What runs. Ends with its owner, killed if nobody stopped it.
@@ -57,7 +75,15 @@ impl Plan {
             broker: BROKER.to_owned(),
             settings: Vec::new(),
             nameservers: Vec::new(),
+            ports: None,
         }
+    }
+
+    /// On these ports instead of any that are free.
+    #[must_use]
+    pub fn on(mut self, ports: Ports) -> Plan {
+        self.ports = Some(ports);
+        self
     }
 
     /// With a broker setting, as it would stand in broker.conf.
@@ -111,7 +137,7 @@ impl Plan {
         let addr = local(port);
         eventually("the name server", READY_WITHIN, || {
             alive(&mut process)?;
-            Ok(knows(addr, "any", addr).is_ok())
+            Ok(knows(addr, addr).is_ok())
         })?;
         Ok(Server {
             nameserver: Some(addr),
@@ -122,7 +148,7 @@ impl Plan {
 
     /// A broker that has registered with the name servers named before.
     pub fn start_broker(&self) -> anyhow::Result<Server> {
-        let ports = free_ports()?;
+        let ports = self.ports()?;
         let file = self.broker_conf(ports)?;
         let mut command = match &self.program {
             Program::Reference(jars) => self.java(jars, "broker.BrokerStartup", "-Xmx512m"),
@@ -133,18 +159,23 @@ impl Plan {
         for nameserver in &self.nameservers {
             eventually("the broker to register", READY_WITHIN, || {
                 alive(&mut process)?;
-                knows(*nameserver, &self.broker, local(ports[0]))
+                // The name server may still know the one before it on the same port.
+                Ok(knows(*nameserver, local(ports.main))? && Line::open(local(ports.main)).is_ok())
             })?;
         }
         Ok(Server {
             nameserver: None,
-            broker: Some(local(ports[0])),
+            broker: Some(local(ports.main)),
             processes: vec![process],
         })
     }
 
+    fn ports(&self) -> anyhow::Result<Ports> {
+        self.ports.map_or_else(Ports::free, Ok)
+    }
+
     fn dev(&self, binary: &Path) -> anyhow::Result<Server> {
-        let ports = free_ports()?;
+        let ports = self.ports()?;
         let [nameserver, ..] = free_ports()?;
         let file = self.broker_conf(ports)?;
         let mut command = self.barque(binary, "dev");
@@ -156,16 +187,16 @@ impl Plan {
             &nameserver.to_string(),
         ]);
         command
-            .args(["--broker-port", &ports[0].to_string(), "--config"])
+            .args(["--broker-port", &ports.main.to_string(), "--config"])
             .arg(&file);
         let mut process = Process::start("dev", &self.dir, command)?;
         eventually("barque dev", READY_WITHIN, || {
             alive(&mut process)?;
-            Ok(knows(local(nameserver), &self.broker, local(ports[0])).unwrap_or(false))
+            Ok(knows(local(nameserver), local(ports.main)).unwrap_or(false))
         })?;
         Ok(Server {
             nameserver: Some(local(nameserver)),
-            broker: Some(local(ports[0])),
+            broker: Some(local(ports.main)),
             processes: vec![process],
         })
     }
@@ -203,12 +234,13 @@ impl Plan {
     }
 
     /// The same file for both programs: that is what being a drop-in means.
-    fn broker_conf(&self, [port, _, ha]: [u16; 3]) -> anyhow::Result<PathBuf> {
+    fn broker_conf(&self, ports: Ports) -> anyhow::Result<PathBuf> {
+        let Ports { main, replication } = ports;
         let nameservers: Vec<String> = self.nameservers.iter().map(SocketAddr::to_string).collect();
         let store = self.dir.join("store");
         let mut conf = format!(
             "brokerClusterName=DefaultCluster\nbrokerName={}\nbrokerId=0\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\n\
-             listenPort={port}\nhaListenPort={ha}\nstorePathRootDir={}\nstorePathCommitLog={}\n",
+             listenPort={main}\nhaListenPort={replication}\nstorePathRootDir={}\nstorePathCommitLog={}\n",
             self.broker,
             store.display(),
             store.join("commitlog").display(),
@@ -252,6 +284,16 @@ impl Server {
         addr
     }
 
+    /// Whether all of it still runs.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        for process in &mut self.processes {
+            if !process.is_running()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Ends it in good order, the broker first.
     pub fn stop(mut self) -> anyhow::Result<()> {
         for process in &mut self.processes {
@@ -280,13 +322,12 @@ fn alive(process: &mut Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the name server routes to this broker, by the topic that every broker has under its own name. Of one that was
-/// killed it may still know the old address.
-fn knows(nameserver: SocketAddr, topic: &str, broker: SocketAddr) -> anyhow::Result<bool> {
-    let route = request(Code::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)], b"");
-    let reply = Line::open(nameserver)?.ask(route, Encoding::Json)?;
+/// Whether the name server knows a broker there, master or slave.
+fn knows(nameserver: SocketAddr, broker: SocketAddr) -> anyhow::Result<bool> {
+    let cluster = request(Code::GET_BROKER_CLUSTER_INFO, &[], b"");
+    let reply = Line::open(nameserver)?.ask(cluster, Encoding::Json)?;
     let body = String::from_utf8_lossy(&reply.body);
-    Ok(reply.code == ResponseCode::SUCCESS.0 && body.contains(&broker.to_string()))
+    Ok(reply.code == ResponseCode::SUCCESS.0 && body.contains(&format!("\"{broker}\"")))
 }
 
 fn local(port: u16) -> SocketAddr {

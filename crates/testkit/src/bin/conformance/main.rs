@@ -8,6 +8,7 @@ mod dice;
 mod filter;
 mod halves;
 mod reach;
+mod replicas;
 mod requests;
 mod sequences;
 mod swap;
@@ -20,7 +21,7 @@ use testkit::programs;
 use testkit::server::Program;
 
 const USAGE: &str = "\
-usage: cargo xtask conformance [SECTION...] [--only reference|barque] [--seed N|FROM-TO]
+usage: cargo xtask conformance [SECTION...] [--only reference|barque] [--seed N|FROM-TO] [--rounds N] [--pair NAME]
 
 sections, all of them when none is named:
   java   the official Java client, both header encodings
@@ -30,6 +31,9 @@ sections, all of them when none is named:
          rows of requests made by chance, the same in every run; --seed plays one row, or all from one to another
   filter SQL expressions, evaluated by the reference's own code and by ours
   swap   one store directory opened by the two brokers in turn, after a stop and after a kill
+  replicas
+         master and slave of each kind: logs, tables, kills (--rounds of them), damaged lines, a migration;
+         --pair plays one alone: reference/barque, barque/reference, barque/barque or migration
   reach  brokers of one kind registered with name servers of the other
 
 environment:
@@ -42,6 +46,10 @@ pub(crate) struct Sides {
     pub(crate) barque: Option<Program>,
     /// The rows of `sequences` that were asked for.
     pub(crate) seeds: Option<RangeInclusive<u64>>,
+    /// How many kills `replicas` plays.
+    pub(crate) rounds: usize,
+    /// The one that it plays, if not all.
+    pub(crate) pair: Option<String>,
     /// Where servers and clients keep their files and logs.
     pub(crate) dir: PathBuf,
 }
@@ -76,7 +84,7 @@ struct Section {
     run: fn(&Sides) -> anyhow::Result<Outcome>,
 }
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     Section {
         name: "java",
         tools: &["java", "mvn"],
@@ -108,6 +116,11 @@ const SECTIONS: [Section; 7] = [
         run: swap::run,
     },
     Section {
+        name: "replicas",
+        tools: &["java", "mvn"],
+        run: replicas::run,
+    },
+    Section {
         name: "reach",
         tools: &["java", "mvn"],
         run: reach::run,
@@ -134,11 +147,7 @@ fn run(args: Vec<String>) -> anyhow::Result<bool> {
         println!("{USAGE}");
         return Ok(true);
     }
-    let Chosen {
-        sections,
-        only,
-        seeds,
-    } = choose(args)?;
+    let chosen = choose(args)?;
     let dir = programs::target().join("conformance/run");
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
@@ -147,7 +156,7 @@ fn run(args: Vec<String>) -> anyhow::Result<bool> {
     let mut closing = Vec::new();
     let mut passed = true;
     let mut sides: Option<Sides> = None;
-    for section in sections {
+    for section in &chosen.sections {
         if let Some(programs::Missing(tool)) = programs::missing(section.tools) {
             if std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1") {
                 bail!("{}: {tool} is not installed", section.name);
@@ -157,7 +166,7 @@ fn run(args: Vec<String>) -> anyhow::Result<bool> {
         }
         let sides = match &mut sides {
             Some(known) => &*known,
-            none => none.insert(resolve(only.as_deref(), seeds.clone(), dir.clone())?),
+            none => none.insert(resolve(&chosen, dir.clone())?),
         };
         eprintln!("==> {}", section.name);
         let outcome = (section.run)(sides).with_context(|| format!("section {}", section.name))?;
@@ -175,11 +184,14 @@ struct Chosen {
     sections: Vec<&'static Section>,
     only: Option<String>,
     seeds: Option<RangeInclusive<u64>>,
+    rounds: usize,
+    pair: Option<String>,
 }
 
 fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
     let mut names = Vec::new();
-    let (mut only, mut seeds) = (None, None);
+    let (mut only, mut seeds, mut pair) = (None, None, None);
+    let mut rounds = replicas::ROUNDS;
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         if arg == "--only" {
@@ -190,6 +202,10 @@ fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
             );
         } else if arg == "--seed" {
             seeds = Some(args.next().as_deref().and_then(range).context(USAGE)?);
+        } else if arg == "--rounds" {
+            rounds = args.next().and_then(|n| n.parse().ok()).context(USAGE)?;
+        } else if arg == "--pair" {
+            pair = Some(args.next().context(USAGE)?);
         } else if SECTIONS.iter().any(|section| section.name == arg) {
             names.push(arg);
         } else {
@@ -203,6 +219,8 @@ fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
         sections: chosen.collect(),
         only,
         seeds,
+        rounds,
+        pair,
     })
 }
 
@@ -212,7 +230,8 @@ fn range(text: &str) -> Option<RangeInclusive<u64>> {
     Some(from.parse().ok()?..=to.parse().ok()?)
 }
 
-fn resolve(only: Option<&str>, seeds: Option<RangeInclusive<u64>>, dir: PathBuf) -> anyhow::Result<Sides> {
+fn resolve(chosen: &Chosen, dir: PathBuf) -> anyhow::Result<Sides> {
+    let only = chosen.only.as_deref();
     let reference = match only {
         Some("barque") => None,
         _ => Some(Program::Reference(programs::java_server()?)),
@@ -224,7 +243,9 @@ fn resolve(only: Option<&str>, seeds: Option<RangeInclusive<u64>>, dir: PathBuf)
     Ok(Sides {
         reference,
         barque,
-        seeds,
+        seeds: chosen.seeds.clone(),
+        rounds: chosen.rounds,
+        pair: chosen.pair.clone(),
         dir,
     })
 }

@@ -62,7 +62,7 @@ final class Load {
             for (int t = 0; t < SENDERS; t++) {
                 DefaultMQProducer producer = s.producer("PG_load_" + t);
                 producer.setRetryTimesWhenSendFailed(0);
-                producer.setSendMsgTimeout(3000);
+                producer.setSendMsgTimeout(10_000);
                 threads.add(new Thread(() -> {
                     for (int i = next.getAndIncrement(); i < from + count && failures.get() == 0; i = next.getAndIncrement()) {
                         sendOne(s, producer, notes, i, failures);

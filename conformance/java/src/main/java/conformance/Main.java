@@ -67,7 +67,7 @@ public final class Main {
     public static void main(String[] args) throws Exception {
         List<String> words = new ArrayList<>(List.of(args));
         if (words.isEmpty()) {
-            System.err.println("usage: Main NAMESERVER [--suffix S] [scene...] | Main NAMESERVER load|verify|reach ...");
+            System.err.println("usage: Main NAMESERVER [--suffix S] [scene...] | Main NAMESERVER load|verify|stream|reach ...");
             System.exit(2);
         }
         String nameserver = words.remove(0);
@@ -80,6 +80,9 @@ public final class Main {
         }
         if (!words.isEmpty() && words.get(0).equals(Members.VERB)) {
             Members.run(nameserver, words.subList(1, words.size()));
+        }
+        if (!words.isEmpty() && words.get(0).equals(Stream.VERB)) {
+            Stream.run(nameserver, words.subList(1, words.size()));
         }
         if (!words.isEmpty() && words.get(0).equals("reach")) {
             System.exit(Groups.reach(nameserver, words.subList(1, words.size())) ? 0 : 1);

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Master and slave as processes, each the Java reference or barque, under the load of the official client: whether the
+//! log of the slave is that of the master, whether what was acknowledged is on both after a kill and behind a damaged
+//! line, and whether a cluster can go from the reference to barque and back while it is used.
+#![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
+
+mod cuts;
+mod kills;
+mod logs;
+mod migration;
+mod pair;
+mod relay;
+mod stream;
+
+use self::pair::{Pair, Parts, Promise, Running};
+use self::relay::Damage;
+use self::stream::Stream;
+use crate::clients::java_program;
+use crate::{Outcome, Sides};
+use anyhow::{Context as _, bail, ensure};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use testkit::process::Process;
+use testkit::programs;
+use testkit::server::Program;
+
+/// Enough for several files of the log.
+const MESSAGES: usize = 2500;
+const LOAD_WITHIN: Duration = Duration::from_secs(240);
+const FLOWS_WITHIN: Duration = Duration::from_secs(60);
+/// Kills of a run that says nothing else.
+pub(crate) const ROUNDS: usize = 6;
+
+/// What the parts of this section came to.
+#[derive(Default)]
+struct Report {
+    told: Mutex<Vec<String>>,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Report {
+    /// Notes how something went. `true` when it went well.
+    fn tell(&self, what: &str, begun: Instant, went: anyhow::Result<String>) -> bool {
+        let took = begun.elapsed().as_secs();
+        let is_well = went.is_ok();
+        match went {
+            Ok(more) => {
+                eprintln!("{what}: {more} ({took} s)");
+                push(&self.told, what.to_owned());
+            }
+            Err(error) => {
+                eprintln!("{what}: FAILED after {took} s: {error:#}");
+                push(&self.failures, format!("replicas: {what}: {error:#}"));
+                push(&self.told, format!("{what} FAILED"));
+            }
+        }
+        is_well
+    }
+}
+
+fn push(to: &Mutex<Vec<String>>, what: String) {
+    to.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .push(what);
+}
+
+/// What every part of this section needs.
+struct Ground<'a> {
+    dir: PathBuf,
+    classes: &'a str,
+    report: &'a Report,
+    names: &'a Program,
+    /// Kills for one pair.
+    rounds: usize,
+}
+
+pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
+    let classes = programs::java_client()?;
+    let report = Report::default();
+    let all = sides.all();
+    let pairs = match sides.both() {
+        Some((reference, barque)) => vec![(reference, barque), (barque, reference), (barque, barque)],
+        None => all.iter().map(|(_, only)| (*only, *only)).collect(),
+    };
+    let (_, names) = all.last().context("nothing to run")?;
+    let is_chosen = |name: &str| sides.pair.as_deref().is_none_or(|pair| pair == name);
+    let pairs = pairs.into_iter().map(|(master, slave)| Parts { master, slave });
+    let pairs: Vec<Parts<'_>> = pairs.filter(|parts| is_chosen(&parts.name())).collect();
+    let rounds = sides.rounds.div_ceil(pairs.len().max(1));
+    std::thread::scope(|scope| {
+        if let Some((reference, barque)) = sides.both().filter(|_| is_chosen("migration")) {
+            let ground = Ground {
+                dir: sides.dir.join("replicas").join("migration"),
+                classes: &classes,
+                report: &report,
+                names,
+                rounds,
+            };
+            scope.spawn(move || {
+                let begun = Instant::now();
+                let went = migration::play(reference, barque, &ground);
+                ground.report.tell("migration", begun, went);
+            });
+        }
+        for parts in pairs {
+            let ground = Ground {
+                dir: sides.dir.join("replicas").join(parts.name().replace('/', "-")),
+                classes: &classes,
+                report: &report,
+                names,
+                rounds,
+            };
+            scope.spawn(move || {
+                let begun = Instant::now();
+                if let Err(error) = play(parts, &ground) {
+                    ground.report.tell(&parts.name(), begun, Err(error));
+                }
+            });
+        }
+    });
+    let [told, failures] = [report.told, report.failures].map(|lines| {
+        lines
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    });
+    let line = format!(
+        "replicas: {} passed, {} failed; {}",
+        told.len() - failures.len(),
+        failures.len(),
+        told.join(", ")
+    );
+    Ok(Outcome {
+        line,
+        findings: failures,
+    })
+}
+
+/// Everything that one pair goes through.
+fn play(parts: Parts<'_>, ground: &Ground<'_>) -> anyhow::Result<()> {
+    let pair = Pair::new(parts, ground.names, &ground.dir)?;
+    let name = parts.name();
+    let tell = |what: &str, begun, went| ground.report.tell(&format!("{name} {what}"), begun, went);
+
+    let begun = Instant::now();
+    let mut running = pair.start(Promise::Nothing)?;
+    tell("ASYNC_MASTER", begun, copied(&pair, &running, ground));
+
+    // The slave stays.
+    let begun = Instant::now();
+    running.master.stop()?;
+    running.master = pair.start_master(Promise::TwoReplicas)?;
+    // All pairs of a short run share one small machine and a few minutes.
+    let is_short = ground.rounds <= ROUNDS;
+    let pace: &[&str] = if is_short { &["--slowly"] } else { &[] };
+    let is_barque = [parts.master, parts.slave].map(|program| pair::kind(program) == "barque") == [true; 2];
+    let damages: &[Damage] = if is_short && !is_barque {
+        &Damage::SOME
+    } else {
+        &Damage::ALL
+    };
+    let mut stream = Stream::start(ground.classes, pair.names(), &ground.dir.join("stream"), pace)?;
+    stream.flows(500, FLOWS_WITHIN)?;
+    cuts::run(&pair, &mut stream, (damages, &tell));
+    tell("SYNC_MASTER", begun, followed(&pair, &running));
+    kills::run(&pair, running, stream, (ground.rounds, &tell))
+}
+
+/// Loads the pair, and compares the logs.
+fn copied(pair: &Pair<'_>, running: &Running, ground: &Ground<'_>) -> anyhow::Result<String> {
+    let notes = ground.dir.join("acknowledged");
+    let file = notes.display().to_string();
+    client(pair, ground, &["load", &file, "0", &MESSAGES.to_string()])?;
+    let acknowledged = std::fs::read_to_string(&notes)?.lines().count();
+    ensure!(
+        acknowledged >= MESSAGES,
+        "only {acknowledged} messages were acknowledged"
+    );
+    // Reads everything, and commits offsets.
+    client(pair, ground, &["verify", "--later", &file])?;
+    let bytes = pair.compare(running)?;
+    Ok(format!("{bytes} bytes are the same"))
+}
+
+/// Tables and reading, which with a slave of the reference take their time.
+fn followed(pair: &Pair<'_>, running: &Running) -> anyhow::Result<String> {
+    let begun = Instant::now();
+    if let Program::Barque(_) = pair.parts.slave {
+        // Something that it has not seen before; one of the reference looks for the first time after a minute.
+        pair::commit(&running.master, "CG_verify", "Load0", 1)?;
+    }
+    pair.tables_agree(running)?;
+    let took = begun.elapsed();
+    let mut compared = 0;
+    for topic in ["Load0", "Load1", "Load2"] {
+        compared += pair::reads_agree(running, topic, 4)?;
+    }
+    Ok(format!(
+        "tables agreed after {took:?}, {compared} bytes were read on both"
+    ))
+}
+
+/// Runs the official client to its end.
+fn client(pair: &Pair<'_>, ground: &Ground<'_>, words: &[&str]) -> anyhow::Result<()> {
+    let mut java = java_program(ground.classes, &ground.dir.join("client"));
+    java.arg("conformance.Main")
+        .arg(pair.names().to_string())
+        .args(words);
+    let mut client = Process::start(words[0], &ground.dir, java)?;
+    let status = client.finish(LOAD_WITHIN)?;
+    if !status.success() {
+        bail!("{}: {}", words[0], client.last_words());
+    }
+    Ok(())
+}
+
+/// How a part says how it went: what, since when, and what to say.
+type Tell<'a> = &'a dyn Fn(&str, Instant, anyhow::Result<String>) -> bool;

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Either side is killed at a random moment under load. While it is dead, every message that was acknowledged is in the
+//! logs of both: the other side could go on alone. Then it comes back, and the next round begins.
+
+use super::Tell;
+use super::pair::{Pair, Promise, Running};
+use super::stream::Stream;
+use crate::dice::Dice;
+use anyhow::Context as _;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+/// Includes the start of a JVM, and the pauses of a slave of the reference.
+const FLOWS_WITHIN: Duration = Duration::from_secs(90);
+/// A kill comes so soon after messages are acknowledged again.
+const SOON_MS: usize = 1500;
+/// After so many rounds everything is looked for, not only what came last.
+const WHOLE_EVERY: usize = 10;
+
+pub(super) fn run(
+    pair: &Pair<'_>,
+    running: Running,
+    stream: Stream,
+    (rounds, tell): (usize, Tell<'_>),
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    tell("kills", begun, all(pair, running, stream, rounds));
+    Ok(())
+}
+
+fn all(pair: &Pair<'_>, mut running: Running, mut stream: Stream, rounds: usize) -> anyhow::Result<String> {
+    let mut dice = Dice::new(pair.parts.name().len() as u64);
+    let dirs = [&*pair.dirs[0], &*pair.dirs[1]];
+    let mut looked = 0;
+    for round in 0..rounds {
+        stream
+            .flows(100, FLOWS_WITHIN)
+            .with_context(|| format!("before kill {round}"))?;
+        sleep(Duration::from_millis(dice.below(SOON_MS) as u64));
+        let context = |what: &str| format!("kill {round}, of the {what}");
+        if round % 2 == 0 {
+            let errors = stream.look()?.errors.len();
+            running.master.kill()?;
+            // Answers may still be on their way to the client: each sender fails after the last one.
+            stream.until("senders to notice", NOTICED_WITHIN, |notes| {
+                notes.errors.len() >= errors + 8
+            })?;
+            stream
+                .notes
+                .check(looked, dirs)
+                .with_context(|| context("master"))?;
+            running.master = pair.start_master(Promise::TwoReplicas)?;
+        } else {
+            running.slave.kill()?;
+            let sent = stream.look()?.sent.len();
+            stream.until("senders to notice", NOTICED_WITHIN, |notes| {
+                notes.sent.len() > sent + 8
+            })?;
+            stream
+                .notes
+                .check(looked, dirs)
+                .with_context(|| context("slave"))?;
+            running.slave = pair.start_slave()?;
+        }
+        looked = if round % WHOLE_EVERY == WHOLE_EVERY - 1 {
+            0
+        } else {
+            stream.notes.sent.len()
+        };
+    }
+    stream.flows(100, FLOWS_WITHIN).context("after the last kill")?;
+    let notes = stream.end()?;
+    let bytes = pair.compare(&running)?;
+    let kept = notes.check(0, dirs)?;
+    running.slave.stop()?;
+    running.master.stop()?;
+    Ok(format!(
+        "{rounds} kills, {kept} acknowledged messages are on both sides; {bytes} bytes are the same; {}",
+        notes.summary()
+    ))
+}
