@@ -34,6 +34,7 @@ use crate::config::{BrokerRole, Config, ConfigError};
 use crate::counts::{Counts, sample_topic};
 use crate::dedup::Dedup;
 use crate::delay::Delays;
+use crate::duty::Duty;
 use crate::explain::Absences;
 use crate::fault::not_appended;
 use crate::filter::{self, Filters};
@@ -50,7 +51,7 @@ use crate::send::ReplyRoom;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::transaction::Transactions;
-use crate::{admin, delay, heartbeat, names, offset, peers, pop, replication, transaction};
+use crate::{admin, delay, duty, heartbeat, names, offset, peers, pop, replication, transaction};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -101,6 +102,8 @@ pub struct Broker {
     pub(crate) peers: Peers,
     /// Slaves, or the master.
     pub(crate) replication: Replication,
+    /// Whether deliveries run.
+    pub(crate) duty: Duty,
     /// What happened since the start.
     pub(crate) counts: Counts,
     /// Ids for messages that come without.
@@ -276,6 +279,7 @@ impl Broker {
             leaving: Leaving::default(),
             peers: Peers::of(&config),
             replication: Replication::of(&config, env.clock.instant()),
+            duty: Duty::of(&config),
             counts: Counts::new(now_ms),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
             settings: admin::Settings::new(now_ms),
@@ -319,12 +323,9 @@ impl Broker {
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
         replication::serve(&self, ports.replication, &feeds, &feeding);
         replication::start(&self, &tasks, &serving);
-        if self.is_slave() {
-            delay::start_saving(&self, &tasks, &serving);
-            timer::start_following(&self, &tasks, &serving);
-        } else {
-            self.start_deliveries(&tasks, &serving);
-        }
+        delay::start_saving(&self, &tasks, &serving);
+        timer::start_flushing(&self, &tasks, &serving);
+        tasks.spawn(duty::keep(Arc::clone(&self), serving.clone()));
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(offset::keep_journal(Arc::clone(&self), serving.clone()));
         tasks.spawn(filter::keep_saving(Arc::clone(&self), serving.clone()));
@@ -460,15 +461,6 @@ impl Broker {
     /// Tells the name servers of new settings of topics; ends when all that are reachable have taken note.
     pub(crate) fn announce(&self) -> Announced {
         self.peers.announce()
-    }
-
-    /// What only a master does: it writes messages of its own accord.
-    fn start_deliveries(self: &Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
-        delay::start(self, tasks, stop);
-        timer::start(self, tasks, stop);
-        pop::start(self, tasks, stop);
-        tasks.spawn(transaction::check::keep_checking(Arc::clone(self), stop.clone()));
-        tasks.spawn(transaction::check::keep_counting(Arc::clone(self), stop.clone()));
     }
 
     fn limits(&self) -> Limits {

@@ -73,7 +73,6 @@ pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationTok
     for line in lines(b) {
         tasks.spawn(line.keep_delivering(stop.clone()));
     }
-    start_saving(b, tasks, stop);
 }
 
 fn lines(b: &Arc<Broker>) -> Vec<Line> {

@@ -15,6 +15,7 @@ pub mod config;
 mod counts;
 mod dedup;
 mod delay;
+mod duty;
 mod explain;
 mod fault;
 mod filter;

@@ -260,8 +260,8 @@ pub(crate) fn recall_handle(
     Some(handle::encode(topic, &config.broker_name, deliver_ms, unique).into())
 }
 
-/// Starts what makes the timers of a slave durable, which others fire.
-pub(crate) fn start_following(
+/// Starts what makes the timers durable, whoever fires them.
+pub(crate) fn start_flushing(
     b: &Arc<Broker>,
     tasks: &tokio_util::task::TaskTracker,
     stop: &tokio_util::sync::CancellationToken,
@@ -279,6 +279,5 @@ pub(crate) fn start(
 ) {
     if b.timing.running.is_some() {
         tasks.spawn(keep_running(Arc::clone(b), stop.clone()));
-        tasks.spawn(keep_flushing(Arc::clone(b), stop.clone()));
     }
 }

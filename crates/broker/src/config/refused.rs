@@ -69,8 +69,6 @@ pub(super) const REFUSED: &[Refused] = refused! {
     "lockInStrictMode", Asks::True, REPLICATION;
     "enableControllerMode", Asks::True, CONTROLLER;
     "enableDLegerCommitLog", Asks::True, CONTROLLER;
-    "enableSlaveActingMaster", Asks::True, CONTROLLER;
-    "enableRemoteEscape", Asks::True, CONTROLLER;
     "isBrokerContainer", Asks::True, "one process runs one broker";
     "isInBrokerContainer", Asks::True, "one process runs one broker";
     "aclEnable", Asks::True, ACCESS_CONTROL;

@@ -254,6 +254,12 @@ settings! {
     live slave_timeout: u32 = 3_000, "slaveTimeout";
     /// Bytes that a slave may lack and count as in step. Fewer slaves in step than needed: SLAVE_NOT_AVAILABLE at once.
     live ha_max_gap_not_in_sync: u64 = 268_435_456, "haMaxGapNotInSync";
+    /// Let the slave with the smallest id act for a master that is away: it serves readers, and deals with what is due. All
+    /// brokers of one name need it, name servers need supportActingMaster, and totalReplicas says how many they are.
+    start enable_slave_acting_master: bool = false, "enableSlaveActingMaster";
+    /// Let a slave that acts for its master write what is due (delayed and timed messages, halves, messages popped and not
+    /// acknowledged) to masters of other names, since it cannot write to its own log.
+    start enable_remote_escape: bool = false, "enableRemoteEscape";
     /// `host:port` of the replication port that a slave follows. Empty: what name servers say.
     start ha_master_address: Str = Str::const_new(""), "haMasterAddress";
     /// Milliseconds between two signs of life on a replication link where nothing else is said.

@@ -82,7 +82,6 @@ fn what_the_broker_cannot_keep_is_refused() {
     for text in [
         "enableControllerMode=true",
         "enableDLegerCommitLog=true",
-        "enableSlaveActingMaster=true",
         "storeType=defaultRocksDB",
         "aclEnable=true",
         "authenticationEnabled=true",
