@@ -504,7 +504,9 @@ impl Service for Broker {
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
         match self.leaving.refusal(&frame) {
             Some(refusal) => refusal,
-            None => match replication::refusal(self, &frame) {
+            None => match replication::refusal(self, &frame)
+                .or_else(|| replication::refusal_before_service(self, &frame))
+            {
                 Some(fault) if frame.is_oneway() => {
                     debug!(code = frame.code, remark = %fault.remark, "a one-way request is refused by a slave");
                     Outcome::Silent

@@ -313,11 +313,27 @@ impl Config {
             "inSyncReplicas" => {
                 (self.in_sync_replicas as usize > SLAVES_MAX + 1).then_some("at most 65 replicas")
             }
+            "totalReplicas" => (!(1..=SLAVES_MAX + 1).contains(&(self.total_replicas as usize)))
+                .then_some("1 to 65 replicas"),
+            "brokerHeartbeatInterval" => above_zero(self.broker_heartbeat_interval),
+            "sendHeartbeatTimeoutMillis" => above_zero(self.send_heartbeat_timeout_millis),
+            "brokerNotActiveTimeoutMillis" => above_zero(self.broker_not_active_timeout_millis),
+            "syncBrokerMemberGroupPeriod" => above_zero(self.sync_broker_member_group_period),
             "minInSyncReplicas" => {
                 (self.min_in_sync_replicas as usize > SLAVES_MAX + 1).then_some("at most 65 replicas")
             }
             _ => None,
         }
+    }
+
+    /// Whether this broker is not in service before it has found the others of its name.
+    pub(crate) fn starts_apart(&self) -> bool {
+        self.enable_slave_acting_master && self.total_replicas > 1 && !self.skip_pre_online
+    }
+
+    /// Where slaves find the log.
+    pub(crate) fn replication_address(&self) -> Str {
+        format!("{}:{}", self.broker_ip2, self.ha_listen_port).into()
     }
 
     /// The name servers, one by one; `None` when one of them is not `host:port`.
@@ -385,7 +401,7 @@ impl Config {
     }
 }
 
-fn is_host_port(text: &str) -> bool {
+pub(crate) fn is_host_port(text: &str) -> bool {
     text.rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }

@@ -15,30 +15,52 @@ use crate::{delay, pop, timer, transaction};
 
 /// On or off; may change while the broker runs.
 #[derive(Debug)]
-pub(crate) struct Duty(watch::Sender<bool>);
+pub(crate) struct Duty(watch::Sender<State>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    is_on: bool,
+    /// Something is still done, or will be.
+    is_busy: bool,
+}
 
 impl Duty {
     pub(crate) fn of(config: &Config) -> Duty {
-        Duty(watch::Sender::new(config.broker_role != BrokerRole::Slave))
+        let is_on = config.broker_role != BrokerRole::Slave && !config.starts_apart();
+        Duty(watch::Sender::new(State {
+            is_on,
+            is_busy: is_on,
+        }))
     }
 
     /// Begins or ends it, unless it is so already.
     pub(crate) fn set(&self, is_on: bool) {
         self.0
-            .send_if_modified(|was_on| std::mem::replace(was_on, is_on) != is_on);
+            .send_if_modified(|state| std::mem::replace(&mut state.is_on, is_on) != is_on);
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        *self.0.borrow()
+        self.0.borrow().is_on
+    }
+
+    /// Returns when it is off and nothing of it is left to be done.
+    pub(crate) async fn ended(&self) {
+        let mut states = self.0.subscribe();
+        // An error: it ends with the broker.
+        drop(states.wait_for(|state| !state.is_on && !state.is_busy).await);
     }
 }
 
 /// Does it while it is on, until `stop`.
 pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
-    let mut changes = b.duty.0.subscribe();
+    let mut states = b.duty.0.subscribe();
     let follows = b.is_slave();
     loop {
-        let is_on = *changes.borrow_and_update();
+        let mut is_on = false;
+        b.duty.0.send_modify(|state| {
+            is_on = state.is_on;
+            state.is_busy = is_on;
+        });
         let (tasks, turn) = (TaskTracker::new(), stop.child_token());
         if is_on {
             start(&b, &tasks, &turn);
@@ -53,7 +75,7 @@ pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = changes.changed() => {}
+            _ = states.wait_for(|state| state.is_on != is_on) => {}
         }
         turn.cancel();
         tasks.close();

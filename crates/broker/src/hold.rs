@@ -6,11 +6,11 @@
 //! whose filter wants none of the new messages goes back to sleep behind them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use net::{Fault, Reply};
-use store::ReadError;
+use store::{ReadError, Store};
 use wire::api::pull::PullReply;
 use wire::code::ResponseCode;
 
@@ -22,6 +22,24 @@ use crate::pull::{self, Ask, Found, Plan};
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     count: AtomicUsize,
+    /// Moves when all of them are to be answered.
+    releases: AtomicU32,
+}
+
+impl Held {
+    /// Answers all pulls that are held, with nothing if there is nothing.
+    pub(crate) fn release(&self, store: &Store) {
+        self.releases.fetch_add(1, Ordering::AcqRel);
+        for topic in store.topics() {
+            for queue in store.queues_of(&topic) {
+                queue.nudge();
+            }
+        }
+    }
+
+    fn releases(&self) -> u32 {
+        self.releases.load(Ordering::Acquire)
+    }
 }
 
 /// One held pull; counts as long as it lives.
@@ -74,13 +92,14 @@ pub(crate) fn hold(
         let time_is_up = tokio::time::sleep(patience(b, &ask));
         tokio::pin!(time_is_up);
         let mut from = ask.header.queue_offset;
+        let releases = b.held.releases();
         loop {
             let nudges = plan.queue.nudges();
             if let Some(reset) = pull::reset(b, &ask) {
                 return Ok(pull::reply(b, &ask, &plan, reset));
             }
             let woken = tokio::select! {
-                () = plan.queue.wait_past_or_nudge(from, nudges) => true,
+                () = plan.queue.wait_past_or_nudge(from, nudges) => b.held.releases() == releases,
                 () = &mut time_is_up => false,
             };
             plan = pull::admit(b, &ask)?;

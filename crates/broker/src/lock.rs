@@ -5,6 +5,8 @@
 //! every 20 s; one that is not renewed for [`LIFETIME`] is free again. A client that leaves its group (35) leaves its locks at
 //! once; one whose connection just ends may be working on, and keeps them for that time.
 
+mod strict;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -50,6 +52,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     table: Mutex<Table>,
+    /// The other brokers of this name, which lock the same.
+    others: strict::Others,
 }
 
 #[derive(Debug, Default)]
@@ -238,19 +242,39 @@ fn is_over(since: Instant, now: Instant) -> bool {
 pub(crate) fn lock_queues(b: &Arc<Broker>, call: Call<LockBatchMq>) -> Result<Answer<NoHeader>, Fault> {
     let wanted = read_batch(&call.body)?;
     let config = b.config();
-    let limits = Limits {
-        all: config.queue_locks_max as usize,
-        of_peer: config.queue_locks_per_connection_max as usize,
+    let all = config.queue_locks_max as usize;
+    let of_peer = match strict::is_for_another_broker(b, &wanted, &call.peer) {
+        true => all,
+        false => config.queue_locks_per_connection_max as usize,
     };
-    let lock_ok_mq_set = b.locks.take(&wanted, call.peer.id, b.env.clock.instant(), limits);
-    Ok(Reply::ok(NoHeader)
-        .with_body(fastjson::to_vec(&LockedQueues { lock_ok_mq_set }))
-        .into())
+    let limits = Limits { all, of_peer };
+    let taken = b.locks.take(&wanted, call.peer.id, b.env.clock.instant(), limits);
+    match strict::quorum(&config, &wanted) {
+        None => Ok(locked(taken).into()),
+        Some(quorum) => {
+            let b = Arc::clone(b);
+            Ok(Answer::Later(Box::pin(async move {
+                let batch = LockBatch {
+                    mq_set: taken,
+                    ..wanted
+                };
+                Ok(locked(strict::agree(&b, batch, quorum).await))
+            })))
+        }
+    }
+}
+
+fn locked(lock_ok_mq_set: Vec<MessageQueue>) -> Reply<NoHeader> {
+    Reply::ok(NoHeader).with_body(fastjson::to_vec(&LockedQueues { lock_ok_mq_set }))
 }
 
 /// Code 42. Clients do not wait for the answer.
 pub(crate) fn unlock_queues(b: &Arc<Broker>, call: Call<UnlockBatchMq>) -> Result<Answer<NoHeader>, Fault> {
-    b.locks.give_back(&read_batch(&call.body)?);
+    let batch = read_batch(&call.body)?;
+    b.locks.give_back(&batch);
+    if strict::quorum(&b.config(), &batch).is_some() {
+        strict::give_back(b, batch);
+    }
     Ok(Reply::ok(NoHeader).into())
 }
 

@@ -5,7 +5,9 @@
 //! connecting, the task registers all topics; then again in every period, and topics that changed at once. A name server
 //! that cannot be reached is tried again with growing pauses, and is logged when that changes, not each time.
 
-use std::collections::BTreeMap;
+mod members;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,29 +18,29 @@ use std::time::Duration;
 use net::{BoxFuture, CallError, Channel, ConnectError, Outcome, Peer, Service};
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 use wire::api::register::{
-    GetBrokerMemberGroup, QueryDataVersion, QueryDataVersionReply, RegisterBroker, RegisterBrokerReply,
-    UnregisterBroker,
+    QueryDataVersion, QueryDataVersionReply, RegisterBroker, RegisterBrokerReply, UnregisterBroker,
 };
 use wire::api::route::GetRouteinfoByTopic;
 use wire::body::register::RegisterBrokerBody;
 use wire::body::stats::KvTable;
 use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
-use wire::body::topic_route::{BrokerMemberGroupBody, TopicRoute};
+use wire::body::topic_route::TopicRoute;
 use wire::code::ResponseCode;
 use wire::ext::ExtError;
 use wire::frame::{Encoding, Frame};
 use wire::record::crc31;
 use wire::{Str, fastjson};
 
+use self::members::Said;
+pub(crate) use self::members::min_id_changed;
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::pull::MASTER_ID;
 use crate::replication::Master;
 
 /// The first pause after a failure; each next one is twice as long, up to the last.
@@ -47,7 +49,7 @@ const PAUSE_LAST: Duration = Duration::from_secs(5);
 /// The bounds of `registerNameServerPeriod`.
 const PERIOD_MIN_MS: u32 = 10_000;
 const PERIOD_MAX_MS: u32 = 60_000;
-/// How often a slave that has no link to its master asks where that is, and a master whether there is another one.
+/// How often a slave that has no link to its master asks where that is.
 const MASTER_SOUGHT_EVERY: Duration = Duration::from_secs(2);
 /// How long a change waits for the name servers before it is answered.
 const ANNOUNCE_MAX: Duration = Duration::from_secs(3);
@@ -57,9 +59,10 @@ const LEAVE_MAX: Duration = Duration::from_secs(3);
 const ROUTE_MAX: Duration = Duration::from_secs(3);
 
 /// The name servers of a broker.
-#[derive(Default)]
 pub(crate) struct Peers {
     links: Vec<Arc<Link>>,
+    /// Moves when one of them says who is alive, or cannot be asked.
+    heard: watch::Sender<()>,
 }
 
 /// One name server.
@@ -69,8 +72,10 @@ struct Link {
     wake: Notify,
     /// While it is connected.
     channel: Mutex<Option<Arc<Channel>>>,
-    /// Another broker that is registered there as this one.
-    rival: Mutex<Option<Str>>,
+    /// Who it says is alive.
+    said: Mutex<Said>,
+    /// Somebody wants to know now.
+    ask: Notify,
 }
 
 /// What name servers say about a topic.
@@ -140,17 +145,14 @@ impl Peers {
                 news: Mutex::default(),
                 wake: Notify::new(),
                 channel: Mutex::default(),
-                rival: Mutex::default(),
+                said: Mutex::default(),
+                ask: Notify::new(),
             })
         };
         Peers {
             links: servers.into_iter().map(link).collect(),
+            heard: watch::Sender::default(),
         }
-    }
-
-    /// Another broker that name servers take for this one.
-    pub(crate) fn rival(&self) -> Option<Str> {
-        self.links.iter().find_map(|link| link.rival.lock().clone())
     }
 
     /// Asks the first name server that answers where a topic is.
@@ -255,6 +257,8 @@ async fn keep_link(b: Arc<Broker>, link: Arc<Link>, stop: CancellationToken) {
                     () = stop.cancelled() => return leave(&b, &link, &channel).await,
                     () = ended.cancelled() => CallError::Ended(channel.peer().addr).into(),
                     error = attend(&b, &link, &channel, &mut luck) => error,
+                    error = members::keep_asking(&b, &link, &channel) => error,
+                    error = members::keep_beating(&b, &link, &channel) => error,
                 };
                 link.shut();
                 *link.channel.lock() = None;
@@ -262,6 +266,8 @@ async fn keep_link(b: Arc<Broker>, link: Arc<Link>, stop: CancellationToken) {
             }
             Err(error) => error,
         };
+        link.said.lock().has_failed = true;
+        b.peers.heard.send_replace(());
         if !luck.is_bad {
             warn!(server = %link.server, %error, "not registered with name server; trying again");
             luck.is_bad = true;
@@ -296,6 +302,7 @@ async fn connect(b: &Arc<Broker>, link: &Link) -> Result<(Channel, CancellationT
 
 /// Registers everything, then again in every period, and changes at once, until the connection is of no use.
 async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck) -> PeerError {
+    b.replication.in_service().await;
     link.open();
     if let Err(error) = register_all(b, channel).await {
         return error;
@@ -320,10 +327,9 @@ async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck
             () = link.wake.notified() => register_news(b, link, channel).await,
             _ = tick.tick() => register_again(b, channel).await,
             // Only the answer to a registration says where the master is.
-            _ = search.tick() => match b.is_slave() {
-                true if b.replication.is_linked() => continue,
+            _ = search.tick() => match b.is_slave() && !b.replication.has_master() {
                 true => register_all(b, channel).await,
-                false => look_for_rival(b, link, channel).await,
+                false => continue,
             },
         };
         match done {
@@ -354,42 +360,6 @@ async fn register_again(b: &Arc<Broker>, channel: &Channel) -> Result<(), PeerEr
     register_all(b, channel).await
 }
 
-/// Whether somebody else has registered as this master since we did: then one of the two has to go.
-async fn look_for_rival(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
-    let ask = {
-        let config = b.config();
-        GetBrokerMemberGroup {
-            cluster_name: config.broker_cluster_name.clone(),
-            broker_name: config.broker_name.clone(),
-        }
-    };
-    let reply = match call(b, channel, Frame::request(0, &ask)).await {
-        Ok(reply) => reply,
-        // Old name servers do not know the request.
-        Err(PeerError::Refused { .. }) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let group = fastjson::from_slice::<BrokerMemberGroupBody>(&reply.body).unwrap_or_default();
-    let master = group
-        .broker_member_group
-        .and_then(|mut group| group.broker_addrs.remove(&MASTER_ID));
-    let rival = master.filter(|master| *master != b.address);
-    let mut known = link.rival.lock();
-    if *known != rival {
-        match &rival {
-            Some(rival) => error!(
-                server = %link.server, %rival, name = %ask.broker_name,
-                "another broker has registered as the master of this name: clients find only one of the two; stop one, or give it another brokerName"
-            ),
-            None => {
-                info!(server = %link.server, "no other broker is registered as the master of this name any more")
-            }
-        }
-        *known = rival;
-    }
-    Ok(())
-}
-
 async fn register_news(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
     let waiting = std::mem::take(&mut link.news.lock().waiting);
     if waiting.is_empty() {
@@ -418,6 +388,7 @@ async fn register(
         b.replication.found(Master {
             address: found.master_addr,
             replication: found.ha_server_addr,
+            in_service: true,
         });
     }
     if reply.body.is_empty() {
@@ -466,9 +437,12 @@ fn registration(b: &Broker, data_version: DataVersion, topics: Vec<TopicConfig>)
         broker_name: config.broker_name.clone(),
         broker_addr: b.address.clone(),
         cluster_name: config.broker_cluster_name.clone(),
-        ha_server_addr: format!("{}:{}", config.broker_ip2, config.ha_listen_port).into(),
+        ha_server_addr: config.replication_address(),
         broker_id: config.broker_id,
-        enable_acting_master: Some(false),
+        heartbeat_timeout_millis: config
+            .enable_slave_acting_master
+            .then_some(i64::from(config.broker_not_active_timeout_millis)),
+        enable_acting_master: Some(config.enable_slave_acting_master),
         compressed: Some(false),
         body_crc32: i32::try_from(crc31(&body)).ok(),
         ..RegisterBroker::default()
@@ -493,6 +467,9 @@ async fn is_outdated(b: &Arc<Broker>, channel: &Channel) -> Result<bool, PeerErr
 
 /// Code 104, at a clean stop.
 async fn leave(b: &Arc<Broker>, link: &Link, channel: &Channel) {
+    if !b.replication.is_in_service() {
+        return;
+    }
     let config = b.config();
     let header = UnregisterBroker {
         broker_name: config.broker_name.clone(),

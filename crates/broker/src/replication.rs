@@ -12,11 +12,15 @@
 //! | what a slave does not do | `replication/slave.rs` |
 //! | how long ago the log ended where a slave is | `replication/lag.rs`, pure |
 //! | what operators ask (907) | `replication/status.rs` |
+//! | whether a slave acts for its master | `replication/members.rs` |
+//! | what comes before a broker is in service, and who tells whom where the master is (906) | `replication/online.rs` |
 
 mod feed;
 mod follow;
 mod hello;
 mod lag;
+mod members;
+mod online;
 mod quorum;
 mod slave;
 mod status;
@@ -41,9 +45,12 @@ use wire::Str;
 
 pub(crate) use self::hello::hello;
 use self::lag::Ends;
+use self::online::Service;
+pub(crate) use self::online::{exchange, refusal_before_service};
 use self::quorum::{Promise, Quorum, Slave, Wanted};
 pub(crate) use self::slave::refusal;
 pub(crate) use self::status::ha_status;
+pub(crate) use self::tables::connect;
 use crate::broker::Broker;
 use crate::config::{BrokerRole, Config};
 
@@ -64,8 +71,12 @@ pub(crate) struct Replication {
     /// How far so many slaves have the log, and one more than the index says: read by every answer that waits.
     acked_by: [AtomicI64; SLAVES_MAX],
     links: AtomicU64,
-    /// As the name servers say.
+    /// As the name servers say, or the master itself.
     master: watch::Sender<Master>,
+    /// Whether this broker is in service.
+    service: Service,
+    /// Moves when a slave has opened a link.
+    joined: watch::Sender<()>,
     follower: status::Follower,
     hellos: hello::Hellos,
     begun: Instant,
@@ -87,6 +98,8 @@ pub(crate) struct Master {
     pub(crate) address: Option<Str>,
     /// Its replication port, `host:port`.
     pub(crate) replication: Option<Str>,
+    /// Its tables count: it is not one that comes back, and has yet to learn what its slaves know.
+    pub(crate) in_service: bool,
 }
 
 impl Replication {
@@ -96,6 +109,8 @@ impl Replication {
             acked_by: [const { AtomicI64::new(0) }; SLAVES_MAX],
             links: AtomicU64::new(1),
             master: watch::Sender::new(Master::default()),
+            service: Service::of(config),
+            joined: watch::Sender::default(),
             follower: status::Follower::default(),
             hellos: hello::Hellos::default(),
             begun: now,
@@ -107,6 +122,7 @@ impl Replication {
     pub(crate) fn found(&self, said: Master) {
         self.master.send_if_modified(|master| {
             let now = Master {
+                in_service: master.in_service || said.address.as_ref().is_some_and(|a| !a.is_empty()),
                 address: said.address.filter(|a| !a.is_empty()).or(master.address.take()),
                 replication: said
                     .replication
@@ -140,6 +156,21 @@ impl Replication {
     /// Whether a slave is connected to its master.
     pub(crate) fn is_linked(&self) -> bool {
         self.follower.is_linked()
+    }
+
+    /// Whether a slave is connected to its master, and that is in service.
+    pub(crate) fn has_master(&self) -> bool {
+        self.is_linked() && self.master.borrow().in_service
+    }
+
+    /// Whether this broker is registered with name servers, or is to be.
+    pub(crate) fn is_in_service(&self) -> bool {
+        self.service.is_on()
+    }
+
+    /// Returns when this broker is in service.
+    pub(crate) async fn in_service(&self) {
+        self.service.on().await;
     }
 
     /// The settings have changed.
@@ -256,11 +287,18 @@ pub(crate) async fn hand_over(b: &Broker) {
 
 /// Starts what else a broker does for its slaves, or as one.
 pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
+    if !b.replication.is_in_service() {
+        tasks.spawn(online::come_online(Arc::clone(b), stop.clone()));
+    }
+    let found = b.store.written().0;
+    b.replication.service.began_at(found);
     if b.is_slave() {
         tasks.spawn(follow::keep_following(Arc::clone(b), stop.clone()));
         tasks.spawn(tables::keep_fetching(Arc::clone(b), stop.clone()));
+        if b.config().enable_slave_acting_master {
+            tasks.spawn(members::keep_duty(Arc::clone(b), stop.clone()));
+        }
     } else {
-        let found = b.store.written().0;
         b.replication.note(&b.store, |quorum| quorum.begin(found));
         tasks.spawn(keep_time(Arc::clone(b), stop.clone()));
     }

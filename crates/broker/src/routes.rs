@@ -9,7 +9,7 @@ use wire::api::group::{
     ListSubscriptionConflicts, QuerySubscriptionByConsumer, UpdateAndCreateSubscriptiongroup,
     UpdateAndCreateSubscriptiongroupList, UpdateAndGetGroupForbidden,
 };
-use wire::api::ha::{GetBrokerHaStatus, ReplicaHello};
+use wire::api::ha::{ExchangeBrokerHaInfo, GetBrokerHaStatus, ReplicaHello};
 use wire::api::heartbeat::{
     CheckClientConfig, ConsumeMessageDirectly, GetConsumerListByGroup, GetConsumerRunningInfo, HeartBeat,
     UnregisterClient,
@@ -26,6 +26,7 @@ use wire::api::pop::{
 };
 use wire::api::pull::{LitePullMessage, PullMessage};
 use wire::api::query::{QueryMessage, ViewMessageById};
+use wire::api::register::NotifyMinBrokerIdChange;
 use wire::api::route::{QueryAssignment, SetMessageRequestMode};
 use wire::api::send::{
     ConsumerSendMsgBack, SendBatchMessage, SendMessage, SendMessageV2, SendReplyMessage, SendReplyMessageV2,
@@ -39,8 +40,8 @@ use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions,
 
 use crate::broker::Broker;
 use crate::{
-    admin, assign, delay, explain, group, heartbeat, lock, offset, pop, pull, query, relay, replication,
-    send, timer, topic, transaction,
+    admin, assign, delay, explain, group, heartbeat, lock, offset, peers, pop, pull, query, relay,
+    replication, send, timer, topic, transaction,
 };
 
 net::routes! { Broker;
@@ -132,5 +133,7 @@ net::routes! { Broker;
     GetBrokerConfig => admin::read_config;
     GetBrokerRuntimeInfo => admin::runtime_info;
     GetBrokerHaStatus => replication::ha_status;
+    NotifyMinBrokerIdChange => peers::min_id_changed;
+    ExchangeBrokerHaInfo => replication::exchange;
     ReplicaHello => replication::hello;
 }

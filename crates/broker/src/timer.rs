@@ -145,6 +145,14 @@ impl Timing {
         Ok(())
     }
 
+    /// Takes over what a slave has fired that acted for this master. Blocks.
+    pub(crate) fn take_back(&self, b: &Broker, slave: TimerMark) -> io::Result<()> {
+        match &self.running {
+            Some(running) => running.lock().take_back(b, slave),
+            None => Ok(()),
+        }
+    }
+
     /// Forgets the count of a topic that was deleted.
     pub(crate) fn forget(&self, topic: &str) {
         self.counts.forget(topic);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Env;
 use tempfile::TempDir;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::api::route::GetBrokerClusterInfo;
@@ -43,10 +44,17 @@ pub struct Names {
 impl Names {
     /// Starts one that knows nobody.
     pub async fn start() -> anyhow::Result<Names> {
+        Names::start_with("").await
+    }
+
+    /// The same with settings, one per line.
+    pub async fn start_with(settings: &str) -> anyhow::Result<Names> {
         let dir = tempfile::tempdir()?;
         let listening = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let addr = listening.local_addr();
-        let names = NameServer::open(nameserver::config::Config::new(dir.path()), Env::real())?;
+        let mut config = nameserver::config::Config::new(dir.path());
+        config.apply("namesrv.conf", settings)?;
+        let names = NameServer::open(config, Env::real())?;
         let stop = CancellationToken::new();
         let running = tokio::spawn(names.run(listening, stop.clone()));
         Ok(Names {
@@ -101,35 +109,56 @@ pub struct Node {
     pub broker: Arc<Broker>,
     stop: CancellationToken,
     running: JoinHandle<Result<(), broker::RunError>>,
+    /// Its own threads, if it has any.
+    threads: Option<Runtime>,
 }
 
 impl Node {
     /// Starts one on a directory, and waits until its name server knows it.
     pub async fn start(names: &Names, dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Node> {
-        let mut config = Config::default();
-        let store = dir.join("store").display().to_string();
-        let places = [
-            ("storePathRootDir", store.as_str()),
-            ("namesrvAddr", &names.addr.to_string()),
-        ];
-        for (key, value) in SETTINGS.iter().chain(&places).chain(settings) {
-            config.set(key, value)?;
-        }
-        let ports = Ports::bind(&mut config).await?;
+        let mut config = config(names, dir, settings)?;
+        let node = Node::run(&mut config, Handle::current()).await?;
+        names.knows(node.broker.host).await?;
+        Ok(node)
+    }
+
+    /// The same on threads of its own, so that it can be [killed](Node::kill). Does not wait for the name server.
+    pub async fn start_apart(names: &Names, dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Node> {
+        let mut config = config(names, dir, settings)?;
+        let threads = Runtime::new()?;
+        let handle = threads.handle().clone();
+        let mut node = threads
+            .spawn(async move { Node::run(&mut config, handle).await })
+            .await??;
+        node.threads = Some(threads);
+        Ok(node)
+    }
+
+    async fn run(config: &mut Config, handle: Handle) -> anyhow::Result<Node> {
+        let ports = Ports::bind(config).await?;
         let replication = (Ipv4Addr::LOCALHOST, ports.replication_port()).into();
         // As the binary does.
         config.complete(&Surroundings::default())?;
+        let config = config.clone();
         let broker = tokio::task::spawn_blocking(|| Broker::open(config, Env::real())).await??;
         let stop = CancellationToken::new();
-        let running = tokio::spawn(Arc::clone(&broker).run(ports, stop.clone()));
-        names.knows(broker.host).await?;
+        let running = handle.spawn(Arc::clone(&broker).run(ports, stop.clone()));
         Ok(Node {
             addr: broker.host,
             replication,
             broker,
             stop,
             running,
+            threads: None,
         })
+    }
+
+    /// Ends it in the middle of whatever it does, with its connections. Only for one that was started apart. Its files stay
+    /// locked: what comes after it begins with a copy of them.
+    pub fn kill(self) {
+        if let Some(threads) = self.threads {
+            threads.shutdown_background();
+        }
     }
 
     /// Ends it in good order.
@@ -138,8 +167,24 @@ impl Node {
         self.running.await??;
         let broker = self.broker;
         tokio::task::spawn_blocking(move || broker.close()).await??;
+        if let Some(threads) = self.threads {
+            threads.shutdown_background();
+        }
         Ok(())
     }
+}
+
+fn config(names: &Names, dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    let store = dir.join("store").display().to_string();
+    let places = [
+        ("storePathRootDir", store.as_str()),
+        ("namesrvAddr", &names.addr.to_string()),
+    ];
+    for (key, value) in SETTINGS.iter().chain(&places).chain(settings) {
+        config.set(key, value)?;
+    }
+    Ok(config)
 }
 
 /// A name server and a broker.

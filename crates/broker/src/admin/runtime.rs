@@ -32,7 +32,7 @@ pub(super) fn table(b: &Broker) -> Vec<(String, String)> {
             format!("{offset},{max}"),
         );
     }
-    if let Some(rival) = b.peers.rival() {
+    if let Some(rival) = b.peers.rival(b) {
         put("otherMaster", rival.to_string());
     }
     for lag in b.replication.lags(b) {
@@ -66,10 +66,9 @@ fn life(b: &Broker, put: &mut impl FnMut(&str, String)) {
         ),
     );
     put("brokerVersionDesc", "V5_4_0".to_owned());
-    put(
-        "brokerActive",
-        (b.store.is_writable() && !b.is_slave()).to_string(),
-    );
+    // In the reference: whether what is due is delivered, also by a slave that acts.
+    let is_active = b.duty.is_on() && (b.is_slave() || b.store.is_writable());
+    put("brokerActive", is_active.to_string());
     put(
         "startAcceptSendRequestTimeStamp",
         b.config().start_accept_send_request_time_stamp.to_string(),

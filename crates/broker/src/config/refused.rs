@@ -66,7 +66,6 @@ const ROCKSDB: &str = "there is no RocksDB store; data is kept in files";
 
 pub(super) const REFUSED: &[Refused] = refused! {
     "duplicationEnable", Asks::True, REPLICATION;
-    "lockInStrictMode", Asks::True, REPLICATION;
     "enableControllerMode", Asks::True, CONTROLLER;
     "enableDLegerCommitLog", Asks::True, CONTROLLER;
     "isBrokerContainer", Asks::True, "one process runs one broker";

@@ -260,6 +260,23 @@ settings! {
     /// Let a slave that acts for its master write what is due (delayed and timed messages, halves, messages popped and not
     /// acknowledged) to masters of other names, since it cannot write to its own log.
     start enable_remote_escape: bool = false, "enableRemoteEscape";
+    /// Brokers of this name, the master among them. Above 1 with enableSlaveActingMaster: a broker is not in service before it
+    /// has found the others, and a master not before it has taken back what its slaves know better.
+    start total_replicas: u32 = 1, "totalReplicas";
+    /// Be in service at once, whatever the others know.
+    start skip_pre_online: bool = false, "skipPreOnline";
+    /// With enableSlaveActingMaster: milliseconds between two signs of life to each name server.
+    start broker_heartbeat_interval: u32 = 1_000, "brokerHeartbeatInterval";
+    /// Milliseconds that a name server has to answer one, or to say who is alive.
+    start send_heartbeat_timeout_millis: u32 = 1_000, "sendHeartbeatTimeoutMillis";
+    /// With enableSlaveActingMaster: silence in milliseconds after which name servers take this broker for gone, and after
+    /// which it takes its master, or a name server, for gone.
+    start broker_not_active_timeout_millis: u32 = 10_000, "brokerNotActiveTimeoutMillis";
+    /// With enableSlaveActingMaster: milliseconds between two questions to each name server which brokers of this name are
+    /// alive.
+    start sync_broker_member_group_period: u32 = 1_000, "syncBrokerMemberGroupPeriod";
+    /// A queue is locked for a consumer only when the brokers of more than half of totalReplicas lock it.
+    live lock_in_strict_mode: bool = false, "lockInStrictMode";
     /// `host:port` of the replication port that a slave follows. Empty: what name servers say.
     start ha_master_address: Str = Str::const_new(""), "haMasterAddress";
     /// Milliseconds between two signs of life on a replication link where nothing else is said.

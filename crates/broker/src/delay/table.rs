@@ -170,6 +170,11 @@ impl Delays {
         self.table.lock().version = master.data_version;
     }
 
+    /// How new this is.
+    pub(crate) fn version(&self) -> DataVersion {
+        self.table.lock().version
+    }
+
     /// How far the levels are, those of which something was ever delivered.
     pub(crate) fn offsets(&self) -> BTreeMap<i32, i64> {
         let table = self.table.lock();

@@ -201,6 +201,33 @@ impl Offsets {
         *self.version.lock() = master.data_version;
     }
 
+    /// Takes back what a slave knows better that acted for this master: the larger one of two offsets is where the group is,
+    /// since either was committed. How many there were.
+    pub(crate) fn take_back(&self, slave: OffsetTable) -> usize {
+        let mut taken = 0;
+        for (key, offsets) in slave.offset_table {
+            let Some((topic, group)) = key.split_once('@') else {
+                continue;
+            };
+            for (queue, offset) in offsets {
+                taken += usize::from(self.write(group, topic, queue, |progress| {
+                    let is_better = offset >= 0 && progress.committed.is_none_or(|own| own < offset);
+                    if is_better {
+                        progress.committed = Some(offset);
+                    }
+                    is_better
+                }));
+            }
+        }
+        let mut version = self.version.lock();
+        *version = version.newest(slave.data_version);
+        drop(version);
+        if taken > 0 {
+            self.next_version();
+        }
+        taken
+    }
+
     /// Makes whoever pulls the last one to have pulled, after what it commits is judged by who that was before. `false`: its
     /// commit is not stored.
     pub(crate) fn note_arrival(

@@ -205,6 +205,7 @@ where
         replication,
         link,
     };
+    replication.joined.send_replace(());
     tokio::select! {
         error = listen(store, replication, link, &mut reader) => error,
         error = send(store, replication, (link, from), &mut writer, pace) => error,

@@ -2,10 +2,11 @@
 //! How replication goes, for operators: 907 (`haStatus`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use net::{Answer, Call, Fault, Reply};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use wire::api::ha::GetBrokerHaStatus;
 use wire::body::ha::{HaClientRuntimeInfo, HaConnectionRuntimeInfo, HaRuntimeInfo};
 use wire::code::NoHeader;
@@ -17,7 +18,7 @@ use crate::broker::Broker;
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     master: Mutex<Option<Str>>,
-    is_linked: AtomicBool,
+    is_linked: watch::Sender<bool>,
     /// When it heard and said something last, ms.
     heard_ms: AtomicI64,
     said_ms: AtomicI64,
@@ -31,12 +32,22 @@ impl Follower {
     /// The link lasts as long as what is returned.
     pub(super) fn connected(&self, master: &Str) -> Linked<'_> {
         *self.master.lock() = Some(master.clone());
-        self.is_linked.store(true, Ordering::Relaxed);
+        self.is_linked.send_replace(true);
         Linked(self)
     }
 
     pub(super) fn is_linked(&self) -> bool {
-        self.is_linked.load(Ordering::Relaxed)
+        *self.is_linked.borrow()
+    }
+
+    /// Tells when that changes.
+    pub(super) fn links(&self) -> watch::Receiver<bool> {
+        self.is_linked.subscribe()
+    }
+
+    /// Whether there is a link, and something was heard since then.
+    pub(super) fn has_heard_since(&self, then_ms: i64) -> bool {
+        self.is_linked() && self.heard_ms.load(Ordering::Relaxed) >= then_ms
     }
 
     pub(super) fn took(&self, bytes: i64, now_ms: i64) {
@@ -67,7 +78,7 @@ pub(super) struct Linked<'a>(&'a Follower);
 
 impl Drop for Linked<'_> {
     fn drop(&mut self) {
-        self.0.is_linked.store(false, Ordering::Relaxed);
+        self.0.is_linked.send_replace(false);
     }
 }
 

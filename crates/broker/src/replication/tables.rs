@@ -41,13 +41,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A table of so many bytes is fetched half as often as possible.
 const SMALL_BYTES: usize = 64 << 10;
 /// How long a master has for an answer.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long tables wait for the log that they speak of.
 const LOG_MAX: Duration = Duration::from_secs(5);
 
 /// Why tables are not fetched.
 #[derive(Debug, Error)]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     #[error("no master is known")]
     Unknown,
     #[error("the name is not resolved: {0}")]
@@ -139,13 +139,7 @@ async fn fetch_and_follow(
     link: &mut Option<(Str, Channel)>,
     known: &mut Names,
 ) -> Result<Duration, FetchError> {
-    let address = b
-        .replication
-        .master
-        .borrow()
-        .address
-        .clone()
-        .ok_or(FetchError::Unknown)?;
+    let address = followed(b).ok_or(FetchError::Unknown)?;
     let channel = match link.take() {
         Some((at, channel)) if at == address => channel,
         _ => connect(b, &address).await?,
@@ -173,12 +167,23 @@ async fn fetch_and_follow(
             .collect(),
     };
     let before = known.clone();
+    // What was asked before it went may be older than what was committed here since.
+    followed(b).ok_or(FetchError::Unknown)?;
     blocking(b, move |b| follow(b, tables, &before, begun)).await?;
     *known = names;
     Ok(pause)
 }
 
-async fn blocking<T: Send + 'static>(
+/// The master whose tables count.
+fn followed(b: &Broker) -> Option<Str> {
+    let master = b.replication.master.borrow();
+    master
+        .address
+        .clone()
+        .filter(|_| master.in_service && !b.duty.is_on())
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
     b: &Arc<Broker>,
     work: impl FnOnce(&Broker) -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
@@ -201,7 +206,7 @@ pub(super) async fn learn(b: &Arc<Broker>) -> Result<(), FetchError> {
 }
 
 /// Connects to where the master takes requests.
-pub(super) async fn connect(b: &Broker, address: &Str) -> Result<Channel, FetchError> {
+pub(crate) async fn connect(b: &Broker, address: &Str) -> Result<Channel, FetchError> {
     if *address == b.address {
         return Err(FetchError::Own);
     }
@@ -271,17 +276,9 @@ async fn fetch_timers(
     channel: &Channel,
     bytes: &mut usize,
 ) -> Result<Option<(TimerMark, Option<TimerMetrics>)>, FetchError> {
-    let reply = channel
-        .call(Frame::request(0, &GetTimerCheckPoint), ANSWER_MAX)
-        .await?;
-    let Some(mark) = Some(reply).filter(|reply| reply.code == ResponseCode::SUCCESS.0) else {
+    let Some(mark) = timer_mark(channel, bytes).await? else {
         return Ok(None);
     };
-    *bytes += mark.body.len();
-    let mark = TimerMark::of(&mark.body).ok_or_else(|| FetchError::Body {
-        request: GetTimerCheckPoint::CODE.0,
-        error: format!("{} bytes", mark.body.len()),
-    })?;
     let waiting = channel
         .call(Frame::request(0, &GetTimerMetrics), ANSWER_MAX)
         .await?;
@@ -289,7 +286,26 @@ async fn fetch_timers(
     Ok(Some((mark, fastjson::from_slice(&waiting.body).ok())))
 }
 
-async fn whole<Q: Request, T: DeserializeOwned>(
+/// How far the timers are, without how many wait.
+pub(super) async fn timer_mark(
+    channel: &Channel,
+    bytes: &mut usize,
+) -> Result<Option<TimerMark>, FetchError> {
+    let reply = channel
+        .call(Frame::request(0, &GetTimerCheckPoint), ANSWER_MAX)
+        .await?;
+    let Some(mark) = Some(reply).filter(|reply| reply.code == ResponseCode::SUCCESS.0) else {
+        return Ok(None);
+    };
+    *bytes += mark.body.len();
+    let read = TimerMark::of(&mark.body).ok_or_else(|| FetchError::Body {
+        request: GetTimerCheckPoint::CODE.0,
+        error: format!("{} bytes", mark.body.len()),
+    });
+    read.map(Some)
+}
+
+pub(super) async fn whole<Q: Request, T: DeserializeOwned>(
     channel: &Channel,
     ask: &Q,
     bytes: &mut usize,

@@ -131,6 +131,29 @@ impl Running {
         Ok(())
     }
 
+    /// Takes over what a slave has fired that acted for this master. It is fired again where the slave had fewer timers
+    /// than there are here: nobody knows which it lacked, and those would be lost. Nothing may fire meanwhile.
+    pub(super) fn take_back(&mut self, b: &Broker, slave: TimerMark) -> io::Result<()> {
+        if self.timers.queue_offset() > slave.queue_offset {
+            warn!("a slave that acted had not read all timers that are here: those due meanwhile fire again");
+            return Ok(());
+        }
+        let known = TimerMark {
+            master_queue_offset: slave.queue_offset,
+            ..slave
+        };
+        loop {
+            let before = self.timers.queue_offset();
+            self.follow(b, known)?;
+            let now = self.timers.queue_offset();
+            if now >= slave.queue_offset || now <= before {
+                break;
+            }
+        }
+        self.master = None;
+        Ok(())
+    }
+
     /// One turn.
     pub(super) fn turn(&mut self, b: &Broker) -> Turn {
         match self.try_turn(b) {

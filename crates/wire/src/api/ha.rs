@@ -54,3 +54,21 @@ pub struct ReplicaHelloReply {
     /// Above 0; opens one link within ten seconds.
     pub token: Option<i64>,
 }
+
+/// Where a master is: without an address a question to it, with one what a master that comes back says to its slaves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExchangeBrokerHaInfo {
+    /// Replication port of the master, `host:port`.
+    pub master_ha_address: Option<Str>,
+    /// Where the log of the master ended when it started, bytes.
+    pub master_flush_offset: Option<i64>,
+    /// Where the master takes requests, `host:port`.
+    pub master_address: Option<Str>,
+}
+
+impl Request for ExchangeBrokerHaInfo {
+    const CODE: Code = Code::EXCHANGE_BROKER_HA_INFO;
+    /// Without fields from a slave, and where nothing was asked.
+    type Reply = ExchangeBrokerHaInfo;
+}

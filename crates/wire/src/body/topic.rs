@@ -20,6 +20,15 @@ pub struct DataVersion {
     pub timestamp: i64,
 }
 
+impl DataVersion {
+    /// The one with more changes, as the reference compares two.
+    #[must_use]
+    pub fn newest(self, other: DataVersion) -> DataVersion {
+        let rank = |version: &DataVersion| (version.state_version, version.counter, version.timestamp);
+        std::cmp::max_by_key(self, other, rank)
+    }
+}
+
 /// The settings of one topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
