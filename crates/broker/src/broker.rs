@@ -35,6 +35,7 @@ use crate::counts::{Counts, sample_topic};
 use crate::dedup::Dedup;
 use crate::delay::Delays;
 use crate::duty::Duty;
+use crate::escape::Escape;
 use crate::explain::Absences;
 use crate::fault::not_appended;
 use crate::filter::{self, Filters};
@@ -104,6 +105,8 @@ pub struct Broker {
     pub(crate) replication: Replication,
     /// Whether deliveries run.
     pub(crate) duty: Duty,
+    /// Where a slave that acts for its master sends what is due.
+    pub(crate) escape: Escape,
     /// What happened since the start.
     pub(crate) counts: Counts,
     /// Ids for messages that come without.
@@ -280,6 +283,7 @@ impl Broker {
             peers: Peers::of(&config),
             replication: Replication::of(&config, env.clock.instant()),
             duty: Duty::of(&config),
+            escape: Escape::default(),
             counts: Counts::new(now_ms),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
             settings: admin::Settings::new(now_ms),
@@ -325,6 +329,7 @@ impl Broker {
         replication::start(&self, &tasks, &serving);
         delay::start_saving(&self, &tasks, &serving);
         timer::start_flushing(&self, &tasks, &serving);
+        pop::start_flushing(&self, &tasks, &serving);
         tasks.spawn(duty::keep(Arc::clone(&self), serving.clone()));
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(offset::keep_journal(Arc::clone(&self), serving.clone()));

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::broker::Broker;
 use crate::config::{BrokerRole, Config};
-use crate::{delay, pop, timer, transaction};
+use crate::{blocking, delay, pop, timer, transaction};
 
 /// On or off; may change while the broker runs.
 #[derive(Debug)]
@@ -51,6 +51,13 @@ impl Duty {
     }
 }
 
+impl Broker {
+    /// Whether messages are popped here: a slave that acts for its master has to have somewhere to send what is not settled.
+    pub(crate) fn may_pop(&self) -> bool {
+        !self.is_slave() || (self.duty.is_on() && self.config().enable_remote_escape)
+    }
+}
+
 /// Does it while it is on, until `stop`.
 pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
     let mut states = b.duty.0.subscribe();
@@ -62,9 +69,6 @@ pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
             state.is_busy = is_on;
         });
         let (tasks, turn) = (TaskTracker::new(), stop.child_token());
-        if is_on {
-            start(&b, &tasks, &turn);
-        }
         if follows {
             let what = if is_on {
                 "acts for its master"
@@ -72,6 +76,9 @@ pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
                 "only follows"
             };
             info!("this slave {what}");
+        }
+        if is_on {
+            start(&b, &tasks, &turn).await;
         }
         tokio::select! {
             () = stop.cancelled() => {}
@@ -86,10 +93,40 @@ pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
     }
 }
 
-fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
+async fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
+    let (acting, escape) = {
+        let config = b.config();
+        (config.enable_slave_acting_master, config.enable_remote_escape)
+    };
+    if b.is_slave() && !escape {
+        info!("enableRemoteEscape is off: what is due waits for the master");
+        return;
+    }
+    let mut may_check = true;
+    if acting {
+        let broker = Arc::clone(b);
+        may_check = blocking::run_own(move || go_on(&broker)).await.unwrap_or(false);
+    }
     delay::start(b, tasks, stop);
     timer::start(b, tasks, stop);
     pop::start(b, tasks, stop);
-    tasks.spawn(transaction::check::keep_checking(Arc::clone(b), stop.clone()));
     tasks.spawn(transaction::check::keep_counting(Arc::clone(b), stop.clone()));
+    if may_check {
+        tasks.spawn(transaction::check::keep_checking(Arc::clone(b), stop.clone()));
+    }
+}
+
+/// Goes on where another broker of the group has come to. `false`: it is not known which transactions have ended. Blocks.
+fn go_on(b: &Broker) -> bool {
+    b.timing.lead();
+    if !b.is_slave() {
+        b.transactions.pass(b);
+        return true;
+    }
+    b.pop.begin_anew();
+    let read = b.transactions.read_again(b);
+    if let Err(error) = &read {
+        error!(%error, "transactions have to wait for the master: it cannot be found out which have not ended");
+    }
+    read.is_ok()
 }

@@ -16,6 +16,7 @@ mod counts;
 mod dedup;
 mod delay;
 mod duty;
+mod escape;
 mod explain;
 mod fault;
 mod filter;

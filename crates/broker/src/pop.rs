@@ -43,10 +43,14 @@ pub(crate) use self::table::{Pop, Whereabouts};
 pub(crate) use self::take::pop_message;
 use crate::broker::Broker;
 
-/// Starts what the broker does on its own: bringing back what was not settled, and keeping the journal short and safe.
+/// Starts what the broker does on its own: bringing back what was not settled.
 pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
     tasks.spawn(revive::keep_reviving(Arc::clone(b), stop.clone()));
     tasks.spawn(takeover::keep_taking_over(Arc::clone(b), stop.clone()));
+}
+
+/// Starts what keeps the journal safe.
+pub(crate) fn start_flushing(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
     tasks.spawn(keep_flushing(Arc::clone(b), stop.clone()));
 }
 

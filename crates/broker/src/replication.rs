@@ -48,9 +48,9 @@ use self::lag::Ends;
 use self::online::Service;
 pub(crate) use self::online::{exchange, refusal_before_service};
 use self::quorum::{Promise, Quorum, Slave, Wanted};
-pub(crate) use self::slave::refusal;
+pub(crate) use self::slave::{NO_POPS, refusal};
 pub(crate) use self::status::ha_status;
-pub(crate) use self::tables::connect;
+pub(crate) use self::tables::{FetchError, connect};
 use crate::broker::Broker;
 use crate::config::{BrokerRole, Config};
 

@@ -153,6 +153,13 @@ impl Timing {
         }
     }
 
+    /// Goes on where the master was. Blocks.
+    pub(crate) fn lead(&self) {
+        if let Some(running) = &self.running {
+            running.lock().lead();
+        }
+    }
+
     /// Forgets the count of a topic that was deleted.
     pub(crate) fn forget(&self, topic: &str) {
         self.counts.forget(topic);

@@ -20,6 +20,7 @@
 //! *Progress* only moves over what is on disk: were it ahead of the log, a half would be forgotten.
 
 pub(crate) mod admin;
+mod away;
 pub(crate) mod check;
 mod half;
 mod metrics;

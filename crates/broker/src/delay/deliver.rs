@@ -18,6 +18,7 @@ use wire::record::{Parts, RecordHead};
 
 use super::plan::Schedule;
 use crate::broker::Broker;
+use crate::escape::{self, Leaver};
 use crate::names::{SCHEDULE_TOPIC, may_be_real, real_queue_id};
 
 /// Messages of one batch.
@@ -203,6 +204,9 @@ impl Line {
             Ok(batch) => batch,
             Err(error) => return self.unreadable(&error),
         };
+        if b.is_slave() {
+            return self.send_away(&batch).await;
+        }
         match self.put(&batch).await {
             Ok(end) => {
                 self.advance(batch.next_offset.max(self.at), end);
@@ -227,6 +231,40 @@ impl Line {
                 Wait::Retry
             }
         }
+    }
+
+    /// Sends the messages of a batch to another master, one after the other: this broker acts for its own, and writes nothing.
+    async fn send_away(&mut self, batch: &Batch) -> Wait {
+        let mut records: &[u8] = &batch.bytes;
+        while let Ok(head) = RecordHead::scan(records) {
+            records = records.get(head.total_size..).unwrap_or_default();
+            let Some((topic, _)) = real_queue_or_warn(&head) else {
+                continue;
+            };
+            let leaver = Leaver {
+                // A message that was given back: its group reads the topic it came from.
+                beside: properties::get(head.parts.properties, properties::name::RETRY_TOPIC),
+                ..Leaver::of(head.parts, topic)
+            };
+            match escape::send(&self.b, leaver).await {
+                Ok(()) => {}
+                Err(error) if error.is_final() => {
+                    error!(level = self.level, offset = head.stamp.queue_offset, %error, "a delayed message cannot be delivered and is skipped");
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_in_trouble, true) {
+                        warn!(level = self.level, offset = self.at, %error, "delayed messages find no way out now");
+                    }
+                    return Wait::Retry;
+                }
+            }
+            self.advance(head.stamp.queue_offset + 1, LogPos(0));
+        }
+        self.advance(batch.next_offset.max(self.at), LogPos(0));
+        if std::mem::take(&mut self.is_in_trouble) {
+            info!(level = self.level, "delayed messages are delivered again");
+        }
+        Wait::Turn
     }
 
     async fn read(&self, count: usize) -> Result<Batch, ReadError> {
@@ -339,11 +377,7 @@ fn copies<'a>(b: &Broker, mut records: &'a [u8]) -> Vec<Copied<'a>> {
     let mut copies: Vec<Copied<'a>> = Vec::new();
     while let Ok(head) = RecordHead::scan(records) {
         records = records.get(head.total_size..).unwrap_or_default();
-        let Some((topic, id)) = real_queue(head.parts.properties) else {
-            warn!(
-                pos = head.stamp.physical_offset,
-                "a delayed message does not say where it belongs, and is dropped"
-            );
+        let Some((topic, id)) = real_queue_or_warn(&head) else {
             continue;
         };
         let last = copies.last().map(|copy| &copy.queue);
@@ -368,6 +402,17 @@ fn copies<'a>(b: &Broker, mut records: &'a [u8]) -> Vec<Copied<'a>> {
         });
     }
     copies
+}
+
+fn real_queue_or_warn<'a>(head: &RecordHead<'a>) -> Option<(&'a str, u32)> {
+    let real = real_queue(head.parts.properties);
+    if real.is_none() {
+        warn!(
+            pos = head.stamp.physical_offset,
+            "a delayed message does not say where it belongs, and is dropped"
+        );
+    }
+    real
 }
 
 /// The queue a parked message was sent to. Not one that takes no sends, such as that of the half messages.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use wire::Str;
 use wire::body::topic::TopicConfig;
+use wire::code::ResponseCode;
 use wire::properties::name::{CRC32, UNIQ_KEY};
 use wire::properties::{Properties, get};
 use wire::record::RecordHead;
@@ -24,6 +25,7 @@ use super::log::Name;
 use crate::attributes::QUEUE_TYPE;
 use crate::blocking::run_own;
 use crate::broker::Broker;
+use crate::escape::{self, Leaver};
 use crate::fault::{not_appended, not_read, unsaved};
 use crate::names::{RETRY_PREFIX, popped_topic};
 use crate::offset::find_queue;
@@ -240,10 +242,13 @@ fn try_stage(b: &Broker, due: &Due, tails: &mut Tails) -> Result<Option<Gate>, n
         info!(group = %due.name.group, topic = %due.name.topic, queue = due.name.queue_id, offset = due.offset, "a message that was not settled is gone");
         return Ok(None);
     };
-    let Some(retry) = retry_topic(b, &due.name)? else {
+    let Ok(head) = RecordHead::scan(&record) else {
         return Ok(None);
     };
-    let Ok(head) = RecordHead::scan(&record) else {
+    if b.is_slave() {
+        return send_away(b, due, &head).map(|()| None);
+    }
+    let Some(retry) = retry_topic(b, &due.name)? else {
         return Ok(None);
     };
     if due
@@ -297,11 +302,7 @@ fn retry_topic(b: &Broker, name: &Name) -> Result<Option<Str>, net::Fault> {
         warn!(group = %name.group, %topic, "messages of a deleted topic or group do not come again");
         return Ok(None);
     };
-    let retry = if name.topic.starts_with(RETRY_PREFIX) {
-        name.topic.clone()
-    } else {
-        check::retry_topic(&b.config(), topic, &name.group)
-    };
+    let retry = retry_name(b, name);
     if b.topics.get(&retry).is_none() {
         let config = TopicConfig {
             topic_name: retry.clone(),
@@ -326,15 +327,51 @@ fn retry_topic(b: &Broker, name: &Name) -> Result<Option<Str>, net::Fault> {
     Ok(Some(retry))
 }
 
+fn retry_name(b: &Broker, name: &Name) -> Str {
+    if name.topic.starts_with(RETRY_PREFIX) {
+        return name.topic.clone();
+    }
+    check::retry_topic(&b.config(), popped_topic(&name.topic, &name.group), &name.group)
+}
+
+/// On a slave that acts for its master the copy goes to another one, where the group pops too.
+fn send_away(b: &Broker, due: &Due, head: &RecordHead<'_>) -> Result<(), net::Fault> {
+    let retry = retry_name(b, &due.name);
+    let mut properties = Properties::from_bytes(head.parts.properties);
+    mark(&mut properties, due, head.parts.reconsume_times);
+    let leaver = Leaver {
+        beside: Some(popped_topic(&due.name.topic, &due.name.group)),
+        properties,
+        reconsume_times: head.parts.reconsume_times.saturating_add(1),
+        ..Leaver::of(head.parts, &retry)
+    };
+    match escape::send_blocking(b, leaver) {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_final() => {
+            error!(%error, %retry, offset = due.offset, "a message cannot come again, and is given up");
+            Ok(())
+        }
+        Err(error) => Err(net::Fault::new(
+            ResponseCode::SERVICE_NOT_AVAILABLE,
+            error.to_string(),
+        )),
+    }
+}
+
+/// What a copy says beyond its original.
+fn mark(properties: &mut Properties, due: &Due, reconsume_times: i32) {
+    if reconsume_times == 0 || properties.get(FIRST_POP_TIME).is_none() {
+        properties.set(FIRST_POP_TIME, &due.popped_at.to_string());
+    }
+    properties.set(ORIGIN_GROUP, &due.name.group);
+}
+
 fn put(b: &Broker, due: &Due, retry: &str, head: &RecordHead<'_>) -> Result<Gate, AppendError> {
     let parts = &head.parts;
     let mut properties = Properties::from_bytes(parts.properties);
     properties.remove(CRC32);
     let bare = properties.clone();
-    if parts.reconsume_times == 0 || properties.get(FIRST_POP_TIME).is_none() {
-        properties.set(FIRST_POP_TIME, &due.popped_at.to_string());
-    }
-    properties.set(ORIGIN_GROUP, &due.name.group);
+    mark(&mut properties, due, parts.reconsume_times);
     let put = |properties: &Properties| {
         b.put(&Put {
             reconsume_times: parts.reconsume_times.saturating_add(1),

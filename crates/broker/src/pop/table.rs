@@ -399,6 +399,12 @@ impl Pop {
         }
     }
 
+    /// Forgets what is handed out, to begin anew with what groups have committed: a slave begins to act for its master, or
+    /// a master is back that another broker acted for.
+    pub(crate) fn begin_anew(&self) {
+        self.remove(|_, _| true);
+    }
+
     /// Forgets a topic that was deleted.
     pub(crate) fn remove_topic(&self, topic: &str) {
         self.remove(|_, of| of == topic);

@@ -33,6 +33,7 @@ use crate::fault::not_read;
 use crate::filter::Wanted;
 use crate::offset::{begins_in_memory, find_queue};
 use crate::pull::{Found, limit_of};
+use crate::replication::NO_POPS;
 use crate::topic::Topic;
 
 /// Messages of one answer.
@@ -129,6 +130,10 @@ fn admit(b: &Broker, header: &PopMessage, peer: &Peer) -> Result<(), Fault> {
 
 /// One round.
 pub(super) async fn round(b: &Arc<Broker>, ask: &Ask) -> Result<Round, Fault> {
+    if !b.may_pop() {
+        // The master came back while this one was held.
+        return Err(Fault::new(ResponseCode::SERVICE_NOT_AVAILABLE, NO_POPS));
+    }
     let header = &ask.header;
     let topic = check::topic_is_readable(
         b,

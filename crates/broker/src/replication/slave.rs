@@ -9,6 +9,9 @@ use wire::frame::Frame;
 use crate::broker::Broker;
 
 const BUSY: &str = "[REJECTREQUEST]system busy, start flow control for a while";
+const NOT_AVAILABLE: &str = "service not available now. It may be caused by one of the following reasons: messages are put to the slave, the master is away";
+/// What pops are told that it does not serve.
+pub(crate) const NO_POPS: &str = "this broker is a slave: messages are popped from its master";
 const TABLES: &str =
     "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
 
@@ -18,12 +21,23 @@ pub(crate) fn refusal(b: &Broker, frame: &Frame) -> Option<Fault> {
         return None;
     }
     let refuse = |code, remark: &str| Some(Fault::new(code, remark));
+    let config = b.config();
     match Code(frame.code) {
+        // Producers are not sent here; those that come all the same hear what lets them try elsewhere.
+        Code::SEND_MESSAGE | Code::SEND_MESSAGE_V2 | Code::SEND_BATCH_MESSAGE
+            if config.enable_slave_acting_master =>
+        {
+            refuse(ResponseCode::SERVICE_NOT_AVAILABLE, NOT_AVAILABLE)
+        }
+        Code::CONSUMER_SEND_MSG_BACK if config.enable_slave_acting_master => refuse(
+            ResponseCode::SYSTEM_ERROR,
+            &format!("no master available along with {}", config.broker_ip1),
+        ),
         Code::SEND_MESSAGE
         | Code::SEND_MESSAGE_V2
         | Code::SEND_BATCH_MESSAGE
         | Code::CONSUMER_SEND_MSG_BACK => refuse(ResponseCode::SYSTEM_BUSY, BUSY),
-        Code::PULL_MESSAGE | Code::LITE_PULL_MESSAGE if !b.config().slave_read_enable => {
+        Code::PULL_MESSAGE | Code::LITE_PULL_MESSAGE if !config.slave_read_enable => {
             refuse(ResponseCode::SYSTEM_BUSY, BUSY)
         }
         Code::END_TRANSACTION => refuse(ResponseCode::SLAVE_NOT_AVAILABLE, ""),
@@ -37,10 +51,11 @@ pub(crate) fn refusal(b: &Broker, frame: &Frame) -> Option<Fault> {
         Code::POP_MESSAGE
         | Code::ACK_MESSAGE
         | Code::BATCH_ACK_MESSAGE
-        | Code::CHANGE_MESSAGE_INVISIBLETIME => refuse(
-            ResponseCode::SERVICE_NOT_AVAILABLE,
-            "this broker is a slave: messages are popped from its master",
-        ),
+        | Code::CHANGE_MESSAGE_INVISIBLETIME
+            if !b.may_pop() =>
+        {
+            refuse(ResponseCode::SERVICE_NOT_AVAILABLE, NO_POPS)
+        }
         Code::UPDATE_AND_CREATE_TOPIC
         | Code::UPDATE_AND_CREATE_TOPIC_LIST
         | Code::DELETE_TOPIC_IN_BROKER

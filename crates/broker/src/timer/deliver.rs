@@ -5,13 +5,14 @@ use std::io;
 
 use bytes::Bytes;
 use store::{AppendError, Gate, GateState, Level, LogPos, ReadError, Timed};
-use tracing::error;
+use tracing::{error, warn};
 use wire::Str;
 use wire::properties::name::{CRC32, REAL_QID, REAL_TOPIC};
 use wire::properties::{Properties, get};
 use wire::record::{Parts, RecordHead};
 
 use crate::broker::Broker;
+use crate::escape::{self, Leaver};
 use crate::names::{TIMER_TOPIC, may_be_real, real_queue_id};
 use crate::put::Put;
 
@@ -140,6 +141,9 @@ pub(super) fn deliver(
     }
     properties.set(DEQUEUE_MS, &b.env.clock.now_ms().to_string());
     let real = get(parts.properties, REAL_TOPIC).unwrap_or_default();
+    if b.is_slave() {
+        return send_away(b, parts, if is_roll { TIMER_TOPIC } else { real }, properties);
+    }
     let queue_id = get(parts.properties, REAL_QID).and_then(real_queue_id);
     let (topic, queue_id) = if is_roll {
         (TIMER_TOPIC, 0)
@@ -173,6 +177,25 @@ pub(super) fn deliver(
             Ok(())
         }
         Err(Refused::Later) => Err(()),
+    }
+}
+
+/// The same for a slave that acts for its master: another one stores the message.
+fn send_away(b: &Broker, parts: &Parts<'_>, topic: &str, properties: Properties) -> Result<(), ()> {
+    let leaver = Leaver {
+        properties,
+        ..Leaver::of(*parts, topic)
+    };
+    match escape::send_blocking(b, leaver) {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_final() => {
+            error!(topic, %error, "a timer message cannot be delivered, and is given up");
+            Ok(())
+        }
+        Err(error) => {
+            warn!(topic, %error, "timer messages find no way out now");
+            Err(())
+        }
     }
 }
 

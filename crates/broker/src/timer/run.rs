@@ -154,6 +154,11 @@ impl Running {
         Ok(())
     }
 
+    /// From now on what is due fires here, whoever did that before.
+    pub(super) fn lead(&mut self) {
+        self.master = None;
+    }
+
     /// One turn.
     pub(super) fn turn(&mut self, b: &Broker) -> Turn {
         match self.try_turn(b) {

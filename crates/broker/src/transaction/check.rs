@@ -25,7 +25,7 @@ use wire::message_id::offset_id;
 
 use super::half::Stored;
 use super::table::Half;
-use super::{PROGRESS_GROUP, Transactions, end_with};
+use super::{PROGRESS_GROUP, Transactions, away, end_with};
 use crate::blocking;
 use crate::broker::Broker;
 use crate::clients::Client;
@@ -103,6 +103,9 @@ pub(crate) async fn keep_checking(b: Arc<Broker>, stop: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
         let round = async {
+            if b.is_slave() {
+                return away::send_away(&b).await;
+            }
             round(&b).await?;
             advance(&b).await
         };
@@ -341,7 +344,7 @@ fn is_final(error: &AppendError) -> bool {
 }
 
 /// The record of a half, if it can be read.
-fn record_of(b: &Broker, (offset, pos): (i64, i64)) -> Option<Bytes> {
+pub(super) fn record_of(b: &Broker, (offset, pos): (i64, i64)) -> Option<Bytes> {
     match b.store.record_at(LogPos(pos)) {
         Ok(record) => return Some(record),
         Err(error @ ReadError::Io(_)) => warn!(offset, %error, "a half message cannot be read now"),

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -20,6 +20,7 @@ use super::half::Stored;
 use super::metrics::Metrics;
 use super::table::{Half, Standing, Table};
 use super::{PROGRESS_GROUP, Transactions, op_body, op_record};
+use crate::broker::Broker;
 use crate::config::Config;
 use crate::names::{HALF_OP_TOPIC, HALF_TOPIC};
 use crate::offset::Offsets;
@@ -49,21 +50,8 @@ impl Transactions {
         offsets: &Offsets,
         host: SocketAddr,
     ) -> Result<Transactions, RecoverError> {
-        let progress = |topic: &str| {
-            let queue = store.queue(topic, 0);
-            let saved = offsets.query(PROGRESS_GROUP, topic, 0).unwrap_or(0);
-            let (min, max) = (queue.min(), queue.max());
-            if saved > max {
-                warn!(topic, saved, max, "the progress is behind the end of the queue");
-            }
-            (saved.clamp(min, max), queue)
-        };
-        let (halves_from, halves) = progress(HALF_TOPIC);
-        let (ops_from, ops) = progress(HALF_OP_TOPIC);
-        let mut table = Table::starting_at(halves_from, ops_from);
-        read_ops(store, (&ops, ops_from), (&halves, &mut table))?;
         let pending_max = config.transactions_pending_max as usize;
-        read_halves(store, &halves, &mut table, pending_max)?;
+        let mut table = read_table(store, offsets, pending_max)?;
         make_good(store, &mut table, host);
         Ok(Transactions {
             table: Mutex::new(table),
@@ -73,6 +61,36 @@ impl Transactions {
             crowded: ArcSwap::default(),
             turn: AtomicUsize::new(0),
         })
+    }
+
+    /// Finds out anew which halves have not ended: on a slave, where others are in the log since, and records that end them.
+    /// Nothing is written meanwhile. Blocks.
+    pub(crate) fn read_again(&self, b: &Broker) -> Result<(), RecoverError> {
+        let _one_at_a_time = self.scanning.lock();
+        let pending_max = b.config().transactions_pending_max as usize;
+        let mut read = read_table(&b.store, &b.offsets, pending_max)?;
+        for offset in ended_by_last(&b.store, &read).into_iter().flatten() {
+            read.ended(offset);
+        }
+        *self.table.lock() = read;
+        Ok(())
+    }
+
+    /// Halves below the progress have ended: another broker has dealt with them, and told how far it came.
+    pub(crate) fn pass(&self, b: &Broker) {
+        let progress = b.offsets.query(PROGRESS_GROUP, HALF_TOPIC, 0).unwrap_or(0);
+        let mut below = Vec::new();
+        self.each(b, 0, |offset, _| {
+            if offset >= progress {
+                return ControlFlow::Break(());
+            }
+            below.push(offset);
+            ControlFlow::Continue(())
+        });
+        let mut table = self.table(b);
+        for offset in below {
+            table.ended(offset);
+        }
     }
 
     /// Looks at the halves that were added since the last time.
@@ -101,6 +119,24 @@ impl Transactions {
             table.learn(range.start..next, found);
         }
     }
+}
+
+fn read_table(store: &Store, offsets: &Offsets, pending_max: usize) -> Result<Table, RecoverError> {
+    let progress = |topic: &str| {
+        let queue = store.queue(topic, 0);
+        let saved = offsets.query(PROGRESS_GROUP, topic, 0).unwrap_or(0);
+        let (min, max) = (queue.min(), queue.max());
+        if saved > max {
+            warn!(topic, saved, max, "the progress is behind the end of the queue");
+        }
+        (saved.clamp(min, max), queue)
+    };
+    let (halves_from, halves) = progress(HALF_TOPIC);
+    let (ops_from, ops) = progress(HALF_OP_TOPIC);
+    let mut table = Table::starting_at(halves_from, ops_from);
+    read_ops(store, (&ops, ops_from), (&halves, &mut table))?;
+    read_halves(store, &halves, &mut table, pending_max)?;
+    Ok(table)
 }
 
 /// Marks what the op records say to have ended.
@@ -189,6 +225,10 @@ fn make_good(store: &Store, table: &mut Table, host: SocketAddr) {
     };
     for offset in &offsets {
         table.ended(*offset);
+    }
+    if store.config().follows {
+        // Its master has written it, or will.
+        return;
     }
     let body = op_body(&offsets);
     let op = op_record((host, store.env().clock.now_ms()), &body);
