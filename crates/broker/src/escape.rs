@@ -172,13 +172,18 @@ pub(crate) fn send_blocking(b: &Broker, leaver: Leaver<'_>) -> Result<(), Escape
 
 impl Escape {
     /// The link to a master, made if there is none.
-    async fn link(&self, b: &Broker, address: &Str) -> Result<Arc<Channel>, FetchError> {
+    pub(crate) async fn link(&self, b: &Broker, address: &Str) -> Result<Arc<Channel>, FetchError> {
         if let Some(link) = self.links.lock().get(address) {
             return Ok(Arc::clone(link));
         }
         let link = Arc::new(connect(b, address).await?);
         self.links.lock().insert(address.clone(), Arc::clone(&link));
         Ok(link)
+    }
+
+    /// The link is of no use any more.
+    pub(crate) fn unlink(&self, address: &str) {
+        self.links.lock().remove(address);
     }
 
     /// The next queue in turn that is on no shunned master.
@@ -194,7 +199,7 @@ impl Escape {
     /// Sends a master nothing for a while: nobody waits for it again and again.
     fn shun(&self, address: &Str, until: Instant) {
         self.routes.lock().clear();
-        self.links.lock().remove(address);
+        self.unlink(address);
         self.shunned.lock().insert(address.clone(), until);
     }
 

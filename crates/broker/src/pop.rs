@@ -12,6 +12,7 @@
 
 mod bell;
 mod check;
+mod elsewhere;
 pub(crate) mod flight;
 mod hold;
 mod line;

@@ -121,12 +121,20 @@ impl Plan {
 
     /// A name server alone.
     pub fn start_nameserver(&self) -> anyhow::Result<Server> {
+        self.start_nameserver_with(&[])
+    }
+
+    /// The same with settings of its own.
+    pub fn start_nameserver_with(&self, settings: &[(&str, &str)]) -> anyhow::Result<Server> {
         let [port, ..] = free_ports()?;
         let file = self.dir.join("nameserver.conf");
         let dir = self.dir.display();
-        let conf = format!(
+        let mut conf = format!(
             "listenPort={port}\nkvConfigPath={dir}/kvConfig.json\nconfigStorePath={dir}/namesrv.properties\n"
         );
+        for (key, value) in settings {
+            conf.push_str(&format!("{key}={value}\n"));
+        }
         write(&file, &conf)?;
         let mut command = match &self.program {
             Program::Reference(jars) => self.java(jars, "namesrv.NamesrvStartup", "-Xmx128m"),

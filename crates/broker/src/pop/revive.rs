@@ -56,6 +56,8 @@ pub(super) struct Due {
     pub(super) popped_at: i64,
     /// When its lease ended, if it may have been written already.
     pub(super) doubtful_since: Option<i64>,
+    /// Itself, when it lies on another broker.
+    pub(super) record: Option<Bytes>,
 }
 
 /// What stood at the ends of retry topics before anything was written there: unique id and number of deliveries, and when
@@ -180,6 +182,7 @@ fn dues_of(b: &Broker, line: &Line, lease: &Lease) -> Vec<Due> {
         offset,
         popped_at: lease.popped_at.saturating_abs(),
         doubtful_since,
+        record: None,
     };
     lease.offsets().map(due).collect()
 }
@@ -238,7 +241,11 @@ fn stage(b: &Broker, due: &Due, tails: &mut Tails) -> Back {
 }
 
 fn try_stage(b: &Broker, due: &Due, tails: &mut Tails) -> Result<Option<Gate>, net::Fault> {
-    let Some(record) = message(b, due)? else {
+    let record = match &due.record {
+        Some(record) => Some(record.clone()),
+        None => message(b, due)?,
+    };
+    let Some(record) = record else {
         info!(group = %due.name.group, topic = %due.name.topic, queue = due.name.queue_id, offset = due.offset, "a message that was not settled is gone");
         return Ok(None);
     };

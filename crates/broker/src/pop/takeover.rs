@@ -18,7 +18,7 @@ use bytes::Bytes;
 use net::Fault;
 use store::{All, ReadError, ReadLimit, tick_of};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use wire::Str;
 use wire::body::pop::{AckNote, CheckPoint};
 use wire::fastjson;
@@ -28,6 +28,7 @@ use wire::receipt::Receipt;
 use wire::record::RecordHead;
 
 use super::check::About;
+use super::elsewhere;
 use super::log::{Name, Single};
 use super::revive::{Back, Due, Tails, bring_back};
 use super::table::Written;
@@ -43,6 +44,8 @@ use crate::send::properties::name::{TIMER_DELIVER_MS, TIMER_OUT_MS};
 /// The group whose offsets say how far the revive topic is dealt with.
 const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
 const CHECK_POINT: &str = "ck";
+/// So much before the messages are due their check point comes.
+const CHECK_POINT_EARLIER_MS: i64 = 1_000;
 const ACK: &str = "ack";
 const BATCH_ACK: &str = "bAck";
 /// How much later than a check point everything must have come that belongs to it.
@@ -213,20 +216,9 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
     let mut tails = Tails::default();
     let mut done = None;
     while let Some((offset, check_point, unsettled)) = scan.first_complete() {
-        let due: Vec<Due> = unsettled
-            .iter()
-            .filter(|offset| is_ours_to_bring_back(b, check_point, **offset))
-            .map(|offset| Due {
-                name: Name {
-                    group: check_point.c.clone(),
-                    topic: check_point.t.clone(),
-                    queue_id: check_point.q,
-                },
-                offset: *offset,
-                popped_at: check_point.pt,
-                doubtful_since: Some(check_point.revive_ms()),
-            })
-            .collect();
+        let Ok(due) = dues_of(b, queue_id, check_point, unsettled).await else {
+            break;
+        };
         if !due.is_empty() {
             info!(group = %check_point.c, topic = %check_point.t, messages = due.len(), "messages the reference had handed out come again");
             let (back, known) = bring_back(b, due, tails).await;
@@ -246,6 +238,75 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
         let step = b.config().consumer_offset_update_version_step;
         b.offsets.commit(REVIVE_GROUP, topic, (queue_id, offset), step);
     }
+}
+
+/// What has to come again of a check point. What lies on another broker and cannot be fetched gets a check point of its own.
+async fn dues_of(
+    b: &Arc<Broker>,
+    queue_id: i32,
+    check_point: &CheckPoint,
+    unsettled: &BTreeSet<i64>,
+) -> Result<Vec<Due>, Fault> {
+    let due = |offset, record| Due {
+        name: Name {
+            group: check_point.c.clone(),
+            topic: check_point.t.clone(),
+            queue_id: check_point.q,
+        },
+        offset,
+        popped_at: check_point.pt,
+        doubtful_since: Some(check_point.revive_ms()),
+        record,
+    };
+    let mut dues = Vec::new();
+    if !elsewhere::is_elsewhere(b, check_point) {
+        let ours = unsettled.iter().copied();
+        let ours = ours.filter(|offset| is_ours_to_bring_back(b, check_point, *offset));
+        dues.extend(ours.map(|offset| due(offset, None)));
+        return Ok(dues);
+    }
+    let mut unfetched = Vec::new();
+    for offset in unsettled.iter().copied() {
+        match elsewhere::fetch(b, check_point, offset).await {
+            Ok(Some(record)) => dues.push(due(offset, Some(record))),
+            Ok(None) => {
+                info!(topic = %check_point.t, offset, broker = %check_point.bn, "a message that was not settled is gone")
+            }
+            Err(error) => {
+                debug!(topic = %check_point.t, offset, broker = %check_point.bn, %error, "a message cannot be fetched now");
+                unfetched.push(elsewhere::again(check_point, offset, b.env.clock.now_ms()));
+            }
+        }
+    }
+    if let Some(first) = unfetched.first() {
+        warn!(broker = %first.bn, topic = %first.t, messages = unfetched.len(), due_ms = first.revive_ms(), "messages of another broker cannot be fetched, and are tried again");
+        let broker = Arc::clone(b);
+        let written = run_own(move || {
+            let done = unfetched
+                .iter()
+                .try_for_each(|again| write_again(&broker, queue_id, again));
+            broker.store.drive();
+            done
+        });
+        written.await??;
+        b.settled(b.store.tail_gate()).await?;
+    }
+    Ok(dues)
+}
+
+/// Writes a check point as the reference does.
+fn write_again(b: &Broker, queue_id: i32, again: &CheckPoint) -> Result<(), Fault> {
+    let CheckPoint {
+        t, q, so, c, pt, bn, ..
+    } = again;
+    let note = Note {
+        tag: CHECK_POINT,
+        unique: format!("{t}@{q}@{so}@{c}@{pt}@{bn}@{CHECK_POINT}"),
+        // It has to come before what it speaks of is due.
+        deliver_ms: again.revive_ms() - CHECK_POINT_EARLIER_MS,
+        body: fastjson::to_vec(again),
+    };
+    note.write(b, queue_id)
 }
 
 fn read_all(scan: &mut Scan, records: &Bytes) {
@@ -347,38 +408,57 @@ fn note(b: &Broker, about: About<'_>, receipt: &Receipt, offset: i64) -> Result<
         so: *start_offset,
         t: topic.into(),
     });
-    let (real, precision) = {
-        let config = b.config();
-        (revive_topic(&config), i64::from(config.timer_precision_ms))
+    let note = Note {
+        tag: ACK,
+        unique: format!("{topic}@{queue_id}@{offset}@{group}@{pop_time}@{broker_name}@{ACK}"),
+        deliver_ms: pop_time.saturating_add(*invisible_time),
+        body,
     };
-    let deliver_ms = pop_time.saturating_add(*invisible_time);
-    let unique = format!("{topic}@{queue_id}@{offset}@{group}@{pop_time}@{broker_name}@{ACK}");
-    let now_ms = b.env.clock.now_ms();
-    let mut properties = Properties::from_bytes(&[]);
-    properties.set(TIMER_DELIVER_MS, &deliver_ms.to_string());
-    properties.set(UNIQ_KEY, &unique);
-    properties.set(TAGS, ACK);
-    let (topic, queue_id) = if deliver_ms > now_ms {
-        properties.set(TIMER_OUT_MS, &tick_of(deliver_ms, precision).to_string());
-        properties.set(REAL_TOPIC, &real);
-        properties.set(REAL_QID, &revive_qid.to_string());
-        (TIMER_TOPIC, 0)
-    } else {
-        (real.as_str(), *revive_qid)
-    };
-    let put = Put {
-        topic,
-        queue_id,
-        flag: 0,
-        sys_flag: 0,
-        born_at: now_ms,
-        born_host: b.host,
-        reconsume_times: 0,
-        prepared_pos: 0,
-        body: &body,
-        properties: properties.as_bytes(),
-    };
-    b.put(&put).map(drop).map_err(|error| not_appended(&error))
+    note.write(b, *revive_qid)
+}
+
+/// A message of the revive topic.
+struct Note {
+    tag: &'static str,
+    unique: String,
+    deliver_ms: i64,
+    body: Vec<u8>,
+}
+
+impl Note {
+    /// Appends it, by way of the timers while it is not due.
+    fn write(&self, b: &Broker, revive_qid: i32) -> Result<(), Fault> {
+        let (real, precision) = {
+            let config = b.config();
+            (revive_topic(&config), i64::from(config.timer_precision_ms))
+        };
+        let now_ms = b.env.clock.now_ms();
+        let mut properties = Properties::from_bytes(&[]);
+        properties.set(TIMER_DELIVER_MS, &self.deliver_ms.to_string());
+        properties.set(UNIQ_KEY, &self.unique);
+        properties.set(TAGS, self.tag);
+        let (topic, queue_id) = if self.deliver_ms > now_ms {
+            properties.set(TIMER_OUT_MS, &tick_of(self.deliver_ms, precision).to_string());
+            properties.set(REAL_TOPIC, &real);
+            properties.set(REAL_QID, &revive_qid.to_string());
+            (TIMER_TOPIC, 0)
+        } else {
+            (real.as_str(), revive_qid)
+        };
+        let put = Put {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_at: now_ms,
+            born_host: b.host,
+            reconsume_times: 0,
+            prepared_pos: 0,
+            body: &self.body,
+            properties: properties.as_bytes(),
+        };
+        b.put(&put).map(drop).map_err(|error| not_appended(&error))
+    }
 }
 
 #[cfg(test)]

@@ -75,6 +75,9 @@ pub struct CheckPoint {
     pub pt: i64,
     /// Queue.
     pub q: i32,
+    /// How often it was written again, a number as text: its messages could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rp: Option<Str>,
     /// First offset looked at.
     pub so: i64,
     /// Topic.

@@ -4,6 +4,7 @@
 //! line, and whether a cluster can go from the reference to barque and back while it is used.
 #![expect(clippy::disallowed_methods, reason = "real processes live in real time")]
 
+mod acting;
 mod cuts;
 mod kills;
 mod logs;
@@ -86,8 +87,10 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     let (_, names) = all.last().context("nothing to run")?;
     let is_chosen = |name: &str| sides.pair.as_deref().is_none_or(|pair| pair == name);
     let pairs = pairs.into_iter().map(|(master, slave)| Parts { master, slave });
-    let pairs: Vec<Parts<'_>> = pairs.filter(|parts| is_chosen(&parts.name())).collect();
-    let rounds = sides.rounds.div_ceil(pairs.len().max(1));
+    let pairs: Vec<Parts<'_>> = pairs.collect();
+    let chosen = pairs.iter().copied().filter(|parts| is_chosen(&parts.name()));
+    let chosen: Vec<Parts<'_>> = chosen.collect();
+    let rounds = sides.rounds.div_ceil(chosen.len().max(1));
     std::thread::scope(|scope| {
         if let Some((reference, barque)) = sides.both().filter(|_| is_chosen("migration")) {
             let ground = Ground {
@@ -103,7 +106,7 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
                 ground.report.tell("migration", begun, went);
             });
         }
-        for parts in pairs {
+        for &parts in &chosen {
             let ground = Ground {
                 dir: sides.dir.join("replicas").join(parts.name().replace('/', "-")),
                 classes: &classes,
@@ -119,6 +122,20 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
             });
         }
     });
+    if is_chosen("acting") {
+        // Afterwards: so many brokers at a time are too much for a small machine.
+        play_acting(
+            &pairs,
+            sides,
+            &Ground {
+                dir: sides.dir.join("replicas").join("acting"),
+                classes: &classes,
+                report: &report,
+                names,
+                rounds,
+            },
+        );
+    }
     let [told, failures] = [report.told, report.failures].map(|lines| {
         lines
             .into_inner()
@@ -134,6 +151,30 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
         line,
         findings: failures,
     })
+}
+
+/// Slaves that act for their masters, all pairs at a time.
+fn play_acting(pairs: &[Parts<'_>], sides: &Sides, ground: &Ground<'_>) {
+    std::thread::scope(|scope| {
+        for &parts in pairs {
+            // What leaves goes to the program that does not act, so that each takes what the other sends.
+            let other = match (sides.both(), pair::kind(parts.slave)) {
+                (Some((reference, _)), "barque") => reference,
+                (Some((_, barque)), _) => barque,
+                (None, _) => parts.master,
+            };
+            scope.spawn(move || {
+                let begun = Instant::now();
+                let ground = Ground {
+                    dir: ground.dir.join(parts.name().replace('/', "-")),
+                    ..*ground
+                };
+                let went = acting::play(parts, other, &ground);
+                let what = format!("{} acting for the master", parts.name());
+                ground.report.tell(&what, begun, went);
+            });
+        }
+    });
 }
 
 /// Everything that one pair goes through.

@@ -5,7 +5,7 @@
 
 use super::Ground;
 use super::logs::Log;
-use super::pair::{end_of, ha_status, in_step, kind, settled, table};
+use super::pair::{consumed, end_of, ha_status, in_step, kind, settled};
 use super::stream::Stream;
 use anyhow::{Context as _, ensure};
 use std::ops::RangeInclusive;
@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use testkit::line::{Line, request};
 use testkit::process::eventually;
 use testkit::server::{Plan, Ports, Program, Server};
-use wire::body::stats::OffsetTable;
 use wire::code::Code;
 use wire::frame::Encoding;
 
@@ -29,7 +28,6 @@ const QUIET_WITHIN: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(2);
 /// So long after a switch the client has found the new master.
 const GRACE_MS: u64 = 3_000;
-const CONSUMED: &str = "Stream@CG_stream";
 
 /// Where things are.
 struct Cluster<'a> {
@@ -233,16 +231,6 @@ fn tables_agree_on_reading(master: &Server, slave: &Server) -> anyhow::Result<()
         Ok(offsets.0 == offsets.1)
     });
     agree.with_context(|| format!("{offsets:?}"))
-}
-
-/// How much the group has read, by its offsets.
-fn consumed(server: &Server) -> anyhow::Result<i64> {
-    let mut line = Line::open(server.broker())?;
-    let table: OffsetTable = table(&mut line, Code::GET_ALL_CONSUMER_OFFSET)?.unwrap_or_default();
-    Ok(table
-        .offset_table
-        .get(CONSUMED)
-        .map_or(0, |queues| queues.values().sum()))
 }
 
 /// The time of the newest note, which is all that the notes are compared with.

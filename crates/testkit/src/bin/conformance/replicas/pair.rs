@@ -354,3 +354,13 @@ pub(super) fn table<T: DeserializeOwned>(line: &mut Line, code: Code) -> anyhow:
         format!("{code}: {}", String::from_utf8_lossy(&answer.body))
     })?))
 }
+
+/// How much the group of the stream has read, by its offsets.
+pub(super) fn consumed(server: &Server) -> anyhow::Result<i64> {
+    let mut line = Line::open(server.broker())?;
+    let table: OffsetTable = table(&mut line, Code::GET_ALL_CONSUMER_OFFSET)?.unwrap_or_default();
+    Ok(table
+        .offset_table
+        .get("Stream@CG_stream")
+        .map_or(0, |queues| queues.values().sum()))
+}

@@ -37,7 +37,7 @@ pub(super) struct Notes {
     pub(super) got: Vec<(u32, u64)>,
     /// Keys of delayed messages that were stored, and of those that were read.
     pub(super) laid: BTreeSet<String>,
-    late: BTreeSet<String>,
+    pub(super) late: BTreeSet<String>,
     read_to: u64,
 }
 
@@ -231,6 +231,12 @@ impl Notes {
                 );
             }
         }
+        self.check_all_read()
+    }
+
+    /// Whether every message that was stored was read, in whatever order: there may be several queues of a number.
+    pub(super) fn check_all_read(&self) -> anyhow::Result<()> {
+        let seen: BTreeSet<_> = self.got.iter().copied().collect();
         let lost: Vec<_> = self
             .sent
             .iter()
