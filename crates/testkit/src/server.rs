@@ -12,6 +12,7 @@ use anyhow::bail;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use wire::code::{Code, ResponseCode};
 use wire::frame::Encoding;
@@ -342,20 +343,23 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// A free port, the one two below it (brokers take both) and one more. Somebody else may take them before we do, but
-/// ports that the system hands out come round again late.
+/// A free port, the one two below it (brokers take both) and one more. None is given twice in one run, and the system gives
+/// none of them to a client: they are below those.
 fn free_ports() -> anyhow::Result<[u16; 3]> {
-    loop {
-        let main = TcpListener::bind(local(0))?;
-        let port = main.local_addr()?.port();
-        let Some(twin) = port.checked_sub(2).filter(|twin| *twin > 1023) else {
-            continue;
-        };
-        if TcpListener::bind(local(twin)).is_ok() {
-            let other = TcpListener::bind(local(0))?.local_addr()?.port();
-            return Ok([port, twin, other]);
+    const FIRST: u32 = 10_000;
+    const PLACES: u32 = 5_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Runs at the same time begin at different places.
+    let begin = std::process::id().wrapping_mul(997);
+    for _ in 0..PLACES {
+        let place = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PLACES;
+        let twin = u16::try_from(FIRST + place * 4)?;
+        let ports = [twin + 2, twin, twin + 3];
+        if ports.iter().all(|port| TcpListener::bind(local(*port)).is_ok()) {
+            return Ok(ports);
         }
     }
+    bail!("no free ports");
 }
 
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {
