@@ -126,7 +126,7 @@ fn replies_and_requests_of(code: Code) -> (Vec<Golden>, Vec<Golden>) {
 #[test]
 fn every_captured_frame_reads_as_an_independent_reader_saw_it() {
     let all = golden();
-    assert_eq!(all.len(), 614);
+    assert_eq!(all.len(), 634);
     for Golden {
         case,
         raw,
@@ -333,6 +333,7 @@ fn every_typed_header_of_servers_and_tools_reads_and_writes_the_captured_fields_
         api::register::UnregisterBroker,
         api::register::GetBrokerMemberGroup,
         api::ha::GetBrokerHaStatus,
+        api::ha::ExchangeBrokerHaInfo,
         api::kv::PutKvConfig,
         api::kv::GetKvConfig,
         api::kv::DeleteKvConfig,
@@ -365,6 +366,7 @@ fn every_typed_header_of_servers_and_tools_reads_and_writes_the_captured_fields_
         api::group::GetSubscriptiongroupConfig,
         api::register::QueryDataVersion,
         api::register::BrokerHeartbeat,
+        api::register::NotifyMinBrokerIdChange,
         api::route::RegisterTopicInNamesrv,
         api::route::GetSystemTopicListFromNs,
         api::route::GetUnitTopicList,
