@@ -158,9 +158,10 @@ impl Replication {
         self.follower.is_linked()
     }
 
-    /// Whether a slave is connected to its master, and that is in service.
+    /// Whether a slave is connected to its master, and that is in service as far as anybody knows.
     pub(crate) fn has_master(&self) -> bool {
-        self.is_linked() && self.master.borrow().in_service
+        let master = self.master.borrow();
+        self.is_linked() && (master.in_service || master.address.is_none())
     }
 
     /// Whether this broker is registered with name servers, or is to be.

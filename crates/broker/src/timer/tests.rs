@@ -666,3 +666,57 @@ fn invented_queues_and_topics_are_not_made_without_end() {
     assert_eq!(sizes("deleted"), [(0, 2), (7, 3)]);
     assert_eq!(b.store.topics().len(), 40);
 }
+
+/// What a slave says that acted until all that was due by then was fired.
+fn said_by_slave(b: &Broker, read_ms: i64) -> store::TimerMark {
+    let running = b.timing.running.as_ref().unwrap().lock();
+    store::TimerMark {
+        read_ms,
+        ..running.timers.mark()
+    }
+}
+
+#[test]
+fn what_a_slave_has_fired_does_not_fire_again_and_what_it_lacked_does() {
+    for lacks in [false, true] {
+        let world = world(7);
+        let b = world.open(&[]);
+        assert!(send(&b, START_MS + 1_000, "early"));
+        assert!(send(&b, START_MS + 9_000, "late"));
+        turns(&b);
+        let slave = said_by_slave(&b, START_MS + 5_000);
+        if lacks {
+            // It came to the master alone.
+            assert!(send(&b, START_MS + 2_000, "unknown to it"));
+            turns(&b);
+        }
+        world.pass(6_000);
+        b.timing.take_back(&b, slave).unwrap();
+        turns(&b);
+        let expected: &[&str] = if lacks { &["early", "unknown to it"] } else { &[] };
+        assert_eq!(delivered(&b).into_keys().collect::<Vec<_>>(), expected);
+        world.pass(6_000);
+        turns(&b);
+        assert_eq!(delivered(&b).get("late"), Some(&1), "and the others go on");
+    }
+}
+
+#[test]
+fn what_a_slave_has_read_and_fired_is_not_fired_when_its_master_reads_it() {
+    let world = world(8);
+    let b = world.open(&[]);
+    assert!(send(&b, START_MS + 1_000, "fired"));
+    assert!(send(&b, START_MS + 9_000, "waits"));
+    let read = b.store.find_queue(super::TIMER_TOPIC, 0).unwrap().max();
+    let slave = store::TimerMark {
+        queue_offset: read,
+        ..said_by_slave(&b, START_MS + 5_000)
+    };
+    world.pass(6_000);
+    b.timing.take_back(&b, slave).unwrap();
+    turns(&b);
+    assert!(delivered(&b).is_empty());
+    world.pass(6_000);
+    turns(&b);
+    assert_eq!(delivered(&b).into_keys().collect::<Vec<_>>(), ["waits"]);
+}

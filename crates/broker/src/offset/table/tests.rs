@@ -38,6 +38,34 @@ fn nothing_is_written_until_something_changes() {
 }
 
 #[test]
+fn what_a_slave_knows_better_is_taken_back_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (offsets, slave) = (open(&dir).unwrap(), open(&tempfile::tempdir().unwrap()).unwrap());
+    for (queue, offset) in [(0, 5), (1, 5)] {
+        offsets.commit("G", "T", (queue, offset), 0);
+    }
+    for (queue, offset) in [(0, 7), (1, 3), (2, 1)] {
+        slave.commit("G", "T", (queue, offset), 1);
+    }
+    let said: OffsetTable = fastjson::from_slice(&slave.to_json()).unwrap();
+    let version = said.data_version;
+    assert_eq!(offsets.take_back(said.clone()), 2);
+    assert_eq!(
+        offsets.committed("G", "T"),
+        BTreeMap::from([(0, 7), (1, 5), (2, 1)])
+    );
+    let now: OffsetTable = fastjson::from_slice(&offsets.to_json()).unwrap();
+    assert!(
+        now.data_version.counter > version.counter,
+        "slaves see that it is newer"
+    );
+    assert_eq!(offsets.take_back(said), 0, "once is enough");
+    offsets.keep(|| true).unwrap();
+    drop(offsets);
+    assert_eq!(open(&dir).unwrap().query("G", "T", 0), Some(7));
+}
+
+#[test]
 fn what_was_committed_is_there_after_a_restart_and_what_was_pulled_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let offsets = open(&dir).unwrap();
