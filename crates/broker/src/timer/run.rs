@@ -150,7 +150,7 @@ impl Running {
                 break;
             }
         }
-        self.master = None;
+        self.lead();
         Ok(())
     }
 
