@@ -79,6 +79,7 @@ pub(crate) struct Replication {
     joined: watch::Sender<()>,
     follower: status::Follower,
     hellos: hello::Hellos,
+    turned_away: feed::TurnedAway,
     begun: Instant,
     ends: Mutex<Ends>,
 }
@@ -113,6 +114,7 @@ impl Replication {
             joined: watch::Sender::default(),
             follower: status::Follower::default(),
             hellos: hello::Hellos::default(),
+            turned_away: feed::TurnedAway::default(),
             begun: now,
             ends: Mutex::default(),
         }

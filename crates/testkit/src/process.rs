@@ -73,6 +73,30 @@ impl Process {
         self.finish(Duration::from_secs(60))
     }
 
+    /// Stops it where it is (SIGSTOP): it keeps its connections and does nothing.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("-CONT")
+    }
+
+    /// From now on it can write no file beyond so many bytes, or again any (`None`). Whoever starts it sees to it that it
+    /// survives SIGXFSZ: then such a write fails as on a full disk, only by another name (EFBIG).
+    pub fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let mut prlimit = Command::new("prlimit");
+        // Only what it may raise again itself.
+        prlimit.arg("--pid").arg(self.child.id().to_string());
+        run(prlimit.arg(format!("--fsize={limit}:")))
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        run(Command::new("kill").args([signal, &self.child.id().to_string()]))
+    }
+
     /// Ends it without asking (SIGKILL).
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
@@ -83,6 +107,11 @@ impl Process {
     /// What it has written to stdout so far.
     pub fn output(&self) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(&self.out)?)
+    }
+
+    /// What it has written to stderr so far.
+    pub fn complaints(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(&self.err)?)
     }
 
     /// The end of what it wrote, for an error message.
@@ -99,6 +128,15 @@ impl Process {
         }
         words
     }
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status();
+    let status = status.with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    if !status.success() {
+        bail!("{command:?}: {status}");
+    }
+    Ok(())
 }
 
 impl Drop for Process {

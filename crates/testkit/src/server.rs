@@ -211,7 +211,9 @@ impl Plan {
     }
 
     fn barque(&self, binary: &Path, verb: &str) -> Command {
-        let mut command = Command::new(binary);
+        // A JVM ignores the signal that comes with a write beyond a limit; of ours the shell that starts it does.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary);
         command.arg(verb).current_dir(&self.dir).env("HOME", &self.dir);
         command
     }
@@ -301,6 +303,33 @@ impl Server {
             }
         }
         Ok(true)
+    }
+
+    /// See [`Process::freeze`].
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.processes.iter().try_for_each(Process::freeze)
+    }
+
+    /// See [`Process::thaw`].
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.processes.iter().try_for_each(Process::thaw)
+    }
+
+    /// See [`Process::limit_files`].
+    pub fn limit_files(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        self.processes
+            .iter()
+            .try_for_each(|process| process.limit_files(bytes))
+    }
+
+    /// The lines of its log so far with these words; ours says them on stderr.
+    pub fn lines_with(&self, words: &str) -> anyhow::Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for process in &self.processes {
+            let said = process.complaints()?;
+            lines.extend(said.lines().filter(|line| line.contains(words)).map(str::to_owned));
+        }
+        Ok(lines)
     }
 
     /// Ends it in good order, the broker first.

@@ -5,6 +5,9 @@
     clippy::disallowed_methods,
     reason = "real brokers live in real time, and their logs are real files"
 )]
+#[path = "replication/strangers.rs"]
+mod strangers;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A master's side of a link: sends the log from where the slave asks on, and listens how far it is.
 
-use std::net::SocketAddr;
+use std::mem::Discriminant;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use net::{LinkError, LinkReader, LinkWriter, Listening};
+use parking_lot::Mutex;
 use store::{LogPos, Store, TransferError};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::quorum::Acked;
 use super::{Replication, SLAVES_MAX};
@@ -119,7 +121,15 @@ pub(super) async fn keep_feeding(b: Arc<Broker>, port: Listening, stop: Cancella
                     let fed = feed(&b.store, &b.replication, (addr, door), stream.into_split(), pace);
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        error = fed => warn!(slave = %addr, %error, "the link to a slave has ended"),
+                        error = fed => {
+                            let now = b.env.clock.instant();
+                            // It tries again and again.
+                            if b.replication.turned_away.is_news(addr.ip(), &error, now) {
+                                warn!(slave = %addr, %error, "the link to a slave has ended");
+                            } else {
+                                debug!(slave = %addr, %error, "the link to a slave has ended");
+                            }
+                        }
                     }
                 });
             }
@@ -132,6 +142,37 @@ pub(super) async fn keep_feeding(b: Arc<Broker>, port: Listening, stop: Cancella
     }
     links.close();
     links.wait().await;
+}
+
+/// For so long the same thing is not said again of those that come from one host and are not let in.
+const SAID_FOR: Duration = Duration::from_secs(60);
+/// Most hosts and reasons that are remembered.
+const SAID_MAX: usize = 64;
+
+/// Whom this master has turned away of late, and why.
+#[derive(Debug, Default)]
+pub(super) struct TurnedAway(Mutex<Vec<(IpAddr, Discriminant<FeedError>, std::time::Instant)>>);
+
+impl TurnedAway {
+    /// Whether that is worth a line: a slave that is refused is back after seconds, with other numbers.
+    fn is_news(&self, host: IpAddr, error: &FeedError, now: std::time::Instant) -> bool {
+        let mut said = self.0.lock();
+        said.retain(|(_, _, at)| now.saturating_duration_since(*at) < SAID_FOR);
+        let why = std::mem::discriminant(error);
+        if said.iter().any(|(of, what, _)| (*of, *what) == (host, why)) {
+            return false;
+        }
+        if said.len() >= SAID_MAX {
+            said.remove(0);
+        }
+        said.push((host, why, now));
+        true
+    }
+
+    /// One from there is let in: how that ends is news.
+    fn forget(&self, host: IpAddr) {
+        self.0.lock().retain(|(of, _, _)| *of != host);
+    }
 }
 
 /// Who may come in.
@@ -188,8 +229,6 @@ where
         Ok(Err(error)) => return error,
         Err(_) => return FeedError::Mute,
     };
-    let name = id.map_or_else(|| "not said".to_owned(), |id| id.to_string());
-    info!(slave = %addr, id = name, from, behind = store.written().0 - from, "a slave follows");
     let joined = replication.note(store, |quorum| {
         let is_full = quorum.slaves().len() >= door.slaves_max && !quorum.has(id);
         (!is_full).then(|| {
@@ -200,6 +239,9 @@ where
     if joined.is_none() {
         return FeedError::Full(door.slaves_max);
     }
+    replication.turned_away.forget(addr.ip());
+    let name = id.map_or_else(|| "not said".to_owned(), |id| id.to_string());
+    info!(slave = %addr, id = name, from, behind = store.written().0 - from, "a slave follows");
     let _member = Member {
         store,
         replication,

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use wire::Str;
 use wire::ha::TransferHead;
 
@@ -28,6 +28,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
 /// A link that lasted so long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// A link that lasted so long was not cut for what was wrong before.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 /// Why a slave leaves its master, to come back a little later.
 #[derive(Debug, Error)]
@@ -93,11 +95,15 @@ pub(super) async fn keep_following(b: Arc<Broker>, stop: CancellationToken) {
         if begun.elapsed() >= GOOD_AFTER || matches!(error, FollowError::Moved) {
             pause = PAUSE_FIRST;
         }
+        if !b.replication.follower.is_troubled() {
+            said.clear();
+        }
         let now = format!("{address}: {error}");
         if now != said {
             warn!(master = %address, %error, "not following the master; trying again");
             said = now;
         }
+        b.replication.follower.troubled();
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_LAST),
@@ -143,7 +149,6 @@ async fn follow_at(b: &Arc<Broker>, address: &Str) -> FollowError {
         return FollowError::Connect(error);
     }
     let _linked = b.replication.follower.connected(address);
-    info!(master = %address, from = b.store.written().0, "connected to the master");
     let mut stream = stream;
     if let Some(token) = token
         && let Err(error) = stream.write_i64(-token).await
@@ -201,6 +206,8 @@ where
     let mut reader = LinkReader::new(reader, pace.silence_max);
     let mut writer = LinkWriter::new(writer, pace.silence_max);
     let mut replica = store.follow();
+    let begun = Instant::now();
+    let mut is_told = false;
     let now_ms = || store.env().clock.now_ms();
     // Where the next bytes belong, which is taken for an acknowledgement of all before.
     let mut told = replica.next().0;
@@ -227,6 +234,12 @@ where
                     return error;
                 }
                 follower.took(replica.next().0 - before, now_ms());
+                // It lets us in, and has what we have. After a complaint that must last a moment, or it is said each time.
+                let is_well = !follower.is_troubled() || begun.elapsed() >= SETTLED_AFTER;
+                if !is_told && is_well && replica.next() >= store.written() {
+                    is_told = true;
+                    follower.accepted(replica.next().0);
+                }
             }
             () = progress => {}
             // Counted from what was said last: the master may say something more often.

@@ -2,11 +2,12 @@
 //! How replication goes, for operators: 907 (`haStatus`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use net::{Answer, Call, Fault, Reply};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tracing::info;
 use wire::api::ha::GetBrokerHaStatus;
 use wire::body::ha::{HaClientRuntimeInfo, HaConnectionRuntimeInfo, HaRuntimeInfo};
 use wire::code::NoHeader;
@@ -19,6 +20,8 @@ use crate::broker::Broker;
 pub(crate) struct Follower {
     master: Mutex<Option<Str>>,
     is_linked: watch::Sender<bool>,
+    /// Whether something was complained of since it followed last.
+    is_troubled: AtomicBool,
     /// When it heard and said something last, ms.
     heard_ms: AtomicI64,
     said_ms: AtomicI64,
@@ -34,6 +37,22 @@ impl Follower {
         *self.master.lock() = Some(master.clone());
         self.is_linked.send_replace(true);
         Linked(self)
+    }
+
+    /// It follows: the master sends what belongs behind our log.
+    pub(super) fn accepted(&self, from: i64) {
+        self.is_troubled.store(false, Ordering::Relaxed);
+        let master = self.master.lock().clone().unwrap_or_default();
+        info!(%master, from, "connected to the master");
+    }
+
+    /// It does not follow any more, and that was said.
+    pub(super) fn troubled(&self) {
+        self.is_troubled.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_troubled(&self) -> bool {
+        self.is_troubled.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_linked(&self) -> bool {

@@ -6,11 +6,15 @@
 
 mod acting;
 mod cuts;
+mod freezes;
+mod fulls;
 mod kills;
 mod logs;
 mod migration;
 mod pair;
+mod reads;
 mod relay;
+mod secrets;
 mod stream;
 
 use self::pair::{Pair, Parts, Promise, Running};
@@ -204,7 +208,39 @@ fn play(parts: Parts<'_>, ground: &Ground<'_>) -> anyhow::Result<()> {
     stream.flows(500, FLOWS_WITHIN)?;
     cuts::run(&pair, &mut stream, (damages, &tell));
     tell("SYNC_MASTER", begun, followed(&pair, &running));
-    kills::run(&pair, running, stream, (ground.rounds, &tell))
+    freezes::run(&pair, &running, &mut stream, &tell);
+    fulls::run(&pair, &running, &mut stream, &tell);
+    // Each of these hands on what runs, or ends with it.
+    let goes_on = |what: &str, begun, went: anyhow::Result<(Running, String)>| match went {
+        Ok((running, told)) => {
+            tell(what, begun, Ok(told));
+            Some(running)
+        }
+        Err(error) => {
+            tell(what, begun, Err(error));
+            None
+        }
+    };
+    let begun = Instant::now();
+    let read = reads::play(&pair, running, &mut stream, ground);
+    let Some(running) = goes_on("read with a dead master", begun, read) else {
+        return Ok(());
+    };
+    let begun = Instant::now();
+    let killed = kills::play(&pair, running, stream, ground.rounds);
+    let Some(mut running) = goes_on("kills", begun, killed) else {
+        return Ok(());
+    };
+    if secrets::is_mixed(&pair) {
+        let begun = Instant::now();
+        let proved = secrets::play(&pair, running);
+        match goes_on("with a secret", begun, proved) {
+            Some(still) => running = still,
+            None => return Ok(()),
+        }
+    }
+    running.slave.stop()?;
+    running.master.stop()
 }
 
 /// Loads the pair, and compares the logs.

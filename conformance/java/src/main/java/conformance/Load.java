@@ -12,9 +12,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.zip.CRC32;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
@@ -26,11 +30,12 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * Messages for a store that another server will open. {@code load FILE FROM COUNT} sends numbered messages and notes each
  * acknowledged one in FILE; {@code verify FILE...} reads every queue, looks for each of them, and commits what it read;
  * {@code verify --offsets FILE...} first asks whether the server still knows what the verify before has committed,
- * {@code verify --later FILE...} waits for the delayed messages among them.
+ * {@code verify --later FILE...} waits for the delayed messages among them. {@code drain GROUP FILE} lets a push consumer of a
+ * group that is new read until each of them came, from whatever broker its route has, and commits.
  * A note is `topic queue offset key crc-of-body`, of a delayed message `later key`.
  */
 final class Load {
-    static final List<String> VERBS = List.of("load", "verify");
+    static final List<String> VERBS = List.of("load", "verify", "drain");
     private static final int SENDERS = 8;
     private static final int TOPICS = 3;
     private static final int QUEUES = 4;
@@ -45,6 +50,10 @@ final class Load {
         try (Stage stage = new Stage(nameserver, "")) {
             if (words.get(0).equals("load")) {
                 load(stage, Path.of(words.get(1)), Integer.parseInt(words.get(2)), Integer.parseInt(words.get(3)));
+                return;
+            }
+            if (words.get(0).equals("drain")) {
+                drain(stage, words.get(1), Path.of(words.get(2)));
                 return;
             }
             List<String> rest = new ArrayList<>(words.subList(1, words.size()));
@@ -196,6 +205,32 @@ final class Load {
         System.out.printf("verify: %d acknowledged, %d missing, %d gaps, %d stored, offsets %s%n", noted, missing, gaps, stored.size(),
             offsets ? kept ? "kept" : "lost" : "not asked");
         System.exit(missing + gaps + early == 0 && kept ? 0 : 1);
+    }
+
+    private static void drain(Stage s, String group, Path file) throws Exception {
+        Set<String> missing = ConcurrentHashMap.newKeySet();
+        for (String note : Files.readAllLines(file)) {
+            String[] words = note.split(" ");
+            if (!words[0].equals(LATER)) {
+                missing.add(note);
+            }
+        }
+        int noted = missing.size();
+        DefaultMQPushConsumer consumer = s.push(group);
+        consumer.setPersistConsumerOffsetInterval(1000);
+        for (int topic = 0; topic < TOPICS; topic++) {
+            consumer.subscribe(s.name("Load" + topic), "*");
+        }
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            for (MessageExt m : messages) {
+                missing.remove(String.format("%s %d %d %s %d", m.getTopic(), m.getQueueId(), m.getQueueOffset(), m.getKeys(), crc(m.getBody())));
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        s.start(consumer);
+        s.await("each message", missing::isEmpty);
+        System.out.printf("drain: %d read%n", noted);
+        // The end of the consumer, with its offsets, is that of the stage.
     }
 
     private static long commit(Stage s, DefaultMQPullConsumer reader, MessageQueue queue) {

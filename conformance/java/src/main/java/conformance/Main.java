@@ -67,7 +67,7 @@ public final class Main {
     public static void main(String[] args) throws Exception {
         List<String> words = new ArrayList<>(List.of(args));
         if (words.isEmpty()) {
-            System.err.println("usage: Main NAMESERVER [--suffix S] [scene...] | Main NAMESERVER load|verify|stream|reach ...");
+            System.err.println("usage: Main NAMESERVER [--suffix S] [scene...] | Main NAMESERVER load|verify|drain|stream|reach ...");
             System.exit(2);
         }
         String nameserver = words.remove(0);

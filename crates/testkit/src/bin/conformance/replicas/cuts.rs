@@ -39,7 +39,7 @@ fn cut(pair: &Pair<'_>, stream: &mut Stream, damage: Damage) -> anyhow::Result<S
     })?;
     sleep(DAMAGED_FOR);
     // Before it is mended: what is there must have come before.
-    let kept = stream.look()?.check(from, [&pair.dirs[0], &pair.dirs[1]])?;
+    let kept = stream.look()?.check(from, pair.places())?;
     let all = stream.notes.sent.len() - from;
     pair.relay.set(Damage::None);
     stream.flows(100, MENDED_WITHIN)?;

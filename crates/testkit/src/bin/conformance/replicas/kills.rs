@@ -2,13 +2,12 @@
 //! Either side is killed at a random moment under load. While it is dead, every message that was acknowledged is in the
 //! logs of both: the other side could go on alone. Then it comes back, and the next round begins.
 
-use super::Tell;
 use super::pair::{Pair, Promise, Running};
 use super::stream::Stream;
 use crate::dice::Dice;
 use anyhow::Context as _;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 /// Includes the start of a JVM, and the pauses of a slave of the reference.
@@ -18,20 +17,14 @@ const SOON_MS: usize = 1500;
 /// After so many rounds everything is looked for, not only what came last.
 const WHOLE_EVERY: usize = 10;
 
-pub(super) fn run(
+pub(super) fn play(
     pair: &Pair<'_>,
-    running: Running,
-    stream: Stream,
-    (rounds, tell): (usize, Tell<'_>),
-) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    tell("kills", begun, all(pair, running, stream, rounds));
-    Ok(())
-}
-
-fn all(pair: &Pair<'_>, mut running: Running, mut stream: Stream, rounds: usize) -> anyhow::Result<String> {
+    mut running: Running,
+    mut stream: Stream,
+    rounds: usize,
+) -> anyhow::Result<(Running, String)> {
     let mut dice = Dice::new(pair.parts.name().len() as u64);
-    let dirs = [&*pair.dirs[0], &*pair.dirs[1]];
+    let dirs = pair.places();
     let mut looked = 0;
     for round in 0..rounds {
         stream
@@ -73,10 +66,9 @@ fn all(pair: &Pair<'_>, mut running: Running, mut stream: Stream, rounds: usize)
     let notes = stream.end()?;
     let bytes = pair.compare(&running)?;
     let kept = notes.check(0, dirs)?;
-    running.slave.stop()?;
-    running.master.stop()?;
-    Ok(format!(
+    let told = format!(
         "{rounds} kills, {kept} acknowledged messages are on both sides; {bytes} bytes are the same; {}",
         notes.summary()
-    ))
+    );
+    Ok((running, told))
 }

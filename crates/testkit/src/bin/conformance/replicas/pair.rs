@@ -107,7 +107,20 @@ impl<'a> Pair<'a> {
         Ok(Running { master, slave })
     }
 
+    /// Where both keep their files.
+    pub(super) fn places(&self) -> [&Path; 2] {
+        [&self.dirs[0], &self.dirs[1]]
+    }
+
     pub(super) fn start_master(&self, promise: Promise) -> anyhow::Result<Server> {
+        self.start_master_with(promise, &[])
+    }
+
+    pub(super) fn start_master_with(
+        &self,
+        promise: Promise,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Server> {
         let role = match promise {
             Promise::Nothing => "ASYNC_MASTER",
             Promise::TwoReplicas => "SYNC_MASTER",
@@ -123,15 +136,19 @@ impl<'a> Pair<'a> {
             // A slave of the reference has nowhere else to learn the address: its haMasterAddress it reads too early, and then it has none.
             plan = plan.set("brokerIP2", &relay::HOST.to_string());
         }
-        plan.start_broker()
+        with(plan, settings).start_broker()
     }
 
     pub(super) fn start_slave(&self) -> anyhow::Result<Server> {
+        self.start_slave_with(&[])
+    }
+
+    pub(super) fn start_slave_with(&self, settings: &[(&str, &str)]) -> anyhow::Result<Server> {
         let mut plan = self.plan(self.parts.slave, 1).set("brokerRole", "SLAVE");
         if let Program::Barque(_) = self.parts.slave {
             plan = plan.set("haMasterAddress", &self.relay.addr.to_string());
         }
-        plan.set("brokerId", "1").start_broker()
+        with(plan.set("brokerId", "1"), settings).start_broker()
     }
 
     fn plan(&self, program: &Program, place: usize) -> Plan {
@@ -166,7 +183,11 @@ impl<'a> Pair<'a> {
 
 /// With the settings that every broker here has.
 pub(super) fn settled(plan: Plan) -> Plan {
-    SETTINGS
+    with(plan, &SETTINGS)
+}
+
+fn with(plan: Plan, settings: &[(&str, &str)]) -> Plan {
+    settings
         .iter()
         .fold(plan, |plan, (key, value)| plan.set(key, value))
 }
@@ -310,6 +331,22 @@ fn read(server: &Server, topic: &str, queue: u32) -> anyhow::Result<Vec<u8>> {
             .context("no next offset")?
             .parse()?;
     }
+}
+
+/// Sends a message to the first queue of a topic. Returns how that was answered.
+pub(super) fn send(server: &Server, topic: &str, body: &str) -> anyhow::Result<i32> {
+    let fields = [
+        ("a", "PG_replicas"),
+        ("b", topic),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", "0"),
+        ("f", "0"),
+        ("g", "1"),
+        ("h", "0"),
+    ];
+    let send = request(Code::SEND_MESSAGE_V2, &fields, body.as_bytes());
+    Ok(Line::open(server.broker())?.ask(send, Encoding::Json)?.code)
 }
 
 /// Commits an offset, as a client does.
