@@ -77,6 +77,8 @@ pub(crate) struct Replication {
     service: Service,
     /// Moves when a slave has opened a link.
     joined: watch::Sender<()>,
+    /// Whether a name server was asked where it is.
+    asked: watch::Sender<bool>,
     follower: status::Follower,
     hellos: hello::Hellos,
     turned_away: feed::TurnedAway,
@@ -112,6 +114,7 @@ impl Replication {
             master: watch::Sender::new(Master::default()),
             service: Service::of(config),
             joined: watch::Sender::default(),
+            asked: watch::Sender::new(false),
             follower: status::Follower::default(),
             hellos: hello::Hellos::default(),
             turned_away: feed::TurnedAway::default(),
@@ -135,6 +138,7 @@ impl Replication {
             *master = now;
             is_new
         });
+        self.asked.send_replace(true);
     }
 
     fn now_ms(&self, b: &Broker) -> i64 {

@@ -26,6 +26,8 @@ use crate::config::Config;
 /// The first pause after a failure; each next one is twice as long, up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
+/// A slave that knows no master for so long says so.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(5);
 /// A link that lasted so long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// A link that lasted so long was not cut for what was wrong before.
@@ -50,6 +52,10 @@ pub(super) enum FollowError {
         "no name server knows a master on the host that haMasterAddress names, so nothing can be proved: set namesrvAddr, or haAllowUnproven=true"
     )]
     NoAddress,
+    #[error(
+        "no name server knows a master of this brokerName in this brokerClusterName: haMasterAddress may be that of another one"
+    )]
+    Nobody,
 }
 
 /// Asks the master for its topics.
@@ -79,12 +85,21 @@ pub(super) async fn keep_following(b: Arc<Broker>, stop: CancellationToken) {
     let mut known = b.replication.master.subscribe();
     let mut pause = PAUSE_FIRST;
     let mut said = String::new();
+    let mut is_unknown = false;
     loop {
         let Some(address) = address_of(&b.config(), &known.borrow_and_update()) else {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = known.changed() => continue,
+                _ = known.changed() => {}
+                () = tokio::time::sleep(UNKNOWN_AFTER), if !is_unknown => {
+                    is_unknown = true;
+                    warn!(
+                        broker = %b.address,
+                        "following nobody: no name server knows a master of this brokerName in this brokerClusterName"
+                    );
+                }
             }
+            continue;
         };
         let begun = Instant::now();
         let error = tokio::select! {
@@ -177,10 +192,20 @@ async fn follow_at(b: &Arc<Broker>, address: &Str) -> FollowError {
 
 /// What opens the link, if the master wants something of the kind.
 async fn opening(b: &Arc<Broker>, link: &Str) -> Result<Option<i64>, FollowError> {
+    let is_fixed = !b.config().ha_master_address.is_empty();
+    if is_fixed && !b.config().namesrv_addr.is_empty() {
+        let mut asked = b.replication.asked.subscribe();
+        let first = timeout(UNKNOWN_AFTER, asked.wait_for(|asked| *asked));
+        // Where no name server can be reached the settings are believed.
+        if first.await.is_ok() && b.replication.master.borrow().address.is_none() {
+            return Err(FollowError::Nobody);
+        }
+    }
     let address = b.replication.master.borrow().address.clone();
     // With `haMasterAddress` the link may go elsewhere.
     let host = |address: &Str| address.rsplit_once(':').map(|(host, _)| Str::from(host));
-    let Some(address) = address.filter(|address| host(address) == host(link)) else {
+    let is_there = |address: &Str| !is_fixed || host(address) == host(link);
+    let Some(address) = address.filter(is_there) else {
         let config = b.config();
         return if config.ha_secret.get().is_some() && !config.ha_allow_unproven {
             Err(FollowError::NoAddress)
