@@ -213,7 +213,9 @@ impl Plan {
     fn barque(&self, binary: &Path, verb: &str) -> Command {
         // A JVM ignores the signal that comes with a write beyond a limit; of ours the shell that starts it does.
         let mut command = Command::new("sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary);
+        command
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(binary);
         command.arg(verb).current_dir(&self.dir).env("HOME", &self.dir);
         command
     }
@@ -327,7 +329,11 @@ impl Server {
         let mut lines = Vec::new();
         for process in &self.processes {
             let said = process.complaints()?;
-            lines.extend(said.lines().filter(|line| line.contains(words)).map(str::to_owned));
+            lines.extend(
+                said.lines()
+                    .filter(|line| line.contains(words))
+                    .map(str::to_owned),
+            );
         }
         Ok(lines)
     }

@@ -205,7 +205,9 @@ async fn a_slave_that_takes_nothing_is_cut_and_costs_no_memory() -> Result {
 }
 
 /// A master that answers each slave with these bytes, and then with nothing.
-async fn false_master(bytes: Vec<u8>) -> Result<(SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)> {
+async fn false_master(
+    bytes: Vec<u8>,
+) -> Result<(SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)> {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let (addr, times) = (listener.local_addr()?, std::sync::Arc::new(AtomicUsize::new(0)));
@@ -308,7 +310,10 @@ async fn a_slave_of_another_cluster_or_name_follows_nobody_and_says_why() -> Res
         assert_eq!(slave.broker.store.written().0, 0);
         slave.stop().await?;
     }
-    assert!(lines_with(&[&format!("master={door} from=")]).is_empty(), "one has followed");
+    assert!(
+        lines_with(&[&format!("master={door} from=")]).is_empty(),
+        "one has followed"
+    );
     until("the master says it, too", async || {
         Ok(lines_with(&unproven).len() > before)
     })

@@ -32,9 +32,7 @@ pub(super) fn play(
         .context("with a dead master")?;
     running.master = pair.start_master(Promise::TwoReplicas)?;
     let read = read?;
-    stream
-        .flows(100, FLOWS_WITHIN)
-        .context("with the master back")?;
+    stream.flows(100, FLOWS_WITHIN).context("with the master back")?;
     let told = format!("{read} messages were read and committed on the slave");
     Ok((running, told))
 }
@@ -48,7 +46,8 @@ fn read(pair: &Pair<'_>, slave: &Server, ground: &Ground<'_>) -> anyhow::Result<
     let mut read = 0;
     for topic in TOPICS {
         let committed = offsets.offset_table.get(&*format!("{topic}@{GROUP}"));
-        let committed = committed.with_context(|| format!("nothing of {topic} was committed on the slave"))?;
+        let committed =
+            committed.with_context(|| format!("nothing of {topic} was committed on the slave"))?;
         ensure!(committed.len() == 4, "{topic}: {committed:?}");
         read += committed.values().sum::<i64>();
     }

@@ -39,7 +39,10 @@ fn of_master(pair: &Pair<'_>, mut running: Running) -> anyhow::Result<(Running, 
         status.ha_connection_info
     );
     let sent = pair::send(&running.master, "Load0", "nobody has it")?;
-    ensure!(sent == 11, "a send was answered {sent}, and not SLAVE_NOT_AVAILABLE");
+    ensure!(
+        sent == 11,
+        "a send was answered {sent}, and not SLAVE_NOT_AVAILABLE"
+    );
 
     running.master.stop()?;
     running.master = pair.start_master_with(Promise::TwoReplicas, &[SECRET, LAX])?;
@@ -49,12 +52,12 @@ fn of_master(pair: &Pair<'_>, mut running: Running) -> anyhow::Result<(Running, 
 fn of_slave(pair: &Pair<'_>, mut running: Running) -> anyhow::Result<(Running, String)> {
     running.slave.stop()?;
     let sent = pair::send(&running.master, "Load0", "the slave is away")?;
-    ensure!(sent == 12, "a send was answered {sent}, and not FLUSH_SLAVE_TIMEOUT");
+    ensure!(
+        sent == 12,
+        "a send was answered {sent}, and not FLUSH_SLAVE_TIMEOUT"
+    );
     running.slave = pair.start_slave_with(&[SECRET])?;
-    is_told(
-        &running.slave,
-        "the master does not prove that it has the secret",
-    )?;
+    is_told(&running.slave, "the master does not prove that it has the secret")?;
     let status = ha_status(&mut Line::open(running.master.broker())?)?;
     ensure!(status.ha_connection_info.is_empty(), "the slave is linked");
     let [master, slave] = [&running.master, &running.slave].map(|it| end_of(&mut Line::open(it.broker())?));
