@@ -7,6 +7,7 @@ use super::pair::{Pair, Running};
 use super::stream::{SEND_OK, Stream};
 use anyhow::{Context as _, ensure};
 use std::time::{Duration, Instant};
+use testkit::programs::{self, Missing};
 use testkit::server::{Program, Server};
 
 /// More than any file but those of the log.
@@ -15,23 +16,28 @@ const FILE_BYTES: u64 = 192 << 10;
 const TOLD_WITHIN: Duration = Duration::from_secs(90);
 const MENDED_WITHIN: Duration = Duration::from_secs(40);
 /// So many messages in a row tell that it is full, not that it is slow.
-const FULL: usize = 40;
+const FULL: usize = 12;
 const DOUBTS: [&str; 2] = ["FLUSH_SLAVE_TIMEOUT", "SLAVE_NOT_AVAILABLE"];
 
 /// Fills each side that is barque's.
-pub(super) fn run(pair: &Pair<'_>, running: &Running, stream: &mut Stream, tell: Tell<'_>) -> bool {
-    let mut is_well = true;
+pub(super) fn run(pair: &Pair<'_>, running: &Running, stream: &mut Stream, tell: Tell<'_>) {
+    if let Some(Missing(tool)) = programs::missing(&["prlimit"]).filter(|_| !crate::is_ci()) {
+        eprintln!(
+            "{} with a side that is full: SKIPPED, {tool} is not installed",
+            pair.parts.name()
+        );
+        return;
+    }
     if let Program::Barque(_) = pair.parts.slave {
         let begun = Instant::now();
         let went = slave(pair, &running.slave, stream);
-        is_well &= tell("with a slave that is full", begun, went);
+        tell("with a slave that is full", begun, went);
     }
     if let Program::Barque(_) = pair.parts.master {
         let begun = Instant::now();
         let went = master(pair, &running.master, stream);
-        is_well &= tell("with a master that is full", begun, went);
+        tell("with a master that is full", begun, went);
     }
-    is_well
 }
 
 /// Fills one side while something is looked at; whatever comes of that, there is room again.
