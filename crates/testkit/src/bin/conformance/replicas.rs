@@ -141,9 +141,12 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
         );
     }
     let [told, failures] = [report.told, report.failures].map(|lines| {
-        lines
+        let mut lines = lines
             .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Pairs are played side by side: whichever was quicker, the lines are the same.
+        lines.sort_by(|one, other| pair_of(one).cmp(pair_of(other)));
+        lines
     });
     let line = format!(
         "replicas: {} passed, {} failed; {}",
@@ -179,6 +182,11 @@ fn play_acting(pairs: &[Parts<'_>], sides: &Sides, ground: &Ground<'_>) {
             });
         }
     });
+}
+
+fn pair_of(line: &str) -> &str {
+    let line = line.strip_prefix("replicas: ").unwrap_or(line);
+    line.split(' ').next().unwrap_or_default()
 }
 
 /// Everything that one pair goes through.
