@@ -353,16 +353,20 @@ async fn a_slave_ahead_of_its_master_is_told_of_once_by_the_master() -> Result {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_masters_with_one_id_each_says_that_there_is_another() -> Result {
+async fn of_two_masters_with_one_id_the_first_says_once_that_there_is_another() -> Result {
     listen();
     let pair = Pair::new().await?;
     let first = pair.first(&MASTER).await?;
     let second = pair.second(&MASTER).await?;
-    for (one, other) in [(&first, &second), (&second, &first)] {
-        let address = other.addr.to_string();
-        said(&[&address, "master"]).await?;
-        assert_eq!(Client::of(one).await?.send("T", "goes on").await?.code, 0);
+    let rival = format!("rival={} ", second.addr);
+    said(&["another broker has registered as the master", &rival]).await?;
+    for node in [&first, &second] {
+        let client = Client::of(node).await?;
+        assert_eq!(client.send("T", "clients go on").await?.code, 0);
     }
     second.stop().await?;
+    said(&["no other broker is registered as the master"]).await?;
+    let lines = lines_with(&[&rival]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
     first.stop().await
 }
