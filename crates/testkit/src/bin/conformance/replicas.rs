@@ -62,6 +62,27 @@ impl Report {
         }
         is_well
     }
+
+    fn outcome(self) -> Outcome {
+        let [told, failures] = [self.told, self.failures].map(|lines| {
+            let mut lines = lines
+                .into_inner()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            // Pairs are played side by side: whichever was quicker, the lines are the same.
+            lines.sort_by(|one, other| pair_of(one).cmp(pair_of(other)));
+            lines
+        });
+        let line = format!(
+            "replicas: {} passed, {} failed; {}",
+            told.len() - failures.len(),
+            failures.len(),
+            told.join(", ")
+        );
+        Outcome {
+            line,
+            findings: failures,
+        }
+    }
 }
 
 fn push(to: &Mutex<Vec<String>>, what: String) {
@@ -140,24 +161,7 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
             },
         );
     }
-    let [told, failures] = [report.told, report.failures].map(|lines| {
-        let mut lines = lines
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Pairs are played side by side: whichever was quicker, the lines are the same.
-        lines.sort_by(|one, other| pair_of(one).cmp(pair_of(other)));
-        lines
-    });
-    let line = format!(
-        "replicas: {} passed, {} failed; {}",
-        told.len() - failures.len(),
-        failures.len(),
-        told.join(", ")
-    );
-    Ok(Outcome {
-        line,
-        findings: failures,
-    })
+    Ok(report.outcome())
 }
 
 /// Slaves that act for their masters, all pairs at a time.
