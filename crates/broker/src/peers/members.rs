@@ -100,14 +100,18 @@ pub(crate) fn min_id_changed(
 
 /// Asks again and again who is alive, until the connection is of no use.
 pub(super) async fn keep_asking(b: &Arc<Broker>, link: &Link, channel: &Channel) -> PeerError {
-    let every = {
+    let (first, every) = {
         let config = b.config();
         match config.enable_slave_acting_master {
-            true => Duration::from_millis(u64::from(config.sync_broker_member_group_period)),
-            false => ASKED_EVERY,
+            true => (
+                Duration::ZERO,
+                Duration::from_millis(u64::from(config.sync_broker_member_group_period)),
+            ),
+            // Nothing waits for the answer.
+            false => (ASKED_EVERY, ASKED_EVERY),
         }
     };
-    let mut tick = tokio::time::interval(every);
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
