@@ -10,6 +10,7 @@
 //! | who is at the other end of a link | `replication/hello.rs` |
 //! | topics, groups, offsets and how far delays are | `replication/tables.rs` |
 //! | what a slave does not do | `replication/slave.rs` |
+//! | what is due on a slave that acts for its master leaves it | `escape.rs`, `transaction/away.rs`; `duty.rs` begins and ends it |
 //! | how long ago the log ended where a slave is | `replication/lag.rs`, pure |
 //! | what operators ask (907) | `replication/status.rs` |
 //! | whether a slave acts for its master | `replication/members.rs` |

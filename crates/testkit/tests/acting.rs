@@ -21,7 +21,8 @@ const SOON: Duration = Duration::from_secs(30);
 type Result<T = ()> = anyhow::Result<T>;
 
 /// Of both brokers of the pair.
-const PAIR: [(&str, &str); 6] = [
+const PAIR: [(&str, &str); 7] = [
+    ("totalReplicas", "2"),
     ("flushDiskType", "ASYNC_FLUSH"),
     ("enableSlaveActingMaster", "true"),
     ("enableRemoteEscape", "true"),
@@ -106,6 +107,22 @@ async fn send(node: &Node, properties: &str, body: &str) -> Result {
     Ok(())
 }
 
+/// Ends a half as its producer does.
+async fn commit(node: &Node, half: &Record) -> Result {
+    let fields = [
+        ("producerGroup", "PG"),
+        ("tranStateTableOffset", &*half.queue_offset.to_string()),
+        ("commitLogOffset", &*half.physical_offset.to_string()),
+        ("commitOrRollback", "8"),
+        ("fromTransactionCheck", "true"),
+        ("msgId", "H"),
+        ("transactionId", "H"),
+    ];
+    let reply = ask(node, Code::END_TRANSACTION, &fields).await?;
+    anyhow::ensure!(reply.code == 0, "{} {:?}", reply.code, reply.remark);
+    Ok(())
+}
+
 /// What lies in queue 0 of a topic, by body, with the record.
 async fn all(node: &Node, topic: &str) -> Result<Vec<Record>> {
     let queue = node.broker.store.find_queue(topic, 0);
@@ -182,6 +199,28 @@ async fn what_is_due_on_an_acting_slave_is_stored_by_another_master() -> Result 
     let half = all(&other, "RMQ_SYS_TRANS_HALF_TOPIC").await?.remove(0);
     assert_eq!(half.property("REAL_TOPIC"), Some("T"));
     assert_eq!(half.property("PGROUP"), Some("PG"));
+    commit(&other, &half).await?;
+    until("the transaction has ended there", async || {
+        Ok(bodies(&all(&other, "T").await?).contains(&"half".to_owned()))
+    })
+    .await?;
+
+    // The master comes back, and knows what was done meanwhile.
+    let master = world.master().await?;
+    send(&master, "DELAY\u{1}2\u{2}", "later").await?;
+    until("the master delivers again", async || {
+        Ok(!all(&master, "T").await?.is_empty())
+    })
+    .await?;
+    assert_eq!(
+        bodies(&all(&master, "T").await?),
+        ["later"],
+        "nothing a second time"
+    );
+    assert_eq!(all(&other, "T").await?.len(), 3, "nor elsewhere");
+    let halves = all(&master, "RMQ_SYS_TRANS_HALF_TOPIC").await?;
+    assert_eq!(halves.len(), 1, "nobody is asked about what ended elsewhere");
+    master.stop().await?;
     slave.stop().await?;
     other.stop().await?;
     world.names.stop().await

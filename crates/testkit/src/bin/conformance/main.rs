@@ -32,8 +32,9 @@ sections, all of them when none is named:
   filter SQL expressions, evaluated by the reference's own code and by ours
   swap   one store directory opened by the two brokers in turn, after a stop and after a kill
   replicas
-         master and slave of each kind: logs, tables, kills (--rounds of them), damaged lines, a migration;
-         --pair plays one alone: reference/barque, barque/reference, barque/barque or migration
+         master and slave of each kind: logs, tables, kills (--rounds of them, shared by the pairs), damaged lines, frozen
+         and full sides, a migration, slaves that act for a killed master;
+         --pair plays one alone: reference/barque, barque/reference, barque/barque, migration or acting
   reach  brokers of one kind registered with name servers of the other
 
 environment:
