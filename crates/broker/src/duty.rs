@@ -3,6 +3,7 @@
 //! was popped. A master does, and so does the slave that acts for it while it is away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,11 @@ use crate::{blocking, delay, pop, timer, transaction};
 
 /// On or off; may change while the broker runs.
 #[derive(Debug)]
-pub(crate) struct Duty(watch::Sender<State>);
+pub(crate) struct Duty {
+    state: watch::Sender<State>,
+    /// It goes on where another broker has come to.
+    is_ready: AtomicBool,
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
@@ -27,25 +32,28 @@ struct State {
 impl Duty {
     pub(crate) fn of(config: &Config) -> Duty {
         let is_on = config.broker_role != BrokerRole::Slave && !config.starts_apart();
-        Duty(watch::Sender::new(State {
-            is_on,
-            is_busy: is_on,
-        }))
+        Duty {
+            state: watch::Sender::new(State {
+                is_on,
+                is_busy: is_on,
+            }),
+            is_ready: AtomicBool::new(false),
+        }
     }
 
     /// Begins or ends it, unless it is so already.
     pub(crate) fn set(&self, is_on: bool) {
-        self.0
+        self.state
             .send_if_modified(|state| std::mem::replace(&mut state.is_on, is_on) != is_on);
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.0.borrow().is_on
+        self.state.borrow().is_on
     }
 
     /// Returns when it is off and nothing of it is left to be done.
     pub(crate) async fn ended(&self) {
-        let mut states = self.0.subscribe();
+        let mut states = self.state.subscribe();
         // An error: it ends with the broker.
         drop(states.wait_for(|state| !state.is_on && !state.is_busy).await);
     }
@@ -54,17 +62,17 @@ impl Duty {
 impl Broker {
     /// Whether messages are popped here: a slave that acts for its master has to have somewhere to send what is not settled.
     pub(crate) fn may_pop(&self) -> bool {
-        !self.is_slave() || (self.duty.is_on() && self.config().enable_remote_escape)
+        !self.is_slave() || (self.duty.is_on() && self.duty.is_ready.load(Ordering::Acquire))
     }
 }
 
 /// Does it while it is on, until `stop`.
 pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
-    let mut states = b.duty.0.subscribe();
+    let mut states = b.duty.state.subscribe();
     let follows = b.is_slave();
     loop {
         let mut is_on = false;
-        b.duty.0.send_modify(|state| {
+        b.duty.state.send_modify(|state| {
             is_on = state.is_on;
             state.is_busy = is_on;
         });
@@ -90,6 +98,13 @@ pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
         if stop.is_cancelled() {
             return;
         }
+        if is_on {
+            b.duty.is_ready.store(false, Ordering::Release);
+            let broker = Arc::clone(&b);
+            if let Ok(Err(error)) = blocking::run_own(move || broker.timing.rest(&broker)).await {
+                error!(%error, "what timers have fired at last is not noted");
+            }
+        }
     }
 }
 
@@ -107,6 +122,7 @@ async fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationToken) {
         let broker = Arc::clone(b);
         may_check = blocking::run_own(move || go_on(&broker)).await.unwrap_or(false);
     }
+    b.duty.is_ready.store(true, Ordering::Release);
     delay::start(b, tasks, stop);
     timer::start(b, tasks, stop);
     pop::start(b, tasks, stop);
@@ -121,6 +137,7 @@ fn go_on(b: &Broker) -> bool {
     b.timing.lead();
     if !b.is_slave() {
         b.transactions.pass(b);
+        b.pop.pass(&b.offsets);
         return true;
     }
     b.pop.begin_anew();

@@ -32,6 +32,8 @@ use crate::topic::perm;
 
 /// How long what a name server said about a topic counts.
 const ROUTE_KEPT: Duration = Duration::from_secs(10);
+/// How long it counts that it said of none.
+const NOWHERE_KEPT: Duration = Duration::from_secs(1);
 /// Topics whose routes are remembered.
 const ROUTES_MAX: usize = 10_000;
 /// How long a master has for an answer, as in the reference.
@@ -43,6 +45,8 @@ const REFUSED_SHUNNED: Duration = Duration::from_millis(500);
 const NEW_QUEUES: i32 = 8;
 const PRODUCER_GROUP: &str = "PGROUP";
 
+/// In the place of a topic: all of them.
+const EVERYTHING: &str = "";
 const PREPARED: &str = "TRAN_MSG";
 const REAL: [&str; 2] = [name::REAL_TOPIC, name::REAL_QID];
 /// What a message asks for that is to be delivered at a time.
@@ -53,12 +57,12 @@ const TIMED: [&str; 3] = [TIMER_DELIVER_MS, TIMER_DELAY_SEC, TIMER_DELAY_MS];
 pub(crate) struct Escape {
     routes: Mutex<HashMap<Str, Known>>,
     links: Mutex<HashMap<Str, Arc<Channel>>>,
-    /// Masters that failed, and until when they get nothing.
-    shunned: Mutex<HashMap<Str, Instant>>,
+    /// Masters that failed, for a topic or for every one, and until when they get nothing.
+    shunned: Mutex<HashMap<(Str, Str), Instant>>,
     turn: AtomicUsize,
 }
 
-/// When a topic's route was learned, and the queues that take its messages.
+/// Until when a topic's route counts, and the queues that take its messages.
 type Known = (Instant, Arc<[Target]>);
 
 /// A queue of another master.
@@ -109,60 +113,71 @@ pub(crate) enum EscapeError {
         code: ResponseCode,
         remark: Str,
     },
-    /// No broker will ever take it.
-    #[error("the message is illegal elsewhere: {0}")]
-    Never(Str),
+    #[error("its properties are no text")]
+    NoText,
+    #[error("this broker does not act for its master any more")]
+    Over,
 }
 
-impl EscapeError {
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self, EscapeError::Never(_))
-    }
-}
-
-/// Sends a message to another master; returns when that has stored it.
+/// Sends a message to another master; returns when that has stored it. Whatever the reason that it is not: it stays here, for
+/// the master has it, too.
 pub(crate) async fn send(b: &Broker, leaver: Leaver<'_>) -> Result<(), EscapeError> {
+    if !b.duty.is_on() {
+        // What is sent from now on the master sends as well.
+        return Err(EscapeError::Over);
+    }
     let targets = targets_of(b, &leaver).await;
-    let target = b.escape.choose(&targets, b.env.clock.instant());
+    let target = b.escape.choose(leaver.topic, &targets, b.env.clock.instant());
     let target = target.ok_or_else(|| EscapeError::Nowhere(leaver.topic.into()))?;
-    let frame = request(b, target, leaver)?;
-    let sent = match b.escape.link(b, &target.address).await {
-        Ok(link) => link
-            .call(frame, ANSWER_MAX)
+    let answer = match ask(b, target, &leaver, &leaver.properties).await {
+        // Rather without what was added on the way than not at all.
+        Ok((ResponseCode::MESSAGE_ILLEGAL, _)) if leaver.properties.as_bytes() != leaver.parts.properties => {
+            ask(
+                b,
+                target,
+                &leaver,
+                &Properties::from_bytes(leaver.parts.properties),
+            )
             .await
-            .map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
+        }
+        answer => answer,
     };
-    let (error, shunned) = match sent {
-        Ok(reply) => match ResponseCode(reply.code) {
-            // It is stored there; the promise of that master's own replicas was not asked for.
+    let now = b.env.clock.instant();
+    match answer {
+        // It is stored there; the promise of that master's own replicas was not asked for.
+        Ok((
             ResponseCode::SUCCESS
             | ResponseCode::FLUSH_DISK_TIMEOUT
             | ResponseCode::FLUSH_SLAVE_TIMEOUT
-            | ResponseCode::SLAVE_NOT_AVAILABLE => return Ok(()),
-            ResponseCode::MESSAGE_ILLEGAL => {
-                return Err(EscapeError::Never(reply.remark.unwrap_or_default()));
-            }
-            code => {
-                let address = target.address.clone();
-                let remark = reply.remark.unwrap_or_default();
-                (
-                    EscapeError::Refused {
-                        address,
-                        code,
-                        remark,
-                    },
-                    REFUSED_SHUNNED,
-                )
-            }
-        },
-        Err(why) => {
+            | ResponseCode::SLAVE_NOT_AVAILABLE,
+            _,
+        )) => Ok(()),
+        Ok((code, remark)) => {
             let address = target.address.clone();
-            (EscapeError::Unreachable { address, why }, SILENT_SHUNNED)
+            b.escape.shun(&address, leaver.topic, now + REFUSED_SHUNNED);
+            Err(EscapeError::Refused {
+                address,
+                code,
+                remark,
+            })
         }
-    };
-    b.escape.shun(&target.address, b.env.clock.instant() + shunned);
-    Err(error)
+        Err(error) => {
+            b.escape.shun(&target.address, EVERYTHING, now + SILENT_SHUNNED);
+            Err(error)
+        }
+    }
+}
+
+/// What a master answers to a message.
+async fn ask(
+    b: &Broker,
+    target: &Target,
+    leaver: &Leaver<'_>,
+    properties: &Properties,
+) -> Result<(ResponseCode, Str), EscapeError> {
+    let frame = request(b, target, leaver, properties)?;
+    let answer = b.escape.call(b, &target.address, frame, ANSWER_MAX).await?;
+    Ok((ResponseCode(answer.code), answer.remark.unwrap_or_default()))
 }
 
 /// The same for a thread that may wait.
@@ -171,9 +186,29 @@ pub(crate) fn send_blocking(b: &Broker, leaver: Leaver<'_>) -> Result<(), Escape
 }
 
 impl Escape {
-    /// The link to a master, made if there is none.
-    pub(crate) async fn link(&self, b: &Broker, address: &Str) -> Result<Arc<Channel>, FetchError> {
-        if let Some(link) = self.links.lock().get(address) {
+    /// Asks another broker, over the link to it, made if there is none.
+    pub(crate) async fn call(
+        &self,
+        b: &Broker,
+        address: &Str,
+        frame: Frame,
+        patience: Duration,
+    ) -> Result<Frame, EscapeError> {
+        let unreachable = |why: &dyn ToString| EscapeError::Unreachable {
+            address: address.clone(),
+            why: why.to_string(),
+        };
+        let link = self.link(b, address).await.map_err(|error| unreachable(&error))?;
+        let answer = link.call(frame, patience).await;
+        answer.map_err(|error| {
+            self.links.lock().remove(address);
+            unreachable(&error)
+        })
+    }
+
+    async fn link(&self, b: &Broker, address: &Str) -> Result<Arc<Channel>, FetchError> {
+        // The other side closes what is idle.
+        if let Some(link) = self.links.lock().get(address).filter(|link| link.is_open()) {
             return Ok(Arc::clone(link));
         }
         let link = Arc::new(connect(b, address).await?);
@@ -181,32 +216,34 @@ impl Escape {
         Ok(link)
     }
 
-    /// The link is of no use any more.
-    pub(crate) fn unlink(&self, address: &str) {
-        self.links.lock().remove(address);
-    }
-
-    /// The next queue in turn that is on no shunned master.
-    fn choose<'a>(&self, targets: &'a [Target], now: Instant) -> Option<&'a Target> {
+    /// The next queue in turn that is on a master which takes this topic.
+    fn choose<'a>(&self, topic: &str, targets: &'a [Target], now: Instant) -> Option<&'a Target> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % targets.len().max(1);
         let mut shunned = self.shunned.lock();
         shunned.retain(|_, until| *until > now);
+        let is_shunned = |address: &Str, what: &str| shunned.contains_key(&(address.clone(), what.into()));
         let (before, from) = targets.split_at(turn);
         let mut in_turn = from.iter().chain(before);
-        in_turn.find(|target| !shunned.contains_key(&target.address))
+        in_turn.find(|target| !is_shunned(&target.address, topic) && !is_shunned(&target.address, EVERYTHING))
     }
 
-    /// Sends a master nothing for a while: nobody waits for it again and again.
-    fn shun(&self, address: &Str, until: Instant) {
-        self.routes.lock().clear();
-        self.unlink(address);
-        self.shunned.lock().insert(address.clone(), until);
+    /// Sends a master nothing of a topic for a while: nobody waits for it again and again.
+    fn shun(&self, address: &Str, topic: &str, until: Instant) {
+        if topic == EVERYTHING {
+            // Perhaps it is somewhere else now.
+            self.routes.lock().clear();
+        }
+        let mut shunned = self.shunned.lock();
+        if shunned.len() >= ROUTES_MAX {
+            shunned.clear();
+        }
+        shunned.insert((address.clone(), topic.into()), until);
     }
 
     fn known(&self, topic: &str, now: Instant) -> Option<Arc<[Target]>> {
         let routes = self.routes.lock();
-        let (learned, targets) = routes.get(topic)?;
-        (now.saturating_duration_since(*learned) < ROUTE_KEPT).then(|| Arc::clone(targets))
+        let (until, targets) = routes.get(topic)?;
+        (now < *until).then(|| Arc::clone(targets))
     }
 }
 
@@ -237,13 +274,16 @@ async fn queues_of(b: &Broker, topic: &str) -> Arc<[Target]> {
         Route::Found(route) => open_queues(&route, &b.config().broker_name).into(),
         Route::NoServers | Route::Unknown => Arc::default(),
     };
+    let kept = if targets.is_empty() {
+        NOWHERE_KEPT
+    } else {
+        ROUTE_KEPT
+    };
     let mut routes = b.escape.routes.lock();
     if routes.len() >= ROUTES_MAX {
         routes.clear();
     }
-    if !targets.is_empty() {
-        routes.insert(topic, (now, Arc::clone(&targets)));
-    }
+    routes.insert(topic, (now + kept, Arc::clone(&targets)));
     targets
 }
 
@@ -270,11 +310,15 @@ fn open_queues(route: &TopicRoute, own: &str) -> Vec<Target> {
     targets
 }
 
-fn request(b: &Broker, target: &Target, leaver: Leaver<'_>) -> Result<Frame, EscapeError> {
+fn request(
+    b: &Broker,
+    target: &Target,
+    leaver: &Leaver<'_>,
+    properties: &Properties,
+) -> Result<Frame, EscapeError> {
     let parts = leaver.parts;
-    let (properties, kind) = traveling(leaver.properties, leaver.is_half);
-    let properties = String::from_utf8(properties.into_bytes())
-        .map_err(|_| EscapeError::Never(Str::const_new("its properties are no text")))?;
+    let (properties, kind) = traveling(properties.clone(), leaver.is_half);
+    let properties = String::from_utf8(properties.into_bytes()).map_err(|_| EscapeError::NoText)?;
     let group = get(properties.as_bytes(), PRODUCER_GROUP).filter(|group| !group.is_empty());
     let producer_group = match group {
         Some(group) => group.into(),
@@ -363,15 +407,25 @@ mod tests {
             queue_id: 0,
         };
         let targets = [target("b"), target("c")];
-        escape.shun(&targets[0].address, begin + SILENT_SHUNNED);
-        let chosen =
-            |now| [(); 2].map(|()| escape.choose(&targets, now).map(|target| target.address.as_str()));
+        escape.shun(&targets[0].address, EVERYTHING, begin + SILENT_SHUNNED);
+        let chosen_for = |topic, now| {
+            [(); 2].map(|()| {
+                let target = escape.choose(topic, &targets, now);
+                target.map(|target| target.address.as_str())
+            })
+        };
+        let chosen = |now| chosen_for("T", now);
         assert_eq!(chosen(begin), [Some("c"); 2]);
-        escape.shun(&targets[1].address, begin + REFUSED_SHUNNED);
+        escape.shun(&targets[1].address, "T", begin + REFUSED_SHUNNED);
         assert_eq!(
             chosen(begin),
             [None; 2],
             "rather nobody than one that does not answer"
+        );
+        assert_eq!(
+            chosen_for("U", begin),
+            [Some("c"); 2],
+            "it refused messages of T only"
         );
         assert_eq!(chosen(begin + REFUSED_SHUNNED), [Some("c"); 2]);
         let mut both = chosen(begin + SILENT_SHUNNED);

@@ -153,6 +153,14 @@ impl Timing {
         }
     }
 
+    /// Nothing fires here any more. Blocks.
+    pub(crate) fn rest(&self, b: &Broker) -> io::Result<()> {
+        match &self.running {
+            Some(running) => running.lock().rest(b),
+            None => Ok(()),
+        }
+    }
+
     /// Goes on where the master was. Blocks.
     pub(crate) fn lead(&self) {
         if let Some(running) = &self.running {

@@ -217,8 +217,12 @@ impl Timers {
         self.write_ms = self
             .write_ms
             .max(floor(self.env.clock.now_ms(), self.config.precision_ms));
-        if before_ms <= self.read_ms || self.firing.is_some() {
+        if before_ms <= self.read_ms {
             return Ok(());
+        }
+        if self.firing.take().is_some() {
+            // It was cut short, and somebody else has fired the rest of it.
+            self.fired.part = 0;
         }
         while let Some(tick) = self.wheel.first_pending(self.read_ms, self.read_ms)?
             && tick < before_ms

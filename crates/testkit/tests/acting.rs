@@ -58,7 +58,11 @@ impl World {
     }
 
     async fn other(&self) -> Result<Node> {
-        let settings = [("brokerName", "broker-b"), ("transactionCheckInterval", "600000")];
+        let settings = [
+            ("brokerName", "broker-b"),
+            ("transactionCheckInterval", "600000"),
+            ("maxMessageSize", "1000"),
+        ];
         let node = Node::start(&self.names, self.dirs[2].path(), &settings).await?;
         make_topic(&node, "T").await?;
         Ok(node)
@@ -268,6 +272,29 @@ async fn messages_are_popped_from_an_acting_slave_and_come_again_from_another_ma
     assert_eq!(again.property("ORIGIN_GROUP"), Some("G"));
     let none = ask(&slave, Code::POP_MESSAGE, &pop()).await?;
     assert_eq!(none.code, 210, "it is settled here: {:?}", none.remark);
+    slave.stop().await?;
+    other.stop().await?;
+    world.names.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_masters_refuse_waits_for_the_own_one() -> Result {
+    let world = World::new().await?;
+    let (master, slave, other) = (world.master().await?, world.slave().await?, world.other().await?);
+    let large = "x".repeat(1_001);
+    send(&master, "DELAY\u{1}1\u{2}", &large).await?;
+    send(&master, "DELAY\u{1}2\u{2}", "small").await?;
+    in_step(&master, &slave).await?;
+    master.stop().await?;
+    until("what it takes is there", async || Ok(!all(&other, "T").await?.is_empty())).await?;
+    let master = world.master().await?;
+    until("the master delivers the rest", async || {
+        Ok(!all(&master, "T").await?.is_empty())
+    })
+    .await?;
+    assert_eq!(bodies(&all(&master, "T").await?), [large]);
+    assert_eq!(bodies(&all(&other, "T").await?), ["small"]);
+    master.stop().await?;
     slave.stop().await?;
     other.stop().await?;
     world.names.stop().await

@@ -246,17 +246,11 @@ impl Line {
                 beside: properties::get(head.parts.properties, properties::name::RETRY_TOPIC),
                 ..Leaver::of(head.parts, topic)
             };
-            match escape::send(&self.b, leaver).await {
-                Ok(()) => {}
-                Err(error) if error.is_final() => {
-                    error!(level = self.level, offset = head.stamp.queue_offset, %error, "a delayed message cannot be delivered and is skipped");
+            if let Err(error) = escape::send(&self.b, leaver).await {
+                if !std::mem::replace(&mut self.is_in_trouble, true) {
+                    warn!(level = self.level, offset = self.at, %error, "delayed messages find no way out now");
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.is_in_trouble, true) {
-                        warn!(level = self.level, offset = self.at, %error, "delayed messages find no way out now");
-                    }
-                    return Wait::Retry;
-                }
+                return Wait::Retry;
             }
             self.advance(head.stamp.queue_offset + 1, LogPos(0));
         }

@@ -14,6 +14,7 @@ use wire::code::ResponseCode;
 use wire::frame::Frame;
 
 use crate::broker::Broker;
+use crate::escape::EscapeError;
 use crate::peers::Route;
 
 /// How long another broker has for an answer, as in the reference.
@@ -28,16 +29,12 @@ const AGAIN_AFTER_SECS: [i64; 17] = [
 /// Why a message was not fetched. It may be later.
 #[derive(Debug, Error)]
 pub(super) enum NotFetched {
-    #[error("no name server knows broker {0}")]
-    Unknown(Str),
-    #[error("{address}: {why}")]
-    Unreachable { address: Str, why: String },
-    #[error("{address} answers {code}: {remark}")]
-    Refused {
-        address: Str,
-        code: ResponseCode,
-        remark: Str,
-    },
+    #[error("no name server knows where it is")]
+    Unknown,
+    #[error(transparent)]
+    Unreachable(#[from] EscapeError),
+    #[error("it answers {code}: {remark}")]
+    Refused { code: ResponseCode, remark: Str },
 }
 
 /// Whether the messages of a check point are with a broker of another name.
@@ -45,13 +42,13 @@ pub(super) fn is_elsewhere(b: &Broker, check_point: &CheckPoint) -> bool {
     !check_point.bn.is_empty() && check_point.bn != b.config().broker_name
 }
 
-/// Reads one message there. `None`: it is gone.
+/// Reads one message there, at the broker's address. `None`: it is gone.
 pub(super) async fn fetch(
     b: &Broker,
+    address: &Str,
     check_point: &CheckPoint,
     offset: i64,
 ) -> Result<Option<Bytes>, NotFetched> {
-    let address = address_of(b, check_point).await?;
     let group = {
         let config = b.config();
         format!("InnerConsumerGroup_{}_{}", config.broker_name, config.broker_id)
@@ -67,20 +64,10 @@ pub(super) async fn fetch(
         expression_type: Some(Str::const_new("TAG")),
         ..PullMessage::default()
     };
-    let answer = match b.escape.link(b, &address).await {
-        Ok(link) => link
-            .call(Frame::request(0, &pull), ANSWER_MAX)
-            .await
-            .map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(why) => {
-            b.escape.unlink(&address);
-            return Err(NotFetched::Unreachable { address, why });
-        }
-    };
+    let answer = b
+        .escape
+        .call(b, address, Frame::request(0, &pull), ANSWER_MAX)
+        .await?;
     match ResponseCode(answer.code) {
         ResponseCode::SUCCESS => Ok(Some(answer.body)),
         // Below the first message, or behind the last one: nothing is there.
@@ -89,7 +76,6 @@ pub(super) async fn fetch(
         | ResponseCode::PULL_RETRY_IMMEDIATELY
         | ResponseCode::TOPIC_NOT_EXIST => Ok(None),
         code => Err(NotFetched::Refused {
-            address,
             code,
             remark: answer.remark.unwrap_or_default(),
         }),
@@ -97,15 +83,14 @@ pub(super) async fn fetch(
 }
 
 /// Where the broker is, or the slave that acts for it.
-async fn address_of(b: &Broker, check_point: &CheckPoint) -> Result<Str, NotFetched> {
-    let unknown = || NotFetched::Unknown(check_point.bn.clone());
+pub(super) async fn address_of(b: &Broker, check_point: &CheckPoint) -> Result<Str, NotFetched> {
     let Route::Found(route) = b.peers.route(b, &check_point.t).await else {
-        return Err(unknown());
+        return Err(NotFetched::Unknown);
     };
     let mut brokers = route.broker_datas.into_iter();
     let broker = brokers.find(|broker| broker.broker_name == check_point.bn);
     let first = broker.and_then(|broker| broker.broker_addrs.into_values().next());
-    first.ok_or_else(unknown)
+    first.ok_or(NotFetched::Unknown)
 }
 
 /// The check point of one message of another, for a later try.

@@ -352,17 +352,8 @@ fn send_away(b: &Broker, due: &Due, head: &RecordHead<'_>) -> Result<(), net::Fa
         reconsume_times: head.parts.reconsume_times.saturating_add(1),
         ..Leaver::of(head.parts, &retry)
     };
-    match escape::send_blocking(b, leaver) {
-        Ok(()) => Ok(()),
-        Err(error) if error.is_final() => {
-            error!(%error, %retry, offset = due.offset, "a message cannot come again, and is given up");
-            Ok(())
-        }
-        Err(error) => Err(net::Fault::new(
-            ResponseCode::SERVICE_NOT_AVAILABLE,
-            error.to_string(),
-        )),
-    }
+    let sent = escape::send_blocking(b, leaver);
+    sent.map_err(|error| net::Fault::new(ResponseCode::SERVICE_NOT_AVAILABLE, error.to_string()))
 }
 
 /// What a copy says beyond its original.

@@ -399,10 +399,39 @@ impl Pop {
         }
     }
 
-    /// Forgets what is handed out, to begin anew with what groups have committed: a slave begins to act for its master, or
-    /// a master is back that another broker acted for.
+    /// Forgets what is handed out, to begin anew with what groups have committed: a slave begins to act for its master.
     pub(crate) fn begin_anew(&self) {
         self.remove(|_, _| true);
+    }
+
+    /// Everything before what groups have committed is settled: a slave acted for this master, and handed out meanwhile what
+    /// was with consumers here.
+    pub(crate) fn pass(&self, offsets: &Offsets) {
+        for line in self.all() {
+            let mut state = line.state.lock();
+            let Name {
+                group,
+                topic,
+                queue_id,
+            } = &line.name;
+            let committed = offsets.query(group, topic, *queue_id);
+            let Some(committed) = committed.filter(|committed| *committed > state.flight.floor()) else {
+                continue;
+            };
+            let leases = state.flight.leases();
+            let below = leases.flat_map(|lease| lease.offsets().collect::<Vec<_>>());
+            let below: Vec<i64> = below.filter(|offset| *offset < committed).collect();
+            let mut done = self.settle(&line, &mut state, &below).map(drop);
+            if done.is_ok() && state.flight.next() < committed {
+                done = self.move_to(&line, &mut state, committed).map(drop);
+            }
+            match done {
+                Ok(()) => state.published = Some(committed),
+                Err(fault) => {
+                    error!(%group, %topic, queue_id, remark = %fault.remark, "what was settled elsewhere is not in the pop journal");
+                }
+            }
+        }
     }
 
     /// Forgets a topic that was deleted.
@@ -626,5 +655,26 @@ mod tests {
         let mut back = flight();
         reconcile(&mut back, Some(3), true);
         assert_eq!((back.floor(), back.next(), back.count()), (3, 3, 0));
+    }
+
+    #[test]
+    fn what_was_out_here_is_settled_up_to_where_a_slave_that_acted_has_come() {
+        let world = crate::world::World::new(1, &[]);
+        let b = world.open(&[]);
+        let name = Name {
+            group: Str::const_new("G"),
+            topic: Str::const_new("T"),
+            queue_id: 0,
+        };
+        let line = b.pop.ensure_line(name, Some(0), || 0).unwrap();
+        let handout = Handout::new((0, 20), &[0, 1, 12, 15], (1, 2));
+        b.pop.hand_out(&line, &mut line.state.lock(), &handout).unwrap();
+        b.offsets.commit("G", "T", (0, 13), 1);
+        b.pop.pass(&b.offsets);
+        let mut state = line.state.lock();
+        let flight = &state.flight;
+        assert_eq!((flight.floor(), flight.next(), flight.count()), (15, 20, 1));
+        b.pop.publish(&b.offsets, &line, &mut state);
+        assert_eq!(b.offsets.query("G", "T", 0), Some(15), "it does not go back");
     }
 }

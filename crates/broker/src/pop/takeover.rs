@@ -10,7 +10,7 @@
 //! A consumer that still has such messages shows handles this broker has no lease for. Its acknowledgements are written as
 //! the reference would write them; a message whose time it changes is taken over into a lease.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use wire::receipt::Receipt;
 use wire::record::RecordHead;
 
 use super::check::About;
-use super::elsewhere;
+use super::elsewhere::{self, NotFetched};
 use super::log::{Name, Single};
 use super::revive::{Back, Due, Tails, bring_back};
 use super::table::Written;
@@ -178,6 +178,9 @@ pub(super) async fn keep_taking_over(b: Arc<Broker>, stop: CancellationToken) {
             () = tokio::time::sleep(period) => {}
         }
         for (queue_id, from, scan) in &mut scans {
+            if stop.is_cancelled() {
+                return;
+            }
             turn(&b, (&topic, *queue_id), from, scan).await;
         }
     }
@@ -213,10 +216,10 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
     if is_current && queue.max() <= *from {
         scan.is_silent(b.env.clock.now_ms());
     }
-    let mut tails = Tails::default();
+    let (mut tails, mut silent) = (Tails::default(), HashSet::new());
     let mut done = None;
     while let Some((offset, check_point, unsettled)) = scan.first_complete() {
-        let Ok(due) = dues_of(b, queue_id, check_point, unsettled).await else {
+        let Ok(due) = dues_of(b, queue_id, (check_point, unsettled), &mut silent).await else {
             break;
         };
         if !due.is_empty() {
@@ -244,8 +247,8 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
 async fn dues_of(
     b: &Arc<Broker>,
     queue_id: i32,
-    check_point: &CheckPoint,
-    unsettled: &BTreeSet<i64>,
+    (check_point, unsettled): (&CheckPoint, &BTreeSet<i64>),
+    silent: &mut HashSet<Str>,
 ) -> Result<Vec<Due>, Fault> {
     let due = |offset, record| Due {
         name: Name {
@@ -266,14 +269,27 @@ async fn dues_of(
         return Ok(dues);
     }
     let mut unfetched = Vec::new();
+    let mut address = match silent.contains(&check_point.bn) {
+        true => Err(NotFetched::Unknown),
+        false => elsewhere::address_of(b, check_point).await,
+    };
     for offset in unsettled.iter().copied() {
-        match elsewhere::fetch(b, check_point, offset).await {
+        let found = match &address {
+            Ok(address) => elsewhere::fetch(b, address, check_point, offset).await,
+            Err(_) => Err(NotFetched::Unknown),
+        };
+        match found {
             Ok(Some(record)) => dues.push(due(offset, Some(record))),
             Ok(None) => {
-                info!(topic = %check_point.t, offset, broker = %check_point.bn, "a message that was not settled is gone")
+                info!(topic = %check_point.t, offset, broker = %check_point.bn, "a message that was not settled is gone");
             }
             Err(error) => {
                 debug!(topic = %check_point.t, offset, broker = %check_point.bn, %error, "a message cannot be fetched now");
+                if !matches!(error, NotFetched::Refused { .. }) {
+                    // Nor can the others, now: nobody waits for each of them.
+                    silent.insert(check_point.bn.clone());
+                    address = Err(error);
+                }
                 unfetched.push(elsewhere::again(check_point, offset, b.env.clock.now_ms()));
             }
         }

@@ -12,7 +12,7 @@ use wire::properties::{Properties, get};
 use wire::record::{Parts, RecordHead};
 
 use crate::broker::Broker;
-use crate::escape::{self, Leaver};
+use crate::escape::{self, EscapeError, Leaver};
 use crate::names::{TIMER_TOPIC, may_be_real, real_queue_id};
 use crate::put::Put;
 
@@ -186,17 +186,10 @@ fn send_away(b: &Broker, parts: &Parts<'_>, topic: &str, properties: Properties)
         properties,
         ..Leaver::of(*parts, topic)
     };
-    match escape::send_blocking(b, leaver) {
-        Ok(()) => Ok(()),
-        Err(error) if error.is_final() => {
-            error!(topic, %error, "a timer message cannot be delivered, and is given up");
-            Ok(())
-        }
-        Err(error) => {
-            warn!(topic, %error, "timer messages find no way out now");
-            Err(())
-        }
-    }
+    escape::send_blocking(b, leaver).map_err(|error| match error {
+        EscapeError::Over => {}
+        error => warn!(topic, %error, "timer messages find no way out now"),
+    })
 }
 
 /// Whether everything that was staged is written.

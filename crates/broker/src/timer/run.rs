@@ -27,6 +27,8 @@ use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_OUT_MS};
 /// Messages and bytes of one turn.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
+/// Messages that a slave that acts for its master sends in one turn.
+const SENT_TOGETHER: usize = 32;
 /// Batches that a slave reads in a row to follow its master.
 const FOLLOWED_BATCHES: usize = 64;
 /// Turns in a row before the thread goes back to its pool.
@@ -101,12 +103,8 @@ impl Running {
     }
 
     pub(super) fn close(&mut self, b: &Broker) -> io::Result<()> {
-        if let Some(mut staged) = self.staged.take() {
-            b.store.drive();
-            if state(b, &staged) == GateState::Passed {
-                self.settle(b, &mut staged)?;
-            }
-        }
+        b.store.drive();
+        self.rest(b)?;
         self.timers.close(&b.store)
     }
 
@@ -134,6 +132,10 @@ impl Running {
     /// Takes over what a slave has fired that acted for this master. It is fired again where the slave had fewer timers
     /// than there are here: nobody knows which it lacked, and those would be lost. Nothing may fire meanwhile.
     pub(super) fn take_back(&mut self, b: &Broker, slave: TimerMark) -> io::Result<()> {
+        if slave.read_ms <= self.timers.mark().read_ms {
+            // It has fired nothing that is not fired here.
+            return Ok(());
+        }
         if self.timers.queue_offset() > slave.queue_offset {
             warn!("a slave that acted had not read all timers that are here: those due meanwhile fire again");
             return Ok(());
@@ -157,6 +159,18 @@ impl Running {
     /// From now on what is due fires here, whoever did that before.
     pub(super) fn lead(&mut self) {
         self.master = None;
+        self.first_read = None;
+        self.recalls = None;
+    }
+
+    /// Nothing fires here any more: what is done with is noted.
+    pub(super) fn rest(&mut self, b: &Broker) -> io::Result<()> {
+        if let Some(mut staged) = self.staged.take()
+            && state(b, &staged) == GateState::Passed
+        {
+            self.settle(b, &mut staged)?;
+        }
+        Ok(())
     }
 
     /// One turn.
@@ -505,7 +519,9 @@ impl Running {
         }
         let mut staged = Staged::default();
         let mut fired = 0;
-        for entry in self.timers.batch(BATCH)? {
+        // Others wait for the timers while messages are on their way to another broker.
+        let batch = if b.is_slave() { SENT_TOGETHER } else { BATCH };
+        for entry in self.timers.batch(batch)? {
             if staged.bytes as usize > BATCH_BYTES {
                 break;
             }

@@ -720,3 +720,27 @@ fn what_a_slave_has_read_and_fired_is_not_fired_when_its_master_reads_it() {
     turns(&b);
     assert_eq!(delivered(&b).into_keys().collect::<Vec<_>>(), ["waits"]);
 }
+
+#[test]
+fn a_tick_that_was_cut_short_is_over_when_the_master_has_fired_it() {
+    let world = world(9);
+    let b = world.open(&[]);
+    send_some(&b, 3);
+    assert!(send(&b, START_MS + 9_000, "late"));
+    turns(&b);
+    world.pass(3_000);
+    {
+        let mut running = b.timing.running.as_ref().unwrap().lock();
+        running.timers.advance().unwrap();
+        assert!(running.timers.due().unwrap().is_some(), "it has begun to fire");
+    }
+    let master = said_by_slave(&b, START_MS + 5_000);
+    b.timing.follow(&b, master, None).unwrap();
+    assert_eq!(said_by_slave(&b, 0).queue_offset, 4);
+    let read_ms = b.timing.running.as_ref().unwrap().lock().timers.mark().read_ms;
+    assert_eq!(read_ms, START_MS + 5_000, "as far as the master is");
+    world.pass(9_000);
+    b.timing.lead();
+    turns(&b);
+    assert_eq!(delivered(&b).into_keys().collect::<Vec<_>>(), ["late"]);
+}

@@ -9,14 +9,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use net::Fault;
-use tracing::{error, info};
+use tracing::info;
 use wire::code::ResponseCode;
 
-use super::check::{advance, record_of};
+use super::check::{advance, pass_over, record_of};
 use super::half::Stored;
 use crate::blocking;
 use crate::broker::Broker;
-use crate::escape::{self, EscapeError, Leaver};
+use crate::escape::{self, Leaver};
 
 /// Halves that go before the progress is saved.
 const TOGETHER: usize = 256;
@@ -73,22 +73,15 @@ fn send_one(b: &Broker, (offset, pos): (i64, i64)) -> Result<(), Fault> {
             Some(_) => Err(unavailable(format!("the half at {offset} cannot be read now"))),
         };
     };
-    let sent = match Stored::read(&record) {
+    match Stored::read(&record) {
         Ok(half) => {
             let leaver = Leaver {
                 is_half: true,
                 ..Leaver::of(half.head.parts, half.topic)
             };
-            escape::send_blocking(b, leaver)
+            escape::send_blocking(b, leaver).map_err(|error| unavailable(error.to_string()))?;
         }
-        Err(error) => Err(EscapeError::Never(error.to_string().into())),
-    };
-    match sent {
-        Ok(()) => {}
-        Err(error) if error.is_final() => {
-            error!(offset, %error, "a half message can be sent to no other master, its transaction is lost");
-        }
-        Err(error) => return Err(unavailable(error.to_string())),
+        Err(error) => pass_over(b, offset, &error),
     }
     b.transactions.table(b).ended(offset);
     Ok(())

@@ -102,10 +102,14 @@ pub(crate) async fn keep_checking(b: Arc<Broker>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let round = async {
-            if b.is_slave() {
-                return away::send_away(&b).await;
+        if b.is_slave() {
+            // It ends by itself when this broker does not act any more, and then what went is in the progress.
+            if let Err(fault) = away::send_away(&b).await {
+                warn!(reason = %fault.remark, "halves find no way out now");
             }
+            continue;
+        }
+        let round = async {
             round(&b).await?;
             advance(&b).await
         };
@@ -378,7 +382,7 @@ fn one(
 }
 
 /// A half that is damaged can neither be delivered nor asked about.
-fn pass_over(b: &Broker, offset: i64, why: &dyn std::fmt::Display) {
+pub(super) fn pass_over(b: &Broker, offset: i64, why: &dyn std::fmt::Display) {
     error!(offset, %why, "a half message is damaged and passed over, its transaction is lost");
     let mut table = b.transactions.table(b);
     if table.get(offset).is_some() && end_with(b, &mut table, &[offset], None).is_err() {
