@@ -11,7 +11,8 @@
 //! | topics, groups, offsets and how far delays are | `replication/tables.rs` |
 //! | what a slave does not do | `replication/slave.rs` |
 //! | what is due on a slave that acts for its master leaves it | `escape.rs`, `transaction/away.rs`; `duty.rs` begins and ends it |
-//! | how long ago the log ended where a slave is | `replication/lag.rs`, pure |
+//! | how long ago the log ended where a slave is, and when that is worth a line | `replication/lag.rs`, pure |
+//! | how many bytes a slave is sent in a second | `replication/rate.rs`, pure |
 //! | what operators ask (907) | `replication/status.rs` |
 //! | whether a slave acts for its master | `replication/members.rs` |
 //! | what comes before a broker is in service, and who tells whom where the master is (906) | `replication/online.rs` |
@@ -23,13 +24,13 @@ mod lag;
 mod members;
 mod online;
 mod quorum;
+mod rate;
 mod slave;
 mod status;
 mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -45,7 +46,7 @@ use tracing::{info, warn};
 use wire::Str;
 
 pub(crate) use self::hello::hello;
-use self::lag::Ends;
+use self::lag::{Ends, Laggards, News};
 use self::online::Service;
 pub(crate) use self::online::{exchange, refusal_before_service};
 use self::quorum::{Promise, Quorum, Slave, Wanted};
@@ -55,8 +56,6 @@ pub(crate) use self::tables::{FetchError, connect};
 use crate::broker::Broker;
 use crate::config::{BrokerRole, Config};
 
-/// A slave that is so far behind is worth a line in the log; one that is a tenth of it behind has caught up.
-const LAG_MS: i64 = 10_000;
 /// Most slaves that can be told apart.
 pub(crate) const SLAVES_MAX: usize = 64;
 /// How often the time is told to the quorum.
@@ -314,7 +313,7 @@ pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationTok
 
 /// Lets what has waited long enough be seen, and says which slaves lag.
 async fn keep_time(b: Arc<Broker>, stop: CancellationToken) {
-    let mut lagging = BTreeSet::new();
+    let mut laggards = Laggards::default();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -327,12 +326,12 @@ async fn keep_time(b: Arc<Broker>, stop: CancellationToken) {
         b.replication.ends.lock().tick(now_ms, end);
         b.replication.note(&b.store, |quorum| quorum.tick(now_ms, end));
         let lags = b.replication.lags(&b);
-        lagging.retain(|link| lags.iter().any(|lag| lag.slave.link == *link));
+        laggards.retain(|link| lags.iter().any(|lag| lag.slave.link == link));
         for Lag { slave, bytes, ms } in lags {
-            if ms >= LAG_MS && lagging.insert(slave.link) {
-                warn!(slave = %slave.addr, bytes, ms, "a slave lags");
-            } else if ms < LAG_MS / 10 && lagging.remove(&slave.link) {
-                info!(slave = %slave.addr, "a slave has caught up");
+            match laggards.news(slave.link, ms) {
+                Some(News::Lags) => warn!(slave = %slave.addr, bytes, ms, "a slave lags"),
+                Some(News::CaughtUp) => info!(slave = %slave.addr, "a slave has caught up"),
+                None => {}
             }
         }
     }

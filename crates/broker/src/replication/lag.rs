@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long ago a master's log ended where a slave is now: pure.
+//! How long ago a master's log ended where a slave is now, and when that is worth a line: pure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Between two samples, ms.
 const STEP_MS: i64 = 1_000;
 /// Samples: an hour. A slave that is further behind is "an hour or more" behind.
 const SAMPLES_MAX: usize = 3_600;
+/// A slave that is so far behind is worth a line in the log; one that is less than a tenth of it behind has caught up.
+const LAG_MS: i64 = 10_000;
 
 /// Ends of the log with the time they were seen, oldest first.
 #[derive(Debug, Default)]
@@ -44,9 +46,73 @@ impl Ends {
     }
 }
 
+/// What is worth a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    Lags,
+    CaughtUp,
+}
+
+/// Links of slaves of which was said that they lag.
+#[derive(Debug, Default)]
+pub(crate) struct Laggards(BTreeSet<u64>);
+
+impl Laggards {
+    /// A slave is so far behind. Between the two bounds it is what it was, so that one on the edge is not told of again and
+    /// again.
+    pub(crate) fn news(&mut self, link: u64, lag_ms: i64) -> Option<News> {
+        if lag_ms >= LAG_MS {
+            self.0.insert(link).then_some(News::Lags)
+        } else if lag_ms < LAG_MS / 10 {
+            self.0.remove(&link).then_some(News::CaughtUp)
+        } else {
+            None
+        }
+    }
+
+    /// Forgets links that have ended.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.0.retain(|link| is_there(*link));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slave_that_lags_is_told_of_once_and_once_more_when_it_has_caught_up() {
+        let mut laggards = Laggards::default();
+        let said = [
+            (9_999, None),
+            (10_000, Some(News::Lags)),
+            (10_001, None),
+            (9_999, None),
+            (12_000, None),
+            (1_000, None),
+            (999, Some(News::CaughtUp)),
+            (0, None),
+            (10_000, Some(News::Lags)),
+        ];
+        for (ms, news) in said {
+            assert_eq!(laggards.news(7, ms), news, "{ms}");
+        }
+        assert_eq!(laggards.news(8, 0), None, "another one");
+        assert_eq!(laggards.news(8, 20_000), Some(News::Lags));
+    }
+
+    #[test]
+    fn a_link_that_has_ended_is_forgotten() {
+        let mut laggards = Laggards::default();
+        for link in [7, 8] {
+            assert_eq!(laggards.news(link, 10_000), Some(News::Lags));
+        }
+        laggards.retain(|link| link == 8);
+        assert_eq!(
+            (laggards.news(7, 0), laggards.news(8, 0)),
+            (None, Some(News::CaughtUp))
+        );
+    }
 
     #[test]
     fn a_slave_is_as_far_behind_as_the_oldest_message_it_lacks_is_old() {

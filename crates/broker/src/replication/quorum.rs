@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use super::SLAVES_MAX;
+use super::rate::Rate;
 
 /// Marks of the end of the log kept to know what is older than `slaveTimeout`: one each twentieth of it.
 const MARKS_PER_TIMEOUT: i64 = 20;
@@ -30,6 +31,8 @@ pub(crate) struct Slave {
     pub(crate) sent: i64,
     /// It began with nothing, and lacks for ever what is before.
     pub(crate) lacks: i64,
+    /// How much it is sent in a second.
+    pub(crate) rate: Rate,
 }
 
 /// What a master promises.
@@ -122,6 +125,7 @@ impl Quorum {
             acked: from,
             sent: from,
             lacks: self.lacked_by(addr, id),
+            rate: Rate::begin(from),
         });
     }
 
@@ -180,6 +184,9 @@ impl Quorum {
 
     /// Time passes; the log ends there.
     pub(crate) fn tick(&mut self, now_ms: i64, end: i64) {
+        for slave in &mut self.slaves {
+            slave.rate.tick(now_ms, slave.sent);
+        }
         let step = (self.promise.timeout_ms / MARKS_PER_TIMEOUT).max(1);
         if self.marks.back().is_none_or(|(at, _)| now_ms - at >= step) {
             self.marks.push_back((now_ms, end));

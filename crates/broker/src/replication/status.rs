@@ -133,7 +133,7 @@ pub(crate) fn ha_status(b: &Arc<Broker>, _: Call<GetBrokerHaStatus>) -> Result<A
                 in_sync: end - slave.acked < gap_max,
                 slave_ack_offset: slave.acked,
                 transfer_from_where: slave.sent,
-                transferred_byte_in_second: 0,
+                transferred_byte_in_second: slave.rate.per_second(),
             })
             .collect();
     }
