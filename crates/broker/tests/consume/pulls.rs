@@ -58,9 +58,22 @@ async fn a_group_far_behind_is_sent_to_the_slave_whether_or_not_it_wants_what_it
             (status, 1)
         );
     }
-    let pulled = client.pull(&pull("G", "T", 0, 1)).await;
-    assert_eq!(pulled.outcome(), (19, "OFFSET_OVERFLOW_ONE", 1));
-    assert_eq!(pulled.header().suggest_which_broker_id, 0, "it is not behind");
+    // A group may have another slave for that.
+    let elsewhere = SubscriptionGroupConfig {
+        which_broker_when_consume_slowly: 3,
+        ..group_config()
+    };
+    let header = wire::api::group::UpdateAndCreateSubscriptiongroup;
+    let set = client.ask_with(&header, wire::fastjson::to_vec(&elsewhere)).await;
+    assert_eq!(set.code, 0);
+    let pulled = client.pull(&pull("G2", "T", 0, 0)).await;
+    assert_eq!(pulled.outcome(), (0, "FOUND", 1));
+    assert_eq!(pulled.header().suggest_which_broker_id, 3);
+    for group in ["G", "G2"] {
+        let pulled = client.pull(&pull(group, "T", 0, 1)).await;
+        assert_eq!(pulled.outcome(), (19, "OFFSET_OVERFLOW_ONE", 1));
+        assert_eq!(pulled.header().suggest_which_broker_id, 0, "it is not behind");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,8 @@ use crate::config::Config;
 
 const TOPICS: [&str; 3] = ["A", "B", "%RETRY%C"];
 const STEPS: usize = 60;
+/// Of a normal run.
+const SEEDS: u64 = 8;
 const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,7 @@ struct World {
 struct Counts {
     kept: usize,
     promoted: usize,
+    /// Slaves that their master turned away for good.
     refused: usize,
     crashes: usize,
 }
@@ -671,7 +674,8 @@ fn what_was_promised_is_on_whoever_survives() {
         return;
     }
     let mut all = Counts::default();
-    for seed in 0..number("PROPTEST_CASES").unwrap_or(8) {
+    let seeds = number("PROPTEST_CASES").unwrap_or(SEEDS);
+    for seed in 0..seeds {
         let counts = run(seed);
         all.kept += counts.kept;
         all.promoted += counts.promoted;
@@ -679,4 +683,6 @@ fn what_was_promised_is_on_whoever_survives() {
         all.crashes += counts.crashes;
     }
     assert!(all.kept > 0 && all.promoted > 0 && all.crashes > 0, "{all:?}");
+    // Few seeds end with a slave that its master turns away.
+    assert!(seeds < SEEDS || all.refused > 0, "{all:?}");
 }
