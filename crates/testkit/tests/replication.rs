@@ -5,8 +5,14 @@
     clippy::disallowed_methods,
     reason = "real brokers live in real time, and their logs are real files"
 )]
+#[path = "replication/hidden.rs"]
+mod hidden;
+#[path = "replication/slow.rs"]
+mod slow;
 #[path = "replication/strangers.rs"]
 mod strangers;
+#[path = "replication/tables.rs"]
+mod tables;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -571,6 +577,7 @@ async fn a_slave_that_is_made_master_goes_on_and_the_old_master_follows_it() -> 
 /// Messages have one size here: a log of other messages goes on where a record begins, and nothing looks wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_master_with_messages_of_its_own_does_not_go_on_behind_them() -> Result {
+    strangers::listen();
     let pair = Pair::new().await?;
     let master = pair.first(&MASTER).await?;
     let slave = pair.second(&SLAVE).await?;
@@ -602,6 +609,9 @@ async fn an_old_master_with_messages_of_its_own_does_not_go_on_behind_them() -> 
     })
     .await?;
     assert_eq!(demoted.broker.store.written(), end);
+    let name = format!("master={} ", promoted.replication);
+    let lines = strangers::lines_with(&[&name, "are not the same"]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
     demoted.stop().await?;
     promoted.stop().await
 }
