@@ -167,6 +167,8 @@ async fn a_slave_that_falls_silent_is_cut_and_not_waited_for() -> Result {
     })
     .await?;
     silent.until_cut().await?;
+    // The line comes after the cut.
+    said(&[&name, "the link to a slave has ended"]).await?;
     let lines = lines_with(&[&name, "the link to a slave has ended"]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("nothing came for 1s"), "{lines:?}");
