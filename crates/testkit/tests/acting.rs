@@ -286,7 +286,10 @@ async fn what_other_masters_refuse_waits_for_the_own_one() -> Result {
     send(&master, "DELAY\u{1}2\u{2}", "small").await?;
     in_step(&master, &slave).await?;
     master.stop().await?;
-    until("what it takes is there", async || Ok(!all(&other, "T").await?.is_empty())).await?;
+    until("what it takes is there", async || {
+        Ok(!all(&other, "T").await?.is_empty())
+    })
+    .await?;
     let master = world.master().await?;
     until("the master delivers the rest", async || {
         Ok(!all(&master, "T").await?.is_empty())
