@@ -154,7 +154,10 @@ pub(crate) async fn send(b: &Broker, leaver: Leaver<'_>) -> Result<(), EscapeErr
         )) => Ok(()),
         Ok((code, remark)) => {
             let address = target.address.clone();
-            b.escape.shun(&address, leaver.topic, now + REFUSED_SHUNNED);
+            // It may be the message that is at fault; others of its topic need not wait.
+            if code != ResponseCode::MESSAGE_ILLEGAL {
+                b.escape.shun(&address, leaver.topic, now + REFUSED_SHUNNED);
+            }
             Err(EscapeError::Refused {
                 address,
                 code,

@@ -30,6 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// When something fails, it is tried again after that.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// A message that another broker does not take is tried more and more seldom, down to this.
+const AWAY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// One level.
 pub(super) struct Line {
     b: Arc<Broker>,
@@ -42,6 +45,8 @@ pub(super) struct Line {
     /// Below, messages go one by one, because one of them cannot be appended at all.
     singly_below: i64,
     is_in_trouble: bool,
+    /// Before the next attempt to send a message to another broker.
+    away_pause: Duration,
 }
 
 /// What has to happen before the next turn.
@@ -55,6 +60,8 @@ pub(super) enum Wait {
     Growth,
     /// Something failed.
     Retry,
+    /// Another broker did not take a message.
+    Pause(Duration),
 }
 
 /// Why a batch was not delivered.
@@ -77,6 +84,7 @@ impl Line {
             at: b.delays.start(&b.store, level),
             singly_below: 0,
             is_in_trouble: false,
+            away_pause: RETRY_AFTER,
         }
     }
 
@@ -149,6 +157,7 @@ impl Line {
             Wait::Turn => tokio::task::yield_now().await,
             Wait::Growth => self.queue.wait_past(self.at).await,
             Wait::Retry => tokio::time::sleep(RETRY_AFTER).await,
+            Wait::Pause(pause) => tokio::time::sleep(pause).await,
             Wait::Until(at) => {
                 let mut left = at - self.b.env.clock.now_ms();
                 while left > 0 {
@@ -250,9 +259,11 @@ impl Line {
                 if !std::mem::replace(&mut self.is_in_trouble, true) {
                     warn!(level = self.level, offset = self.at, %error, "delayed messages find no way out now");
                 }
-                return Wait::Retry;
+                self.away_pause = (self.away_pause * 2).min(AWAY_PAUSE_MAX);
+                return Wait::Pause(self.away_pause);
             }
             self.advance(head.stamp.queue_offset + 1, LogPos(0));
+            self.away_pause = RETRY_AFTER;
         }
         self.advance(batch.next_offset.max(self.at), LogPos(0));
         if std::mem::take(&mut self.is_in_trouble) {

@@ -74,7 +74,9 @@ pub(super) struct Running {
     searching: Option<i64>,
     /// What is due, and the disk does not give.
     unread: Patience,
-    /// The same of the timer topic.
+    /// What another broker did not take.
+    unsent: Patience,
+    /// What is not read of the timer topic.
     unread_topic: Patience,
     /// Up to here the timer topic is read one by one: not every message of a batch could be read.
     singly_below: i64,
@@ -94,6 +96,7 @@ impl Running {
             first_read: None,
             searching: None,
             unread: Patience::default(),
+            unsent: Patience::default(),
             unread_topic: Patience::default(),
             singly_below: 0,
             is_reading: true,
@@ -161,6 +164,7 @@ impl Running {
         self.master = None;
         self.first_read = None;
         self.recalls = None;
+        self.unsent = Patience::default();
     }
 
     /// Nothing fires here any more: what is done with is noted.
@@ -247,6 +251,7 @@ impl Running {
         // What is due may have to wait for the disk.
         let now = b.env.clock.instant();
         let unread = self.unread.left(now).max(self.unread_topic.left(now));
+        let unread = unread.max(self.unsent.left(now));
         let wait = wait.max(unread.map_or(Duration::ZERO, |left| left.min(PAUSE)));
         // While nothing is read, news of the topic wake nobody.
         let is_deaf =
@@ -309,7 +314,8 @@ impl Running {
         if b.config().timer_stop_enqueue || self.timers.is_far_behind() {
             return Ok(None);
         }
-        if self.unread_topic.left(b.env.clock.instant()).is_some() {
+        let now = b.env.clock.instant();
+        if self.unread_topic.left(now).is_some() || self.unsent.left(now).is_some() {
             return Ok(None);
         }
         let Some(queue) = b.store.find_queue(TIMER_TOPIC, 0) else {
@@ -356,6 +362,9 @@ impl Running {
             if self.take(b, (&head, &recalls), &mut staged).is_err() {
                 staged.queue_offset = Some(offset);
                 staged.is_cut_short = true;
+                if b.is_slave() {
+                    self.unsent.failed(now);
+                }
                 break;
             }
         }
@@ -497,7 +506,9 @@ impl Running {
 
     /// Delivers some of the messages that are due.
     fn fire(&mut self, b: &Broker) -> io::Result<Option<Staged>> {
-        if b.config().timer_stop_dequeue || self.unread.left(b.env.clock.instant()).is_some() {
+        let now = b.env.clock.instant();
+        let is_waiting = self.unread.left(now).is_some() || self.unsent.left(now).is_some();
+        if b.config().timer_stop_dequeue || is_waiting {
             return Ok(None);
         }
         let end = || b.store.find_queue(TIMER_TOPIC, 0).map_or(0, |queue| queue.max());
@@ -548,8 +559,12 @@ impl Running {
                 {
                     if deliver(b, &head.parts, (entry.written_ms, is_roll), &mut staged).is_err() {
                         staged.is_cut_short = true;
+                        if b.is_slave() {
+                            self.unsent.failed(now);
+                        }
                         break;
                     }
+                    self.unsent = Patience::default();
                     staged.counts.push((real.into(), -1));
                 }
             }
