@@ -335,13 +335,61 @@ async fn a_master_says_where_its_log_is() -> Result {
         ("masterFlushOffset", "0"),
         ("masterAddress", "127.0.0.1:1"),
     ];
-    of_slave
-        .good(Code::EXCHANGE_BROKER_HA_INFO, &elsewhere, b"")
+    let refused = of_slave
+        .ask(Code::EXCHANGE_BROKER_HA_INFO, &elsewhere, b"")
         .await?;
+    assert_eq!(refused.code, 1, "{:?}", refused.remark);
     of_master.send("T", "after").await?;
     in_step(&master, &slave).await?;
     slave.stop().await?;
     master.stop().await?;
+    names.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_secret_only_who_proves_itself_ends_the_acting_of_a_slave() -> Result {
+    let names = Names::start_with("supportActingMaster=true").await?;
+    let dirs = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let both = [&ACTING[..], &TWO, &[("haSecret", "0123456789abcdef")]].concat();
+    let of_master = [&MASTER[..], &both].concat();
+    let master = Node::start_apart(&names, dirs.0.path(), &of_master).await?;
+    names.knows(master.addr).await?;
+    let slave = Node::start(&names, dirs.1.path(), &[&SLAVE[..], &both].concat()).await?;
+    let of_slave = Client::of(slave.addr).await?;
+    master.kill();
+    until("the slave acts", async || of_slave.is_active().await).await?;
+
+    // One that has no secret, on the same host.
+    let dir = tempfile::tempdir()?;
+    let stranger = Node::start(
+        &names,
+        dir.path(),
+        &[("brokerName", "broker-b"), ("flushDiskType", "ASYNC_FLUSH")],
+    )
+    .await?;
+    let (log, address) = (stranger.replication.to_string(), stranger.addr.to_string());
+    let said = [
+        ("masterHaAddress", log.as_str()),
+        ("masterFlushOffset", "0"),
+        ("masterAddress", address.as_str()),
+    ];
+    let refused = of_slave.ask(Code::EXCHANGE_BROKER_HA_INFO, &said, b"").await?;
+    assert_eq!(refused.code, 1);
+    let remark = refused.remark.unwrap_or_default();
+    assert!(remark.starts_with("hello to the master at "), "{remark}");
+    assert!(of_slave.is_active().await?);
+
+    let again = copy(dirs.0.path())?;
+    let master = Node::start(&names, again.path(), &of_master).await?;
+    until("the slave only follows", async || {
+        Ok(!of_slave.is_active().await?)
+    })
+    .await?;
+    Client::of(master.addr).await?.send("T", "m").await?;
+    in_step(&master, &slave).await?;
+    slave.stop().await?;
+    master.stop().await?;
+    stranger.stop().await?;
     names.stop().await
 }
 

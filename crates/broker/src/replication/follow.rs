@@ -122,6 +122,8 @@ pub(super) async fn keep_following(b: Arc<Broker>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_LAST),
+            // It says that it is back, or name servers say where it is.
+            _ = known.changed() => pause = PAUSE_FIRST,
         }
     }
 }

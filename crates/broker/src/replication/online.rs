@@ -9,15 +9,16 @@
 //! that what is taken back is where they ended.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use net::{Answer, Call, CallError, Fault, Reply};
+use net::{Answer, Call, CallError, Channel, Fault, Reply};
 use parking_lot::Mutex;
 use store::TimerMark;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -29,6 +30,7 @@ use wire::code::{Code, ResponseCode};
 use wire::ext::ExtError;
 use wire::frame::Frame;
 
+use super::hello::{HelloError, say_hello};
 use super::tables::{self, FetchError};
 use super::{Master, Replication};
 use crate::broker::Broker;
@@ -37,14 +39,20 @@ use crate::pull::MASTER_ID;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long another broker has to answer 906.
-const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// How long another broker has to answer 906: longer than [`LOOK_MAX`] and [`DUTY_END_MAX`] together.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long a link may take.
 const LINK_MAX: Duration = Duration::from_secs(10);
 /// How long a slave does not act after a master said that it comes back, unless there is a link then.
-const AWAITED_MAX: Duration = Duration::from_secs(3);
+const AWAITED_MAX: Duration = LINK_MAX;
 /// How long the deliveries of a slave may take to end; less than who waits for the answer does.
 const DUTY_END_MAX: Duration = Duration::from_secs(2);
+/// How long a slave takes to find out whether who says so is its master.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+/// Most of those that it looks at at a time.
+const LOOKS_MAX: usize = 8;
+/// A line about those that are not believed at most so often.
+const REFUSAL_SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// Whether this broker is in service, and what it told or was told before.
 #[derive(Debug)]
@@ -54,6 +62,10 @@ pub(super) struct Service {
     began: AtomicI64,
     /// A master said that it comes back; until then it may.
     awaited: Mutex<Option<Instant>>,
+    /// For those that say that they are the master.
+    looks: Semaphore,
+    /// When it was logged last that somebody is not believed.
+    refused: Mutex<Option<Instant>>,
 }
 
 impl Service {
@@ -62,6 +74,8 @@ impl Service {
             on: watch::Sender::new(!config.starts_apart()),
             began: AtomicI64::new(0),
             awaited: Mutex::default(),
+            looks: Semaphore::new(LOOKS_MAX),
+            refused: Mutex::default(),
         }
     }
 
@@ -82,6 +96,16 @@ impl Service {
     pub(super) fn awaits_master(&self, now: Instant) -> bool {
         self.awaited.lock().is_some_and(|until| now < until)
     }
+
+    /// Whether it is worth a line that somebody is not believed.
+    fn is_refusal_news(&self, now: Instant) -> bool {
+        let mut said = self.refused.lock();
+        let is_news = said.is_none_or(|said| now.saturating_duration_since(said) >= REFUSAL_SAID_EVERY);
+        if is_news {
+            *said = Some(now);
+        }
+        is_news
+    }
 }
 
 /// Why a broker is not in service yet.
@@ -89,7 +113,7 @@ impl Service {
 enum NotYet {
     #[error("no name server says which brokers of this name are alive")]
     NoNameServer,
-    #[error("broker {id} at {address} does not answer: {error}")]
+    #[error("broker {id} at {address} cannot be asked: {error}")]
     Unreached { id: i64, address: Str, error: AskError },
     #[error(
         "slave {id} at {address} does not follow; stop it, or set skipPreOnline=true to be in service without it"
@@ -264,7 +288,7 @@ fn keep(
     Ok(count)
 }
 
-async fn hosts_of(address: &Str) -> Vec<std::net::IpAddr> {
+async fn hosts_of(address: &Str) -> Vec<IpAddr> {
     let found = tokio::net::lookup_host(address.as_str()).await;
     found.map_or_else(|_| Vec::new(), |found| found.map(|at| at.ip()).collect())
 }
@@ -275,6 +299,10 @@ async fn ask(
     said: ExchangeBrokerHaInfo,
 ) -> Result<ExchangeBrokerHaInfo, AskError> {
     let channel = tables::connect(b, address).await?;
+    ask_on(&channel, said).await
+}
+
+async fn ask_on(channel: &Channel, said: ExchangeBrokerHaInfo) -> Result<ExchangeBrokerHaInfo, AskError> {
     let reply = channel.call(Frame::request(0, &said), ANSWER_MAX).await?;
     if reply.code != ResponseCode::SUCCESS.0 {
         return Err(AskError::Refused {
@@ -283,6 +311,33 @@ async fn ask(
         });
     }
     Ok(reply.ext.read()?)
+}
+
+/// Why somebody is not believed to be the master.
+#[derive(Debug, Error)]
+enum NotMaster {
+    #[error("masterHaAddress and masterAddress have to be host:port")]
+    NoAddress,
+    #[error("this slave follows another master")]
+    Another,
+    #[error(
+        "{from} is no host of both {replication} and {address}: brokerIP1 and brokerIP2 of a master have to be those that it connects from, or all brokers of the name need the same haSecret"
+    )]
+    Elsewhere {
+        from: IpAddr,
+        replication: Str,
+        address: Str,
+    },
+    #[error("the master at {0} cannot be asked: {1}")]
+    Unreached(Str, #[source] AskError),
+    #[error("hello to the master at {0}: {1}")]
+    Unproven(Str, #[source] HelloError),
+    #[error("the master at {0} says that its log is elsewhere")]
+    LogElsewhere(Str),
+    #[error("it takes too long to find out whether this is the master")]
+    Late,
+    #[error("too many say at the same time that they are the master")]
+    TooMany,
 }
 
 /// Code 906. With an address: a master comes back, and says so to this slave. Without: somebody asks where the master is.
@@ -303,24 +358,18 @@ pub(crate) fn exchange(
         return Ok(Reply::ok(answer).into());
     };
     let nothing = || Reply::ok(ExchangeBrokerHaInfo::default());
-    let address = said.master_address.filter(|at| is_host_port(at));
-    if !b.is_slave() || !b.config().enable_slave_acting_master || !is_host_port(&replication) {
+    if !b.is_slave() || !b.config().enable_slave_acting_master {
         return Ok(nothing().into());
     }
-    let told = Master {
-        address,
-        replication: Some(replication),
-        in_service: false,
-    };
-    if !b.replication.awaits(told, b.env.clock.instant()) {
-        warn!(
-            from = %call.peer.addr,
-            "somebody says that it is the master, while this slave follows one"
-        );
-        return Ok(nothing().into());
-    }
-    let b = Arc::clone(b);
+    let (b, from) = (Arc::clone(b), call.peer.addr);
+    let address = said.master_address.unwrap_or_default();
     Ok(Answer::Later(Box::pin(async move {
+        if let Err(error) = be_led(&b, (replication, address), from).await {
+            if b.replication.service.is_refusal_news(b.env.clock.instant()) {
+                warn!(%from, %error, "somebody who says that it is the master is not believed");
+            }
+            return Err(Fault::new(ResponseCode::SYSTEM_ERROR, error.to_string()));
+        }
         b.duty.set(false);
         // Otherwise something is delivered twice, which is better than a master that does not come back.
         drop(timeout(DUTY_END_MAX, b.duty.ended()).await);
@@ -328,16 +377,109 @@ pub(crate) fn exchange(
     })))
 }
 
+/// Follows the master that says where its log and itself are, if it is one.
+async fn be_led(
+    b: &Arc<Broker>,
+    (replication, address): (Str, Str),
+    from: SocketAddr,
+) -> Result<(), NotMaster> {
+    if !is_host_port(&replication) || !is_host_port(&address) {
+        return Err(NotMaster::NoAddress);
+    }
+    let told = Master {
+        address: Some(address.clone()),
+        replication: Some(replication.clone()),
+        in_service: false,
+    };
+    if led_by(&b.replication.master.borrow(), b.replication.is_linked(), &told).is_none() {
+        return Err(NotMaster::Another);
+    }
+    let _looking = b
+        .replication
+        .service
+        .looks
+        .try_acquire()
+        .map_err(|_| NotMaster::TooMany)?;
+    let look = look_at(b, &replication, &address, from.ip());
+    timeout(LOOK_MAX, look).await.map_err(|_| NotMaster::Late)??;
+    match b.replication.awaits(&told, b.env.clock.instant()) {
+        true => Ok(()),
+        false => Err(NotMaster::Another),
+    }
+}
+
+/// Whether the master is there, as far as can be found out: with `haSecret` it proves itself, and says the same; else it
+/// has to come from where it says that it is.
+async fn look_at(b: &Broker, replication: &Str, address: &Str, from: IpAddr) -> Result<(), NotMaster> {
+    let (has_secret, may_be_unproven) = {
+        let config = b.config();
+        (config.ha_secret.get().is_some(), config.ha_allow_unproven)
+    };
+    if !has_secret || may_be_unproven {
+        let (log, own) = tokio::join!(hosts_of(replication), hosts_of(address));
+        if !is_one_of(from, &log) || !is_one_of(from, &own) {
+            let (replication, address) = (replication.clone(), address.clone());
+            return Err(NotMaster::Elsewhere {
+                from,
+                replication,
+                address,
+            });
+        }
+    }
+    if has_secret {
+        let unreached = |error: AskError| NotMaster::Unreached(address.clone(), error);
+        let channel = tables::connect(b, address).await;
+        let channel = channel.map_err(|error| unreached(error.into()))?;
+        if let Err(error) = say_hello(b, &channel).await {
+            return Err(NotMaster::Unproven(address.clone(), error));
+        }
+        let said = ask_on(&channel, ExchangeBrokerHaInfo::default()).await;
+        if said.map_err(unreached)?.master_ha_address.as_ref() != Some(replication) {
+            return Err(NotMaster::LogElsewhere(address.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an address is among those of a host. One host may use any of its own for itself.
+fn is_one_of(from: IpAddr, hosts: &[IpAddr]) -> bool {
+    let from = from.to_canonical();
+    hosts
+        .iter()
+        .map(IpAddr::to_canonical)
+        .any(|host| host == from || (host.is_loopback() && from.is_loopback()))
+}
+
+/// What is known of the master after one says that it comes back. `None`: there is another one, which name servers know,
+/// and which this slave follows. One that no name server knows is displaced: it may be a stranger.
+fn led_by(known: &Master, is_linked: bool, told: &Master) -> Option<Master> {
+    let is_same = known.in_service && known.replication == told.replication;
+    if is_linked && known.in_service && !is_same {
+        return None;
+    }
+    let mut told = told.clone();
+    if is_same {
+        // Name servers said where it is.
+        told.address = known.address.clone().or(told.address);
+    }
+    Some(told)
+}
+
 impl Replication {
     /// A master comes back. `false`: there is another one, which this slave follows.
-    fn awaits(&self, told: Master, now: Instant) -> bool {
-        let is_same = self.master.borrow().replication == told.replication;
-        if self.is_linked() && !is_same {
-            return false;
+    fn awaits(&self, told: &Master, now: Instant) -> bool {
+        let is_linked = self.is_linked();
+        let is_let = self.master.send_if_modified(|known| {
+            let next = led_by(known, is_linked, told);
+            let is_let = next.is_some();
+            // Also when it is the same: whoever waits before the next attempt to reach it goes on.
+            *known = next.unwrap_or_else(|| known.clone());
+            is_let
+        });
+        if is_let {
+            *self.service.awaited.lock() = Some(now + AWAITED_MAX);
         }
-        *self.service.awaited.lock() = Some(now + AWAITED_MAX);
-        self.master.send_replace(told);
-        true
+        is_let
     }
 }
 
@@ -352,5 +494,65 @@ pub(crate) fn refusal_before_service(b: &Broker, frame: &Frame) -> Option<Fault>
             Some(Fault::new(ResponseCode::SYSTEM_ERROR, remark))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master(address: &str, replication: &str, in_service: bool) -> Master {
+        Master {
+            address: Some(address.into()),
+            replication: Some(replication.into()),
+            in_service,
+        }
+    }
+
+    #[test]
+    fn nobody_leads_a_slave_away_from_a_master_that_name_servers_know() {
+        let known = master("m:1", "m:2", true);
+        assert_eq!(led_by(&known, true, &master("e:1", "e:2", false)), None);
+        let back = master("n:1", "n:2", false);
+        assert_eq!(
+            led_by(&known, false, &back),
+            Some(back),
+            "it may have moved while it was away"
+        );
+    }
+
+    #[test]
+    fn the_master_displaces_a_stranger_that_no_name_server_knows() {
+        let stranger = led_by(&Master::default(), false, &master("e:1", "e:2", false)).unwrap();
+        let back = master("m:1", "m:2", false);
+        assert_eq!(led_by(&stranger, true, &back), Some(back.clone()));
+        let stranger = master("e:1", "m:2", false);
+        assert_eq!(led_by(&stranger, true, &back), Some(back));
+    }
+
+    #[test]
+    fn where_the_master_takes_requests_is_what_name_servers_said() {
+        let known = master("m:1", "m:2", true);
+        let told = master("e:1", "m:2", false);
+        assert_eq!(led_by(&known, true, &told), Some(master("m:1", "m:2", false)));
+    }
+
+    #[test]
+    fn a_master_comes_from_a_host_that_it_names() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(is_one_of(ip("10.0.0.1"), &[ip("10.0.0.2"), ip("10.0.0.1")]));
+        assert!(is_one_of(ip("::ffff:10.0.0.1"), &[ip("10.0.0.1")]));
+        assert!(is_one_of(ip("127.0.0.1"), &[ip("127.0.1.1")]), "its own name");
+        assert!(!is_one_of(ip("10.0.0.3"), &[ip("10.0.0.1"), ip("127.0.0.1")]));
+        assert!(!is_one_of(ip("10.0.0.1"), &[]), "a name that nobody knows");
+    }
+
+    #[test]
+    fn those_that_are_not_believed_do_not_fill_the_log() {
+        let service = Service::of(&Config::default());
+        let now = store::Env::real().clock.instant();
+        assert!(service.is_refusal_news(now));
+        assert!(!service.is_refusal_news(now + REFUSAL_SAID_EVERY / 2));
+        assert!(service.is_refusal_news(now + REFUSAL_SAID_EVERY));
     }
 }

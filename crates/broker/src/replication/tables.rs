@@ -148,7 +148,7 @@ async fn fetch_and_follow(
     let asked = Instant::now();
     let tables = fetch(b, &channel).await?;
     let took = asked.elapsed();
-    *link = Some((address, channel));
+    *link = Some((address.clone(), channel));
     arrive(b, tables.end).await?;
     // A fetch takes at most a tenth of the time of both sides, and of the line.
     let by_size = PAUSE_MIN
@@ -167,9 +167,14 @@ async fn fetch_and_follow(
             .collect(),
     };
     let before = known.clone();
-    // What was asked before it went may be older than what was committed here since.
-    followed(b).ok_or(FetchError::Unknown)?;
-    blocking(b, move |b| follow(b, tables, &before, begun)).await?;
+    blocking(b, move |b| {
+        // What was asked before it went may be older than what was committed here since.
+        followed(b)
+            .filter(|now| *now == address)
+            .ok_or(FetchError::Unknown)?;
+        follow(b, tables, &before, begun)
+    })
+    .await?;
     *known = names;
     Ok(pause)
 }
