@@ -21,8 +21,9 @@ const SOON: Duration = Duration::from_secs(30);
 type Result<T = ()> = anyhow::Result<T>;
 
 /// Of both brokers of the pair.
-const PAIR: [(&str, &str); 7] = [
+const PAIR: [(&str, &str); 8] = [
     ("totalReplicas", "2"),
+    ("brokerHeartbeatInterval", "100"),
     ("flushDiskType", "ASYNC_FLUSH"),
     ("enableSlaveActingMaster", "true"),
     ("enableRemoteEscape", "true"),

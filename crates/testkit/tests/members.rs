@@ -34,7 +34,7 @@ const ACTING: [(&str, &str); 4] = [
 ];
 const MASTER: [(&str, &str); 1] = [("brokerRole", "ASYNC_MASTER")];
 const SLAVE: [(&str, &str); 2] = [("brokerRole", "SLAVE"), ("brokerId", "1")];
-const TWO: [(&str, &str); 1] = [("totalReplicas", "2")];
+const TWO: [(&str, &str); 2] = [("totalReplicas", "2"), ("brokerHeartbeatInterval", "100")];
 
 /// A client of one server.
 struct Client(Channel);
@@ -284,6 +284,101 @@ async fn a_master_that_comes_back_has_what_groups_committed_meanwhile() -> Resul
     in_step(&master, &slave).await?;
     slave.stop().await?;
     master.stop().await?;
+    names.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_no_name_server_tells_of_its_slave_waits_for_it() -> Result {
+    let names = Names::start_with("supportActingMaster=true").await?;
+    let dirs = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let of_slave = [&SLAVE[..], &ACTING, &TWO].concat();
+    let of_master = [&MASTER[..], &ACTING, &TWO].concat();
+    let master = Node::start_apart(&names, dirs.0.path(), &of_master).await?;
+    names.knows(master.addr).await?;
+    let client = Client::of(master.addr).await?;
+    client.make_group("CG").await?;
+    for i in 0..5 {
+        client.send("T", &i.to_string()).await?;
+    }
+    client.commit(2).await?;
+    let slave = Node::start(&names, dirs.1.path(), &of_slave).await?;
+    let reader = Client::of(slave.addr).await?;
+    until("the slave has the offset", async || {
+        Ok(reader.committed().await? == Some(2))
+    })
+    .await?;
+    drop(client);
+    master.kill();
+    until("the slave acts", async || reader.is_active().await).await?;
+    reader.commit(5).await?;
+    drop(reader);
+    slave.stop().await?;
+    names.stop().await?;
+
+    // Everything was off; the slave comes a little later.
+    let names = Names::start_with("supportActingMaster=true").await?;
+    let again = copy(dirs.0.path())?;
+    let patient = [&of_master[..], &[("brokerHeartbeatInterval", "5000")]].concat();
+    let master = Node::start_apart(&names, again.path(), &patient).await?;
+    let early = tokio::time::timeout(Duration::from_millis(300), names.knows(master.addr)).await;
+    assert!(early.is_err(), "nobody is there yet");
+    let slave = Node::start(&names, dirs.1.path(), &of_slave).await?;
+    names.knows(master.addr).await?;
+    let client = Client::of(master.addr).await?;
+    assert_eq!(client.committed().await?, Some(5));
+    slave.stop().await?;
+    master.stop().await?;
+    names.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slave_that_comes_back_knows_what_the_one_that_acted_knows() -> Result {
+    let names = Names::start_with("supportActingMaster=true").await?;
+    let dirs = (tempfile::tempdir()?, tempfile::tempdir()?, tempfile::tempdir()?);
+    let three = [
+        &ACTING[..],
+        &[("totalReplicas", "3"), ("brokerHeartbeatInterval", "100")],
+    ]
+    .concat();
+    let of_first = [&SLAVE[..], &three].concat();
+    let of_second = [&SLAVE[..], &three, &[("brokerId", "2")]].concat();
+    let master = Node::start_apart(&names, dirs.0.path(), &[&MASTER[..], &three].concat()).await?;
+    names.knows(master.addr).await?;
+    let client = Client::of(master.addr).await?;
+    client.make_group("CG").await?;
+    for i in 0..5 {
+        client.send("T", &i.to_string()).await?;
+    }
+    client.commit(2).await?;
+    let first = Node::start(&names, dirs.1.path(), &of_first).await?;
+    let second = Node::start(&names, dirs.2.path(), &of_second).await?;
+    for slave in [&first, &second] {
+        let reader = Client::of(slave.addr).await?;
+        until("the slave has the offset", async || {
+            Ok(reader.committed().await? == Some(2))
+        })
+        .await?;
+    }
+    first.stop().await?;
+    drop(client);
+    master.kill();
+    let reader = Client::of(second.addr).await?;
+    until("the second acts", async || reader.is_active().await).await?;
+    reader.commit(5).await?;
+
+    let first = Node::start(&names, dirs.1.path(), &of_first).await?;
+    let of_first = Client::of(first.addr).await?;
+    assert_eq!(
+        of_first.committed().await?,
+        Some(5),
+        "from its first moment in service on"
+    );
+    until("the first acts", async || {
+        Ok(of_first.is_active().await? && !reader.is_active().await?)
+    })
+    .await?;
+    first.stop().await?;
+    second.stop().await?;
     names.stop().await
 }
 

@@ -261,11 +261,13 @@ settings! {
     /// acknowledged) to masters of other names, since it cannot write to its own log.
     start enable_remote_escape: bool = false, "enableRemoteEscape";
     /// Brokers of this name, the master among them. Above 1 with enableSlaveActingMaster: a broker is not in service before it
-    /// has found the others, and a master not before it has taken back what its slaves know better.
+    /// has found the others, or waited for them (brokerHeartbeatInterval), and a master not before it has taken back what its
+    /// slaves know better.
     start total_replicas: u32 = 1, "totalReplicas";
     /// Be in service at once, whatever the others know.
     start skip_pre_online: bool = false, "skipPreOnline";
-    /// With enableSlaveActingMaster: milliseconds between two signs of life to each name server.
+    /// With enableSlaveActingMaster: milliseconds between two signs of life to each name server. With totalReplicas above 1 a
+    /// master that comes waits up to six of them for brokers that no name server knows yet, and a slave two for its master.
     start broker_heartbeat_interval: u32 = 1_000, "brokerHeartbeatInterval";
     /// Milliseconds that a name server has to answer one, or to say who is alive.
     start send_heartbeat_timeout_millis: u32 = 1_000, "sendHeartbeatTimeoutMillis";

@@ -202,14 +202,22 @@ impl Offsets {
     }
 
     /// Takes back what a slave knows better that acted for this master: the larger one of two offsets is where the group is,
-    /// since either was committed. How many there were.
-    pub(crate) fn take_back(&self, slave: OffsetTable) -> usize {
+    /// since either was committed. Not what lies behind the end of its queue, of which a slave knows nothing that is not
+    /// here, and not where `end_of` knows no such group or topic. How many there were.
+    pub(crate) fn take_back(
+        &self,
+        slave: OffsetTable,
+        end_of: impl Fn(&str, &str, i32) -> Option<i64>,
+    ) -> usize {
         let mut taken = 0;
         for (key, offsets) in slave.offset_table {
             let Some((topic, group)) = key.split_once('@') else {
                 continue;
             };
             for (queue, offset) in offsets {
+                if end_of(group, topic, queue).is_none_or(|end| offset > end) {
+                    continue;
+                }
                 taken += usize::from(self.write(group, topic, queue, |progress| {
                     let is_better = offset >= 0 && progress.committed.is_none_or(|own| own < offset);
                     if is_better {

@@ -151,27 +151,47 @@ const SAID_MAX: usize = 64;
 
 /// Whom this master has turned away of late, and why.
 #[derive(Debug, Default)]
-pub(super) struct TurnedAway(Mutex<Vec<(IpAddr, Discriminant<FeedError>, std::time::Instant)>>);
+pub(super) struct TurnedAway(Mutex<Vec<Refused>>);
+
+#[derive(Debug)]
+struct Refused {
+    host: IpAddr,
+    what: Discriminant<FeedError>,
+    why: String,
+    at: std::time::Instant,
+}
 
 impl TurnedAway {
     /// Whether that is worth a line: a slave that is refused is back after seconds, with other numbers.
     fn is_news(&self, host: IpAddr, error: &FeedError, now: std::time::Instant) -> bool {
         let mut said = self.0.lock();
-        said.retain(|(_, _, at)| now.saturating_duration_since(*at) < SAID_FOR);
-        let why = std::mem::discriminant(error);
-        if said.iter().any(|(of, what, _)| (*of, *what) == (host, why)) {
+        said.retain(|refused| now.saturating_duration_since(refused.at) < SAID_FOR);
+        let what = std::mem::discriminant(error);
+        if said.iter().any(|of| (of.host, of.what) == (host, what)) {
             return false;
         }
         if said.len() >= SAID_MAX {
             said.remove(0);
         }
-        said.push((host, why, now));
+        said.push(Refused {
+            host,
+            what,
+            why: error.to_string(),
+            at: now,
+        });
         true
+    }
+
+    /// Why one of these hosts was turned away last.
+    pub(super) fn why(&self, hosts: &[IpAddr]) -> Option<String> {
+        let said = self.0.lock();
+        let last = said.iter().rev().find(|of| hosts.contains(&of.host));
+        last.map(|of| of.why.clone())
     }
 
     /// One from there is let in: how that ends is news.
     fn forget(&self, host: IpAddr) {
-        self.0.lock().retain(|(of, _, _)| *of != host);
+        self.0.lock().retain(|of| of.host != host);
     }
 }
 

@@ -3,10 +3,13 @@
 //! it by name servers until it has found the others.
 //!
 //! A slave that comes asks the master where its log is (906), and waits until it follows. A master that comes back tells
-//! each slave where its log is (906), waits until that follows, and takes back what the slave knows better: how far groups
-//! have read (43), and what was delivered (45, 60). Until then its own tables are those of before it went, and it
+//! each slave where its log is (906), waits until that follows, and when all do takes back what they know better: how far
+//! groups have read (43), and what was delivered (45, 60). Until then its own tables are those of before it went, and it
 //! gives them to nobody ([`refusal_before_service`]). A slave that acts ends its deliveries before it answers 906, so
-//! that what is taken back is where they ended.
+//! that what is taken back is where they ended. A slave that comes while there is no master takes back the same from the
+//! slave that acted until then.
+//!
+//! A name server that has just started knows nobody: who misses some of the others waits a while for them.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +22,7 @@ use parking_lot::Mutex;
 use store::TimerMark;
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wire::Str;
@@ -41,6 +44,11 @@ use crate::pull::MASTER_ID;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long another broker has to answer 906: longer than [`LOOK_MAX`] and [`DUTY_END_MAX`] together.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// So many signs of life after the first answer of a name server those that are alive have registered there again: they
+/// try at least each 5 s, and a sign comes each second if nobody says otherwise.
+const BEATS: u32 = 6;
+/// The same for a slave that misses its master; less, so that a master that starts at the same time sees it.
+const BEATS_OF_SLAVE: u32 = 2;
 /// How long a link may take.
 const LINK_MAX: Duration = Duration::from_secs(10);
 /// How long a slave does not act after a master said that it comes back, unless there is a link then.
@@ -116,10 +124,10 @@ enum NotYet {
     #[error("broker {id} at {address} cannot be asked: {error}")]
     Unreached { id: i64, address: Str, error: AskError },
     #[error(
-        "slave {id} at {address} does not follow; stop it, or set skipPreOnline=true to be in service without it"
+        "slave {id} at {address} does not follow{why}; stop it, or set skipPreOnline=true to be in service without it"
     )]
-    NoLink { id: i64, address: Str },
-    #[error("what slave {id} at {address} knows cannot be taken back: {error}")]
+    NoLink { id: i64, address: Str, why: String },
+    #[error("what broker {id} at {address} knows cannot be taken back: {error}")]
     NotTaken {
         id: i64,
         address: Str,
@@ -144,12 +152,12 @@ enum AskError {
 
 /// Does what comes before, again until it is done.
 pub(super) async fn come_online(b: Arc<Broker>, stop: CancellationToken) {
-    let mut done = BTreeSet::new();
+    let mut begun = None;
     let mut said = String::new();
     loop {
         let ready = tokio::select! {
             () = stop.cancelled() => return,
-            ready = prepare(&b, &mut done) => ready,
+            ready = prepare(&b, &mut begun) => ready,
         };
         let Err(error) = ready else { break };
         let now = error.to_string();
@@ -168,8 +176,8 @@ pub(super) async fn come_online(b: Arc<Broker>, stop: CancellationToken) {
     b.replication.service.on.send_replace(true);
 }
 
-/// One attempt. `done` are the slaves from which everything was taken back.
-async fn prepare(b: &Arc<Broker>, done: &mut BTreeSet<Str>) -> Result<(), NotYet> {
+/// One attempt. `begun` is when a name server answered first.
+async fn prepare(b: &Arc<Broker>, begun: &mut Option<tokio::time::Instant>) -> Result<(), NotYet> {
     if !b.peers.are_any() {
         return Ok(());
     }
@@ -177,20 +185,50 @@ async fn prepare(b: &Arc<Broker>, done: &mut BTreeSet<Str>) -> Result<(), NotYet
     if b.peers.views(b).is_empty() {
         return Err(NotYet::NoNameServer);
     }
+    let begun = *begun.get_or_insert_with(tokio::time::Instant::now);
+    see_others(b, begun).await;
     let others = b.peers.others(b);
     if b.is_slave() {
-        return match others.into_iter().find(|(id, _)| *id == MASTER_ID) {
-            Some((id, address)) => follow(b, id, address).await,
+        // The smallest id first.
+        return match others.into_iter().next() {
+            Some((MASTER_ID, address)) => follow(b, MASTER_ID, address).await,
+            Some((id, address)) => take_back(b, id, &address).await,
             None => Ok(()),
         };
     }
-    for (id, address) in others {
-        if !done.contains(&address) {
-            take_back(b, id, &address).await?;
-            done.insert(address);
-        }
+    for (id, address) in &others {
+        lead(b, *id, address).await?;
+    }
+    // Only now: until the last of them follows, readers commit on the first, and after a failed attempt it may have acted.
+    for (id, address) in &others {
+        take_back(b, *id, address).await?;
     }
     Ok(())
+}
+
+/// Returns when all of the others have been seen that there should be, or when those that are missing had time enough.
+async fn see_others(b: &Broker, begun: tokio::time::Instant) {
+    let (total, beat) = {
+        let config = b.config();
+        let beat = Duration::from_millis(u64::from(config.broker_heartbeat_interval));
+        (config.total_replicas as usize, beat)
+    };
+    let beats = if b.is_slave() { BEATS_OF_SLAVE } else { BEATS };
+    let is_enough = || {
+        let ids: BTreeSet<i64> = b.peers.others(b).into_iter().map(|(id, _)| id).collect();
+        has_seen_enough(&ids, total, b.is_slave())
+    };
+    if is_enough() {
+        return;
+    }
+    let mut heard = b.peers.heard();
+    // An error: they are taken for gone, or it ends with the broker.
+    drop(timeout_at(begun + beat * beats, heard.wait_for(|()| is_enough())).await);
+}
+
+/// Whether nobody is missing whom it is worth waiting for.
+fn has_seen_enough(others: &BTreeSet<i64>, total: usize, is_slave: bool) -> bool {
+    others.len() + 1 >= total || (is_slave && others.contains(&MASTER_ID))
 }
 
 /// A slave follows the master that is there.
@@ -213,8 +251,8 @@ async fn follow(b: &Arc<Broker>, id: i64, address: Str) -> Result<(), NotYet> {
     timeout(LINK_MAX, linked).await.map_err(|_| NotYet::NotFollowing)
 }
 
-/// A master tells a slave where it is, and takes back what that knows better.
-async fn take_back(b: &Arc<Broker>, id: i64, address: &Str) -> Result<(), NotYet> {
+/// A master tells a slave where it is, and waits until that follows.
+async fn lead(b: &Arc<Broker>, id: i64, address: &Str) -> Result<(), NotYet> {
     let told = ExchangeBrokerHaInfo {
         master_ha_address: Some(b.config().replication_address()),
         master_flush_offset: Some(b.replication.service.began.load(Ordering::Relaxed)),
@@ -238,9 +276,18 @@ async fn take_back(b: &Arc<Broker>, id: i64, address: &Str) -> Result<(), NotYet
         quorum.slaves().iter().any(is_it)
     });
     if timeout(LINK_MAX, follows).await.is_err() {
-        let address = address.clone();
-        return Err(NotYet::NoLink { id, address });
+        let why = b.replication.turned_away.why(&hosts);
+        return Err(NotYet::NoLink {
+            id,
+            address: address.clone(),
+            why: why.map(|why| format!(" ({why})")).unwrap_or_default(),
+        });
     }
+    Ok(())
+}
+
+/// Takes back what a slave knows better.
+async fn take_back(b: &Arc<Broker>, id: i64, address: &Str) -> Result<(), NotYet> {
     let taken = async {
         let channel = tables::connect(b, address).await?;
         let mut bytes = 0;
@@ -270,7 +317,15 @@ fn keep(
     offsets: OffsetTable,
     timers: Option<TimerMark>,
 ) -> Result<usize, FetchError> {
-    let count = b.offsets.take_back(offsets);
+    let count = b.offsets.take_back(offsets, |group, topic, queue| {
+        let is_known = b.topics.get(topic).is_some() && is_group(b, group);
+        is_known.then(|| {
+            let queue = u32::try_from(queue)
+                .ok()
+                .and_then(|id| b.store.find_queue(topic, id));
+            queue.map_or(0, |queue| queue.max())
+        })
+    });
     b.keep_offsets()?;
     let own = b.delays.offsets();
     let further = delays
@@ -286,6 +341,11 @@ fn keep(
         b.timing.take_back(b, mark).map_err(FetchError::Timers)?;
     }
     Ok(count)
+}
+
+/// Whether a group exists, or would at the first sign of its consumers: it may have come into being on the slave that acted.
+fn is_group(b: &Broker, group: &str) -> bool {
+    b.groups.find(group).is_some() || b.groups.may_come_into_being(&b.config(), group)
 }
 
 async fn hosts_of(address: &Str) -> Vec<IpAddr> {
@@ -535,6 +595,17 @@ mod tests {
         let known = master("m:1", "m:2", true);
         let told = master("e:1", "m:2", false);
         assert_eq!(led_by(&known, true, &told), Some(master("m:1", "m:2", false)));
+    }
+
+    #[test]
+    fn a_master_waits_for_all_others_and_a_slave_for_its_master() {
+        let ids = |ids: &[i64]| ids.iter().copied().collect::<BTreeSet<_>>();
+        assert!(!has_seen_enough(&ids(&[]), 2, false));
+        assert!(has_seen_enough(&ids(&[1]), 2, false));
+        assert!(!has_seen_enough(&ids(&[1]), 3, false));
+        assert!(!has_seen_enough(&ids(&[2]), 3, true));
+        assert!(has_seen_enough(&ids(&[0]), 3, true));
+        assert!(has_seen_enough(&ids(&[1, 2]), 3, false));
     }
 
     #[test]

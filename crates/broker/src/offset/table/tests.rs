@@ -49,7 +49,7 @@ fn what_a_slave_knows_better_is_taken_back_and_nothing_else() {
     }
     let said: OffsetTable = fastjson::from_slice(&slave.to_json()).unwrap();
     let version = said.data_version;
-    assert_eq!(offsets.take_back(said.clone()), 2);
+    assert_eq!(offsets.take_back(said.clone(), |_, _, _| Some(7)), 2);
     assert_eq!(
         offsets.committed("G", "T"),
         BTreeMap::from([(0, 7), (1, 5), (2, 1)])
@@ -59,10 +59,32 @@ fn what_a_slave_knows_better_is_taken_back_and_nothing_else() {
         now.data_version.counter > version.counter,
         "slaves see that it is newer"
     );
-    assert_eq!(offsets.take_back(said), 0, "once is enough");
+    assert_eq!(offsets.take_back(said, |_, _, _| Some(7)), 0, "once is enough");
     offsets.keep(|| true).unwrap();
     drop(offsets);
     assert_eq!(open(&dir).unwrap().query("G", "T", 0), Some(7));
+}
+
+#[test]
+fn a_slave_is_not_believed_beyond_the_end_of_a_queue_nor_about_what_there_is_not() {
+    let (offsets, slave) = (
+        open(&tempfile::tempdir().unwrap()).unwrap(),
+        open(&tempfile::tempdir().unwrap()).unwrap(),
+    );
+    for (group, topic, queue, offset) in [
+        ("G", "T", 0, 5),
+        ("G", "T", 1, 6),
+        ("G", "U", 0, 1),
+        ("H", "T", 0, 1),
+    ] {
+        slave.commit(group, topic, (queue, offset), 1);
+    }
+    let said: OffsetTable = fastjson::from_slice(&slave.to_json()).unwrap();
+    let end_of = |group: &str, topic: &str, _| ((group, topic) == ("G", "T")).then_some(5);
+    assert_eq!(offsets.take_back(said, end_of), 1);
+    assert_eq!(offsets.committed("G", "T"), BTreeMap::from([(0, 5)]));
+    assert!(offsets.committed("G", "U").is_empty());
+    assert!(offsets.committed("H", "T").is_empty());
 }
 
 #[test]
