@@ -7,9 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use net::{Channel, Peer};
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -27,9 +29,26 @@ use crate::replication::connect;
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 const ANSWERS_MAX: Duration = Duration::from_secs(2);
 
-/// Connections to the other brokers of this name.
-#[derive(Debug, Default)]
-pub(super) struct Others(Mutex<HashMap<Str, Arc<Channel>>>);
+/// Requests to the others at a time that wait for an answer, and as many that give something back.
+const OPEN_MAX: usize = 64;
+
+/// The other brokers of this name.
+#[derive(Debug)]
+pub(super) struct Others {
+    channels: Mutex<HashMap<Str, Arc<Channel>>>,
+    asking: Semaphore,
+    giving_back: Arc<Semaphore>,
+}
+
+impl Default for Others {
+    fn default() -> Others {
+        Others {
+            channels: Mutex::default(),
+            asking: Semaphore::new(OPEN_MAX),
+            giving_back: Arc::new(Semaphore::new(OPEN_MAX)),
+        }
+    }
+}
 
 /// How many brokers have to lock the queues of this request, if it is not only this one.
 pub(super) fn quorum(config: &Config, batch: &LockBatch) -> Option<usize> {
@@ -55,8 +74,9 @@ pub(super) async fn agree(b: &Arc<Broker>, mut batch: LockBatch, quorum: usize) 
     batch.only_this_broker = true;
     let deadline = Instant::now() + ANSWERS_MAX;
     let mut answers = JoinSet::new();
+    let body = Bytes::from(fastjson::to_vec(&batch));
     for address in others(b) {
-        let (b, body) = (Arc::clone(b), fastjson::to_vec(&batch));
+        let (b, body) = (Arc::clone(b), body.clone());
         answers.spawn(async move { ask_for_locks(&b, &address, body).await });
     }
     let mut votes: HashMap<MessageQueue, usize> =
@@ -80,12 +100,20 @@ pub(super) async fn agree(b: &Arc<Broker>, mut batch: LockBatch, quorum: usize) 
     agreed
 }
 
-/// Gives queues back to the others. Nobody waits for it.
+/// Gives queues back to the others. Nobody waits for it: where too much is given back already, locks end with their time.
 pub(super) fn give_back(b: &Arc<Broker>, mut batch: LockBatch) {
     batch.only_this_broker = true;
+    let body = Bytes::from(fastjson::to_vec(&batch));
     for address in others(b) {
-        let (b, body) = (Arc::clone(b), fastjson::to_vec(&batch));
-        tokio::spawn(async move { call(&b, &address, &UnlockBatchMq {}, body).await });
+        let Ok(permit) = Arc::clone(&b.locks.others.giving_back).try_acquire_owned() else {
+            debug!(group = %batch.consumer_group, %address, "not given back: too much is at the same time");
+            continue;
+        };
+        let (b, body) = (Arc::clone(b), body.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            call(&b, &address, &UnlockBatchMq {}, body).await
+        });
     }
 }
 
@@ -96,21 +124,23 @@ fn others(b: &Broker) -> Vec<Str> {
     all.filter(|(id, _)| ids.insert(*id)).map(|(_, at)| at).collect()
 }
 
-async fn ask_for_locks(b: &Broker, address: &Str, body: Vec<u8>) -> Vec<MessageQueue> {
+async fn ask_for_locks(b: &Broker, address: &Str, body: Bytes) -> Vec<MessageQueue> {
+    // An error: it ends with the broker.
+    let _permit = b.locks.others.asking.acquire().await;
     let reply = call(b, address, &LockBatchMq {}, body).await;
     let locked = reply.and_then(|reply| fastjson::from_slice::<LockedQueues>(&reply.body).ok());
     locked.map(|locked| locked.lock_ok_mq_set).unwrap_or_default()
 }
 
-async fn call<Q: Request + Serialize>(b: &Broker, address: &Str, ask: &Q, body: Vec<u8>) -> Option<Frame> {
+async fn call<Q: Request + Serialize>(b: &Broker, address: &Str, ask: &Q, body: Bytes) -> Option<Frame> {
     let asked = async {
-        let known = b.locks.others.0.lock().get(address).cloned();
+        let known = b.locks.others.channels.lock().get(address).cloned();
         let channel = match known.filter(|channel| channel.is_open()) {
             Some(channel) => channel,
             None => {
                 let channel = connect(b, address).await.map_err(|error| error.to_string())?;
                 let channel = Arc::new(channel);
-                let mut open = b.locks.others.0.lock();
+                let mut open = b.locks.others.channels.lock();
                 open.retain(|_, channel| channel.is_open());
                 open.insert(address.clone(), Arc::clone(&channel));
                 channel

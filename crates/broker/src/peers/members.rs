@@ -18,6 +18,8 @@ use crate::pull::MASTER_ID;
 
 /// How often a name server is asked where no slave acts for its master.
 const ASKED_EVERY: Duration = Duration::from_secs(2);
+/// How long after a question nobody makes a broker ask again.
+const ASKED_AT_MOST_EVERY: Duration = Duration::from_millis(200);
 /// Most brokers of one name that are looked at.
 const MEMBERS_MAX: usize = 128;
 
@@ -89,12 +91,15 @@ impl Peers {
     }
 }
 
-/// Code 905. A name server says that the smallest id has changed; as anybody can say so, the name servers are asked.
+/// Code 905. A name server says that the smallest id has changed; as anybody can say so, the name servers are asked. It
+/// means nothing where no slave acts.
 pub(crate) fn min_id_changed(
     b: &Arc<Broker>,
     _: Call<NotifyMinBrokerIdChange>,
 ) -> Result<Answer<NoHeader>, Fault> {
-    b.peers.ask();
+    if b.config().enable_slave_acting_master {
+        b.peers.ask();
+    }
     Ok(Reply::ok(NoHeader).into())
 }
 
@@ -113,11 +118,13 @@ pub(super) async fn keep_asking(b: &Arc<Broker>, link: &Link, channel: &Channel)
     };
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + first, every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut again = tokio::time::Instant::now();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = link.ask.notified() => {}
+            () = wanted(link, again) => {}
         }
+        again = tokio::time::Instant::now() + ASKED_AT_MOST_EVERY;
         match ask(b, channel).await {
             Ok(members) => {
                 note_rival(b, link, &members);
@@ -135,6 +142,12 @@ pub(super) async fn keep_asking(b: &Arc<Broker>, link: &Link, channel: &Channel)
         }
         b.peers.heard.send_replace(());
     }
+}
+
+/// Returns when somebody wants to know, and no sooner than `again`: many that want it then get one answer.
+async fn wanted(link: &Link, again: tokio::time::Instant) {
+    tokio::time::sleep_until(again).await;
+    link.ask.notified().await;
 }
 
 async fn ask(b: &Arc<Broker>, channel: &Channel) -> Result<BTreeMap<i64, Str>, PeerError> {
@@ -221,5 +234,30 @@ pub(super) async fn keep_beating(b: &Arc<Broker>, link: &Link, channel: &Channel
                 return error.into();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_want_to_know_get_one_answer_after_a_while() {
+        let link = Link {
+            server: "n:1".into(),
+            news: super::super::Mutex::default(),
+            wake: super::super::Notify::new(),
+            channel: super::super::Mutex::default(),
+            said: super::super::Mutex::default(),
+            ask: super::super::Notify::new(),
+        };
+        let asked = tokio::time::Instant::now();
+        for _ in 0..5 {
+            link.ask.notify_one();
+        }
+        wanted(&link, asked + ASKED_AT_MOST_EVERY).await;
+        assert_eq!(asked.elapsed(), ASKED_AT_MOST_EVERY);
+        let again = timeout(Duration::from_secs(60), wanted(&link, asked)).await;
+        assert!(again.is_err(), "nobody wants to know any more");
     }
 }

@@ -432,3 +432,25 @@ impl Budget {
         self.left = self.left.saturating_sub(bytes as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_slave_was_turned_away_is_known_until_it_is_let_in() {
+        let turned_away = TurnedAway::default();
+        let now = store::Env::real().clock.instant();
+        let host = IpAddr::from([10, 0, 0, 1]);
+        let other = IpAddr::from([10, 0, 0, 2]);
+        assert!(turned_away.is_news(host, &FeedError::Start(-7), now));
+        assert!(!turned_away.is_news(host, &FeedError::Start(-8), now));
+        assert_eq!(
+            turned_away.why(&[other, host]).as_deref(),
+            Some("the first report of the slave is -7")
+        );
+        assert_eq!(turned_away.why(&[other]), None);
+        turned_away.forget(host);
+        assert_eq!(turned_away.why(&[host]), None);
+    }
+}
