@@ -15,8 +15,10 @@
 //! | how many bytes a slave is sent in a second | `replication/rate.rs`, pure |
 //! | what operators ask (907) | `replication/status.rs` |
 //! | whether a slave acts for its master | `replication/members.rs` |
-//! | what comes before a broker is in service, and who tells whom where the master is (906) | `replication/online.rs` |
+//! | what comes before a broker is in service | `replication/online.rs` |
+//! | who tells whom where the master is (906) | `replication/exchange.rs` |
 
+mod exchange;
 mod feed;
 mod follow;
 mod hello;
@@ -45,10 +47,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use wire::Str;
 
+pub(crate) use self::exchange::exchange;
 pub(crate) use self::hello::hello;
 use self::lag::{Ends, Laggards, News};
 use self::online::Service;
-pub(crate) use self::online::{exchange, refusal_before_service};
+pub(crate) use self::online::refusal_before_service;
 use self::quorum::{Promise, Quorum, Slave, Wanted};
 pub(crate) use self::slave::{NO_POPS, refusal};
 pub(crate) use self::status::ha_status;
