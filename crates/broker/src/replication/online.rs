@@ -371,16 +371,16 @@ pub(super) async fn ask_on(
 
 /// What a master does not tell before it is in service: it is older than what its slaves know.
 pub(crate) fn refusal_before_service(b: &Broker, frame: &Frame) -> Option<Fault> {
-    if b.replication.is_in_service() || b.is_slave() {
+    // The code first: this is asked of every request.
+    let is_about_tables = matches!(
+        Code(frame.code),
+        Code::GET_ALL_CONSUMER_OFFSET | Code::GET_ALL_DELAY_OFFSET | Code::GET_TIMER_CHECK_POINT
+    );
+    if !is_about_tables || b.is_slave() || b.replication.is_in_service() {
         return None;
     }
-    match Code(frame.code) {
-        Code::GET_ALL_CONSUMER_OFFSET | Code::GET_ALL_DELAY_OFFSET | Code::GET_TIMER_CHECK_POINT => {
-            let remark = "this master is not in service yet: it has to learn what its slaves know";
-            Some(Fault::new(ResponseCode::SYSTEM_ERROR, remark))
-        }
-        _ => None,
-    }
+    let remark = "this master is not in service yet: it has to learn what its slaves know";
+    Some(Fault::new(ResponseCode::SYSTEM_ERROR, remark))
 }
 
 #[cfg(test)]
