@@ -21,6 +21,30 @@ use wire::frame::Frame;
 
 const SOON: Duration = Duration::from_secs(10);
 
+/// Much longer than anything takes that a test waits for.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Asks again until it holds.
+pub async fn until(what: &str, mut probe: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let holds = async {
+        while !probe().await? {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    };
+    let in_time = tokio::time::timeout(WITHIN, holds).await;
+    in_time.with_context(|| format!("waited for: {what}"))?
+}
+
+/// Returns when a slave has all that its master has now.
+pub async fn in_step(master: &Node, slave: &Node) -> anyhow::Result<()> {
+    let end = master.broker.store.written();
+    until("the slave has the log", async || {
+        Ok(slave.broker.store.written() >= end)
+    })
+    .await
+}
+
 /// The settings of every cluster: small files, no waiting for a second process.
 const SETTINGS: [(&str, &str); 7] = [
     ("brokerName", "broker-a"),

@@ -5,11 +5,11 @@
     clippy::disallowed_methods,
     reason = "real brokers live in real time, and their logs are real files"
 )]
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use net::Channel;
 use tempfile::TempDir;
-use testkit::cluster::{Names, Node};
+use testkit::cluster::{Names, Node, in_step, until};
 use testkit::line::request;
 use wire::code::Code;
 use wire::frame::Frame;
@@ -145,24 +145,6 @@ async fn all(node: &Node, topic: &str) -> Result<Vec<Record>> {
 fn bodies(records: &[Record]) -> Vec<String> {
     let text = |record: &Record| String::from_utf8_lossy(&record.body).into_owned();
     records.iter().map(text).collect()
-}
-
-/// Asks again until it holds.
-async fn until(what: &str, mut probe: impl AsyncFnMut() -> Result<bool>) -> Result {
-    let deadline = Instant::now() + SOON;
-    while !probe().await? {
-        anyhow::ensure!(Instant::now() < deadline, "waited for: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
-}
-
-async fn in_step(master: &Node, slave: &Node) -> Result {
-    let end = master.broker.store.written();
-    until("the slave has the log", async || {
-        Ok(slave.broker.store.written() >= end)
-    })
-    .await
 }
 
 fn in_ms(ms: u64) -> Result<String> {

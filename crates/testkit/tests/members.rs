@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use net::Channel;
 use tempfile::TempDir;
-use testkit::cluster::{Names, Node};
+use testkit::cluster::{Names, Node, in_step, until};
 use testkit::line::request;
 use wire::Str;
 use wire::body::queue::{LockBatch, LockedQueues, MessageQueue};
@@ -140,24 +140,6 @@ impl Client {
         let perm = route.queue_datas.first().map(|queue| queue.perm);
         Ok((addrs.unwrap_or_default(), perm.unwrap_or_default()))
     }
-}
-
-/// Asks again until it holds.
-async fn until(what: &str, mut probe: impl AsyncFnMut() -> Result<bool>) -> Result {
-    let deadline = Instant::now() + SOON;
-    while !probe().await? {
-        anyhow::ensure!(Instant::now() < deadline, "waited for: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
-}
-
-async fn in_step(master: &Node, slave: &Node) -> Result {
-    let end = master.broker.store.written();
-    until("the slave has the log", async || {
-        Ok(slave.broker.store.written() >= end)
-    })
-    .await
 }
 
 /// What a killed broker left behind, for the one that comes after it.

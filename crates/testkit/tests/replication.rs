@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use net::Channel;
 use tempfile::TempDir;
-use testkit::cluster::{Names, Node};
+use testkit::cluster::{Names, Node, in_step, until};
 use testkit::line::request;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -150,24 +150,6 @@ impl Client {
         let reply = self.ask(Code::QUERY_CONSUMER_OFFSET, &fields, b"").await?;
         Ok(reply.ext.get("offset").map(|offset| offset.parse()).transpose()?)
     }
-}
-
-/// Asks again until it holds.
-async fn until(what: &str, mut probe: impl AsyncFnMut() -> Result<bool>) -> Result {
-    let deadline = Instant::now() + SOON;
-    while !probe().await? {
-        anyhow::ensure!(Instant::now() < deadline, "waited for: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
-}
-
-async fn in_step(master: &Node, slave: &Node) -> Result {
-    let end = master.broker.store.written();
-    until("the slave has the log", async || {
-        Ok(slave.broker.store.written() >= end)
-    })
-    .await
 }
 
 /// The files of a log, by name.
