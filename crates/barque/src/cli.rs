@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: what can be asked for. What is done about it is in the modules named like the commands.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// A message broker that speaks the Apache RocketMQ protocol.
@@ -18,10 +19,11 @@ const ENVIRONMENT: &str = "\
 Environment:
   NAMESRV_ADDR   name servers of a broker, where neither -n nor its configuration names any
   ROCKETMQ_HOME  value of the setting rocketmqHome
-  RUST_LOG       what is logged to stderr: error, warn, info, debug, or per module (store=debug,warn);
-                 dev starts with warn, the others with info
+  RUST_LOG       what is logged, where logLevel does not say it: error, warn, info, debug, or per module
+                 (store=debug,warn); dev starts with warn, the others with info
 
-Called as mqnamesrv or mqbroker, the program is `barque nameserver` or `barque broker` with the same options.";
+Called as mqnamesrv or mqbroker, the program is `barque nameserver` or `barque broker` with the same options, and logs to
+files as the scripts of these names do. Called as mqshutdown it is `barque shutdown`.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -31,6 +33,22 @@ pub(crate) enum Command {
     Nameserver(Nameserver),
     /// Run a broker
     Broker(Broker),
+    /// Ask the brokers or the name servers of this machine to stop
+    Shutdown(Shutdown),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shutdown {
+    /// Which servers
+    #[arg(value_enum)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Server {
+    Broker,
+    #[value(alias = "nameserver")]
+    Namesrv,
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +70,8 @@ pub(crate) struct Dev {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
+    #[command(flatten)]
+    pub(crate) logging: Logging,
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +92,8 @@ pub(crate) struct Nameserver {
     pub(crate) nameservers: Option<String>,
     #[command(flatten)]
     pub(crate) settings: Settings,
+    #[command(flatten)]
+    pub(crate) logging: Logging,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +125,8 @@ pub(crate) struct Broker {
     pub(crate) enable_proxy: bool,
     #[command(flatten)]
     pub(crate) settings: Settings,
+    #[command(flatten)]
+    pub(crate) logging: Logging,
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +134,48 @@ pub(crate) struct Settings {
     /// One setting, as it would stand in the configuration file; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
+}
+
+/// Where the log goes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub(crate) struct Logging {
+    /// Where the log goes
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PLACE",
+        default_value = "stderr",
+        overrides_with = "log"
+    )]
+    pub(crate) log: LogTo,
+    /// What a line looks like
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Directory of --log files [default: logs/rocketmqlogs in the home directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) log_dir: Option<PathBuf>,
+    /// Size in MiB at which a log file is compressed into `otherdays`
+    #[arg(long, value_name = "MIB", default_value = "128")]
+    pub(crate) log_file_mib: NonZeroU32,
+    /// Compressed log files that are kept
+    #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub(crate) log_files: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogTo {
+    Stderr,
+    Stdout,
+    /// broker.log or namesrv.log, and access.log for what administrators do
+    Files,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    /// One JSON object per line
+    Json,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -126,12 +192,13 @@ pub(crate) fn with_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsSt
         .first()
         .and_then(|program| Path::new(program).file_stem())
         .unwrap_or_default();
-    let command = match name.to_str() {
-        Some("mqnamesrv") => "nameserver",
-        Some("mqbroker") => "broker",
+    let command: &[&str] = match name.to_str() {
+        Some("mqnamesrv") => &["nameserver", "--log=files"],
+        Some("mqbroker") => &["broker", "--log=files"],
+        Some("mqshutdown") => &["shutdown"],
         _ => return args,
     };
-    args.insert(1, command.into());
+    args.splice(1..1, command.iter().map(OsString::from));
     args
 }
 
@@ -153,10 +220,12 @@ mod tests {
         };
         assert_eq!(broker.nameservers.as_deref(), Some("a:9876;b:9876"));
         assert!(broker.print_important && !broker.print);
-        assert!(matches!(
-            parse(&["mqnamesrv", "-p"]),
-            Command::Nameserver(Nameserver { print: true, .. })
-        ));
+        assert_eq!(broker.logging.log, LogTo::Files);
+        let Command::Nameserver(nameserver) = parse(&["mqnamesrv", "-p", "--log", "stdout"]) else {
+            panic!("mqnamesrv is a name server");
+        };
+        assert!(nameserver.print);
+        assert_eq!(nameserver.logging.log, LogTo::Stdout);
     }
 
     #[test]

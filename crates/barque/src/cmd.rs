@@ -4,10 +4,12 @@
 pub(crate) mod broker;
 pub(crate) mod dev;
 pub(crate) mod nameserver;
+pub(crate) mod shutdown;
 
 use anyhow::Context as _;
 use std::io::Write as _;
 use tokio::runtime::{Builder, Runtime};
+use tracing::warn;
 
 /// Threads for work that waits for the disk; more would only wait beside them.
 const DISK_THREADS_MAX: usize = 64;
@@ -22,6 +24,13 @@ fn runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build();
     built.context("cannot start the worker threads")
+}
+
+/// Logs what there is to say about the settings.
+fn tell(warnings: &[String]) {
+    for warning in warnings {
+        warn!("{warning}");
+    }
 }
 
 /// Writes to stdout. That nobody reads it any more is no error.

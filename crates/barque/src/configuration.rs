@@ -7,10 +7,12 @@ use anyhow::{Context as _, anyhow};
 use broker::config::Surroundings;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use tracing::warn;
+
+/// What there is to say about settings, once there is a log.
+pub(crate) type Warnings = Vec<String>;
 
 /// The settings of a broker, not yet completed from the host it runs on.
-pub(crate) fn broker(file: Option<&Path>, settings: &Settings) -> anyhow::Result<broker::Config> {
+pub(crate) fn broker(file: Option<&Path>, settings: &Settings) -> anyhow::Result<(broker::Config, Warnings)> {
     let (mut config, mut warnings) = match file {
         None => (broker::Config::default(), Vec::new()),
         Some(path) => broker::Config::load(&read(path)?, &path.display().to_string())?,
@@ -18,13 +20,10 @@ pub(crate) fn broker(file: Option<&Path>, settings: &Settings) -> anyhow::Result
     for (key, value) in &settings.set {
         warnings.extend(config.set(key, value)?);
     }
-    for warning in warnings {
-        warn!("{warning}");
-    }
     if let Some(path) = file {
         config.broker_config_path = path.display().to_string().into();
     }
-    Ok(config)
+    Ok((config, warnings.iter().map(ToString::to_string).collect()))
 }
 
 /// What the file and `--set` set of a broker, whatever to.
@@ -41,7 +40,7 @@ pub(crate) fn keys(file: Option<&Path>, settings: &Settings) -> anyhow::Result<B
 pub(crate) fn nameserver(
     file: Option<&Path>,
     settings: &Settings,
-) -> anyhow::Result<nameserver::config::Config> {
+) -> anyhow::Result<(nameserver::config::Config, Warnings)> {
     let home = home_directory()?;
     let mut warnings = Vec::new();
     let mut config = match file {
@@ -64,10 +63,7 @@ pub(crate) fn nameserver(
                 .map(|w| format!("command line: {}: {}", w.key, w.reason)),
         );
     }
-    for warning in warnings {
-        warn!("{warning}");
-    }
-    Ok(config)
+    Ok((config, warnings))
 }
 
 /// What the environment and the host say about settings that nobody set.

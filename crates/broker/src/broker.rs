@@ -16,6 +16,7 @@ use net::{
 };
 use store::{Env, Gate, GateState, Kind, Kinds, LogPos, Store};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,6 +63,7 @@ const TOPIC_SAMPLE_EVERY: u32 = 10;
 /// A broker, open: it serves requests once [`Broker::run`] is called.
 pub struct Broker {
     config: ArcSwap<Config>,
+    config_changes: watch::Sender<()>,
     /// The world: clock, disk, randomness.
     pub env: Env,
     /// Messages.
@@ -292,6 +294,7 @@ impl Broker {
             host,
             env,
             config: ArcSwap::from_pointee(config),
+            config_changes: watch::Sender::default(),
         }))
     }
 
@@ -304,6 +307,12 @@ impl Broker {
     pub(crate) fn set_config(&self, config: Config) {
         self.replication.set_promise(&self.store, &config);
         self.config.store(Arc::new(config));
+        self.config_changes.send_replace(());
+    }
+
+    /// Is told each time when settings have changed.
+    pub fn config_changes(&self) -> watch::Receiver<()> {
+        self.config_changes.subscribe()
     }
 
     /// Whether this broker follows another one, and takes no messages itself.

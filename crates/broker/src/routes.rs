@@ -53,9 +53,9 @@ net::routes! { Broker;
     SendReplyMessage => send::send_reply_message;
 
     EndTransaction => transaction::end_transaction;
-    ResumeCheckHalfMessage => transaction::admin::resume;
+    ResumeCheckHalfMessage => transaction::admin::resume, logged;
     ListTransactions => transaction::admin::list;
-    ForceTransaction => transaction::admin::force;
+    ForceTransaction => transaction::admin::force, logged;
 
     PullMessage => pull::pull_message;
     LitePullMessage => pull::lite_pull_message;
@@ -69,7 +69,7 @@ net::routes! { Broker;
     PollingInfo => pop::polling_info;
 
     QueryAssignment => assign::query_assignment;
-    SetMessageRequestMode => assign::set_mode;
+    SetMessageRequestMode => assign::set_mode, logged;
     GetAllMessageRequestMode => assign::all_modes;
 
     UpdateConsumerOffset => offset::update_consumer_offset;
@@ -80,15 +80,15 @@ net::routes! { Broker;
     GetEarliestMsgStoretime => offset::earliest_store_time;
     GetAllConsumerOffset => offset::all_consumer_offsets;
     GetAllDelayOffset => delay::all_offsets;
-    InvokeBrokerToResetOffset => offset::reset::reset_offset;
-    CloneGroupOffset => offset::reset::clone_offset;
+    InvokeBrokerToResetOffset => offset::reset::reset_offset, logged;
+    CloneGroupOffset => offset::reset::clone_offset, logged;
     QueryCorrectionOffset => offset::reset::correction_offset;
 
     RecallMessage => timer::recall_message;
     GetTimerCheckPoint => timer::check_point;
     GetTimerMetrics => timer::metrics;
     ListTimers => timer::list_timers;
-    CancelTimer => timer::cancel_timer;
+    CancelTimer => timer::cancel_timer, logged;
 
     HeartBeat => heartbeat::heart_beat;
     UnregisterClient => heartbeat::unregister_client;
@@ -100,7 +100,7 @@ net::routes! { Broker;
     ListSubscriptionConflicts => group::conflicts::list;
 
     GetConsumerRunningInfo => relay::running_info;
-    ConsumeMessageDirectly => relay::consume_directly;
+    ConsumeMessageDirectly => relay::consume_directly, logged;
     InvokeBrokerToGetConsumerStatus => relay::consumer_status;
 
     LockBatchMq => lock::lock_queues;
@@ -113,23 +113,23 @@ net::routes! { Broker;
     QueryTopicsByConsumer => query::topics_by_group;
     QuerySubscriptionByConsumer => query::subscription_by_group;
 
-    UpdateAndCreateTopic => topic::requests::update_topic;
-    UpdateAndCreateTopicList => topic::requests::update_topics;
+    UpdateAndCreateTopic => topic::requests::update_topic, logged;
+    UpdateAndCreateTopicList => topic::requests::update_topics, logged;
     GetAllTopicConfig => topic::requests::all_topics;
     GetTopicConfig => topic::requests::one_topic;
-    DeleteTopicInBroker => topic::requests::delete_topic;
+    DeleteTopicInBroker => topic::requests::delete_topic, logged;
     GetTopicStatsInfo => topic::requests::topic_stats;
     GetSystemTopicListFromBroker => topic::requests::system_topics;
     QueryTopicConsumeByWho => topic::requests::consumed_by;
 
-    UpdateAndCreateSubscriptiongroup => group::requests::update_group;
-    UpdateAndCreateSubscriptiongroupList => group::requests::update_groups;
+    UpdateAndCreateSubscriptiongroup => group::requests::update_group, logged;
+    UpdateAndCreateSubscriptiongroupList => group::requests::update_groups, logged;
     GetAllSubscriptiongroupConfig => group::requests::all_groups;
     GetSubscriptiongroupConfig => group::requests::one_group;
-    UpdateAndGetGroupForbidden => group::requests::forbid;
-    DeleteSubscriptiongroup => group::requests::delete_group;
+    UpdateAndGetGroupForbidden => group::requests::forbid, logged;
+    DeleteSubscriptiongroup => group::requests::delete_group, logged;
 
-    UpdateBrokerConfig => admin::update_config;
+    UpdateBrokerConfig => admin::update_config, logged_without_body;
     GetBrokerConfig => admin::read_config;
     GetBrokerRuntimeInfo => admin::runtime_info;
     GetBrokerHaStatus => replication::ha_status;

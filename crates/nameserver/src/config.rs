@@ -90,6 +90,13 @@ impl Value for bool {
     }
 }
 
+impl Value for net::Levels {
+    const EXPECTED: &'static str = net::Levels::WANTED;
+    fn parse(text: &str) -> Option<net::Levels> {
+        net::Levels::read(text)
+    }
+}
+
 macro_rules! honoured {
     ($($(#[doc = $doc:literal])+ $field:ident $key:literal: $type:ty = $default:expr;)+) => {
         /// The settings.
@@ -167,6 +174,8 @@ honoured! {
     enable_shutdown_gracefully "enableShutdownGracefully": bool = false;
     /// See `enableShutdownGracefully` (s).
     shutdown_wait_time_seconds "shutdownWaitTimeSeconds": u64 = 30;
+    /// What is logged, by level or by module (`info,access=off`); empty: environment RUST_LOG, else info. Not in the reference.
+    log_level "logLevel": net::Levels = net::Levels::default();
     /// Presents the smallest slave as the master of a group that has none.
     support_acting_master "supportActingMaster": bool = false;
 }

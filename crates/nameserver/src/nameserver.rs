@@ -11,7 +11,7 @@ use net::{Answer, Fault, Leaving, Listening, Outcome, Peer, Service};
 use parking_lot::{Mutex, RwLock};
 use store::env::Env;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wire::frame::Frame;
@@ -37,6 +37,7 @@ pub(crate) type Answered<T> = Result<Answer<T>, Fault>;
 /// A name server.
 pub struct NameServer {
     pub(crate) config: ArcSwap<Config>,
+    pub(crate) config_changes: watch::Sender<()>,
     /// Held while changed settings are written.
     pub(crate) changing: Mutex<()>,
     pub(crate) registry: RwLock<Registry>,
@@ -57,6 +58,7 @@ impl NameServer {
         let (notices, outgoing) = mpsc::channel(NOTICES_MAX);
         Ok(Arc::new(NameServer {
             config: ArcSwap::from_pointee(config),
+            config_changes: watch::Sender::default(),
             changing: Mutex::new(()),
             registry: RwLock::new(Registry::new(Limits::default())),
             kv,
@@ -98,6 +100,16 @@ impl NameServer {
             tokio::time::sleep(Duration::from_secs(config.shutdown_wait_time_seconds)).await;
         }
         end.cancel();
+    }
+
+    /// What is logged at this moment.
+    pub fn levels(&self) -> net::Levels {
+        self.config.load().log_level.clone()
+    }
+
+    /// Is told each time when settings have changed.
+    pub fn config_changes(&self) -> watch::Receiver<()> {
+        self.config_changes.subscribe()
     }
 
     /// How long ago it was opened.

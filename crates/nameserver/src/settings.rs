@@ -94,6 +94,7 @@ pub(crate) fn update_config(s: &Arc<NameServer>, call: Call<UpdateNamesrvConfig>
         );
         written.map_err(|e| failed(&e))?;
         s.config.store(Arc::new(config));
+        s.config_changes.send_replace(());
         Ok(())
     }))
 }

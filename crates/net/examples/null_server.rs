@@ -16,7 +16,7 @@ struct Null;
 
 impl Service for Null {
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
-        net::routes::run(self, peer, frame, send)
+        net::routes::run(self, peer, frame, send, net::Logged::No)
     }
 }
 

@@ -6,9 +6,11 @@
 //! `Conn::run` → `Decoder::next` → `Service::serve` → (`Service::settle`) → one write.
 #![warn(missing_docs)]
 
+mod access;
 mod channel;
 mod conn;
 mod leaving;
+mod levels;
 mod limits;
 mod link;
 mod outbox;
@@ -18,8 +20,10 @@ pub mod routes;
 mod server;
 mod service;
 
+pub use access::Logged;
 pub use channel::{Channel, ConnectError};
 pub use leaving::Leaving;
+pub use levels::Levels;
 pub use limits::Limits;
 pub use link::{LinkError, LinkReader, LinkWriter};
 pub use peer::{CallError, Peer, PushError, Room};

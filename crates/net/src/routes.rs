@@ -13,6 +13,7 @@ use wire::code::ResponseCode;
 use wire::ext::Ext;
 use wire::frame::{Frame, Language};
 
+use crate::access::{Entry, Logged};
 use crate::peer::Peer;
 use crate::service::{BoxFuture, Outcome, Ticket};
 
@@ -141,8 +142,23 @@ impl<T> From<Reply<T>> for Answer<T> {
 /// The type of every handler.
 pub type Handler<O, R> = fn(&Arc<O>, Call<R>) -> Result<Answer<<R as Request>::Reply>, Fault>;
 
-/// Reads the typed header, runs the handler, and makes frames of what it returns. Called by [`routes!`](crate::routes!).
-pub fn run<O, R: Request>(owner: &Arc<O>, peer: &Arc<Peer>, frame: Frame, handler: Handler<O, R>) -> Outcome {
+/// Runs a handler, and logs what came of it if the table wants that. Called by [`routes!`](crate::routes!).
+pub fn run<O, R: Request>(
+    owner: &Arc<O>,
+    peer: &Arc<Peer>,
+    frame: Frame,
+    handler: Handler<O, R>,
+    logged: Logged,
+) -> Outcome {
+    if logged == Logged::No {
+        return handle(owner, peer, frame, handler);
+    }
+    let entry = Entry::of(peer, &frame, logged);
+    entry.follow(handle(owner, peer, frame, handler))
+}
+
+/// Reads the typed header, runs the handler, and makes frames of what it returns.
+fn handle<O, R: Request>(owner: &Arc<O>, peer: &Arc<Peer>, frame: Frame, handler: Handler<O, R>) -> Outcome {
     let (opaque, oneway) = (frame.opaque, frame.is_oneway());
     let header = match frame.ext.read::<R>() {
         Ok(header) => header,
@@ -207,12 +223,16 @@ fn into_frame<T: serde::Serialize>(reply: Reply<T>, opaque: i32) -> Frame {
     frame
 }
 
-/// Lists the requests of a server: `routes! { Broker; PullMessage => pull::pull_message; … }`.
+/// Lists the requests of a server: `routes! { Broker; PullMessage => pull::pull_message; … }`. `, logged` behind a handler sends
+/// its requests to the access log, `, logged_without_body` does so where a body may hold secrets.
 ///
 /// Makes `fn route(&Arc<Broker>, &Arc<Peer>, Frame) -> Outcome` and `ROUTES`, the codes in that order.
 #[macro_export]
 macro_rules! routes {
-    ($owner:ty; $($request:ty => $handler:path;)+) => {
+    (@logged) => { $crate::Logged::No };
+    (@logged logged) => { $crate::Logged::Whole };
+    (@logged logged_without_body) => { $crate::Logged::Header };
+    ($owner:ty; $($request:ty => $handler:path $(, $logged:ident)?;)+) => {
         /// Every request that is served, with its handler.
         pub const ROUTES: &[(::wire::code::Code, &str)] =
             &[$((<$request as ::wire::code::Request>::CODE, stringify!($handler))),+];
@@ -225,7 +245,8 @@ macro_rules! routes {
         ) -> $crate::Outcome {
             match ::wire::code::Code(frame.code) {
                 $(<$request as ::wire::code::Request>::CODE => {
-                    $crate::routes::run::<$owner, $request>(owner, peer, frame, $handler)
+                    let logged = $crate::routes!(@logged $($logged)?);
+                    $crate::routes::run::<$owner, $request>(owner, peer, frame, $handler, logged)
                 })+
                 _ => $crate::routes::unsupported(&frame),
             }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `barque broker`.
 
+use crate::log::Log;
 use crate::{cli, cmd, configuration, listen, report, stop};
 use anyhow::{Context as _, bail};
 use broker::{Broker, Config, Ports};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use store::env::Env;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// What `-m` prints: the settings that most installations change.
@@ -37,7 +40,7 @@ pub(crate) fn run(options: &cli::Broker) -> anyhow::Result<()> {
             "--enable-proxy: there is no proxy; leave it out, remoting clients connect to the broker itself"
         );
     }
-    let mut config = configuration::broker(options.config.as_deref(), &options.settings)?;
+    let (mut config, warnings) = configuration::broker(options.config.as_deref(), &options.settings)?;
     if let Some(list) = &options.nameservers {
         config.set("namesrvAddr", list)?;
     }
@@ -56,12 +59,15 @@ pub(crate) fn run(options: &cli::Broker) -> anyhow::Result<()> {
         cmd::print(&lines.collect::<String>());
         return Ok(());
     }
+    let log = Log::start(&options.logging, "broker", "info")?;
+    log.set(&config.log_level);
+    cmd::tell(&warnings);
     let runtime = cmd::runtime()?;
-    let (broker, ended) = runtime.block_on(serve(config))?;
+    let (broker, ended) = runtime.block_on(serve(config, &log))?;
     finish(&broker, ended)
 }
 
-async fn serve(mut config: Config) -> anyhow::Result<(Arc<Broker>, anyhow::Result<()>)> {
+async fn serve(mut config: Config, log: &Log) -> anyhow::Result<(Arc<Broker>, anyhow::Result<()>)> {
     let ports = Ports::bind(&mut config)
         .await
         .map_err(|error| listen::refused(&error, "listenPort"))?;
@@ -73,8 +79,34 @@ async fn serve(mut config: Config) -> anyhow::Result<(Arc<Broker>, anyhow::Resul
         warn!("no name server is configured: clients cannot find this broker (-n HOST:PORT)");
     }
     let stop = stop::on_signal()?;
-    let ended = Arc::clone(&broker).run(ports, stop).await.map_err(Into::into);
+    cmd::print(&success(&broker.config(), broker.host));
+    let ended = until_it_ends(&broker, ports, stop, log).await;
     Ok((broker, ended))
+}
+
+/// Runs a broker while the log follows its settings.
+pub(super) async fn until_it_ends(
+    broker: &Arc<Broker>,
+    ports: Ports,
+    stop: CancellationToken,
+    log: &Log,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        ended = Arc::clone(broker).run(ports, stop) => ended.map_err(Into::into),
+        () = log.follow(broker.config_changes(), || broker.config().log_level.clone()) => Ok(()),
+    }
+}
+
+/// What the reference's broker prints when it has started; scripts look for "boot success".
+fn success(config: &Config, host: SocketAddr) -> String {
+    let servers = match config.namesrv_addr.as_str() {
+        "" => String::new(),
+        servers => format!(" and name server is {servers}"),
+    };
+    format!(
+        "The broker[{}, {host}] boot success. serializeType=JSON{servers}\n",
+        config.broker_name
+    )
 }
 
 /// Closes the store. When the broker ended by itself, that is the error to tell.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `barque dev`: a name server and a broker in one process, with everything they store below one directory.
 
+use crate::log::Log;
 use crate::{cli, cmd, configuration, listen, report, stop};
 use broker::{Broker, Config, Ports};
 use nameserver::nameserver::NameServer;
@@ -22,10 +23,13 @@ const DATA: &str = "barque-data";
 const REGISTRATION_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(options: &cli::Dev) -> anyhow::Result<()> {
-    let config = configuration::broker(options.config.as_deref(), &options.settings)?;
+    let (config, warnings) = configuration::broker(options.config.as_deref(), &options.settings)?;
+    let log = Log::start(&options.logging, "broker", "warn")?;
+    log.set(&config.log_level);
+    cmd::tell(&warnings);
     let keys = configuration::keys(options.config.as_deref(), &options.settings)?;
     let runtime = cmd::runtime()?;
-    let (broker, ended) = runtime.block_on(serve(options, (config, &keys)))?;
+    let (broker, ended) = runtime.block_on(serve(options, (config, &keys), &log))?;
     super::broker::finish(&broker, ended)
 }
 
@@ -33,6 +37,7 @@ pub(crate) fn run(options: &cli::Dev) -> anyhow::Result<()> {
 async fn serve(
     options: &cli::Dev,
     (mut config, keys): (Config, &BTreeSet<String>),
+    log: &Log,
 ) -> anyhow::Result<(Arc<Broker>, anyhow::Result<()>)> {
     let host = options.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let registry = listen::take(host, options.nameserver_port, "--nameserver-port").await?;
@@ -60,11 +65,11 @@ async fn serve(
 
     let stop = stop::on_signal()?;
     let announcing = tokio::spawn(announce(Arc::clone(&broker), nameserver, dir.clone()));
-    let ended = Arc::clone(&broker).run(ports, stop).await;
+    let ended = super::broker::until_it_ends(&broker, ports, stop, log).await;
     announcing.abort();
     nameserver_stop.cancel();
     serving.await?;
-    Ok((broker, ended.map_err(Into::into)))
+    Ok((broker, ended))
 }
 
 /// Gives the broker the place that the options say. Where an option is not given, what the configuration says stays;

@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `barque nameserver`.
 
+use crate::log::Log;
 use crate::{cli, cmd, configuration, listen, stop};
 use anyhow::anyhow;
 use nameserver::config::Config;
 use nameserver::nameserver::NameServer;
 use std::net::IpAddr;
+use std::sync::Arc;
 use store::env::Env;
 
 pub(crate) fn run(options: &cli::Nameserver) -> anyhow::Result<()> {
-    let config = configuration::nameserver(options.config.as_deref(), &options.settings)?;
+    let (config, warnings) = configuration::nameserver(options.config.as_deref(), &options.settings)?;
     if options.print {
         cmd::print(&config.to_properties());
         return Ok(());
     }
-    cmd::runtime()?.block_on(serve(config))
+    let log = Log::start(&options.logging, "namesrv", "info")?;
+    log.set(&config.log_level);
+    cmd::tell(&warnings);
+    cmd::runtime()?.block_on(serve(config, &log))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, log: &Log) -> anyhow::Result<()> {
     let host: IpAddr = config.bind_address.parse().map_err(|_| {
         anyhow!(
             "bindAddress: expected an IP address, found \"{}\"",
@@ -27,6 +32,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listening = listen::take(host, config.listen_port, "listenPort").await?;
     let server = NameServer::open(config, Env::real())?;
     let stop = stop::on_signal()?;
-    server.run(listening, stop).await;
+    let addr = listening.local_addr();
+    // As the reference's name server prints it; scripts look for "boot success".
+    cmd::print(&format!(
+        "The Name Server boot success. serializeType=JSON, address {addr}\n"
+    ));
+    tokio::select! {
+        () = Arc::clone(&server).run(listening, stop) => {}
+        () = log.follow(server.config_changes(), || server.levels()) => {}
+    }
     Ok(())
 }

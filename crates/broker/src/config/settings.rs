@@ -440,6 +440,11 @@ settings! {
     /// Pops held in all.
     live max_pop_polling_size: u32 = 100_000, "maxPopPollingSize";
 
+    section "Log (not in the reference)"
+    /// What is logged: error, warn, info, debug, trace or off, or such by module (`info,store=debug`); the log of administration
+    /// is the module `access`. Empty: environment RUST_LOG, else info. Where the log goes is said on the command line.
+    live log_level: net::Levels = net::Levels::default(), "logLevel";
+
     section "Limits (not in the reference)"
     /// Connections of each port; one more is closed at once.
     start connections_max: u32 = 20_000, "connectionsMax";

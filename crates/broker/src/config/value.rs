@@ -72,6 +72,19 @@ impl Value for Str {
     }
 }
 
+impl Value for net::Levels {
+    const WANTED: &'static str = net::Levels::WANTED;
+    const KIND: &'static str = "levels";
+
+    fn read(text: &str) -> Option<net::Levels> {
+        net::Levels::read(text)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// How a group reads a topic when nobody has chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestMode {

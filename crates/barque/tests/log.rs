@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the built program logs to, in which format, and what it says there of administrators.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the files of a log are read back; a process is waited for in real time"
+)]
+
+use bytes::Bytes;
+use net::Channel;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use wire::api::config::UpdateBrokerConfig;
+use wire::api::topic::DeleteTopicInBroker;
+use wire::frame::Frame;
+
+const SECONDS: Duration = Duration::from_secs(10);
+
+/// A running server, killed when the test ends.
+struct Server {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// Starts a program and takes the address behind `label` from the line of its stdout that has it.
+    fn start(program: &Path, home: &Path, args: &[&str], label: &str) -> Server {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .current_dir(home)
+            .env("HOME", home)
+            .env_remove("RUST_LOG");
+        let spawned = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = spawned.expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut lines = lines.map(|line| line.expect("a line"));
+        let line = lines
+            .find(|line| line.contains(label))
+            .expect("it says where it is");
+        let after = line.split(label).nth(1).expect("an address");
+        let addr = after.trim().split([' ', ']']).next().expect("an address");
+        Server {
+            child,
+            addr: addr.parse().expect("an address"),
+        }
+    }
+
+    async fn ask(&self, frame: Frame) -> Frame {
+        let channel = Channel::connect(self.addr, SECONDS).await.expect("it listens");
+        channel.call(frame, SECONDS).await.expect("it answers")
+    }
+
+    fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .expect("kill starts")
+                .success()
+        );
+        assert!(self.child.wait().expect("it ends").success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.child.kill().expect("it can be killed");
+            self.child.wait().expect("it ends");
+        }
+    }
+}
+
+fn dev(home: &Path, args: &[&str]) -> Server {
+    let mut all = vec![
+        "dev",
+        "--nameserver-port",
+        "0",
+        "--broker-port",
+        "0",
+        "--log",
+        "files",
+    ];
+    all.extend_from_slice(args);
+    Server::start(Path::new(env!("CARGO_BIN_EXE_barque")), home, &all, "  broker ")
+}
+
+fn change(text: &'static str) -> Frame {
+    Frame::request(1, &UpdateBrokerConfig).with_body(Bytes::from_static(text.as_bytes()))
+}
+
+/// The file once it holds `part`.
+fn until(path: &Path, part: &str) -> String {
+    let deadline = Instant::now() + SECONDS;
+    loop {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if text.contains(part) {
+            return text;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{part} is not in {}: {text}",
+            path.display()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn link(home: &Path, name: &str) -> PathBuf {
+    let link = home.join(name);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_barque"), &link).expect("a link");
+    link
+}
+
+#[tokio::test]
+async fn the_level_changes_while_the_broker_runs_and_a_wrong_one_changes_nothing() {
+    let home = TempDir::new().unwrap();
+    let server = dev(home.path(), &["--log-dir", "here"]);
+    let log = home.path().join("here/broker.log");
+    assert_eq!(
+        std::fs::read_to_string(&log).unwrap(),
+        "",
+        "dev starts with warnings only"
+    );
+
+    let refused = server.ask(change("logLevel=loud")).await;
+    assert_ne!(refused.code, 0);
+    let remark = refused.remark.unwrap();
+    assert!(
+        remark.contains("logLevel") && remark.contains("loud") && remark.contains("debug"),
+        "{remark}"
+    );
+
+    assert_eq!(server.ask(change("logLevel=info")).await.code, 0);
+    until(&log, "the level of the log has changed");
+}
+
+#[tokio::test]
+async fn what_an_administrator_does_is_in_the_access_log_with_place_and_answer_but_no_secret() {
+    let home = TempDir::new().unwrap();
+    let server = dev(
+        home.path(),
+        &[
+            "--log-format",
+            "json",
+            "--log-dir",
+            "here",
+            "--set",
+            "logLevel=info",
+        ],
+    );
+    let delete = DeleteTopicInBroker {
+        topic: "TBW102".into(),
+    };
+    let refused = server.ask(Frame::request(1, &delete)).await;
+    assert_ne!(refused.code, 0, "a system topic stays");
+    server.ask(change("haSecret=of nobody else")).await;
+
+    let path = home.path().join("here/access.log");
+    let text = until(&path, "UPDATE_BROKER_CONFIG");
+    let line = text
+        .lines()
+        .find(|line| line.contains("DELETE_TOPIC_IN_BROKER"))
+        .unwrap();
+    assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    for part in [
+        r#""target":"access""#,
+        r#""request":"DELETE_TOPIC_IN_BROKER"#,
+        r#""from":"127.0.0.1:"#,
+        r#""user":"-""#,
+        r#""what":"topic=TBW102""#,
+        &format!(r#""result":{}"#, refused.code),
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    assert!(!text.contains("of nobody else"), "{text}");
+    let other = std::fs::read_to_string(home.path().join("here/broker.log")).unwrap();
+    assert!(!other.contains("DELETE_TOPIC_IN_BROKER"), "{other}");
+}
+
+#[test]
+fn called_by_the_names_of_the_reference_servers_log_and_print_where_its_scripts_look() {
+    let home = TempDir::new().unwrap();
+    let args = ["--set", "listenPort=0", "--set", "bindAddress=127.0.0.1"];
+    let mut names = Server::start(
+        &link(home.path(), "mqnamesrv"),
+        home.path(),
+        &args,
+        "The Name Server boot success. serializeType=JSON, address ",
+    );
+    let mut all = args.to_vec();
+    all.extend(["--set", "brokerName=a", "--set", "brokerIP1=127.0.0.1"]);
+    let mut broker = Server::start(
+        &link(home.path(), "mqbroker"),
+        home.path(),
+        &all,
+        "The broker[a, ",
+    );
+    let logs = home.path().join("logs/rocketmqlogs");
+    until(&logs.join("namesrv.log"), "name server started");
+    until(&logs.join("broker.log"), "broker is started");
+    names.stop();
+    broker.stop();
+    let text = std::fs::read_to_string(logs.join("broker.log")).unwrap();
+    assert!(
+        text.contains("stopping"),
+        "the last lines are written before the end: {text}"
+    );
+}
