@@ -60,15 +60,24 @@ pub fn java_client() -> anyhow::Result<String> {
 
 /// The program that drives the official Go client.
 pub fn go_client() -> anyhow::Result<PathBuf> {
-    let out = cached("go", |source, out| {
+    go_program("go", "client")
+}
+
+/// The program that renders the Helm chart.
+pub fn chart() -> anyhow::Result<PathBuf> {
+    go_program("chart", "chart")
+}
+
+fn go_program(directory: &str, program: &str) -> anyhow::Result<PathBuf> {
+    let out = cached(directory, |source, out| {
         let mut go = Command::new("go");
         go.args(["build", "-trimpath", "-o"])
-            .arg(out.join("client"))
+            .arg(out.join(program))
             .arg(".");
         go.current_dir(source);
         run(go)
     })?;
-    Ok(out.join("client"))
+    Ok(out.join(program))
 }
 
 /// Runs `build` unless this content of `conformance/<name>` was built before.

@@ -3,6 +3,7 @@
 //! barque, and what differs. `cargo xtask conformance` builds barque and starts this.
 
 mod cases;
+mod chart;
 mod clients;
 mod dice;
 mod filter;
@@ -36,6 +37,7 @@ sections, all of them when none is named:
          and full sides, a migration, slaves that act for a killed master;
          --pair plays one alone: reference/barque, barque/reference, barque/barque, migration or acting
   reach  brokers of one kind registered with name servers of the other
+  chart  the Helm chart, rendered by Helm's own engine
 
 environment:
   BARQUE  the binary to test (cargo xtask builds one when it is not set)
@@ -85,7 +87,7 @@ struct Section {
     run: fn(&Sides) -> anyhow::Result<Outcome>,
 }
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Section {
         name: "java",
         tools: &["java", "mvn"],
@@ -125,6 +127,11 @@ const SECTIONS: [Section; 8] = [
         name: "reach",
         tools: &["java", "mvn"],
         run: reach::run,
+    },
+    Section {
+        name: "chart",
+        tools: &["go"],
+        run: chart::run,
     },
 ];
 
