@@ -53,7 +53,9 @@ use crate::send::ReplyRoom;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::transaction::Transactions;
-use crate::{admin, delay, duty, heartbeat, names, offset, peers, pop, replication, transaction};
+use crate::{
+    admin, delay, duty, group, heartbeat, names, offset, peers, pop, replication, topic, transaction,
+};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -340,6 +342,8 @@ impl Broker {
         timer::start_flushing(&self, &tasks, &serving);
         pop::start_flushing(&self, &tasks, &serving);
         tasks.spawn(duty::keep(Arc::clone(&self), serving.clone()));
+        tasks.spawn(topic::keep_saving(Arc::clone(&self), serving.clone()));
+        tasks.spawn(group::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
         tasks.spawn(offset::keep_journal(Arc::clone(&self), serving.clone()));
         tasks.spawn(filter::keep_saving(Arc::clone(&self), serving.clone()));
@@ -395,6 +399,8 @@ impl Broker {
         let popped = popped.map_err(CloseError::Pop);
         let saved = saved
             .map(drop)
+            .and(self.topics.save())
+            .and(self.groups.save())
             .and(self.filters.save(self.config().filter_data_clean_time_span));
         // What was delivered counts as delivered once it is durable.
         self.store.turn_flush();

@@ -7,22 +7,26 @@
 pub(crate) mod conflicts;
 pub(crate) mod requests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, MutexGuard};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use store::Env;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use wire::Str;
 use wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupTable};
 use wire::body::topic::DataVersion;
+use wire::fastjson;
 
+use crate::broker::Broker;
 use crate::config::Config;
 use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS, group_error};
-use crate::saved::{self, LoadError, SaveError};
+use crate::saved::ledger::Ledger;
+use crate::saved::{LoadError, SaveError};
+use crate::shards::Shards;
 
 /// The bit of a group's forbidden table that forbids reading.
 const FORBIDDEN_READ: i32 = 1 << 2;
@@ -35,8 +39,29 @@ type Forbidden = BTreeMap<Str, BTreeMap<Str, i32>>;
 pub(crate) struct GroupMap {
     /// Counts the changes that led here.
     pub(crate) version: DataVersion,
-    pub(crate) groups: HashMap<Str, Arc<SubscriptionGroupConfig>>,
+    pub(crate) groups: Shards<Arc<SubscriptionGroupConfig>>,
     pub(crate) forbidden: Forbidden,
+}
+
+impl GroupMap {
+    fn to_file(&self) -> Vec<u8> {
+        fastjson::to_vec_pretty(&GroupsFile {
+            data_version: self.version,
+            forbidden_table: &self.forbidden,
+            subscription_group_table: self.groups.iter().map(|(k, v)| (k.as_str(), &**v)).collect(),
+        })
+    }
+}
+
+/// A change, as the journal keeps it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupChange {
+    data_version: DataVersion,
+    put: Vec<SubscriptionGroupConfig>,
+    removed: Vec<Str>,
+    /// What these groups may not read now.
+    forbidden: Forbidden,
 }
 
 /// The consumer groups of a broker.
@@ -44,7 +69,7 @@ pub(crate) struct Groups {
     table: ArcSwap<GroupMap>,
     /// Held while the table changes, which takes a write to disk. Readers do not need it.
     changing: Mutex<()>,
-    path: PathBuf,
+    ledger: Ledger,
     env: Env,
 }
 
@@ -61,15 +86,35 @@ impl Groups {
     /// The groups of the system, and over them those that were saved.
     pub(crate) fn open(config: &Config, env: Env) -> Result<Groups, LoadError> {
         let path = config.config_dir().join("subscriptionGroup.json");
-        let saved = saved::load::<SubscriptionGroupTable>(&env, &path)?.unwrap_or_default();
+        let found = Ledger::open::<SubscriptionGroupTable, GroupChange>(&env, &path)?;
+        let mut saved = found.table.unwrap_or_default();
+        for change in found.changes {
+            saved.data_version = change.data_version;
+            for name in &change.removed {
+                saved.subscription_group_table.remove(name);
+                saved.forbidden_table.remove(name);
+            }
+            let put = change
+                .put
+                .into_iter()
+                .map(|group| (group.group_name.clone(), group));
+            saved.subscription_group_table.extend(put);
+            for (group, topics) in change.forbidden {
+                if topics.is_empty() {
+                    saved.forbidden_table.remove(&group);
+                } else {
+                    saved.forbidden_table.insert(group, topics);
+                }
+            }
+        }
         let mut version = saved.data_version;
         if version == DataVersion::default() {
             version.timestamp = env.clock.now_ms();
         }
-        let mut groups: HashMap<_, _> = SYSTEM_GROUPS
+        let system = SYSTEM_GROUPS
             .iter()
-            .map(|name| (Str::const_new(name), Arc::new(settings_of(name))))
-            .collect();
+            .map(|name| (Str::const_new(name), Arc::new(settings_of(name))));
+        let mut groups: Shards<_> = system.collect();
         groups.extend(
             saved
                 .subscription_group_table
@@ -84,9 +129,20 @@ impl Groups {
         Ok(Groups {
             table: ArcSwap::from_pointee(table),
             changing: Mutex::new(()),
-            path,
+            ledger: found.ledger,
             env,
         })
+    }
+
+    /// Writes the file if it lacks a change. Waits for the disk.
+    pub(crate) fn save(&self) -> Result<(), SaveError> {
+        let one = self.changing.lock();
+        let Some(saving) = self.ledger.begin()? else {
+            return Ok(());
+        };
+        let now = self.table.load_full();
+        drop(one);
+        saving.finish(&now.to_file())
     }
 
     /// A group that exists.
@@ -107,10 +163,7 @@ impl Groups {
         if let Some(found) = change.now.groups.get(group) {
             return Some(Arc::clone(found));
         }
-        let made = Arc::new(settings_of(group));
-        Arc::make_mut(&mut change.now)
-            .groups
-            .insert(group.into(), Arc::clone(&made));
+        let made = change.insert(settings_of(group));
         match change.publish() {
             Ok(()) => Some(made),
             Err(error) => {
@@ -131,8 +184,7 @@ impl Groups {
             {
                 continue;
             }
-            let made = Arc::new(settings_of(group));
-            Arc::make_mut(&mut change.now).groups.insert(group.clone(), made);
+            change.insert(settings_of(group));
         }
         if change.now.groups.len() == known {
             return;
@@ -174,8 +226,7 @@ impl Groups {
             {
                 continue;
             }
-            let groups = &mut Arc::make_mut(&mut change.now).groups;
-            groups.insert(config.group_name.clone(), Arc::new(config));
+            change.insert(config);
             changed = true;
         }
         if changed { change.publish() } else { Ok(()) }
@@ -184,10 +235,7 @@ impl Groups {
     /// Forgets a group and what it may not read.
     pub(crate) fn remove(&self, group: &str) -> Result<(), SaveError> {
         let mut change = self.change();
-        let now = Arc::make_mut(&mut change.now);
-        let was_there = now.groups.remove(group).is_some();
-        let was_forbidden = now.forbidden.remove(group).is_some();
-        if was_there || was_forbidden {
+        if change.remove(group) {
             change.publish()
         } else {
             Ok(())
@@ -214,6 +262,7 @@ impl Groups {
         if topics.is_empty() {
             forbidden.remove(group);
         }
+        change.forbidden.push(group.into());
         change.publish()
     }
 
@@ -228,21 +277,28 @@ impl Groups {
             .filter(|name| !master.subscription_group_table.contains_key(*name) && !is_system(name))
             .cloned()
             .collect();
-        let mut groups: HashMap<Str, Arc<SubscriptionGroupConfig>> = master
-            .subscription_group_table
-            .into_iter()
-            .map(|(name, group)| (name, Arc::new(group)))
-            .collect();
-        for name in SYSTEM_GROUPS.iter().copied() {
-            if let (false, Some(own)) = (groups.contains_key(name), now.groups.get(name)) {
-                groups.insert(Str::const_new(name), Arc::clone(own));
+        let (now, asked) = (Arc::clone(&change.now), master.subscription_group_table);
+        for group in &gone {
+            change.remove(group);
+        }
+        for (name, group) in asked {
+            if now.groups.get(&name).is_none_or(|known| **known != group) {
+                change.insert_as(name, group);
             }
         }
-        if groups == now.groups && master.forbidden_table == now.forbidden {
+        let forbidden = |table: &Forbidden| table.keys().cloned().collect::<BTreeSet<_>>();
+        let both = forbidden(&now.forbidden)
+            .union(&forbidden(&master.forbidden_table))
+            .cloned()
+            .collect::<Vec<_>>();
+        change.forbidden.extend(
+            both.into_iter()
+                .filter(|group| now.forbidden.get(group) != master.forbidden_table.get(group)),
+        );
+        if change.is_empty() {
             return Ok(gone);
         }
-        let now = Arc::make_mut(&mut change.now);
-        (now.groups, now.forbidden) = (groups, master.forbidden_table);
+        Arc::make_mut(&mut change.now).forbidden = master.forbidden_table;
         change.publish_as(master.data_version)?;
         Ok(gone)
     }
@@ -251,6 +307,9 @@ impl Groups {
         let one = self.changing.lock();
         Change {
             now: self.table.load_full(),
+            put: Vec::new(),
+            removed: Vec::new(),
+            forbidden: Vec::new(),
             groups: self,
             _one: one,
         }
@@ -265,15 +324,63 @@ fn settings_of(group: &str) -> SubscriptionGroupConfig {
     }
 }
 
+/// Has the file written soon after each change, until `stop`.
+pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
+    let saving = Arc::clone(&b);
+    b.groups
+        .ledger
+        .keep_saving(move || saving.groups.save(), stop)
+        .await;
+}
+
 /// A change of the table under way; others wait.
 struct Change<'a> {
     now: Arc<GroupMap>,
+    put: Vec<Str>,
+    removed: Vec<Str>,
+    /// Groups for which it is changed what they may not read.
+    forbidden: Vec<Str>,
     groups: &'a Groups,
     _one: MutexGuard<'a, ()>,
 }
 
 impl Change<'_> {
-    /// Saves the table, then shows it to everyone.
+    fn insert(&mut self, config: SubscriptionGroupConfig) -> Arc<SubscriptionGroupConfig> {
+        self.insert_as(config.group_name.clone(), config)
+    }
+
+    /// Whatever it says inside, a group is called what it is listed as.
+    fn insert_as(
+        &mut self,
+        group_name: Str,
+        config: SubscriptionGroupConfig,
+    ) -> Arc<SubscriptionGroupConfig> {
+        let made = Arc::new(SubscriptionGroupConfig {
+            group_name: group_name.clone(),
+            ..config
+        });
+        let groups = &mut Arc::make_mut(&mut self.now).groups;
+        groups.insert(group_name.clone(), Arc::clone(&made));
+        self.put.push(group_name);
+        made
+    }
+
+    /// Whether there was anything to remove.
+    fn remove(&mut self, group: &str) -> bool {
+        let now = Arc::make_mut(&mut self.now);
+        let was_there = now.groups.remove(group).is_some();
+        let was_forbidden = now.forbidden.remove(group).is_some();
+        if was_there || was_forbidden {
+            self.removed.push(group.into());
+        }
+        was_there || was_forbidden
+    }
+
+    fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.removed.is_empty() && self.forbidden.is_empty()
+    }
+
+    /// Makes the change durable, then shows it to everyone.
     fn publish(self) -> Result<(), SaveError> {
         let version = DataVersion {
             counter: self.now.version.counter + 1,
@@ -286,12 +393,18 @@ impl Change<'_> {
     fn publish_as(mut self, version: DataVersion) -> Result<(), SaveError> {
         let now = Arc::make_mut(&mut self.now);
         now.version = version;
-        let file = GroupsFile {
-            data_version: now.version,
-            forbidden_table: &now.forbidden,
-            subscription_group_table: now.groups.iter().map(|(k, v)| (k.as_str(), &**v)).collect(),
+        let put = self.put.iter().filter_map(|name| now.groups.get(name));
+        let forbidden = self.forbidden.into_iter().map(|group| {
+            let topics = now.forbidden.get(&group).cloned().unwrap_or_default();
+            (group, topics)
+        });
+        let change = GroupChange {
+            data_version: version,
+            put: put.map(|group| SubscriptionGroupConfig::clone(group)).collect(),
+            removed: self.removed,
+            forbidden: forbidden.collect(),
         };
-        saved::save(&self.groups.env, &self.groups.path, &file)?;
+        self.groups.ledger.record(&change, || now.to_file())?;
         self.groups.table.store(self.now);
         Ok(())
     }

@@ -37,6 +37,7 @@ mod replication;
 mod routes;
 mod saved;
 mod send;
+mod shards;
 mod timer;
 mod topic;
 mod transaction;

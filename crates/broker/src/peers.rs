@@ -91,6 +91,8 @@ pub(crate) enum Route {
 /// Changes that a name server has not heard of.
 #[derive(Default)]
 struct News {
+    /// The step of the topics that it was told last.
+    told: u64,
     /// Whether changes are worth noting: otherwise the next connection brings everything anyway.
     connected: bool,
     /// Who waits until the name server knows.
@@ -304,7 +306,7 @@ async fn connect(b: &Arc<Broker>, link: &Link) -> Result<(Channel, CancellationT
 async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck) -> PeerError {
     b.replication.in_service().await;
     link.open();
-    if let Err(error) = register_all(b, channel).await {
+    if let Err(error) = register_all(b, link, channel).await {
         return error;
     }
     info!(server = %link.server, "registered with name server");
@@ -325,10 +327,10 @@ async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck
     loop {
         let done = tokio::select! {
             () = link.wake.notified() => register_news(b, link, channel).await,
-            _ = tick.tick() => register_again(b, channel).await,
+            _ = tick.tick() => register_again(b, link, channel).await,
             // Only the answer to a registration says where the master is.
             _ = search.tick() => match b.is_slave() && !b.replication.has_master() {
-                true => register_all(b, channel).await,
+                true => register_all(b, link, channel).await,
                 false => continue,
             },
         };
@@ -344,30 +346,46 @@ async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck
     }
 }
 
-async fn register_all(b: &Arc<Broker>, channel: &Channel) -> Result<(), PeerError> {
-    let (version, topics) = {
-        let all = b.topics.all();
-        let settings = all.topics.values().map(|topic| topic.config.clone());
-        (all.version, settings.collect())
-    };
-    register(b, channel, version, topics).await
+async fn register_all(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
+    let all = b.topics.all().clone();
+    let settings = all.topics.values().map(|topic| topic.config.clone()).collect();
+    register(b, channel, all.version, settings).await?;
+    link.news.lock().told = all.step;
+    Ok(())
 }
 
-async fn register_again(b: &Arc<Broker>, channel: &Channel) -> Result<(), PeerError> {
+async fn register_again(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
     if !b.config().force_register && !is_outdated(b, channel).await? {
         return Ok(());
     }
-    register_all(b, channel).await
+    register_all(b, link, channel).await
 }
 
+/// Tells what changed since the name server was told last, so that a new topic costs the same however many there are. The version
+/// that goes with it says that the name server has everything, so everything between the two goes with it.
 async fn register_news(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Result<(), PeerError> {
-    let waiting = std::mem::take(&mut link.news.lock().waiting);
+    let (waiting, told) = {
+        let mut news = link.news.lock();
+        (std::mem::take(&mut news.waiting), news.told)
+    };
     if waiting.is_empty() {
         return Ok(());
     }
-    // Everything, not only the news: a version says which topics belong to it, and the one of this moment may already
-    // count changes that are not noted yet.
-    register_all(b, channel).await?;
+    let all = b.topics.all().clone();
+    let news = b
+        .config()
+        .register_changes_only
+        .then(|| b.topics.since(&all, told))
+        .flatten();
+    match news {
+        // Somebody else's news, told already.
+        Some(topics) if topics.is_empty() => {}
+        Some(topics) => {
+            register(b, channel, all.version, topics).await?;
+            link.news.lock().told = all.step;
+        }
+        None => register_all(b, link, channel).await?,
+    }
     for done in waiting {
         let _nobody_waits_any_more = done.send(());
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tables kept as JSON files in the reference's layout: tabs, sorted keys, and the previous content in `<file>.bak`.
 
+pub(crate) mod ledger;
+
 use std::io;
 use std::path::{Path, PathBuf};
 

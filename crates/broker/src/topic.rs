@@ -2,28 +2,32 @@
 //! Topics: their settings, kept in `config/topics.json`, and the handles to their queues that sends and pulls go
 //! through.
 //!
-//! Readers take a snapshot without a lock. A change is saved before it is seen by anyone; what cannot be saved does not
-//! happen. Name servers are told by the caller: a table knows no sockets.
+//! Readers take a snapshot without a lock. A change is on disk before it is seen by anyone ([`crate::saved::ledger`]); what
+//! cannot be saved does not happen. Name servers are told by the caller: a table knows no sockets.
 
 pub(crate) mod requests;
 mod system;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use parking_lot::{Mutex, MutexGuard};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use store::{Env, Kind, Queue, QueueKind, Store};
+use tokio_util::sync::CancellationToken;
 use wire::Str;
 use wire::body::topic::{DataVersion, TopicConfig, TopicConfigTable};
+use wire::fastjson;
 
 use crate::attributes::{BATCH_CQ, CLEANUP_POLICY, COMPACTION, DEDUP_WINDOW, QUEUE_TYPE, duration_ms};
+use crate::broker::Broker;
 use crate::config::Config;
 use crate::counts::Meter;
 use crate::names::AUTO_CREATE_TOPIC;
-use crate::saved::{self, LoadError, SaveError};
+use crate::saved::ledger::Ledger;
+use crate::saved::{LoadError, SaveError};
+use crate::shards::Shards;
 
 /// Most queues of one topic.
 pub(crate) const QUEUES_MAX: i32 = 65_536;
@@ -113,10 +117,25 @@ impl Topic {
 /// All topics as they are at one moment.
 #[derive(Clone, Default)]
 pub(crate) struct TopicMap {
-    /// Counts the changes that led here.
+    /// Counts the changes that led here, as others are told.
     pub(crate) version: DataVersion,
+    /// Counts the changes since the start.
+    pub(crate) step: u64,
     /// By name.
-    pub(crate) topics: HashMap<Str, Arc<Topic>>,
+    pub(crate) topics: Shards<Arc<Topic>>,
+}
+
+impl TopicMap {
+    fn to_file(&self) -> Vec<u8> {
+        fastjson::to_vec_pretty(&TopicsFile {
+            data_version: self.version,
+            topic_config_table: self
+                .topics
+                .iter()
+                .map(|(name, topic)| (name.as_str(), &topic.config))
+                .collect(),
+        })
+    }
 }
 
 /// The topics of a broker.
@@ -126,8 +145,28 @@ pub(crate) struct Topics {
     changing: Mutex<()>,
     /// The names that belong to the system.
     system: Vec<Str>,
-    path: PathBuf,
+    /// What the last changes were, oldest first, for name servers that know all before them.
+    news: Mutex<VecDeque<News>>,
+    ledger: Ledger,
     env: Env,
+}
+
+/// Changes that are remembered for name servers.
+pub(crate) const NEWS_MAX: usize = 4_096;
+
+struct News {
+    step: u64,
+    /// The topics that were made or changed; `None` when name servers must be told everything.
+    names: Option<Vec<Str>>,
+}
+
+/// A change, as the journal keeps it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicChange {
+    data_version: DataVersion,
+    put: Vec<TopicConfig>,
+    removed: Vec<Str>,
 }
 
 /// `topics.json`, written without copying the settings.
@@ -142,17 +181,31 @@ impl Topics {
     /// The topics of the system, and over them those that were saved.
     pub(crate) fn open(config: &Config, env: Env) -> Result<Topics, LoadError> {
         let path = config.config_dir().join("topics.json");
-        let saved = saved::load::<TopicConfigTable>(&env, &path)?.unwrap_or_default();
+        let found = Ledger::open::<TopicConfigTable, TopicChange>(&env, &path)?;
+        let saved = found.table.unwrap_or_default();
         let mut version = saved.data_version;
+        let mut saved = saved.topic_config_table;
+        for change in found.changes {
+            version = change.data_version;
+            for name in &change.removed {
+                saved.remove(name);
+            }
+            saved.extend(
+                change
+                    .put
+                    .into_iter()
+                    .map(|topic| (topic.topic_name.clone(), topic)),
+            );
+        }
         if version == DataVersion::default() {
             version.timestamp = env.clock.now_ms();
         }
-        let mut topics = HashMap::new();
         let system = system::topics(config);
         let names = system::names(config);
         // Whatever a file of another origin says inside, a topic is called what it is listed as.
         let listed = |(topic_name, topic)| TopicConfig { topic_name, ..topic };
-        let saved = saved.topic_config_table.into_iter().map(listed);
+        let saved = saved.into_iter().map(listed);
+        let mut topics = Shards::default();
         for mut topic in system.into_iter().chain(saved) {
             if topic.topic_name == AUTO_CREATE_TOPIC && !config.auto_create_topic_enable {
                 topic.perm &= !perm::INHERIT;
@@ -163,11 +216,48 @@ impl Topics {
             );
         }
         Ok(Topics {
-            table: ArcSwap::from_pointee(TopicMap { version, topics }),
+            table: ArcSwap::from_pointee(TopicMap {
+                version,
+                step: 0,
+                topics,
+            }),
             changing: Mutex::new(()),
             system: names,
-            path,
+            news: Mutex::default(),
+            ledger: found.ledger,
             env,
+        })
+    }
+
+    /// Writes the file if it lacks a change. Waits for the disk.
+    pub(crate) fn save(&self) -> Result<(), SaveError> {
+        let one = self.changing.lock();
+        let Some(saving) = self.ledger.begin()? else {
+            return Ok(());
+        };
+        let now = self.table.load_full();
+        drop(one);
+        saving.finish(&now.to_file())
+    }
+
+    /// The topics that were made or changed since a step, as they are in `now`; `None` when that cannot be told.
+    pub(crate) fn since(&self, now: &TopicMap, step: u64) -> Option<Vec<TopicConfig>> {
+        let news = self.news.lock();
+        let new = news
+            .iter()
+            .filter(|news| news.step > step && news.step <= now.step);
+        let mut names = BTreeSet::new();
+        let mut expected = step;
+        for news in new {
+            expected += 1;
+            if news.step != expected {
+                return None;
+            }
+            names.extend(news.names.as_ref()?);
+        }
+        (expected == now.step).then(|| {
+            let topics = names.into_iter().filter_map(|name| now.topics.get(name));
+            topics.map(|topic| topic.config.clone()).collect()
         })
     }
 
@@ -320,12 +410,10 @@ impl Topics {
     /// Forgets topics.
     pub(crate) fn remove(&self, names: &[Str]) -> Result<(), SaveError> {
         let mut change = self.change();
-        let table = &mut Arc::make_mut(&mut change.now).topics;
-        let before = table.len();
         for name in names {
-            table.remove(name);
+            change.remove(name);
         }
-        if table.len() == before {
+        if change.removed.is_empty() {
             Ok(())
         } else {
             change.publish()
@@ -363,9 +451,8 @@ impl Topics {
             .cloned()
             .collect();
         if !gone.is_empty() {
-            let table = &mut Arc::make_mut(&mut change.now).topics;
             for name in &gone {
-                table.remove(name);
+                change.remove(name);
             }
             change.publish_as(master.data_version)?;
         }
@@ -381,15 +468,26 @@ impl Topics {
         let one = self.changing.lock();
         Change {
             now: self.table.load_full(),
+            put: Vec::new(),
+            removed: Vec::new(),
             topics: self,
             _one: one,
         }
     }
 }
 
+/// Has the file written soon after each change, until `stop`.
+pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
+    let topics = Arc::clone(&b.topics);
+    let save = move || topics.save();
+    b.topics.ledger.keep_saving(save, stop).await;
+}
+
 /// A change of the table under way; others wait.
 struct Change<'a> {
     now: Arc<TopicMap>,
+    put: Vec<Str>,
+    removed: Vec<Str>,
     topics: &'a Topics,
     _one: MutexGuard<'a, ()>,
 }
@@ -403,11 +501,18 @@ impl Change<'_> {
             .unwrap_or_default();
         let name = config.topic_name.clone();
         let topic = Arc::new(Topic::new(config, puts));
-        table.insert(name, Arc::clone(&topic));
+        table.insert(name.clone(), Arc::clone(&topic));
+        self.put.push(name);
         topic
     }
 
-    /// Saves the table, then shows it to everyone.
+    fn remove(&mut self, name: &Str) {
+        if Arc::make_mut(&mut self.now).topics.remove(name).is_some() {
+            self.removed.push(name.clone());
+        }
+    }
+
+    /// Makes the change durable, then shows it to everyone.
     fn publish(self) -> Result<(), SaveError> {
         let version = DataVersion {
             counter: self.now.version.counter + 1,
@@ -420,15 +525,25 @@ impl Change<'_> {
     fn publish_as(mut self, version: DataVersion) -> Result<(), SaveError> {
         let now = Arc::make_mut(&mut self.now);
         now.version = version;
-        let file = TopicsFile {
-            data_version: now.version,
-            topic_config_table: now
-                .topics
-                .iter()
-                .map(|(name, topic)| (name.as_str(), &topic.config))
-                .collect(),
+        now.step += 1;
+        let configs = self.put.iter().filter_map(|name| now.topics.get(name));
+        let change = TopicChange {
+            data_version: version,
+            put: configs.map(|topic| topic.config.clone()).collect(),
+            removed: self.removed,
         };
-        saved::save(&self.topics.env, &self.topics.path, &file)?;
+        self.topics.ledger.record(&change, || now.to_file())?;
+        // A change without topics is one of all of them; and nobody is told what is gone.
+        let is_all = change.put.is_empty() || !change.removed.is_empty();
+        let mut news = self.topics.news.lock();
+        if news.len() >= NEWS_MAX {
+            news.pop_front();
+        }
+        news.push_back(News {
+            step: now.step,
+            names: (!is_all).then_some(self.put),
+        });
+        drop(news);
         self.topics.table.store(self.now);
         Ok(())
     }

@@ -141,6 +141,9 @@ settings! {
     live register_broker_timeout_mills: u32 = 24_000, "registerBrokerTimeoutMills";
     /// Register in every period; false asks first (request 322) whether the name server is up to date.
     live force_register: bool = true, "forceRegister";
+    /// Tell name servers of a change only the topics that changed; false tells them all topics each time, which name servers with
+    /// deleteTopicWithBrokerRegistration need. Not in the reference, which has only the first way.
+    live register_changes_only: bool = true, "registerChangesOnly";
     /// Milliseconds to connect to a name server.
     start connect_timeout_millis: u32 = 3_000, "connectTimeoutMillis";
     /// What clients may do here, as it is registered: 4 read, 2 write, 6 both.

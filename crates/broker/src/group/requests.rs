@@ -72,7 +72,7 @@ fn within_limit(b: &Broker, wanted: &[SubscriptionGroupConfig]) -> Result<(), Fa
     let most = b.config().groups_max as usize;
     let known = b.groups.all();
     let names = wanted.iter().map(|group| &group.group_name);
-    let new: BTreeSet<_> = names.filter(|name| !known.groups.contains_key(*name)).collect();
+    let new: BTreeSet<_> = names.filter(|name| !known.groups.contains_key(name)).collect();
     let known = known.groups.len();
     if new.is_empty() || known + new.len() <= most {
         return Ok(());

@@ -113,7 +113,7 @@ fn within_limits(b: &Broker, asked: &[TopicConfig]) -> Result<(), Fault> {
     let table = b.topics.all();
     let known = &table.topics;
     let names = asked.iter().map(|topic| &topic.topic_name);
-    let new: BTreeSet<_> = names.filter(|name| !known.contains_key(*name)).collect();
+    let new: BTreeSet<_> = names.filter(|name| !known.contains_key(name)).collect();
     if !new.is_empty() && known.len() + new.len() > config.topics_max as usize {
         return refuse(format!(
             "{} topics are known, allowed are {} (topicsMax)",

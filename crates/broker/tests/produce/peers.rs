@@ -10,7 +10,9 @@ use net::{Limits, Outcome, Peer, Server, Service};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use wire::api::config::UpdateBrokerConfig;
 use wire::api::register::{QueryDataVersionReply, RegisterBroker, UnregisterBroker};
+use wire::api::topic::DeleteTopicInBroker;
 use wire::body::register::RegisterBrokerBody;
 use wire::code::{Code, ResponseCode};
 use wire::ext::Ext;
@@ -142,9 +144,8 @@ async fn a_new_topic_is_registered_before_its_maker_is_answered() {
     let client = rig.client().await;
     client.make_topic("Made", 2).await;
     let (_, body) = tokio::time::timeout(SOON, server.registration()).await.unwrap();
-    // All topics with their one version: a part of them could not say which version it belongs to.
-    assert!(topics(&body).contains("Made"));
-    assert_eq!(topics(&body).len(), 16);
+    // The change alone: the name server has had everything before it.
+    assert_eq!(topics(&body).into_iter().collect::<Vec<_>>(), ["Made"]);
     assert_eq!(body.topic_config_serialize_wrapper.data_version.counter, 1);
 
     client.send("Auto", 0, "a").await;
@@ -153,8 +154,35 @@ async fn a_new_topic_is_registered_before_its_maker_is_answered() {
         .try_recv()
         .expect("registered when the send is answered");
     let body: RegisterBrokerBody = fastjson::from_slice(&frame.body).unwrap();
-    assert!(topics(&body).contains("Auto"));
-    assert_eq!(topics(&body).len(), 17);
+    assert_eq!(topics(&body).into_iter().collect::<Vec<_>>(), ["Auto"]);
+    assert_eq!(body.topic_config_serialize_wrapper.data_version.counter, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_servers_are_told_everything_where_the_setting_or_a_deletion_wants_it() {
+    let mut server = NameServer::anywhere().await;
+    let settings = [
+        ("namesrvAddr", &*server.addr.to_string()),
+        ("registerChangesOnly", "false"),
+    ];
+    let rig = Rig::start_with(&settings).await;
+    let all = topics(&server.registration().await.1).len();
+    let client = rig.client().await;
+    client.make_topic("Made", 2).await;
+    let (_, body) = tokio::time::timeout(SOON, server.registration()).await.unwrap();
+    assert_eq!(topics(&body).len(), all + 1);
+
+    let changed = client
+        .ask_with(&UpdateBrokerConfig, "registerChangesOnly=true")
+        .await;
+    assert_eq!(changed.code, 0);
+    // Between two registrations something is gone: what is left is told as a whole.
+    let gone = DeleteTopicInBroker { topic: "Made".into() };
+    assert_eq!(client.ask(&gone).await.code, 0);
+    client.make_topic("Other", 2).await;
+    let (_, body) = tokio::time::timeout(SOON, server.registration()).await.unwrap();
+    assert_eq!(topics(&body).len(), all + 1);
+    assert!(topics(&body).contains("Other") && !topics(&body).contains("Made"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,6 +109,7 @@ struct World {
     /// Reads that are to fail, by file.
     bad_reads: BTreeMap<usize, Range<u32>>,
     bytes_read: u64,
+    bytes_written: u64,
     now_ms: i64,
     space: Space,
 }
@@ -188,6 +189,7 @@ impl SimDisk {
             waiting: 0,
             bad_reads: BTreeMap::new(),
             bytes_read: 0,
+            bytes_written: 0,
             now_ms: 0,
             space: Space {
                 total: free,
@@ -269,6 +271,11 @@ impl SimDisk {
     /// What [`Disk::space`] answers.
     pub fn set_space(&self, space: Space) {
         self.world.lock().space = space;
+    }
+
+    /// How many bytes were written to files so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.world.lock().bytes_written
     }
 
     /// Bytes read so far.
@@ -394,6 +401,7 @@ impl World {
     }
 
     fn write(&mut self, node: usize, at: usize, bytes: &[u8]) -> io::Result<()> {
+        self.bytes_written += bytes.len() as u64;
         let mut failure = self.step()?;
         if failure.is_none() && self.is_full {
             failure = Some(io::ErrorKind::StorageFull.into());
