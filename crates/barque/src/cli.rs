@@ -42,6 +42,9 @@ pub(crate) struct Shutdown {
     /// Which servers
     #[arg(value_enum)]
     pub(crate) server: Server,
+    /// Only those that were started with this configuration file, named as it was then
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub(crate) config: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -33,6 +33,13 @@ fn tell(warnings: &[String]) {
     }
 }
 
+/// The same to stderr, where a program ends before there is a log.
+fn tell_at_once(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
 /// Writes to stdout. That nobody reads it any more is no error.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();

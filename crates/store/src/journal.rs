@@ -69,22 +69,7 @@ impl Journal {
     /// Reads everything there is, in order, and starts a new file. Nothing older is removed until [`Journal::finish`].
     pub fn open(env: Env, dir: &Path, mut read: impl FnMut(&[u8])) -> io::Result<Journal> {
         env.disk.make_dirs_durable(dir)?;
-        let mut seqs: Vec<u64> = env
-            .disk
-            .list(dir)?
-            .iter()
-            .filter_map(|entry| entry.name.parse().ok())
-            .collect();
-        seqs.sort_unstable();
-        for seq in &seqs {
-            if let Some(bytes) = env.disk.load(&path_of(dir, *seq))? {
-                let good = replay(&bytes, *seq, &mut read);
-                if good < bytes.len() {
-                    let lost = bytes.len() - good;
-                    tracing::info!(file = seq, good, lost, "a journal ends before its file does");
-                }
-            }
-        }
+        let seqs = read_all(&env, dir, &mut read)?;
         let seq = seqs.last().map_or(0, |last| last + 1);
         let file = create(&*env.disk, dir, seq)?;
         Ok(Journal {
@@ -103,6 +88,14 @@ impl Journal {
             synced: Notify::new(),
             failed: AtomicBool::new(false),
         })
+    }
+
+    /// Reads everything there is, in order, and changes nothing; there need not be a journal.
+    pub fn read(env: &Env, dir: &Path, mut read: impl FnMut(&[u8])) -> io::Result<()> {
+        match read_all(env, dir, &mut read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// Writes a record; what comes back is the position to wait for with [`Journal::reach`]. After an error nothing was
@@ -215,6 +208,26 @@ impl Journal {
         self.tail.lock().oldest = newest;
         synced(self.env.disk.sync_dir(&self.dir))
     }
+}
+
+/// Hands all records to `read`; the numbers of the files.
+fn read_all(env: &Env, dir: &Path, read: &mut impl FnMut(&[u8])) -> io::Result<Vec<u64>> {
+    let entries = env.disk.list(dir)?;
+    let mut seqs: Vec<u64> = entries
+        .iter()
+        .filter_map(|entry| entry.name.parse().ok())
+        .collect();
+    seqs.sort_unstable();
+    for seq in &seqs {
+        if let Some(bytes) = env.disk.load(&path_of(dir, *seq))? {
+            let good = replay(&bytes, *seq, read);
+            if good < bytes.len() {
+                let lost = bytes.len() - good;
+                tracing::info!(file = seq, good, lost, "a journal ends before its file does");
+            }
+        }
+    }
+    Ok(seqs)
 }
 
 fn has_failed() -> io::Error {

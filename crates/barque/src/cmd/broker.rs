@@ -45,6 +45,9 @@ pub(crate) fn run(options: &cli::Broker) -> anyhow::Result<()> {
         config.set("namesrvAddr", list)?;
     }
     config.complete(&configuration::surroundings())?;
+    if options.print || options.print_important {
+        cmd::tell_at_once(&warnings);
+    }
     if options.print {
         let all = config.all();
         cmd::print(&wire::java_properties::write(

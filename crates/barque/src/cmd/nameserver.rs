@@ -13,6 +13,7 @@ use store::env::Env;
 pub(crate) fn run(options: &cli::Nameserver) -> anyhow::Result<()> {
     let (config, warnings) = configuration::nameserver(options.config.as_deref(), &options.settings)?;
     if options.print {
+        cmd::tell_at_once(&warnings);
         cmd::print(&config.to_properties());
         return Ok(());
     }

@@ -11,9 +11,13 @@ pub(crate) fn run(options: &cli::Shutdown) -> anyhow::Result<()> {
         cli::Server::Broker => ("mqbroker", "broker"),
         cli::Server::Namesrv => ("mqnamesrv", "nameserver"),
     };
-    let found = running(link, command)?;
+    let file = options.config.as_deref();
+    let found = running(|arguments| is_server(arguments, link, command, file))?;
     if found.is_empty() {
-        bail!("No {link} running.");
+        match file {
+            Some(file) => bail!("No {link} running with {file}."),
+            None => bail!("No {link} running."),
+        }
     }
     for pid in found {
         let id = pid.as_raw_nonzero();
@@ -24,8 +28,8 @@ pub(crate) fn run(options: &cli::Shutdown) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The processes that were started as such a server.
-fn running(link: &str, command: &str) -> anyhow::Result<Vec<Pid>> {
+/// The processes with such arguments.
+fn running(is_meant: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Pid>> {
     let entries = std::fs::read_dir("/proc").context("cannot look for processes: there is no /proc")?;
     let mut found = Vec::new();
     for entry in entries.flatten() {
@@ -35,19 +39,22 @@ fn running(link: &str, command: &str) -> anyhow::Result<Vec<Pid>> {
         };
         // It may have ended meanwhile.
         let arguments = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-        if is_server(&arguments, link, command) {
+        if is_meant(&arguments) {
             found.push(pid);
         }
     }
     Ok(found)
 }
 
-/// Whether a process with these arguments (each ended by a zero) is the server, under one of its names.
-fn is_server(arguments: &str, link: &str, command: &str) -> bool {
+/// Whether a process with these arguments (each ended by a zero) is the server, under one of its names, and was started with the
+/// file if one is asked for.
+fn is_server(arguments: &str, link: &str, command: &str, file: Option<&str>) -> bool {
     let mut arguments = arguments.split('\0');
     let program = arguments.next().unwrap_or_default();
     let name = Path::new(program).file_name().and_then(|name| name.to_str());
-    name == Some(link) || (name == Some("barque") && arguments.next() == Some(command))
+    let is_server = name == Some(link) || (name == Some("barque") && arguments.next() == Some(command));
+    let mut values = arguments.map(|argument| argument.rsplit('=').next().unwrap_or(argument));
+    is_server && file.is_none_or(|file| values.any(|value| value == file))
 }
 
 #[cfg(test)]
@@ -56,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_server_is_known_by_its_link_or_by_its_command_and_by_nothing_else() {
-        let is = |arguments| is_server(arguments, "mqbroker", "broker");
+        let is = |arguments| is_server(arguments, "mqbroker", "broker", None);
         assert!(is("/opt/bin/mqbroker\0-c\0a.conf\0"));
         assert!(is("barque\0broker\0"));
         for other in [
@@ -68,5 +75,12 @@ mod tests {
         ] {
             assert!(!is(other), "{other}");
         }
+    }
+
+    #[test]
+    fn of_several_servers_the_one_with_the_file_is_meant() {
+        let is = |arguments| is_server(arguments, "mqbroker", "broker", Some("a.conf"));
+        assert!(is("mqbroker\0-c\0a.conf\0") && is("barque\0broker\0--config=a.conf\0"));
+        assert!(!is("mqbroker\0-c\0b.conf\0") && !is("mqbroker\0"));
     }
 }

@@ -14,7 +14,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -43,7 +43,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Ledger {
     env: Env,
     path: PathBuf,
-    journal: Journal,
+    dir: PathBuf,
+    /// Opened with the first change, so that a start that is refused later leaves everything as it was.
+    journal: OnceLock<Journal>,
+    /// The mark that the file has to get then, and its number.
+    unmarked: Option<((u64, u32), u64)>,
     state: Mutex<State>,
     /// Held while the file is written.
     saving: Mutex<()>,
@@ -83,40 +87,35 @@ impl Ledger {
             source,
         };
         let mut reading = Reading::default();
-        let journal =
-            Journal::open(env.clone(), &dir, |payload| reading.record(payload, mark)).map_err(failed)?;
+        Journal::read(env, &dir, |payload| reading.record(payload, mark)).map_err(failed)?;
         let mut state = State {
             number: reading.last,
             saved: reading.last,
             is_broken: false,
         };
         let mut changes = Vec::new();
-        match reading.base {
-            Some(base) => {
-                state.saved = base;
-                for (number, json) in reading.changes.iter().filter(|(number, _)| *number > base) {
-                    match fastjson::from_slice(json) {
-                        Ok(change) => changes.push(change),
-                        Err(error) => {
-                            warn!(path = %dir.display(), number, %error, "a change in the journal makes no sense; it and those behind it are lost");
-                            state.is_broken = true;
-                            break;
-                        }
+        if let Some(base) = reading.base {
+            state.saved = base;
+            for (number, json) in reading.changes.iter().filter(|(number, _)| *number > base) {
+                match fastjson::from_slice(json) {
+                    Ok(change) => changes.push(change),
+                    Err(error) => {
+                        warn!(path = %dir.display(), number, %error, "a change in the journal makes no sense; it and those behind it are lost");
+                        state.is_broken = true;
+                        break;
                     }
                 }
-                if !changes.is_empty() {
-                    info!(path = %path.display(), changes = changes.len(), "changes are taken from the journal");
-                }
             }
-            None => {
-                append_mark(&journal, mark, state.number).map_err(failed)?;
-                journal.finish().map_err(failed)?;
+            if !changes.is_empty() {
+                info!(path = %path.display(), changes = changes.len(), "changes are taken from the journal");
             }
         }
         let ledger = Ledger {
             env: env.clone(),
             path: path.to_path_buf(),
-            journal,
+            dir,
+            journal: OnceLock::new(),
+            unmarked: reading.base.is_none().then_some((mark, state.number)),
             state: Mutex::new(state),
             saving: Mutex::new(()),
             wake: Notify::new(),
@@ -152,7 +151,10 @@ impl Ledger {
         record.push(CHANGE);
         record.extend_from_slice(&number.to_be_bytes());
         record.extend_from_slice(&json);
-        let written = self.journal.append(&record).and_then(|_| self.journal.sync());
+        let written = self.journal().and_then(|journal| {
+            journal.append(&record)?;
+            journal.sync()
+        });
         if written.is_err() {
             // The change is not made, though its record may be on disk: the next file has none of it.
             self.state.lock().is_broken = true;
@@ -172,12 +174,27 @@ impl Ledger {
             }
             state.number
         };
-        self.journal.begin().map_err(|source| self.error(source))?;
+        self.journal()
+            .and_then(Journal::begin)
+            .map_err(|source| self.error(source))?;
         Ok(Some(Saving {
             ledger: self,
             number,
             _one: one,
         }))
+    }
+
+    /// Whoever calls it is the only one to do so.
+    fn journal(&self) -> io::Result<&Journal> {
+        if let Some(journal) = self.journal.get() {
+            return Ok(journal);
+        }
+        let journal = Journal::open(self.env.clone(), &self.dir, |_| {})?;
+        if let Some((mark, number)) = self.unmarked {
+            append_mark(&journal, mark, number)?;
+            journal.finish()?;
+        }
+        Ok(self.journal.get_or_init(|| journal))
     }
 
     fn error(&self, source: io::Error) -> SaveError {
@@ -229,9 +246,11 @@ pub(crate) struct Saving<'a> {
 impl Saving<'_> {
     /// Writes it. Waits for the disk.
     pub(crate) fn finish(self, bytes: &[u8]) -> Result<(), SaveError> {
-        let Ledger {
-            env, path, journal, ..
-        } = self.ledger;
+        let Ledger { env, path, .. } = self.ledger;
+        let journal = self
+            .ledger
+            .journal()
+            .map_err(|source| self.ledger.error(source))?;
         let marked = append_mark(journal, file_mark(bytes), self.number).and_then(|()| journal.sync());
         marked.map_err(|source| self.ledger.error(source))?;
         save_bytes(env, path, bytes)?;

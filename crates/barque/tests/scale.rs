@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Very many topics and groups: what the built program needs for them. Times are measured by hand (docs/benchmarks.md): a
+//! test machine may be slow; memory is not.
+
+use net::Channel;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+use wire::api::group::UpdateAndCreateSubscriptiongroupList;
+use wire::api::offset::GetMaxOffset;
+use wire::api::send::SendMessageV2;
+use wire::api::topic::UpdateAndCreateTopicList;
+use wire::frame::Frame;
+
+const SECONDS: Duration = Duration::from_secs(60);
+const TOPICS: usize = 10_000;
+const AT_ONCE: usize = 500;
+
+struct Broker {
+    child: Child,
+    addr: SocketAddr,
+}
+
+impl Broker {
+    fn start(home: &Path) -> Broker {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_barque"));
+        command.args([
+            "broker",
+            "--set",
+            "listenPort=0",
+            "--set",
+            "bindAddress=127.0.0.1",
+        ]);
+        command.args([
+            "--set",
+            "brokerIP1=127.0.0.1",
+            "--set",
+            "brokerName=a",
+            "--set",
+            "metricsExporterType=DISABLE",
+        ]);
+        // So many queues with files of the usual size are no trouble for a real disk; a test folder may be in memory.
+        command.args([
+            "--set",
+            "mappedFileSizeConsumeQueue=2000",
+            "--set",
+            "storePathRootDir=store",
+        ]);
+        command
+            .current_dir(home)
+            .env("HOME", home)
+            .env_remove("NAMESRV_ADDR");
+        let spawned = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = spawned.expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let line = lines
+            .map(|line| line.expect("a line"))
+            .find(|line| line.contains("boot success"));
+        let line = line.expect("it starts");
+        let addr = line
+            .split("a, ")
+            .nth(1)
+            .and_then(|rest| rest.split(']').next())
+            .expect("an address");
+        Broker {
+            child,
+            addr: addr.parse().expect("an address"),
+        }
+    }
+
+    /// Memory in use (kB).
+    fn memory_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a line");
+        line.split_whitespace()
+            .next()
+            .and_then(|kb| kb.parse().ok())
+            .expect("a number")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+}
+
+fn topic(i: usize) -> String {
+    format!("orders-of-shop-{i:05}")
+}
+
+async fn ask(channel: &Channel, frame: Frame) -> Frame {
+    let reply = channel.call(frame, SECONDS).await.expect("an answer");
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    reply
+}
+
+async fn make(channel: &Channel) {
+    for first in (0..TOPICS).step_by(AT_ONCE) {
+        let topics: Vec<String> = (first..first + AT_ONCE)
+            .map(|i| {
+                format!(
+                    r#"{{"topicName":"{}","readQueueNums":8,"writeQueueNums":8,"perm":6,"topicFilterType":"SINGLE_TAG"}}"#,
+                    topic(i)
+                )
+            })
+            .collect();
+        let body = format!(r#"{{"topicConfigList":[{}]}}"#, topics.join(","));
+        ask(
+            channel,
+            Frame::request(1, &UpdateAndCreateTopicList {}).with_body(body),
+        )
+        .await;
+        let groups: Vec<String> = (first..first + AT_ONCE)
+            .map(|i| format!(r#"{{"groupName":"readers-{i:05}"}}"#))
+            .collect();
+        let body = format!(r#"{{"groupConfigList":[{}]}}"#, groups.join(","));
+        ask(
+            channel,
+            Frame::request(1, &UpdateAndCreateSubscriptiongroupList).with_body(body),
+        )
+        .await;
+    }
+    let sends = (0..TOPICS).map(|i| {
+        let header = SendMessageV2 {
+            producer_group: "p".into(),
+            topic: topic(i).into(),
+            queue_id: (i % 8) as i32,
+            ..SendMessageV2::default()
+        };
+        async move { ask(channel, Frame::request(1, &header).with_body("hello")).await }
+    });
+    let mut sends = sends.collect::<Vec<_>>().into_iter();
+    while sends.len() > 0 {
+        futures_util::future::join_all(sends.by_ref().take(AT_ONCE)).await;
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_topics_and_groups_survive_a_kill_and_fit_in_300_megabytes() {
+    let home = TempDir::new().unwrap();
+    let broker = Broker::start(home.path());
+    let channel = Channel::connect(broker.addr, SECONDS).await.unwrap();
+    make(&channel).await;
+    assert!(broker.memory_kb() < 300_000, "{} kB", broker.memory_kb());
+    drop(broker);
+
+    let broker = Broker::start(home.path());
+    let channel = Channel::connect(broker.addr, SECONDS).await.unwrap();
+    for i in [0, TOPICS / 2, TOPICS - 1] {
+        let header = GetMaxOffset {
+            topic: topic(i).into(),
+            queue_id: (i % 8) as i32,
+            ..GetMaxOffset::default()
+        };
+        let reply = ask(&channel, Frame::request(1, &header)).await;
+        assert_eq!(reply.ext.get("offset").as_deref(), Some("1"), "{}", topic(i));
+    }
+    assert!(broker.memory_kb() < 300_000, "{} kB", broker.memory_kb());
+}
