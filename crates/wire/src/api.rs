@@ -5,7 +5,10 @@
 //! send is a plain field, the rest is an `Option`. Fields any request may carry besides (`bname`, `ns`, `nsd`, `oway`,
 //! `lo`, signatures) stay in `Ext`.
 
+pub mod auth;
+pub mod clean;
 pub mod config;
+pub mod elsewhere;
 pub mod explain;
 pub mod group;
 pub mod ha;

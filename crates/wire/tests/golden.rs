@@ -126,7 +126,7 @@ fn replies_and_requests_of(code: Code) -> (Vec<Golden>, Vec<Golden>) {
 #[test]
 fn every_captured_frame_reads_as_an_independent_reader_saw_it() {
     let all = golden();
-    assert_eq!(all.len(), 634);
+    assert_eq!(all.len(), 750);
     for Golden {
         case,
         raw,
@@ -304,6 +304,9 @@ fn every_typed_header_of_clients_reads_and_writes_the_captured_fields_of_its_cod
         api::transaction::CheckTransactionState,
         api::query::QueryMessage,
         api::query::ViewMessageById,
+        api::query::QueryConsumeQueue,
+        api::query::QueryConsumeTimeSpan,
+        api::query::GetBrokerConsumeStats,
         api::pop::PopMessage,
         api::pop::AckMessage,
         api::pop::ChangeMessageInvisibletime,
@@ -372,6 +375,36 @@ fn every_typed_header_of_servers_and_tools_reads_and_writes_the_captured_fields_
         api::route::GetUnitTopicList,
         api::route::GetHasUnitSubTopicList,
         api::route::GetHasUnitSubUnunitTopicList,
+        api::clean::CleanExpiredConsumequeue,
+        api::clean::CleanUnusedTopic,
+        api::clean::DeleteExpiredCommitlog,
+        api::ha::ResetMasterFlushOffset,
+    );
+}
+
+#[test]
+fn every_typed_header_for_brokers_of_another_kind_reads_and_writes_the_captured_fields_of_its_code() {
+    check_headers!(
+        api::elsewhere::CheckRocksdbCqWriteProgress,
+        api::elsewhere::ExportRocksdbConfigToJson,
+        api::elsewhere::GetBrokerEpochCache,
+        api::elsewhere::NotifyBrokerRoleChanged,
+        api::elsewhere::SwitchTimerEngine,
+        api::elsewhere::PopRollback,
+        api::elsewhere::UpdateColdDataFlowCtrConfig,
+        api::elsewhere::RemoveColdDataFlowCtrConfig,
+        api::elsewhere::GetColdDataFlowCtrInfo,
+        api::elsewhere::SetCommitlogReadMode,
+        api::auth::AuthCreateUser,
+        api::auth::AuthUpdateUser,
+        api::auth::AuthDeleteUser,
+        api::auth::AuthGetUser,
+        api::auth::AuthListUser,
+        api::auth::AuthCreateAcl,
+        api::auth::AuthUpdateAcl,
+        api::auth::AuthDeleteAcl,
+        api::auth::AuthGetAcl,
+        api::auth::AuthListAcl,
     );
 }
 
@@ -435,6 +468,8 @@ fn every_json_body_reads_and_writes_the_captured_json() {
     check_body::<stats::QueueOffsets>(Code::INVOKE_BROKER_TO_RESET_OFFSET, true);
     check_body::<stats::TopicStats>(Code::GET_TOPIC_STATS_INFO, true);
     check_body::<stats::ConsumeStats>(Code::GET_CONSUME_STATS, true);
+    check_body::<stats::ConsumeTimeSpans>(Code::QUERY_CONSUME_TIME_SPAN, true);
+    check_body::<stats::QueueContents>(Code::QUERY_CONSUME_QUEUE, true);
     check_body::<stats::BrokerConsumeStats>(Code::GET_BROKER_CONSUME_STATS, true);
     check_body::<timer::TimerMetrics>(Code::GET_TIMER_METRICS, true);
     check_body::<stats::KvTable>(Code::GET_BROKER_RUNTIME_INFO, true);

@@ -72,3 +72,16 @@ impl Request for ExchangeBrokerHaInfo {
     /// Without fields from a slave, and where nothing was asked.
     type Reply = ExchangeBrokerHaInfo;
 }
+
+/// Tells a slave where the log of its master ended when that started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResetMasterFlushOffset {
+    /// Bytes. A slave must be told; the reference's master does not look.
+    pub master_flush_offset: Option<i64>,
+}
+
+impl Request for ResetMasterFlushOffset {
+    const CODE: Code = Code::RESET_MASTER_FLUSH_OFFSET;
+    type Reply = NoHeader;
+}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finding stored messages by key or by id.
+//! Finding stored messages by key or by id, and looking into queues and at how far they are consumed.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,5 +56,54 @@ pub struct ViewMessageById {
 
 impl Request for ViewMessageById {
     const CODE: Code = Code::VIEW_MESSAGE_BY_ID;
+    type Reply = NoHeader;
+}
+
+/// Asks for the entries of a queue as they are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueryConsumeQueue {
+    /// Topic asked about.
+    pub topic: Str,
+    /// Queue of the topic.
+    pub queue_id: i32,
+    /// First offset wanted.
+    pub index: i64,
+    /// Most entries wanted.
+    pub count: i32,
+    /// Show what this group subscribes to, too.
+    pub consumer_group: Option<Str>,
+}
+
+impl Request for QueryConsumeQueue {
+    const CODE: Code = Code::QUERY_CONSUME_QUEUE;
+    type Reply = NoHeader;
+}
+
+/// Asks from when to when a topic has messages, and how far in time a group is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueryConsumeTimeSpan {
+    /// Topic asked about.
+    pub topic: Str,
+    /// Consumer group.
+    pub group: Str,
+}
+
+impl Request for QueryConsumeTimeSpan {
+    const CODE: Code = Code::QUERY_CONSUME_TIME_SPAN;
+    type Reply = NoHeader;
+}
+
+/// Asks how far every group of a broker lags.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetBrokerConsumeStats {
+    /// Ordered topics only.
+    pub is_order: bool,
+}
+
+impl Request for GetBrokerConsumeStats {
+    const CODE: Code = Code::GET_BROKER_CONSUME_STATS;
     type Reply = NoHeader;
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Str;
-use crate::body::queue::QueueKey;
+use crate::body::queue::{MessageQueue, QueueKey};
+use crate::body::subscription::SubscriptionData;
 use crate::body::topic::DataVersion;
 
 /// How far groups have read. Also the layout of `consumerOffset.json`.
@@ -146,4 +147,69 @@ pub struct BrokerConsumeStats {
 pub struct KvTable {
     /// The table.
     pub table: BTreeMap<Str, Str>,
+}
+
+/// From when to when the queues of a topic have messages, and how far in time a group is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumeTimeSpans {
+    /// One entry a queue.
+    pub consume_time_span_set: Vec<QueueTimeSpan>,
+}
+
+/// The same of one queue. Times are ms, and as text `yyyy-MM-dd#HH:mm:ss:SSS`; -1 where there is no message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueTimeSpan {
+    /// Store time of the last message consumed; of the first one where none is.
+    pub consume_time_stamp: i64,
+    /// As text.
+    pub consume_time_stamp_str: Str,
+    /// How long ago the next message was stored, ms; 0 where all is consumed.
+    pub delay_time: i64,
+    /// Store time of the newest message.
+    pub max_time_stamp: i64,
+    /// As text.
+    pub max_time_stamp_str: Str,
+    /// The queue.
+    pub message_queue: MessageQueue,
+    /// Store time of the oldest message.
+    pub min_time_stamp: i64,
+    /// As text.
+    pub min_time_stamp_str: Str,
+}
+
+/// A part of a queue as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueContents {
+    /// The SQL filter of the group asked about, JSON; `null` where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_data: Option<Str>,
+    /// Offset after the last entry of the queue.
+    pub max_queue_index: i64,
+    /// First offset of the queue.
+    pub min_queue_index: i64,
+    /// The entries asked for.
+    pub queue_data: Vec<QueueEntry>,
+    /// What the group subscribes to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription_data: Option<SubscriptionData>,
+}
+
+/// An entry of a queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueEntry {
+    /// The filter of the group matches what stands beside the queue.
+    pub eval: bool,
+    /// What is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<Str>,
+    /// Position of the record in the log.
+    pub physic_offset: i64,
+    /// Bytes of the record.
+    pub physic_size: i32,
+    /// Hash of the tag, or time of delivery.
+    pub tags_code: i64,
 }
