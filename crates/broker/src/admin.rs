@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The broker as operators see it: its settings (25, 26) and how it is doing (28).
 
+pub(crate) mod clean;
+pub(crate) mod elsewhere;
 mod runtime;
 
 use std::path::Path;
@@ -11,6 +13,7 @@ use parking_lot::Mutex;
 use store::Env;
 use tracing::{info, warn};
 use wire::api::config::{GetBrokerConfig, GetBrokerConfigReply, GetBrokerRuntimeInfo, UpdateBrokerConfig};
+use wire::api::elsewhere::SwitchTimerEngine;
 use wire::body::stats::KvTable;
 use wire::body::topic::DataVersion;
 use wire::code::{NoHeader, ResponseCode};
@@ -148,6 +151,36 @@ fn save(env: &Env, path: &Path, entries: &[Entry]) -> Result<(), Fault> {
     env.disk
         .replace(path, &bytes_of(&text, is_utf8))
         .map_err(|e| unsaved(&io(e)))
+}
+
+/// Code 5001. There is one engine, the wheel: switching to it is letting it take messages again.
+pub(crate) fn switch_timers(
+    b: &Arc<Broker>,
+    call: Call<SwitchTimerEngine>,
+) -> Result<Answer<NoHeader>, Fault> {
+    let invalid = |remark: &str| Err(Fault::new(ResponseCode::INVALID_PARAMETER, remark));
+    if !b.config().timer_wheel_enable {
+        return invalid("broker timerWheelEnable is false");
+    }
+    match call.header.engine.as_deref() {
+        _ if call.ext.is_absent() => return invalid("param error, extFields is null"),
+        Some("F") => {}
+        Some("R") => return invalid("timerUseRocksDB is not there: timers are kept in files only"),
+        _ => return invalid("param error"),
+    }
+    let b = Arc::clone(b);
+    Ok(blocking::later(&b.clone(), &call.peer, move || {
+        if b.config().timer_stop_enqueue {
+            let entry = Entry {
+                line: 0,
+                lines: 0,
+                key: "timerStopEnqueue".into(),
+                value: "false".into(),
+            };
+            change(&b, &[entry])?;
+        }
+        Ok(Reply::ok(NoHeader).with_remark("switch timer engine success"))
+    }))
 }
 
 /// Code 26: the settings as they are in effect.

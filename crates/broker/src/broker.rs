@@ -28,6 +28,7 @@ use wire::code::{Code, ResponseCode};
 use wire::frame::Frame;
 use wire::message_id::UniqueIds;
 
+use crate::admin::elsewhere::ColdBounds;
 use crate::assign::Modes;
 use crate::blocking::Workers;
 use crate::clients::Clients;
@@ -117,6 +118,8 @@ pub struct Broker {
     pub(crate) ids: UniqueIds,
     /// The settings as they stand in the file, and their version.
     pub(crate) settings: admin::Settings,
+    /// What operators said about cold reads.
+    pub(crate) cold_bounds: ColdBounds,
     /// The address clients reach this broker by; it stands in every message.
     pub host: SocketAddr,
     /// The same address as it is told to name servers: possibly with a name.
@@ -291,6 +294,7 @@ impl Broker {
             counts: Counts::new(now_ms),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
             settings: admin::Settings::new(now_ms),
+            cold_bounds: ColdBounds::default(),
             address: format!("{}:{}", config.broker_ip1, config.listen_port).into(),
             store,
             host,

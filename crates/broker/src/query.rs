@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finding messages (12 by key, 33 by position), and what admin tools ask about consumption (208, 343, 345).
+//! Finding messages (12 by key, 33 by position), and what admin tools ask about consumption (208, 343, 345; more in `query/`).
 //!
 //! All of it may read what nobody read for days, so it runs off the threads that serve sockets.
+
+pub(crate) mod progress;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

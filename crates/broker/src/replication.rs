@@ -54,7 +54,7 @@ use self::online::Service;
 pub(crate) use self::online::refusal_before_service;
 use self::quorum::{Promise, Quorum, Slave, Wanted};
 pub(crate) use self::slave::{NO_POPS, refusal};
-pub(crate) use self::status::ha_status;
+pub(crate) use self::status::{ha_status, set_master_flush_offset};
 pub(crate) use self::tables::{FetchError, connect};
 use crate::broker::Broker;
 use crate::config::{BrokerRole, Config};

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The table of contents: every request the broker serves, and the function that does it.
 
+use wire::api::auth::{
+    AuthCreateAcl, AuthCreateUser, AuthDeleteAcl, AuthDeleteUser, AuthGetAcl, AuthGetUser, AuthListAcl,
+    AuthListUser, AuthUpdateAcl, AuthUpdateUser,
+};
+use wire::api::clean::{CleanExpiredConsumequeue, CleanUnusedTopic, DeleteExpiredCommitlog};
 use wire::api::config::{GetBrokerConfig, GetBrokerRuntimeInfo, UpdateBrokerConfig};
+use wire::api::elsewhere::{
+    CheckRocksdbCqWriteProgress, ExportRocksdbConfigToJson, GetBrokerEpochCache, GetColdDataFlowCtrInfo,
+    NotifyBrokerRoleChanged, PopRollback, RemoveColdDataFlowCtrConfig, SetCommitlogReadMode,
+    SwitchTimerEngine, UpdateColdDataFlowCtrConfig,
+};
 use wire::api::explain::ExplainMessage;
 use wire::api::group::{
     DeleteSubscriptiongroup, GetAllProducerInfo, GetAllSubscriptiongroupConfig, GetConsumeStats,
@@ -9,7 +19,7 @@ use wire::api::group::{
     ListSubscriptionConflicts, QuerySubscriptionByConsumer, UpdateAndCreateSubscriptiongroup,
     UpdateAndCreateSubscriptiongroupList, UpdateAndGetGroupForbidden,
 };
-use wire::api::ha::{ExchangeBrokerHaInfo, GetBrokerHaStatus, ReplicaHello};
+use wire::api::ha::{ExchangeBrokerHaInfo, GetBrokerHaStatus, ReplicaHello, ResetMasterFlushOffset};
 use wire::api::heartbeat::{
     CheckClientConfig, ConsumeMessageDirectly, GetConsumerListByGroup, GetConsumerRunningInfo, HeartBeat,
     UnregisterClient,
@@ -25,7 +35,9 @@ use wire::api::pop::{
     PeekMessage, PollingInfo, PopMessage,
 };
 use wire::api::pull::{LitePullMessage, PullMessage};
-use wire::api::query::{QueryMessage, ViewMessageById};
+use wire::api::query::{
+    GetBrokerConsumeStats, QueryConsumeQueue, QueryConsumeTimeSpan, QueryMessage, ViewMessageById,
+};
 use wire::api::register::NotifyMinBrokerIdChange;
 use wire::api::route::{QueryAssignment, SetMessageRequestMode};
 use wire::api::send::{
@@ -38,6 +50,7 @@ use wire::api::topic::{
 };
 use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions, ResumeCheckHalfMessage};
 
+use crate::admin::elsewhere;
 use crate::broker::Broker;
 use crate::{
     admin, assign, delay, explain, group, heartbeat, lock, offset, peers, pop, pull, query, relay,
@@ -112,6 +125,9 @@ net::routes! { Broker;
     GetConsumeStats => query::consume_stats;
     QueryTopicsByConsumer => query::topics_by_group;
     QuerySubscriptionByConsumer => query::subscription_by_group;
+    QueryConsumeTimeSpan => query::progress::time_spans;
+    GetBrokerConsumeStats => query::progress::broker_stats;
+    QueryConsumeQueue => query::progress::queue_contents;
 
     UpdateAndCreateTopic => topic::requests::update_topic, logged;
     UpdateAndCreateTopicList => topic::requests::update_topics, logged;
@@ -132,7 +148,34 @@ net::routes! { Broker;
     UpdateBrokerConfig => admin::update_config, logged_without_body;
     GetBrokerConfig => admin::read_config;
     GetBrokerRuntimeInfo => admin::runtime_info;
+    SwitchTimerEngine => admin::switch_timers;
+
+    CleanExpiredConsumequeue => admin::clean::expired_queues;
+    CleanUnusedTopic => admin::clean::unused_topics;
+    DeleteExpiredCommitlog => admin::clean::expired_files;
+
+    CheckRocksdbCqWriteProgress => elsewhere::queue_progress;
+    ExportRocksdbConfigToJson => elsewhere::export_tables;
+    PopRollback => elsewhere::pop_rollback;
+    GetBrokerEpochCache => elsewhere::epochs;
+    NotifyBrokerRoleChanged => elsewhere::role_changed;
+    UpdateColdDataFlowCtrConfig => elsewhere::set_cold_bounds;
+    RemoveColdDataFlowCtrConfig => elsewhere::remove_cold_bound;
+    GetColdDataFlowCtrInfo => elsewhere::cold_bounds;
+    SetCommitlogReadMode => elsewhere::read_mode;
+    AuthCreateUser => elsewhere::create_user;
+    AuthUpdateUser => elsewhere::update_user;
+    AuthDeleteUser => elsewhere::delete_user;
+    AuthGetUser => elsewhere::user;
+    AuthListUser => elsewhere::users;
+    AuthCreateAcl => elsewhere::create_acl;
+    AuthUpdateAcl => elsewhere::update_acl;
+    AuthDeleteAcl => elsewhere::delete_acl;
+    AuthGetAcl => elsewhere::acl;
+    AuthListAcl => elsewhere::acls;
+
     GetBrokerHaStatus => replication::ha_status;
+    ResetMasterFlushOffset => replication::set_master_flush_offset;
     NotifyMinBrokerIdChange => peers::min_id_changed;
     ExchangeBrokerHaInfo => replication::exchange;
     ReplicaHello => replication::hello;

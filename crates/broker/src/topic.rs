@@ -459,6 +459,12 @@ impl Topics {
         Ok(gone)
     }
 
+    /// Does something about a name that no topic has, while none can get it. `None`: there is one.
+    pub(crate) fn while_absent<T>(&self, topic: &str, work: impl FnOnce() -> T) -> Option<T> {
+        let _one = self.changing.lock();
+        self.get(topic).is_none().then(work)
+    }
+
     /// Counts a change without one, so that name servers take the topics anew.
     pub(crate) fn touch(&self) -> Result<(), SaveError> {
         self.change().publish()

@@ -14,6 +14,7 @@ pub mod env;
 
 mod append;
 mod bell;
+mod calendar;
 mod checkpoint;
 mod compact;
 mod config;
@@ -44,9 +45,10 @@ mod tidy;
 mod timer;
 mod transfer;
 
+pub use calendar::calendar;
 pub use config::{FlushMode, Kind, Kinds, StoreConfig};
 pub use draft::{AppendError, Draft, Gate, GateState, Level, LogPos, Receipt};
-pub use entries::{Entry, EntryCode};
+pub use entries::{Entry, EntryCode, StoredEntry};
 pub use env::Env;
 pub use filter::{All, Filter};
 pub use journal::Journal;

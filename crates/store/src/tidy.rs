@@ -260,6 +260,12 @@ impl Store {
         Ok(())
     }
 
+    /// Removes at once what queues and index hold of messages in front of the log. Waits for the disk.
+    pub fn clean_queues(&self) -> io::Result<()> {
+        let done = self.after_removal(&mut self.tidy.lock());
+        done.inspect_err(|error| self.note_failure("cleaning of queues", error))
+    }
+
     /// Removes expired log files at the next cleanings, whatever the hour.
     pub fn clean_soon(&self) {
         self.manual_cleanings.store(MANUAL_RUNS, Ordering::Relaxed);

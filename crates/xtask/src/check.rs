@@ -64,8 +64,17 @@ pub(crate) fn check() -> anyhow::Result<()> {
 /// Rewrites the generated pages; the same test compares them in `test` and `check`.
 pub(crate) fn write_docs() -> anyhow::Result<()> {
     step(
-        "docs/configuration.md",
-        cargo(&["test", "-p", "barque", "--test", "reference"]).env("BARQUE_BLESS", "1"),
+        "generated pages in docs/",
+        cargo(&[
+            "test",
+            "-p",
+            "barque",
+            "--test",
+            "reference",
+            "--test",
+            "request_codes",
+        ])
+        .env("BARQUE_BLESS", "1"),
     )
 }
 

@@ -66,6 +66,21 @@ impl Registered {
         &self.expression
     }
 
+    /// As it stands in the file.
+    fn data(&self, topic: &str, group: &str) -> FilterData {
+        FilterData {
+            bloom_filter_data: Some(bloom::bits(group, topic)),
+            born_time: self.born_ms,
+            client_version: self.version,
+            consumer_group: group.into(),
+            dead: self.is_dead(),
+            dead_time: self.dead_ms,
+            expression: self.expression.clone(),
+            expression_type: Str::const_new(SQL92),
+            topic: topic.into(),
+        }
+    }
+
     fn is_dead(&self) -> bool {
         self.dead_ms >= self.born_ms
     }
@@ -119,6 +134,13 @@ impl Filters {
         }
         filters.table.lock().is_changed = false;
         Ok(filters)
+    }
+
+    /// What a group registered, as it stands in the file.
+    pub(crate) fn data_of(&self, topic: &str, group: &str) -> Option<FilterData> {
+        let table = self.table.lock();
+        let filter = table.topics.get(topic)?.get(group)?;
+        Some(filter.data(topic, group))
     }
 
     fn restore(&self, topic: &Str, group: Str, data: FilterData) {
@@ -353,23 +375,12 @@ impl Table {
     }
 
     fn file(&self) -> FilterTable {
-        let data = |topic: &Str, (group, filter): (&Str, &Registered)| {
-            let data = FilterData {
-                bloom_filter_data: Some(bloom::bits(group, topic)),
-                born_time: filter.born_ms,
-                client_version: filter.version,
-                consumer_group: group.clone(),
-                dead: filter.is_dead(),
-                dead_time: filter.dead_ms,
-                expression: filter.expression.clone(),
-                expression_type: Str::const_new(SQL92),
-                topic: topic.clone(),
-            };
-            (group.clone(), data)
-        };
         let topics = self.topics.iter().map(|(topic, groups)| {
             let filters = TopicFilters {
-                group_filter_data: groups.iter().map(|one| data(topic, one)).collect(),
+                group_filter_data: groups
+                    .iter()
+                    .map(|(group, filter)| (group.clone(), filter.data(topic, group)))
+                    .collect(),
                 topic: topic.clone(),
             };
             (topic.clone(), filters)

@@ -12,6 +12,7 @@ const BUSY: &str = "[REJECTREQUEST]system busy, start flow control for a while";
 const NOT_AVAILABLE: &str = "service not available now. It may be caused by one of the following reasons: messages are put to the slave, the master is away";
 /// What pops are told that it does not serve.
 pub(crate) const NO_POPS: &str = "this broker is a slave: messages are popped from its master";
+const UNKNOWN_TOPICS: &str = "a slave does not know which topics are unused: queues are cleaned on its master, and here when it is one";
 const TABLES: &str =
     "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
 
@@ -56,6 +57,8 @@ pub(crate) fn refusal(b: &Broker, frame: &Frame) -> Option<Fault> {
         {
             refuse(ResponseCode::SERVICE_NOT_AVAILABLE, NO_POPS)
         }
+        // Its topics come later than its log: it would remove the queues of a topic that it does not know yet.
+        Code::CLEAN_UNUSED_TOPIC => refuse(ResponseCode::SYSTEM_ERROR, UNKNOWN_TOPICS),
         Code::UPDATE_AND_CREATE_TOPIC
         | Code::UPDATE_AND_CREATE_TOPIC_LIST
         | Code::DELETE_TOPIC_IN_BROKER

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How replication goes, for operators: 907 (`haStatus`).
+//! How replication goes, for operators: 907 (`haStatus`), and 908, which changes one figure of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -8,9 +8,9 @@ use net::{Answer, Call, Fault, Reply};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::info;
-use wire::api::ha::GetBrokerHaStatus;
+use wire::api::ha::{GetBrokerHaStatus, ResetMasterFlushOffset};
 use wire::body::ha::{HaClientRuntimeInfo, HaConnectionRuntimeInfo, HaRuntimeInfo};
-use wire::code::NoHeader;
+use wire::code::{NoHeader, ResponseCode};
 use wire::{Str, fastjson};
 
 use crate::broker::Broker;
@@ -29,6 +29,8 @@ pub(crate) struct Follower {
     bytes: AtomicI64,
     /// The same when somebody asked last, and when that was.
     asked: Mutex<(i64, i64)>,
+    /// Where the log of the master ended when it started, as somebody said (908).
+    master_began: AtomicI64,
 }
 
 impl Follower {
@@ -115,7 +117,7 @@ pub(crate) fn ha_status(b: &Arc<Broker>, _: Call<GetBrokerHaStatus>) -> Result<A
             last_read_timestamp: follower.heard_ms.load(Ordering::Relaxed),
             last_write_timestamp: follower.said_ms.load(Ordering::Relaxed),
             master_addr: follower.master.lock().clone(),
-            master_flush_offset: 0,
+            master_flush_offset: follower.master_began.load(Ordering::Relaxed),
             max_offset: end,
             transferred_byte_in_second: follower.rate(b.env.clock.now_ms()),
         };
@@ -138,4 +140,25 @@ pub(crate) fn ha_status(b: &Arc<Broker>, _: Call<GetBrokerHaStatus>) -> Result<A
             .collect();
     }
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&info)).into())
+}
+
+/// Code 908. Nothing depends on it here: how far a slave may go follows from its master's log itself.
+pub(crate) fn set_master_flush_offset(
+    b: &Arc<Broker>,
+    call: Call<ResetMasterFlushOffset>,
+) -> Result<Answer<NoHeader>, Fault> {
+    if b.is_slave() {
+        let missing = || {
+            Fault::new(
+                ResponseCode::SYSTEM_ERROR,
+                "the custom field <masterFlushOffset> is null",
+            )
+        };
+        let offset = call.header.master_flush_offset.ok_or_else(missing)?;
+        b.replication
+            .follower
+            .master_began
+            .store(offset, Ordering::Relaxed);
+    }
+    Ok(Reply::ok(NoHeader).into())
 }

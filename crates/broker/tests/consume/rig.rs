@@ -108,6 +108,12 @@ impl Rig {
         self.dir
     }
 
+    /// A setting as it is in effect.
+    #[allow(dead_code, reason = "used by admin.rs only")]
+    pub(crate) fn setting(&self, key: &str) -> String {
+        self.broker.config().get(key).unwrap()
+    }
+
     pub(crate) async fn client(&self) -> Client {
         Rig::client_at(self.addr).await
     }

@@ -11,13 +11,21 @@ use wire::properties::pairs;
 use wire::record::Record;
 
 /// Fields of any body whose value is a moment, or counts changes that nobody promised to make in the same steps.
-const MOMENTS: [&str; 6] = [
+const MOMENTS: [&str; 14] = [
     "timestamp",
     "lastUpdateTimestamp",
     "counter",
     "indexLastUpdateTimestamp",
     "indexLastUpdatePhyoffset",
     "subVersion",
+    "minTimeStamp",
+    "minTimeStampStr",
+    "maxTimeStamp",
+    "maxTimeStampStr",
+    "consumeTimeStamp",
+    "consumeTimeStampStr",
+    "delayTime",
+    "lastTimestamp",
 ];
 
 /// Codes whose remark is read by programs; the remark of every other refusal is prose.

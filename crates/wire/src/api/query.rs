@@ -99,8 +99,8 @@ impl Request for QueryConsumeTimeSpan {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GetBrokerConsumeStats {
-    /// Ordered topics only.
-    pub is_order: bool,
+    /// Ordered topics only; not, where nothing is said.
+    pub is_order: Option<bool>,
 }
 
 impl Request for GetBrokerConsumeStats {

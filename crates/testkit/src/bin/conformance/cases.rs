@@ -2,6 +2,7 @@
 //! The requests of the `diff` section, one file per capability. A case uses topics and groups of its own, so that cases
 //! can be added, removed and moved.
 
+pub(crate) mod admin;
 mod delay;
 mod filter;
 mod group;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Case> {
         route::cases(),
         kv::cases(),
         transaction::cases(),
+        admin::cases(),
     ]
     .into_iter()
     .flatten()
