@@ -29,6 +29,7 @@ use wire::frame::Frame;
 use wire::message_id::UniqueIds;
 
 use crate::admin::elsewhere::ColdBounds;
+use crate::admin::settings::Settings;
 use crate::assign::Modes;
 use crate::blocking::Workers;
 use crate::clients::Clients;
@@ -54,9 +55,7 @@ use crate::send::ReplyRoom;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::transaction::Transactions;
-use crate::{
-    admin, delay, duty, group, heartbeat, names, offset, peers, pop, replication, topic, transaction,
-};
+use crate::{delay, duty, group, heartbeat, names, offset, peers, pop, replication, topic, transaction};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -117,7 +116,7 @@ pub struct Broker {
     /// Ids for messages that come without.
     pub(crate) ids: UniqueIds,
     /// The settings as they stand in the file, and their version.
-    pub(crate) settings: admin::Settings,
+    pub(crate) settings: Settings,
     /// What operators said about cold reads.
     pub(crate) cold_bounds: ColdBounds,
     /// The address clients reach this broker by; it stands in every message.
@@ -266,6 +265,7 @@ impl Broker {
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
         let pop = Arc::new(Pop::open(&config, &env, &offsets, &store)?);
         let modes = Modes::open(&config, env.clone())?;
+        let settings = Settings::open(&config, &env)?;
         let now_ms = env.clock.now_ms();
         let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
         let dedup = Dedup::open(&config, &topics, &store);
@@ -293,7 +293,7 @@ impl Broker {
             escape: Escape::default(),
             counts: Counts::new(now_ms),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
-            settings: admin::Settings::new(now_ms),
+            settings,
             cold_bounds: ColdBounds::default(),
             address: format!("{}:{}", config.broker_ip1, config.listen_port).into(),
             store,

@@ -331,6 +331,19 @@ impl Clients {
         Some(Arc::clone(&member.client))
     }
 
+    /// Who is at the other end of a connection, if it has said so in a heartbeat.
+    pub(crate) fn at(&self, peer: u64) -> Option<Arc<Client>> {
+        let tables = self.tables.read();
+        let joined = tables.peers.get(&peer)?;
+        let consumer = || {
+            let group = tables.consumers.get(joined.consumers.first()?)?;
+            group.members.get(&peer)
+        };
+        let producer = || tables.producers.get(joined.producers.first()?)?.get(&peer);
+        let member = consumer().or_else(producer)?;
+        Some(Arc::clone(&member.client))
+    }
+
     /// Whether the group has members.
     pub(crate) fn is_online(&self, group: &str) -> bool {
         self.tables.read().consumers.contains_key(group)

@@ -33,6 +33,20 @@ pub use value::{BrokerRole, FlushDiskType, RequestMode, Secret};
 /// Most delay levels: each is a queue and a task.
 const DELAY_LEVELS_MAX: usize = 4096;
 
+/// What stands for the value of a secret.
+pub(crate) const HIDDEN: &str = "******";
+
+/// Whether the value of a setting is shown to nobody.
+pub(crate) fn is_secret(key: &str) -> bool {
+    settings::is_secret(key) || known::is_secret(key)
+}
+
+/// Whether no request may change a setting, whatever `configBlackList` says.
+pub(crate) fn is_fixed(key: &str) -> bool {
+    let is = |setting: &settings::Setting| setting.key == key && setting.when == When::Fixed;
+    settings::SETTINGS.iter().any(is) || known::is_place(key)
+}
+
 /// Shorter ones can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
 
@@ -193,7 +207,7 @@ impl Config {
         let wrong = |wanted: &str| ConfigError::WrongType {
             place: place.clone(),
             key: key.into(),
-            value: if settings::is_secret(key) { "******" } else { value }.into(),
+            value: if is_secret(key) { HIDDEN } else { value }.into(),
             wanted: wanted.into(),
         };
         if let Some(why) = refused::why(key, value) {

@@ -6,7 +6,7 @@ use wire::api::auth::{
     AuthListUser, AuthUpdateAcl, AuthUpdateUser,
 };
 use wire::api::clean::{CleanExpiredConsumequeue, CleanUnusedTopic, DeleteExpiredCommitlog};
-use wire::api::config::{GetBrokerConfig, GetBrokerRuntimeInfo, UpdateBrokerConfig};
+use wire::api::config::{GetBrokerConfig, GetBrokerRuntimeInfo, ListConfigChanges, UpdateBrokerConfig};
 use wire::api::elsewhere::{
     CheckRocksdbCqWriteProgress, ExportRocksdbConfigToJson, GetBrokerEpochCache, GetColdDataFlowCtrInfo,
     NotifyBrokerRoleChanged, PopRollback, RemoveColdDataFlowCtrConfig, SetCommitlogReadMode,
@@ -50,7 +50,7 @@ use wire::api::topic::{
 };
 use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions, ResumeCheckHalfMessage};
 
-use crate::admin::elsewhere;
+use crate::admin::{clean, elsewhere, settings};
 use crate::broker::Broker;
 use crate::{
     admin, assign, delay, explain, group, heartbeat, lock, offset, peers, pop, pull, query, relay,
@@ -145,14 +145,15 @@ net::routes! { Broker;
     UpdateAndGetGroupForbidden => group::requests::forbid, logged;
     DeleteSubscriptiongroup => group::requests::delete_group, logged;
 
-    UpdateBrokerConfig => admin::update_config, logged_without_body;
-    GetBrokerConfig => admin::read_config;
+    UpdateBrokerConfig => settings::update_config, logged_without_body;
+    GetBrokerConfig => settings::read_config;
     GetBrokerRuntimeInfo => admin::runtime_info;
-    SwitchTimerEngine => admin::switch_timers;
+    ListConfigChanges => settings::changes;
+    SwitchTimerEngine => settings::switch_timers, logged;
 
-    CleanExpiredConsumequeue => admin::clean::expired_queues;
-    CleanUnusedTopic => admin::clean::unused_topics;
-    DeleteExpiredCommitlog => admin::clean::expired_files;
+    CleanExpiredConsumequeue => clean::expired_queues, logged;
+    CleanUnusedTopic => clean::unused_topics, logged;
+    DeleteExpiredCommitlog => clean::expired_files, logged;
 
     CheckRocksdbCqWriteProgress => elsewhere::queue_progress;
     ExportRocksdbConfigToJson => elsewhere::export_tables;

@@ -15,3 +15,5 @@ mod progress;
 #[path = "consume/rig.rs"]
 #[expect(dead_code, reason = "shared with consume.rs; each uses a part of it")]
 mod rig;
+#[path = "admin/settings.rs"]
+mod settings;

@@ -5,6 +5,7 @@
 //! takes its default. Read and written with `fastjson`.
 
 pub mod compaction;
+pub mod config;
 pub mod conflict;
 pub mod explain;
 pub mod filter;

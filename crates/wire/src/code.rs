@@ -243,6 +243,8 @@ impl Code {
 
 /// Requests that the reference does not have. Its codes end at 200151; ours begin at 900000.
 impl Code {
+    /// Lists which settings were changed by requests, when, and by whom.
+    pub const LIST_CONFIG_CHANGES: Code = Code(900_025);
     /// Says what became of a message, and why a group has not consumed it.
     pub const EXPLAIN_MESSAGE: Code = Code(900_012);
     /// Lists the transactions that have not ended.

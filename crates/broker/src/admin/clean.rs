@@ -18,7 +18,6 @@ pub(crate) fn expired_queues(
     b: &Arc<Broker>,
     call: Call<CleanExpiredConsumequeue>,
 ) -> Result<Answer<NoHeader>, Fault> {
-    info!(peer = %call.peer.addr, "queues are cleaned");
     let b = Arc::clone(b);
     Ok(later(&b.clone(), &call.peer, move || {
         let done = b.store.clean_queues();
@@ -35,7 +34,6 @@ pub(crate) fn unused_topics(
     b: &Arc<Broker>,
     call: Call<CleanUnusedTopic>,
 ) -> Result<Answer<NoHeader>, Fault> {
-    info!(peer = %call.peer.addr, "queues without a topic are removed");
     let b = Arc::clone(b);
     Ok(later(&b.clone(), &call.peer, move || {
         for topic in b.store.topics() {
@@ -58,9 +56,8 @@ pub(crate) fn unused_topics(
 /// Code 329. Expired files of the log go at the next cleanings, whatever the hour.
 pub(crate) fn expired_files(
     b: &Arc<Broker>,
-    call: Call<DeleteExpiredCommitlog>,
+    _: Call<DeleteExpiredCommitlog>,
 ) -> Result<Answer<NoHeader>, Fault> {
-    info!(peer = %call.peer.addr, "expired files of the log are removed");
     b.store.clean_soon();
     Ok(Reply::ok(NoHeader).into())
 }

@@ -12,6 +12,10 @@ pub(super) enum Kind {
     Int,
     Decimal,
     Text,
+    /// A file, a directory, or the name of code to load.
+    Place,
+    /// A text that nobody is shown.
+    Secret,
 }
 
 /// What is to be said about an assignment to a key of the list.
@@ -31,7 +35,7 @@ pub(super) fn look_up(key: &str, value: &str) -> Option<Verdict> {
         Kind::Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
         Kind::Int => value.parse::<i64>().is_ok(),
         Kind::Decimal => value.parse::<f64>().is_ok(),
-        Kind::Text => true,
+        Kind::Text | Kind::Place | Kind::Secret => true,
     };
     Some(match kind {
         Kind::Bool if !valid => Verdict::WrongType("true or false"),
@@ -42,7 +46,17 @@ pub(super) fn look_up(key: &str, value: &str) -> Option<Verdict> {
     })
 }
 
-use Kind::{Bool, Decimal, Int, Text};
+/// Whether a setting names a place of this host or code to load.
+pub(super) fn is_place(key: &str) -> bool {
+    KNOWN.contains(&(key, Kind::Place))
+}
+
+/// Whether the value of a setting is shown to nobody.
+pub(super) fn is_secret(key: &str) -> bool {
+    KNOWN.contains(&(key, Kind::Secret))
+}
+
+use Kind::{Bool, Decimal, Int, Place, Secret, Text};
 
 /// Every key of the reference's broker, store, remoting and access-control settings that is not in `settings.rs`.
 pub(super) const KNOWN: &[(&str, Kind)] = &[
@@ -61,16 +75,16 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("appendCkAsync", Bool),
     ("asyncLearner", Bool),
     ("asyncSendEnable", Bool),
-    ("authConfigPath", Text),
+    ("authConfigPath", Place),
     ("authenticationEnabled", Bool),
-    ("authenticationMetadataProvider", Text),
-    ("authenticationProvider", Text),
-    ("authenticationStrategy", Text),
+    ("authenticationMetadataProvider", Place),
+    ("authenticationProvider", Place),
+    ("authenticationStrategy", Place),
     ("authenticationWhitelist", Text),
     ("authorizationEnabled", Bool),
-    ("authorizationMetadataProvider", Text),
-    ("authorizationProvider", Text),
-    ("authorizationStrategy", Text),
+    ("authorizationMetadataProvider", Place),
+    ("authorizationProvider", Place),
+    ("authorizationStrategy", Place),
     ("authorizationWhitelist", Text),
     ("autoDeleteUnusedStats", Bool),
     ("autoMessageVersionOnTopicLen", Bool),
@@ -208,8 +222,8 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("indexFileReadEnable", Bool),
     ("indexFileWriteEnable", Bool),
     ("indexRocksDBEnable", Bool),
-    ("initAuthenticationUser", Text),
-    ("innerClientAuthenticationCredentials", Text),
+    ("initAuthenticationUser", Secret),
+    ("innerClientAuthenticationCredentials", Secret),
     ("isBrokerContainer", Bool),
     ("isInBrokerContainer", Bool),
     ("isolateLogEnable", Bool),
@@ -239,7 +253,7 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("maxTopicLength", Int),
     ("memTableFlushIntervalMs", Int),
     ("messageIndexSafe", Bool),
-    ("messageStorePlugIn", Text),
+    ("messageStorePlugIn", Place),
     ("metricGrpcExporterIntervalInMills", Int),
     ("metricGrpcExporterTimeOutInMills", Int),
     ("metricLoggingExporterIntervalInMills", Int),
@@ -283,7 +297,7 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("putThreadPoolQueueCapacity", Int),
     ("queryMessageThreadPoolNums", Int),
     ("queryThreadPoolQueueCapacity", Int),
-    ("readOnlyCommitLogStorePaths", Text),
+    ("readOnlyCommitLogStorePaths", Place),
     ("readUnCommitted", Bool),
     ("realTimePersistRocksDBConfig", Bool),
     ("recheckReputOffsetFromCq", Bool),
@@ -326,9 +340,9 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("statefulAuthorizationCacheExpiredSecond", Int),
     ("statefulAuthorizationCacheMaxNum", Int),
     ("statRocksDBCQIntervalSec", Int),
-    ("storePathBrokerIdentity", Text),
-    ("storePathDLedgerCommitLog", Text),
-    ("storePathEpochFile", Text),
+    ("storePathBrokerIdentity", Place),
+    ("storePathDLedgerCommitLog", Place),
+    ("storePathEpochFile", Place),
     ("storeType", Text),
     ("subscriptionExpiredTimeout", Int),
     ("syncBrokerMetadataPeriod", Int),
@@ -358,15 +372,15 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("timerWarmEnable", Bool),
     ("timerWheelSnapshotFlush", Bool),
     ("timerWheelSnapshotIntervalMs", Int),
-    ("tls.config.file", Text),
+    ("tls.config.file", Place),
     ("tls.enable", Bool),
     ("tls.server.authClient", Text),
-    ("tls.server.certPath", Text),
-    ("tls.server.keyPassword", Text),
-    ("tls.server.keyPath", Text),
+    ("tls.server.certPath", Place),
+    ("tls.server.keyPassword", Secret),
+    ("tls.server.keyPath", Place),
     ("tls.server.mode", Text),
     ("tls.server.need.client.auth", Text),
-    ("tls.server.trustCertPath", Text),
+    ("tls.server.trustCertPath", Place),
     ("tls.test.mode.enable", Bool),
     ("topicQueueLockNum", Int),
     ("transactionOpBatchInterval", Int),

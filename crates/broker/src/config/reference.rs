@@ -23,10 +23,10 @@ pub fn config_reference() -> String {
         } else {
             format!("`{default}`")
         };
-        let when = if setting.when == When::Live {
-            "at once"
-        } else {
-            "at start"
+        let when = match setting.when {
+            When::Live => "at once",
+            When::Start => "at start",
+            When::Fixed => "at start; by no request",
         };
         let doc = setting.doc.trim();
         let _infallible = writeln!(
@@ -55,7 +55,9 @@ const HEAD: &str = "# Broker settings
 
 Written by `config_reference()`; do not edit. A `broker.conf` of the reference works as it is. An unknown key is a
 warning, a value of the wrong type an error. \"At once\" settings also take effect when request 25
-(`updateBrokerConfig`) changes them; the others are saved and take effect at the next start.
+(`updateBrokerConfig`) changes them; the others are saved and take effect at the next start. \"By no request\": they name places
+of the host, or say what may be changed, and request 25 refuses them whatever `configBlackList` says; so it does places among the
+settings without a meaning.
 ";
 
 const TABLE_HEAD: &str = "| key | type | default | changes take effect | meaning |\n|---|---|---|---|---|\n";

@@ -2,7 +2,8 @@
 //! Every setting that has an effect: its name in the file, its type, its default, and what it does. The list is the
 //! whole truth: the struct, the parser, the answer to request 26 and the reference page are made from it.
 //!
-//! `start` settings are read when the broker starts; `live` ones also take effect when request 25 changes them.
+//! `start` settings are read when the broker starts; `live` ones also take effect when request 25 changes them; `fixed` ones
+//! that request never changes, because they name places of this host or what may be changed.
 
 use wire::Str;
 
@@ -25,6 +26,8 @@ pub enum When {
     Live,
     /// At the next start.
     Start,
+    /// At the next start, and no request may change it.
+    Fixed,
 }
 
 /// What became of an assignment.
@@ -45,6 +48,7 @@ pub(super) fn is_secret(key: &str) -> bool {
 macro_rules! settings {
     (@when live) => { When::Live };
     (@when start) => { When::Start };
+    (@when fixed) => { When::Fixed };
     ($(section $section:literal $(
         $(#[doc = $doc:literal])+
         $when:ident $field:ident: $type:ty = $default:expr, $key:literal;
@@ -112,11 +116,11 @@ settings! {
     /// Name of the region, written into messages and answers as MSG_REGION.
     live region_id: Str = Str::const_new("DefaultRegion"), "regionId";
     /// Home directory of the installation; environment ROCKETMQ_HOME.
-    start rocketmq_home: Str = Str::const_new(""), "rocketmqHome";
+    fixed rocketmq_home: Str = Str::const_new(""), "rocketmqHome";
     /// The file these settings came from; request 25 writes changes back to it.
-    start broker_config_path: Str = Str::const_new(""), "brokerConfigPath";
+    fixed broker_config_path: Str = Str::const_new(""), "brokerConfigPath";
     /// Settings that request 25 may not change, joined by `;`.
-    start config_black_list: Str = Str::const_new("configBlackList;brokerConfigPath"), "configBlackList";
+    fixed config_black_list: Str = Str::const_new("configBlackList;brokerConfigPath"), "configBlackList";
 
     section "Ports"
     /// Port of the broker. The port two below it serves everything but the pulls; 0 takes free ports.
@@ -346,10 +350,10 @@ settings! {
 
     section "Store"
     /// Directory of all data. Empty: `store` in the home directory of the user.
-    start store_path_root_dir: Str = Str::const_new(""), "storePathRootDir";
+    fixed store_path_root_dir: Str = Str::const_new(""), "storePathRootDir";
     /// Directory of the commit log, or several joined by `,` between which its files take turns. Empty: `commitlog` in
     /// storePathRootDir.
-    start store_path_commit_log: Str = Str::const_new(""), "storePathCommitLog";
+    fixed store_path_commit_log: Str = Str::const_new(""), "storePathCommitLog";
     /// Bytes of a commit log file.
     start mapped_file_size_commit_log: u32 = 1_073_741_824, "mappedFileSizeCommitLog";
     /// Bytes of a consume queue file, rounded up to whole entries of 20 bytes.

@@ -79,6 +79,20 @@ impl Config {
         self.check()
     }
 
+    /// Fills in what nobody set from settings that were completed on this host.
+    pub(crate) fn borrow_names(&mut self, here: &Config) {
+        for (setting, known) in [
+            (&mut self.namesrv_addr, &here.namesrv_addr),
+            (&mut self.broker_name, &here.broker_name),
+            (&mut self.broker_ip1, &here.broker_ip1),
+            (&mut self.store_path_root_dir, &here.store_path_root_dir),
+        ] {
+            if setting.is_empty() {
+                setting.clone_from(known);
+            }
+        }
+    }
+
     /// Whether the broker can start with this: the settings that nobody can guess are there.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let must = [

@@ -232,3 +232,29 @@ fn a_file_that_is_not_utf_8_is_latin_1_and_stays_so() {
     assert_eq!(bytes_of("# ü", true), "# ü".as_bytes());
     assert_eq!(bytes_of("# ü €", false), b"# \xfc \\u20ac");
 }
+
+#[test]
+fn whatever_names_a_place_or_code_is_changed_by_no_request() {
+    let keys = settings::SETTINGS.iter().map(|setting| setting.key);
+    let keys = keys.chain(known::KNOWN.iter().map(|(key, _)| *key));
+    let speaks_of_a_place = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        let words = [
+            "path",
+            "rootdir",
+            "home",
+            "config.file",
+            "plugin",
+            "blacklist",
+            "command",
+        ];
+        words.iter().any(|word| key.contains(word))
+    };
+    let places: Vec<&str> = keys.filter(|key| speaks_of_a_place(key)).collect();
+    assert!(places.len() > 10, "{places:?}");
+    for key in places {
+        assert!(is_fixed(key), "{key} names a place");
+    }
+    assert!(!is_fixed("traceOn") && !is_fixed("listenPort") && !is_fixed("nonsense"));
+    assert!(is_secret("haSecret") && is_secret("tls.server.keyPassword") && !is_secret("traceOn"));
+}

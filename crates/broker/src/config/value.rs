@@ -150,7 +150,7 @@ impl Value for Secret {
     }
 
     fn show(&self) -> String {
-        self.get().map_or("", |_| "******").to_owned()
+        self.get().map_or("", |_| super::HIDDEN).to_owned()
     }
 }
 

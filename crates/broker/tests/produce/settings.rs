@@ -76,7 +76,7 @@ async fn a_setting_that_may_not_change_now_is_kept_for_the_next_start() {
     assert_eq!(
         reply.remark.as_deref(),
         Some(
-            "without a meaning here: sendMessageThreadPoolNums; takes effect at the next start: fileReservedTime"
+            "in effect now: traceOn; takes effect at the next start: fileReservedTime; ignored, without a meaning here: sendMessageThreadPoolNums"
         )
     );
     assert_eq!(setting(&client, "fileReservedTime").await, "72");

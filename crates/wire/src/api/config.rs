@@ -58,3 +58,20 @@ impl Request for GetNamesrvConfig {
     const CODE: Code = Code::GET_NAMESRV_CONFIG;
     type Reply = NoHeader;
 }
+
+/// Lists changes of settings, newest first. The reference has no such request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListConfigChanges {
+    /// Of this setting only.
+    pub key: Option<Str>,
+    /// Most of them; 100 where nothing is said.
+    pub max: Option<i32>,
+    /// Those in front of this one: `next` of the answer before.
+    pub next: Option<i64>,
+}
+
+impl Request for ListConfigChanges {
+    const CODE: Code = Code::LIST_CONFIG_CHANGES;
+    type Reply = NoHeader;
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Settings by request: changed (25), read (26), and which were changed when and by whom (900025). Of the changes of a request
+//! all are made or, when one is not valid, none. What takes effect at the next start only is saved for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use net::{Answer, Call, Fault, Reply};
+use parking_lot::Mutex;
+use store::Env;
+use tracing::{error, info};
+use wire::api::config::{GetBrokerConfig, GetBrokerConfigReply, ListConfigChanges, UpdateBrokerConfig};
+use wire::api::elsewhere::SwitchTimerEngine;
+use wire::body::config::{ChangedBy, ConfigChange, ConfigHistory, Effect};
+use wire::body::topic::DataVersion;
+use wire::code::{NoHeader, ResponseCode};
+use wire::java_properties::{self, Entry};
+use wire::{Str, fastjson};
+
+use crate::blocking;
+use crate::broker::Broker;
+use crate::config::{Assigned, Config, HIDDEN, Place, When, bytes_of, is_fixed, is_secret, text_of};
+use crate::fault::unsaved;
+use crate::saved::{self, LoadError, SaveError};
+
+/// Settings of one request, and the bytes of each value.
+const CHANGES_MAX: usize = 1000;
+const VALUE_BYTES_MAX: usize = 4096;
+
+/// How often the settings changed, and how.
+pub(crate) struct Settings {
+    /// Held while they change.
+    state: Mutex<State>,
+    path: PathBuf,
+}
+
+struct State {
+    version: DataVersion,
+    history: ConfigHistory,
+}
+
+impl Settings {
+    pub(crate) fn open(config: &Config, env: &Env) -> Result<Settings, LoadError> {
+        let path = config.config_dir().join("barqueConfigChanges.json");
+        let state = State {
+            version: DataVersion {
+                timestamp: env.clock.now_ms(),
+                ..DataVersion::default()
+            },
+            history: match saved::load(env, &path) {
+                Err(error @ LoadError::Damaged { .. }) => {
+                    error!(%error, "the list of changes of settings begins anew");
+                    ConfigHistory::default()
+                }
+                found => found?.unwrap_or_default(),
+            },
+        };
+        Ok(Settings {
+            state: Mutex::new(state),
+            path,
+        })
+    }
+}
+
+fn invalid(remark: impl Into<Str>) -> Fault {
+    Fault::new(ResponseCode::INVALID_PARAMETER, remark)
+}
+
+/// Code 25.
+pub(crate) fn update_config(
+    b: &Arc<Broker>,
+    call: Call<UpdateBrokerConfig>,
+) -> Result<Answer<NoHeader>, Fault> {
+    let text = std::str::from_utf8(&call.body).map_err(|_| invalid("the body is not UTF-8"))?;
+    let entries = java_properties::parse(text).map_err(|e| invalid(e.to_string()))?;
+    check(&b.config().config_black_list, &entries)?;
+    let b = Arc::clone(b);
+    Ok(Answer::Later(Box::pin(async move {
+        let (changing, peer) = (Arc::clone(&b), Arc::clone(&call.peer));
+        let changed = move || change(&changing, &call, &entries);
+        let changed = blocking::run(&b, &peer, changed).await??;
+        if changed.permission {
+            b.announce().await;
+        }
+        let reply = Reply::ok(NoHeader);
+        Ok(if changed.remark.is_empty() {
+            reply
+        } else {
+            reply.with_remark(changed.remark)
+        })
+    })))
+}
+
+/// Refuses what no request may change, and more than one may.
+fn check(black_list: &str, entries: &[Entry]) -> Result<(), Fault> {
+    let is_listed = |key: &str| black_list.split(';').any(|black| black.trim() == key);
+    for Entry { key, value, .. } in entries {
+        let refuse = |why: &str| {
+            let remark = format!("Can not update config in black list: {key}{why}");
+            Err(Fault::new(ResponseCode::NO_PERMISSION, remark))
+        };
+        if is_fixed(key) {
+            return refuse(" names a place of the host, or what may be changed: edit the configuration file");
+        }
+        if is_listed(key) {
+            return refuse(" (configBlackList)");
+        }
+        if value.len() > VALUE_BYTES_MAX {
+            let remark = format!("{key}: {} bytes, allowed are {VALUE_BYTES_MAX}", value.len());
+            return Err(invalid(remark));
+        }
+    }
+    if entries.len() > CHANGES_MAX {
+        let remark = format!(
+            "{} settings in one request, allowed are {CHANGES_MAX}",
+            entries.len()
+        );
+        return Err(invalid(remark));
+    }
+    Ok(())
+}
+
+/// What came of a change.
+struct Changed {
+    remark: String,
+    /// What clients may do here changed, which the name servers must know.
+    permission: bool,
+}
+
+fn change<R>(b: &Broker, call: &Call<R>, entries: &[Entry]) -> Result<Changed, Fault> {
+    let mut state = b.settings.state.lock();
+    let before = b.config();
+    let mut live = Config::clone(&before);
+    let mut file = ConfigFile::read(&b.env, &live.broker_config_path)?;
+    let mut done = Done::default();
+    for entry in entries {
+        // Tried on a copy, so that what takes effect later does not do so now.
+        let mut tried = live.clone();
+        let assigned = tried.assign(&entry.key, &entry.value, &Place::Request);
+        let effect = match assigned.map_err(|e| invalid(e.to_string()))? {
+            Assigned::Done(When::Live) => {
+                live = tried;
+                Effect::Now
+            }
+            Assigned::Done(When::Start | When::Fixed) => Effect::AfterRestart,
+            Assigned::NoMeaning => Effect::Never,
+            Assigned::Unknown => {
+                done.unknown.push(&entry.key);
+                continue;
+            }
+        };
+        done.changes.push(noted(entry, effect, &file, &before));
+    }
+    let known = entries
+        .iter()
+        .filter(|entry| !done.unknown.contains(&&*entry.key));
+    if let Some(file) = &mut file {
+        file.edit(known, &live)?;
+        file.write(&b.env)?;
+    }
+    let permission = live.broker_permission != before.broker_permission;
+    if permission {
+        b.topics.touch().map_err(|e| unsaved(&e))?;
+    }
+    b.set_config(live);
+    let now_ms = b.env.clock.now_ms();
+    state.version.counter += 1;
+    state.version.timestamp = now_ms;
+    let mut remark = done.remark(file.is_some());
+    info!(peer = %call.peer.addr, %remark, "settings are changed");
+    if !done.changes.is_empty() {
+        state.history.note(&by(b, call), now_ms, done.changes);
+        if let Err(error) = saved::save(&b.env, &b.settings.path, &state.history) {
+            error!(%error, "a change of settings is made, and is missing in the list of changes after a restart");
+            remark.push_str("; not noted for LIST_CONFIG_CHANGES after a restart: the disk refused it");
+        }
+    }
+    Ok(Changed { remark, permission })
+}
+
+/// Who asks for a change.
+fn by<R>(b: &Broker, call: &Call<R>) -> ChangedBy {
+    ChangedBy {
+        peer: call.peer.addr.to_string().into(),
+        client_id: b.clients.at(call.peer.id).map(|client| client.id.clone()),
+        user: call.ext.get("AccessKey"),
+    }
+}
+
+fn noted(entry: &Entry, effect: Effect, file: &Option<ConfigFile>, before: &Config) -> ConfigChange {
+    let key = entry.key.as_str();
+    let in_file = || file.as_ref().and_then(|file| file.entries.get(key).cloned());
+    let in_effect = || before.get(key).map(Str::from);
+    let from = match effect {
+        Effect::Now => in_effect(),
+        Effect::AfterRestart | Effect::Never => in_file().or_else(in_effect),
+    };
+    let shown = |value: Str| match value.is_empty() || !is_secret(key) {
+        true => value,
+        false => HIDDEN.into(),
+    };
+    let change = ConfigChange {
+        effect,
+        from: from.map(shown),
+        key: entry.key.clone(),
+        to: shown(entry.value.trim().into()),
+        ..ConfigChange::default()
+    };
+    let from = change.from.as_deref().unwrap_or("nothing");
+    info!(key, from, to = %change.to, effect = ?change.effect, "a setting is changed by request");
+    change
+}
+
+/// What becomes of the settings of a request.
+#[derive(Default)]
+struct Done<'a> {
+    changes: Vec<ConfigChange>,
+    unknown: Vec<&'a str>,
+}
+
+impl Done<'_> {
+    /// Each key, and what becomes of it. Empty where nothing was asked.
+    fn remark(&self, is_saved: bool) -> String {
+        let of = |effect: Effect| {
+            let changes = self.changes.iter().filter(move |change| change.effect == effect);
+            changes.map(|change| change.key.as_str()).collect::<Vec<_>>()
+        };
+        let after_restart = match is_saved {
+            true => "takes effect at the next start",
+            false => "would take effect at the next start, but is not saved",
+        };
+        let parts = [
+            ("in effect now", of(Effect::Now)),
+            (after_restart, of(Effect::AfterRestart)),
+            ("ignored, without a meaning here", of(Effect::Never)),
+            ("ignored, unknown", self.unknown.clone()),
+        ];
+        let mut said: Vec<String> = parts
+            .into_iter()
+            .filter(|(_, keys)| !keys.is_empty())
+            .map(|(what, keys)| format!("{what}: {}", keys.join(", ")))
+            .collect();
+        if !is_saved && !self.changes.is_empty() {
+            said.push("not saved: the broker runs without a configuration file".to_owned());
+        }
+        said.join("; ")
+    }
+}
+
+/// The configuration file as it is, and as it is to be.
+struct ConfigFile {
+    path: PathBuf,
+    text: String,
+    is_utf8: bool,
+    /// What it set before.
+    entries: BTreeMap<Str, Str>,
+}
+
+impl ConfigFile {
+    /// `None`: the broker runs without one.
+    fn read(env: &Env, path: &str) -> Result<Option<ConfigFile>, Fault> {
+        if path.is_empty() {
+            return Ok(None);
+        }
+        let path = Path::new(path).to_path_buf();
+        let bytes = env.disk.load(&path).map_err(|source| {
+            let path = path.clone();
+            unsaved(&SaveError { path, source })
+        })?;
+        let bytes = bytes.unwrap_or_default();
+        let is_utf8 = std::str::from_utf8(&bytes).is_ok();
+        let text = text_of(bytes);
+        let entries = java_properties::parse(&text).unwrap_or_default();
+        Ok(Some(ConfigFile {
+            path,
+            text,
+            is_utf8,
+            entries: entries
+                .into_iter()
+                .map(|entry| (entry.key, entry.value))
+                .collect(),
+        }))
+    }
+
+    /// Changes some settings, and leaves everything else in it as it is. A file with which the broker would not start again
+    /// is refused, unless it was one before: then the command line says the rest.
+    fn edit<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>, live: &Config) -> Result<(), Fault> {
+        let was_good = starts_with(&self.text, live).is_ok();
+        for Entry { key, value, .. } in entries {
+            let edited = java_properties::edit(&self.text, key, value);
+            self.text = edited.map_err(|e| {
+                let remark = format!("{} is not changed: {e}", self.path.display());
+                Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+            })?;
+        }
+        match starts_with(&self.text, live) {
+            Err(error) if was_good => Err(invalid(format!(
+                "with this the broker would not start again: {error}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, env: &Env) -> Result<(), Fault> {
+        let written = env.disk.replace(&self.path, &bytes_of(&self.text, self.is_utf8));
+        written.map_err(|source| {
+            let path = self.path.clone();
+            unsaved(&SaveError { path, source })
+        })
+    }
+}
+
+/// Whether a broker starts with a file where this one runs.
+fn starts_with(text: &str, here: &Config) -> Result<(), crate::config::ConfigError> {
+    let (mut config, _) = Config::load(text, "the configuration file")?;
+    config.borrow_names(here);
+    config.check()
+}
+
+/// Code 26: the settings as they are in effect.
+pub(crate) fn read_config(
+    b: &Arc<Broker>,
+    _call: Call<GetBrokerConfig>,
+) -> Result<Answer<GetBrokerConfigReply>, Fault> {
+    let version = b.settings.state.lock().version;
+    let all = b.config().all();
+    let text = java_properties::write(all.iter().map(|(key, value)| (*key, value.as_str())));
+    let reply = Reply::ok(GetBrokerConfigReply {
+        version: Some(fastjson::to_string(&version).into()),
+    });
+    Ok(reply.with_body(text).into())
+}
+
+/// Code 900025.
+pub(crate) fn changes(b: &Arc<Broker>, call: Call<ListConfigChanges>) -> Result<Answer<NoHeader>, Fault> {
+    let ListConfigChanges { key, max, next } = &call.header;
+    let state = b.settings.state.lock();
+    let page = state.history.page(key.as_deref(), *max, *next);
+    Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&page)).into())
+}
+
+/// Code 5001. There is one engine, the wheel: switching to it is letting it take messages again.
+pub(crate) fn switch_timers(
+    b: &Arc<Broker>,
+    call: Call<SwitchTimerEngine>,
+) -> Result<Answer<NoHeader>, Fault> {
+    if !b.config().timer_wheel_enable {
+        return Err(invalid("broker timerWheelEnable is false"));
+    }
+    match call.header.engine.as_deref() {
+        _ if call.ext.is_absent() => return Err(invalid("param error, extFields is null")),
+        Some("F") => {}
+        Some("R") => {
+            return Err(invalid(
+                "timerUseRocksDB is not there: timers are kept in files only",
+            ));
+        }
+        _ => return Err(invalid("param error")),
+    }
+    let b = Arc::clone(b);
+    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
+        if b.config().timer_stop_enqueue {
+            let entry = Entry {
+                line: 0,
+                lines: 0,
+                key: "timerStopEnqueue".into(),
+                value: "false".into(),
+            };
+            change(&b, &call, &[entry])?;
+        }
+        Ok(Reply::ok(NoHeader).with_remark("switch timer engine success"))
+    }))
+}
