@@ -31,6 +31,26 @@ pub struct Warning {
     pub reason: &'static str,
 }
 
+/// A value was refused.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{key} is {value:?}, expected {expected}")]
+pub(crate) struct WrongValue {
+    key: String,
+    value: String,
+    expected: String,
+}
+
+/// What became of one assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Assigned {
+    Done(When),
+    NoMeaning,
+    Unknown,
+}
+
+/// Keys among those that are ignored that name a place of the host.
+const PLACES: [&str; 1] = ["rocketmqHome"];
+
 /// Keys that are ignored, with their defaults: threads, queues and buffers of the reference.
 const IGNORED: [(&str, &str); 20] = [
     ("clientRequestThreadPoolNums", "8"),
@@ -97,8 +117,30 @@ impl Value for net::Levels {
     }
 }
 
+/// When a changed setting takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// At once.
+    Live,
+    /// At the next start.
+    Start,
+    /// At the next start, and no request may change it.
+    Fixed,
+}
+
+/// What is known about a setting besides its value.
+struct Honoured {
+    key: &'static str,
+    expected: &'static str,
+    when: When,
+    doc: &'static str,
+}
+
 macro_rules! honoured {
-    ($($(#[doc = $doc:literal])+ $field:ident $key:literal: $type:ty = $default:expr;)+) => {
+    (@when live) => { When::Live };
+    (@when start) => { When::Start };
+    (@when fixed) => { When::Fixed };
+    ($($(#[doc = $doc:literal])+ $when:ident $field:ident $key:literal: $type:ty = $default:expr;)+) => {
         /// The settings.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Config {
@@ -107,9 +149,12 @@ macro_rules! honoured {
             idle: BTreeMap<&'static str, String>,
         }
 
-        /// Key, what a value looks like, meaning.
-        const HONOURED: &[(&str, &str, &str)] =
-            &[$(($key, <$type as Value>::EXPECTED, concat!($($doc),+))),+];
+        const HONOURED: &[Honoured] = &[$(Honoured {
+            key: $key,
+            expected: <$type as Value>::EXPECTED,
+            when: honoured!(@when $when),
+            doc: concat!($($doc),+),
+        }),+];
 
         impl Config {
             fn defaults() -> Config {
@@ -141,43 +186,43 @@ macro_rules! honoured {
 
 honoured! {
     /// The address to listen on.
-    bind_address "bindAddress": String = "0.0.0.0".into();
+    start bind_address "bindAddress": String = "0.0.0.0".into();
     /// The port to listen on.
-    listen_port "listenPort": u16 = 9876;
+    start listen_port "listenPort": u16 = 9876;
     /// A connection without traffic is closed after so many seconds.
-    server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": NonZeroU64 = nonzero(120);
+    start server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": NonZeroU64 = nonzero(120);
     /// Keys that code 318 may not change, separated by `;`.
-    config_black_list "configBlackList": String = "configBlackList;configStorePath;kvConfigPath".into();
+    fixed config_black_list "configBlackList": String = "configBlackList;configStorePath;kvConfigPath".into();
     /// Where code 318 writes the settings.
-    config_store_path "configStorePath": String = "namesrv/namesrv.properties".into();
+    fixed config_store_path "configStorePath": String = "namesrv/namesrv.properties".into();
     /// The file of the key-value table.
-    kv_config_path "kvConfigPath": String = "namesrv/kvConfig.json".into();
+    fixed kv_config_path "kvConfigPath": String = "namesrv/kvConfig.json".into();
     /// A registration removes the topics that it does not list.
-    delete_topic_with_broker_registration "deleteTopicWithBrokerRegistration": bool = false;
+    live delete_topic_with_broker_registration "deleteTopicWithBrokerRegistration": bool = false;
     /// Whether code 206 answers.
-    enable_all_topic_list "enableAllTopicList": bool = true;
+    live enable_all_topic_list "enableAllTopicList": bool = true;
     /// Whether codes 224 and 311 to 313 answer.
-    enable_topic_list "enableTopicList": bool = true;
+    live enable_topic_list "enableTopicList": bool = true;
     /// Refuses route queries for `waitSecondsForService` after the start.
-    need_wait_for_service "needWaitForService": bool = false;
+    live need_wait_for_service "needWaitForService": bool = false;
     /// See `needWaitForService` (s).
-    wait_seconds_for_service "waitSecondsForService": u64 = 45;
+    live wait_seconds_for_service "waitSecondsForService": u64 = 45;
     /// Tells the members of a broker group when its smallest id changes.
-    notify_min_broker_id_changed "notifyMinBrokerIdChanged": bool = false;
+    live notify_min_broker_id_changed "notifyMinBrokerIdChanged": bool = false;
     /// Adds the order configuration to routes.
-    order_message_enable "orderMessageEnable": bool = false;
+    live order_message_enable "orderMessageEnable": bool = false;
     /// Answers registrations with the order configuration.
-    return_order_topic_config_to_broker "returnOrderTopicConfigToBroker": bool = true;
+    live return_order_topic_config_to_broker "returnOrderTopicConfigToBroker": bool = true;
     /// How often brokers are looked through for silent ones (ms).
-    scan_not_active_broker_interval "scanNotActiveBrokerInterval": NonZeroU64 = nonzero(5000);
+    live scan_not_active_broker_interval "scanNotActiveBrokerInterval": NonZeroU64 = nonzero(5000);
     /// Upon a stop clients are told to go elsewhere (GO_AWAY) for `shutdownWaitTimeSeconds`, before connections end.
-    enable_shutdown_gracefully "enableShutdownGracefully": bool = false;
+    live enable_shutdown_gracefully "enableShutdownGracefully": bool = false;
     /// See `enableShutdownGracefully` (s).
-    shutdown_wait_time_seconds "shutdownWaitTimeSeconds": u64 = 30;
+    live shutdown_wait_time_seconds "shutdownWaitTimeSeconds": u64 = 30;
     /// What is logged, by level or by module (`info,access=off`); empty: environment RUST_LOG, else info. Not in the reference.
-    log_level "logLevel": net::Levels = net::Levels::default();
+    live log_level "logLevel": net::Levels = net::Levels::default();
     /// Presents the smallest slave as the master of a group that has none.
-    support_acting_master "supportActingMaster": bool = false;
+    live support_acting_master "supportActingMaster": bool = false;
 }
 
 fn nonzero(n: u64) -> NonZeroU64 {
@@ -227,55 +272,75 @@ impl Config {
         let (mut next, mut warnings) = (self.clone(), Vec::new());
         for entry in entries {
             let (line, key, value) = (entry.line, entry.key.as_str(), entry.value.trim());
-            let mut warn = |reason| {
-                warnings.push(Warning {
-                    line,
-                    key: key.to_owned(),
-                    reason,
-                })
+            let assigned = next.assign(key, value);
+            let assigned = assigned.map_err(|e| refused(line, &e.key, &e.value, &e.expected))?;
+            let is_default = IGNORED
+                .into_iter()
+                .chain(FIXED)
+                .any(|(known, default)| known == key && value.eq_ignore_ascii_case(default));
+            let reason = match assigned {
+                Assigned::Unknown => "unknown key",
+                Assigned::NoMeaning if !is_default => "has no meaning here",
+                _ => continue,
             };
-            if let Some(wrong) = next.set(key, value) {
-                wrong.map_or(Ok(()), |expected| Err(refused(line, key, value, expected)))?;
-                continue;
-            }
-            if let Some((_, default)) = FIXED.into_iter().find(|(k, _)| *k == key) {
-                if !value.eq_ignore_ascii_case(default) {
-                    return Err(refused(
-                        line,
-                        key,
-                        value,
-                        &format!("{default}: nothing else is supported here"),
-                    ));
-                }
-            } else if let Some((key, default)) = IGNORED.into_iter().find(|(k, _)| *k == key) {
-                expected_like(default, value).map_err(|expected| refused(line, key, value, expected))?;
-                if !value.eq_ignore_ascii_case(default) {
-                    warn("has no meaning here");
-                }
-                next.idle.insert(key, value.to_owned());
-            } else {
-                warn("unknown key");
-            }
+            warnings.push(Warning {
+                line,
+                key: key.to_owned(),
+                reason,
+            });
         }
         *self = next;
         Ok(warnings)
     }
 
-    /// The first key of the text that code 318 may not change.
-    pub fn forbidden_key(&self, text: &str) -> Option<String> {
-        let always = [
-            "configBlackList",
-            "configStorePath",
-            "kvConfigPath",
-            "rocketmqHome",
-        ];
-        let listed = |key: &str| self.config_black_list.split(';').any(|k| k.trim() == key);
-        let mut keys = java_properties::parse(text)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|e| e.key);
-        keys.find(|key| always.contains(&key.as_str()) || listed(key))
-            .map(String::from)
+    /// Sets one key. The settings are as before when it is refused.
+    pub(crate) fn assign(&mut self, key: &str, value: &str) -> Result<Assigned, WrongValue> {
+        let value = value.trim();
+        let wrong = |expected: String| WrongValue {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            expected,
+        };
+        if let Some(refused) = self.set(key, value) {
+            let when = HONOURED.iter().find(|honoured| honoured.key == key);
+            return match refused {
+                Some(expected) => Err(wrong(expected.to_owned())),
+                None => Ok(Assigned::Done(when.map_or(When::Start, |honoured| honoured.when))),
+            };
+        }
+        if let Some((_, default)) = FIXED.into_iter().find(|(k, _)| *k == key) {
+            return match value.eq_ignore_ascii_case(default) {
+                true => Ok(Assigned::NoMeaning),
+                false => Err(wrong(format!("{default}: nothing else is supported here"))),
+            };
+        }
+        let Some((key, default)) = IGNORED.into_iter().find(|(k, _)| *k == key) else {
+            return Ok(Assigned::Unknown);
+        };
+        expected_like(default, value).map_err(|expected| wrong(expected.to_owned()))?;
+        self.idle.insert(key, value.to_owned());
+        Ok(Assigned::NoMeaning)
+    }
+
+    /// Whether code 318 may change a key, whatever its value is.
+    pub(crate) fn may_change(&self, key: &str) -> Result<(), &'static str> {
+        let is_fixed = |honoured: &Honoured| honoured.key == key && honoured.when == When::Fixed;
+        if PLACES.contains(&key) || HONOURED.iter().any(is_fixed) {
+            return Err(" names a place of the host, or what may be changed: edit the configuration file");
+        }
+        match self
+            .config_black_list
+            .split(';')
+            .any(|listed| listed.trim() == key)
+        {
+            true => Err(" (configBlackList)"),
+            false => Ok(()),
+        }
+    }
+
+    /// The value of a setting that is known.
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        self.entries().remove(key)
     }
 
     /// All settings as properties, sorted. What is not set is not listed.
@@ -294,10 +359,21 @@ impl Config {
 pub fn config_reference() -> String {
     let defaults = Config::new(Path::new("~")).entries();
     let mut page = String::from(REFERENCE_HEAD);
-    for (key, expected, doc) in HONOURED {
+    for Honoured {
+        key,
+        expected,
+        when,
+        doc,
+    } in HONOURED
+    {
         let default = defaults.get(key).map_or("", String::as_str);
+        let when = match when {
+            When::Live => "at once",
+            When::Start => "at start",
+            When::Fixed => "at start; by no request",
+        };
         page.push_str(&format!(
-            "| `{key}` | {expected} | `{default}` | {} |\n",
+            "| `{key}` | {expected} | `{default}` | {when} | {} |\n",
             doc.trim()
         ));
     }
@@ -312,11 +388,11 @@ pub fn config_reference() -> String {
 
 const REFERENCE_HEAD: &str = "# Name server settings
 
-Request 318 (`updateNamesrvConfig`) changes them at once, except the port and the idle time, and saves all in
-`configStorePath`.
+Request 318 (`updateNamesrvConfig`) changes them, and saves all in `configStorePath`; what it cannot change while the name server
+runs takes effect at the next start. \"By no request\": they name places of the host, or say what may be changed.
 
-| key | expected | default | meaning |
-|---|---|---|---|
+| key | expected | default | changes take effect | meaning |
+|---|---|---|---|---|
 ";
 
 fn listed(keys: impl Iterator<Item = String>) -> String {
@@ -375,14 +451,16 @@ mod tests {
         let before = config.clone();
         assert!(config.apply("", "enableTopicList=false\nlistenPort=x").is_err());
         assert_eq!(config, before);
-        assert_eq!(
-            config.forbidden_key("enableTopicList=false\nkvConfigPath=/x"),
-            Some("kvConfigPath".into())
-        );
-        assert_eq!(
-            config.forbidden_key("rocketmqHome=/x"),
-            Some("rocketmqHome".into())
-        );
-        assert_eq!(config.forbidden_key("enableTopicList=false"), None);
+        for key in [
+            "kvConfigPath",
+            "configStorePath",
+            "configBlackList",
+            "rocketmqHome",
+        ] {
+            assert!(config.may_change(key).is_err(), "{key}");
+        }
+        assert_eq!(config.may_change("enableTopicList"), Ok(()));
+        config.config_black_list = "a; enableTopicList".into();
+        assert!(config.may_change("enableTopicList").is_err());
     }
 }

@@ -16,3 +16,4 @@ pub mod registry;
 mod route;
 pub mod routes;
 mod settings;
+mod table;

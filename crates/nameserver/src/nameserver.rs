@@ -19,6 +19,7 @@ use wire::frame::Frame;
 use crate::config::Config;
 use crate::kv::{Kv, LoadError};
 use crate::registry::{Limits, Notice, Registry};
+use crate::settings::Changes;
 use crate::{liveness, notify, routes};
 
 /// Notices that wait for being sent; more are dropped, since brokers also ask (code 901).
@@ -38,8 +39,8 @@ pub(crate) type Answered<T> = Result<Answer<T>, Fault>;
 pub struct NameServer {
     pub(crate) config: ArcSwap<Config>,
     pub(crate) config_changes: watch::Sender<()>,
-    /// Held while changed settings are written.
-    pub(crate) changing: Mutex<()>,
+    /// Locked while settings change.
+    pub(crate) changes: Mutex<Changes>,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) kv: Kv,
     pub(crate) env: Env,
@@ -57,9 +58,9 @@ impl NameServer {
         let kv = Kv::open(Arc::clone(&env.disk), PathBuf::from(&config.kv_config_path))?;
         let (notices, outgoing) = mpsc::channel(NOTICES_MAX);
         Ok(Arc::new(NameServer {
+            changes: Mutex::new(Changes::open(&config, &env)),
             config: ArcSwap::from_pointee(config),
             config_changes: watch::Sender::default(),
-            changing: Mutex::new(()),
             registry: RwLock::new(Registry::new(Limits::default())),
             kv,
             registrants: Mutex::default(),

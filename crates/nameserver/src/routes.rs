@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every request that a name server takes, and where it is handled.
 
-use wire::api::config::{GetNamesrvConfig, UpdateNamesrvConfig};
+use wire::api::config::{GetNamesrvConfig, ListConfigChanges, UpdateNamesrvConfig};
 use wire::api::kv::{DeleteKvConfig, GetKvConfig, GetKvlistByNamespace, PutKvConfig};
 use wire::api::register::{
     BrokerHeartbeat, GetBrokerMemberGroup, QueryDataVersion, RegisterBroker, UnregisterBroker,
@@ -13,7 +13,7 @@ use wire::api::route::{
 };
 
 use crate::nameserver::NameServer;
-use crate::{register, route, settings};
+use crate::{register, route, settings, table};
 
 net::routes! { NameServer;
     GetRouteinfoByTopic => route::get_route;
@@ -33,10 +33,11 @@ net::routes! { NameServer;
     DeleteTopicInNamesrv => register::delete_topic, logged;
     WipeWritePermOfBroker => register::wipe_write_perm, logged;
     AddWritePermOfBroker => register::add_write_perm, logged;
-    PutKvConfig => settings::put_kv, logged;
-    GetKvConfig => settings::get_kv;
-    DeleteKvConfig => settings::delete_kv, logged;
-    GetKvlistByNamespace => settings::get_kv_list;
+    PutKvConfig => table::put_kv, logged;
+    GetKvConfig => table::get_kv;
+    DeleteKvConfig => table::delete_kv, logged;
+    GetKvlistByNamespace => table::get_kv_list;
     UpdateNamesrvConfig => settings::update_config, logged_without_body;
     GetNamesrvConfig => settings::get_config;
+    ListConfigChanges => settings::changes;
 }

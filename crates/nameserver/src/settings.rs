@@ -1,61 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Requests about what is on disk: the key-value table and the settings. Changes run on the blocking pool, since they end
-//! with a sync of a file.
+//! Settings by request: changed (318), read (319), and which were changed when and by whom (900025). Of the changes of a request
+//! all are made or, when one is not valid, none. What takes effect at the next start only is saved for it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Reply};
-use tracing::warn;
-use wire::api::config::{GetNamesrvConfig, UpdateNamesrvConfig};
-use wire::api::kv::{DeleteKvConfig, GetKvConfig, GetKvConfigReply, GetKvlistByNamespace, PutKvConfig};
-use wire::code::{Empty, NoHeader, ResponseCode};
-use wire::ext::Ext;
+use store::Env;
+use tracing::{error, info};
+use wire::api::config::{GetNamesrvConfig, ListConfigChanges, UpdateNamesrvConfig};
+use wire::body::config::{ChangedBy, ConfigChange, ConfigHistory, Effect};
+use wire::code::{NoHeader, ResponseCode};
+use wire::java_properties::{self, Entry};
+use wire::{Str, fastjson};
 
-use crate::config::Config;
-use crate::kv::table_body;
+use crate::config::{Assigned, Config, When};
 use crate::nameserver::{Answered, NameServer};
 
-/// 100
-pub(crate) fn put_kv(s: &Arc<NameServer>, call: Call<PutKvConfig>) -> Answered<NoHeader> {
-    Ok(blocking(s, move |s| {
-        let PutKvConfig {
-            namespace,
-            key,
-            value,
-        } = &call.header;
-        s.kv.put(namespace, key, value).map_err(|e| failed(&e))
-    }))
+/// Settings of one request, and the bytes of each value.
+const CHANGES_MAX: usize = 1000;
+const VALUE_BYTES_MAX: usize = 4096;
+
+/// What changes with the settings; locked while they do.
+pub(crate) struct Changes {
+    /// The settings of the next start.
+    saved: Config,
+    history: ConfigHistory,
+    path: PathBuf,
 }
 
-/// 101
-pub(crate) fn get_kv(s: &Arc<NameServer>, call: Call<GetKvConfig>) -> Answered<GetKvConfigReply> {
-    let GetKvConfig { namespace, key } = &call.header;
-    match s.kv.get(namespace, key) {
-        Some(value) => Ok(Reply::ok(GetKvConfigReply { value: Some(value) }).into()),
-        None => {
-            let remark = format!("No config item, Namespace: {namespace} Key: {key}");
-            Err(Fault::new(ResponseCode::QUERY_NOT_FOUND, remark).with_ext(Ext::of(&Empty {})))
-        }
-    }
-}
-
-/// 102
-pub(crate) fn delete_kv(s: &Arc<NameServer>, call: Call<DeleteKvConfig>) -> Answered<NoHeader> {
-    Ok(blocking(s, move |s| {
-        s.kv.delete(&call.header.namespace, &call.header.key)
-            .map_err(|e| failed(&e))
-    }))
-}
-
-/// 219
-pub(crate) fn get_kv_list(s: &Arc<NameServer>, call: Call<GetKvlistByNamespace>) -> Answered<NoHeader> {
-    let namespace = &call.header.namespace;
-    match s.kv.namespace(namespace) {
-        Some(table) => Ok(Reply::ok(NoHeader).with_body(table_body(&table)).into()),
-        None => {
-            let remark = format!("No config item, Namespace: {namespace}");
-            Err(Fault::new(ResponseCode::QUERY_NOT_FOUND, remark))
+impl Changes {
+    /// What was changed before. A list that is missing or damaged begins anew.
+    pub(crate) fn open(config: &Config, env: &Env) -> Changes {
+        let path = Path::new(&config.kv_config_path).with_file_name("barqueConfigChanges.json");
+        let history = match env.disk.load(&path) {
+            Ok(bytes) => bytes.and_then(|bytes| {
+                let read = fastjson::from_slice(&bytes);
+                read.inspect_err(|error| error!(%error, "the list of changes of settings begins anew"))
+                    .ok()
+            }),
+            Err(error) => {
+                error!(%error, "the list of changes of settings cannot be read");
+                None
+            }
+        };
+        Changes {
+            saved: config.clone(),
+            history: history.unwrap_or_default(),
+            path,
         }
     }
 }
@@ -67,53 +59,138 @@ pub(crate) fn get_config(s: &Arc<NameServer>, _: Call<GetNamesrvConfig>) -> Answ
         .into())
 }
 
-/// 318. Ports and the idle time are used at the start only.
+/// 900025
+pub(crate) fn changes(s: &Arc<NameServer>, call: Call<ListConfigChanges>) -> Answered<NoHeader> {
+    let ListConfigChanges { key, max, next } = &call.header;
+    let changes = s.changes.lock();
+    let page = changes.history.page(key.as_deref(), *max, *next);
+    Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&page)).into())
+}
+
+fn invalid(remark: impl Into<Str>) -> Fault {
+    Fault::new(ResponseCode::INVALID_PARAMETER, remark)
+}
+
+/// 318
 pub(crate) fn update_config(s: &Arc<NameServer>, call: Call<UpdateNamesrvConfig>) -> Answered<NoHeader> {
     if call.body.is_empty() {
         return Ok(Reply::ok(NoHeader).into());
     }
-    let text = String::from_utf8_lossy(&call.body).into_owned();
-    if let Some(key) = s.config.load().forbidden_key(&text) {
-        let remark = format!("Can not update config in black list: {key}");
-        return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
-    }
-    Ok(blocking(s, move |s| {
-        let _changing = s.changing.lock();
-        let mut config = Config::clone(&s.config.load());
-        let warnings = config.apply("request", &text).map_err(|e| failed(&e))?;
-        for warning in warnings {
-            warn!(
-                key = warning.key,
-                reason = warning.reason,
-                "setting has no effect"
-            );
-        }
-        let written = s.env.disk.replace(
-            Path::new(&config.config_store_path),
-            config.to_properties().as_bytes(),
-        );
-        written.map_err(|e| failed(&e))?;
-        s.config.store(Arc::new(config));
-        s.config_changes.send_replace(());
-        Ok(())
-    }))
-}
-
-/// Runs a change where it may block; success carries nothing.
-fn blocking(
-    s: &Arc<NameServer>,
-    change: impl FnOnce(&NameServer) -> Result<(), Fault> + Send + 'static,
-) -> Answer<NoHeader> {
+    let text = std::str::from_utf8(&call.body).map_err(|_| invalid("the body is not UTF-8"))?;
+    let entries = java_properties::parse(text).map_err(|e| invalid(e.to_string()))?;
+    check(&s.config.load(), &entries)?;
     let s = Arc::clone(s);
-    Answer::Later(Box::pin(async move {
-        match tokio::task::spawn_blocking(move || change(&s)).await {
-            Ok(changed) => changed.map(|()| Reply::ok(NoHeader)),
-            Err(ended) => Err(failed(&ended)),
-        }
-    }))
+    Ok(Answer::Later(Box::pin(async move {
+        let done = tokio::task::spawn_blocking(move || change(&s, &call, &entries)).await;
+        let remark = done.map_err(|e| Fault::new(ResponseCode::SYSTEM_ERROR, e.to_string()))??;
+        Ok(Reply::ok(NoHeader).with_remark(remark))
+    })))
 }
 
-fn failed(error: &dyn std::error::Error) -> Fault {
-    warn!(%error, "change refused");
-    Fault::new(ResponseCode::SYSTEM_ERROR, error.to_string())
+/// Refuses what no request may change, and more than one may.
+fn check(config: &Config, entries: &[Entry]) -> Result<(), Fault> {
+    for Entry { key, value, .. } in entries {
+        if let Err(why) = config.may_change(key) {
+            let remark = format!("Can not update config in black list: {key}{why}");
+            return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
+        }
+        if value.len() > VALUE_BYTES_MAX {
+            let remark = format!("{key}: {} bytes, allowed are {VALUE_BYTES_MAX}", value.len());
+            return Err(invalid(remark));
+        }
+    }
+    if entries.len() > CHANGES_MAX {
+        let remark = format!(
+            "{} settings in one request, allowed are {CHANGES_MAX}",
+            entries.len()
+        );
+        return Err(invalid(remark));
+    }
+    Ok(())
+}
+
+/// Returns what is said of each key.
+fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -> Result<String, Fault> {
+    let mut changes = s.changes.lock();
+    let mut live = Config::clone(&s.config.load());
+    let mut saved = changes.saved.clone();
+    let (mut made, mut unknown) = (Vec::new(), Vec::new());
+    for Entry { key, value, .. } in entries {
+        let from = saved.get(key);
+        let assigned = saved.assign(key, value).map_err(|e| invalid(e.to_string()))?;
+        let effect = match assigned {
+            Assigned::Unknown => {
+                unknown.push(key.as_str());
+                continue;
+            }
+            Assigned::NoMeaning => Effect::Never,
+            Assigned::Done(When::Start | When::Fixed) => Effect::AfterRestart,
+            Assigned::Done(When::Live) => Effect::Now,
+        };
+        if effect != Effect::AfterRestart {
+            live.assign(key, value).map_err(|e| invalid(e.to_string()))?;
+        }
+        let change = ConfigChange {
+            effect,
+            from: from.map(Str::from),
+            key: key.clone(),
+            to: value.trim().into(),
+            ..ConfigChange::default()
+        };
+        let from = change.from.as_deref().unwrap_or("nothing");
+        info!(%key, from, to = %change.to, ?effect, "a setting is changed by request");
+        made.push(change);
+    }
+    let written = s.env.disk.replace(
+        Path::new(&saved.config_store_path),
+        saved.to_properties().as_bytes(),
+    );
+    written.map_err(|source| {
+        let remark = format!(
+            "the change is not made: cannot write {}: {source}",
+            saved.config_store_path
+        );
+        error!("{remark}");
+        Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+    })?;
+    changes.saved = saved;
+    s.config.store(Arc::new(live));
+    s.config_changes.send_replace(());
+    let mut remark = said(&made, &unknown);
+    info!(peer = %call.peer.addr, %remark, "settings are changed");
+    if !made.is_empty() {
+        // No client says its id to a name server.
+        let by = ChangedBy {
+            peer: call.peer.addr.to_string().into(),
+            client_id: None,
+            user: call.ext.get("AccessKey"),
+        };
+        changes.history.note(&by, s.env.clock.now_ms(), made);
+        let bytes = fastjson::to_vec_pretty(&changes.history);
+        if let Err(error) = s.env.disk.replace(&changes.path, &bytes) {
+            error!(%error, "a change of settings is made, and is missing in the list of changes after a restart");
+            remark.push_str("; not noted for LIST_CONFIG_CHANGES after a restart: the disk refused it");
+        }
+    }
+    Ok(remark)
+}
+
+/// Each key, and what becomes of it.
+fn said(made: &[ConfigChange], unknown: &[&str]) -> String {
+    let of = |effect: Effect| {
+        let made = made.iter().filter(move |change| change.effect == effect);
+        made.map(|change| change.key.as_str()).collect::<Vec<_>>()
+    };
+    let parts = [
+        ("in effect now", of(Effect::Now)),
+        ("takes effect at the next start", of(Effect::AfterRestart)),
+        ("ignored, without a meaning here", of(Effect::Never)),
+        ("ignored, unknown", unknown.to_vec()),
+    ];
+    let said: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, keys)| !keys.is_empty())
+        .map(|(what, keys)| format!("{what}: {}", keys.join(", ")))
+        .collect();
+    said.join("; ")
 }

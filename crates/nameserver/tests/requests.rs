@@ -433,10 +433,7 @@ async fn settings_change_while_it_runs_and_are_kept() {
     let refused = change("enableAllTopicList=no").await;
     assert_eq!(
         remark(&refused),
-        (
-            1,
-            "request:1: enableAllTopicList is \"no\", expected true or false"
-        )
+        (29, "enableAllTopicList is \"no\", expected true or false")
     );
     assert_eq!(change("").await.code, 0);
     assert_eq!(client.ask(206, &[]).await.code, 0);
@@ -449,6 +446,69 @@ async fn settings_change_while_it_runs_and_are_kept() {
         std::fs::read_to_string(dir.path().join("namesrv.conf")).unwrap(),
         listed
     );
+}
+
+#[tokio::test]
+async fn of_every_changed_setting_is_said_what_becomes_of_it_and_who_changed_it_outlives_a_restart() {
+    let running = Running::start("configBlackList=orderMessageEnable").await;
+    let client = running.connect().await;
+    let change = |text: String| client.send(request(318, &[], &text));
+    let long = format!("returnOrderTopicConfigToBroker={}", "x".repeat(5000));
+    let many: String = (0..1001).map(|n| format!("unknown{n}=1\n")).collect();
+    for (text, code) in [
+        ("waitSecondsForService=-1", 29),
+        ("scanNotActiveBrokerInterval=0", 29),
+        ("clusterTest=true", 29),
+        ("listenPort=\\u12", 29),
+        ("configStorePath=/x", 16),
+        ("configBlackList=", 16),
+        ("rocketmqHome=/x", 16),
+        ("orderMessageEnable=true", 16),
+        (long.as_str(), 29),
+        (many.as_str(), 29),
+    ] {
+        let refused = change(format!("enableTopicList=false\n{text}")).await;
+        assert_eq!(refused.code, code, "{text}: {:?}", refused.remark);
+    }
+    assert_eq!(text(&client.ask(900_025, &[]).await), r#"{"changes":[]}"#);
+    let changed =
+        change("enableTopicList=false\nlistenPort=4711\nserverWorkerThreads=9\nnonsense=1\n".to_owned())
+            .await;
+    assert_eq!(
+        remark(&changed),
+        (
+            0,
+            "in effect now: enableTopicList; takes effect at the next start: listenPort; \
+             ignored, without a meaning here: serverWorkerThreads; ignored, unknown: nonsense"
+        )
+    );
+    let listed = text(&client.ask(319, &[]).await);
+    assert!(
+        listed.contains("enableTopicList=false\n") && !listed.contains("listenPort=4711"),
+        "{listed}"
+    );
+    let dir = running.stop().await;
+    let saved = std::fs::read_to_string(dir.path().join("namesrv.conf")).unwrap();
+    assert!(
+        saved.contains("listenPort=4711\n") && !saved.contains("nonsense"),
+        "{saved}"
+    );
+
+    let running = Running::start_in(dir, "").await;
+    let client = running.connect().await;
+    let question = [("key", "listenPort"), ("max", "1")];
+    let listed = text(&client.ask(900_025, &question).await);
+    for part in [
+        r#""key":"listenPort""#,
+        r#""from":"9876""#,
+        r#""to":"4711""#,
+        r#""effect":"AFTER_RESTART""#,
+        r#""peer":"127.0.0.1:"#,
+        r#""seq":2"#,
+    ] {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+    running.stop().await;
 }
 
 #[tokio::test]
