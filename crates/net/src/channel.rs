@@ -50,13 +50,7 @@ impl Channel {
         service: Arc<S>,
         encoding: Encoding,
     ) -> Result<Channel, ConnectError> {
-        let stream = match tokio::time::timeout(timeout, TcpStream::connect(addr)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(e)) => return Err(ConnectError::Refused(addr, e)),
-            Err(_) => return Err(ConnectError::TimedOut(addr, timeout)),
-        };
-        let local = stream.set_nodelay(true).and_then(|()| stream.local_addr());
-        let local = local.map_err(|e| ConnectError::Refused(addr, e))?;
+        let (stream, local) = open(addr, timeout).await?;
         let limits = Arc::new(Limits::default());
         let (peer, pushed) = Peer::new(next_id(), (addr, local), encoding, &limits);
         let peer = Arc::new(peer);
@@ -81,6 +75,18 @@ impl Deref for Channel {
     fn deref(&self) -> &Peer {
         &self.peer
     }
+}
+
+/// A connected socket that sends at once what it is given, and its own address.
+pub(crate) async fn open(addr: SocketAddr, timeout: Duration) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let stream = match tokio::time::timeout(timeout, TcpStream::connect(addr)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => return Err(ConnectError::Refused(addr, e)),
+        Err(_) => return Err(ConnectError::TimedOut(addr, timeout)),
+    };
+    let local = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+    let local = local.map_err(|e| ConnectError::Refused(addr, e))?;
+    Ok((stream, local))
 }
 
 /// Takes no requests.

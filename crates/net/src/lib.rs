@@ -15,6 +15,7 @@ mod limits;
 mod link;
 mod outbox;
 mod peer;
+mod pipe;
 /// The table of a server's requests: what a handler gets, what it returns.
 pub mod routes;
 mod server;
@@ -27,6 +28,7 @@ pub use levels::Levels;
 pub use limits::Limits;
 pub use link::{LinkError, LinkReader, LinkWriter};
 pub use peer::{CallError, Peer, PushError, Room};
+pub use pipe::{Pipe, PipeError};
 pub use routes::{Answer, Call, Fault, Reply};
 pub use server::{BindError, Listening, Server};
 pub use service::{BoxFuture, Copies, Due, Level, Outcome, Service, Ticket};
