@@ -78,7 +78,10 @@ impl Deref for Channel {
 }
 
 /// A connected socket that sends at once what it is given, and its own address.
-pub(crate) async fn open(addr: SocketAddr, timeout: Duration) -> Result<(TcpStream, SocketAddr), ConnectError> {
+pub(crate) async fn open(
+    addr: SocketAddr,
+    timeout: Duration,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let stream = match tokio::time::timeout(timeout, TcpStream::connect(addr)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => return Err(ConnectError::Refused(addr, e)),

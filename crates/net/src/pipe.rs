@@ -75,7 +75,13 @@ impl Pipe {
         self.outbox.bytes()
     }
 
-    /// Writes what is queued, and returns when something has come. May be given up at any moment: nothing is lost.
+    /// Writes as much as the socket takes; whether that was all.
+    pub fn flush(&mut self) -> Result<bool, PipeError> {
+        Ok(self.outbox.write(&self.stream)?)
+    }
+
+    /// Writes what is queued, and returns when something has come, or when what the socket did not take at first has
+    /// left. May be given up at any moment: nothing is lost.
     pub async fn turn(&mut self) -> Result<(), PipeError> {
         self.outbox.write(&self.stream)?;
         if self.inbox.capacity() - self.inbox.len() < self.read_bytes / 2 {
@@ -97,7 +103,9 @@ impl Pipe {
                 }
                 ready = writer.writable(), if !self.outbox.is_empty() => {
                     ready?;
-                    self.outbox.write(writer.as_ref())?;
+                    if self.outbox.write(writer.as_ref())? {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -132,7 +140,8 @@ mod tests {
         let (mut pipe, mut far) = pair().await;
         let sizes = [0, 10, 5_000_000, 3000, 1];
         for (opaque, bytes) in sizes.into_iter().enumerate() {
-            let frame = Frame::reply(opaque as i32, ResponseCode::SUCCESS).with_body(vec![opaque as u8; bytes]);
+            let frame =
+                Frame::reply(opaque as i32, ResponseCode::SUCCESS).with_body(vec![opaque as u8; bytes]);
             pipe.queue(&frame);
         }
         let total = pipe.queued();

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one loop that every connection runs: let the work queue its requests, write them, take the answers, hand them
+//! back. It makes a broken connection again, waiting longer each time, and tells the work what was lost with it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use net::{Pipe, PipeError};
+use wire::frame::{Encoding, Frame};
+
+use crate::clock::Alarm;
+use crate::flight::Flight;
+use crate::shared::Shared;
+
+/// How long a connection may take to come about.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// Waits between two tries to connect.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// At least so often a connection looks whether the run has ended and whether requests are late.
+const LOOK_NS: u64 = 50_000_000;
+/// Bytes that wait to be written; beyond them nothing more is queued.
+const QUEUED_MAX: usize = 1 << 20;
+
+/// When the work wants to be asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// At this time of the run.
+    At(u64),
+    /// When something has come.
+    Answer,
+    /// When what was queued has left.
+    Room,
+    /// Never: it has finished.
+    Done,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It took too long.
+    Late,
+    /// The connection broke.
+    Broken,
+}
+
+impl Lost {
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Lost::Late => "no answer in time",
+            Lost::Broken => "connection broke before the answer",
+        }
+    }
+}
+
+/// What one connection is for.
+pub(crate) trait Work: Send {
+    /// What is remembered of a request until its answer comes.
+    type Asked: Send;
+
+    /// Queues what may go now.
+    fn feed(&mut self, line: &mut Line<Self::Asked>, now: u64) -> Next;
+
+    /// An answer.
+    fn answered(&mut self, asked: Self::Asked, frame: &Frame, now: u64);
+
+    /// No answer.
+    fn lost(&mut self, asked: Self::Asked, why: Lost, now: u64);
+
+    /// A request of the other side.
+    fn request(&mut self, frame: &Frame, now: u64) {
+        let _ = (frame, now);
+    }
+
+    /// The connection is there, for the first time or again.
+    fn connected(&mut self) {}
+
+    /// Whether a broken connection need not be made again.
+    fn may_rest(&self, now: u64) -> bool {
+        let _ = now;
+        false
+    }
+
+    /// Nothing more is sent on this connection.
+    fn ended(&mut self) {}
+}
+
+/// One connection, as its work sees it.
+pub(crate) struct Line<T> {
+    pipe: Pipe,
+    flight: Flight<T>,
+}
+
+impl<T> Line<T> {
+    /// Whether one more request may go.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.flight.is_full() && self.pipe.queued() < QUEUED_MAX
+    }
+
+    /// Whether as many requests are under way as may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.flight.is_full()
+    }
+
+    /// Queues a request that is answered until `deadline`.
+    pub(crate) fn ask(&mut self, mut frame: Frame, asked: T, deadline: u64) {
+        frame.opaque = self.flight.put(asked, deadline);
+        self.pipe.queue(&frame);
+    }
+
+    /// Queues a request that is not answered.
+    pub(crate) fn tell(&mut self, frame: Frame) {
+        self.pipe.queue(&frame.oneway());
+    }
+
+    /// Answers to what is under way are not waited for.
+    pub(crate) fn forget(&mut self) {
+        drop(self.flight.lost());
+    }
+
+    /// Whether everything that was queued has left.
+    pub(crate) fn is_written(&self) -> bool {
+        self.pipe.queued() == 0
+    }
+}
+
+/// Connects for the first time. That it fails ends the run before it begins.
+pub(crate) async fn connect(addr: SocketAddr) -> Result<Pipe, net::ConnectError> {
+    Pipe::connect(addr, CONNECT_MAX, Encoding::Json).await
+}
+
+/// Runs the work on a connection until it is done, or the run is over.
+pub(crate) async fn drive<W: Work>(
+    mut work: W,
+    (pipe, addr): (Pipe, SocketAddr),
+    in_flight: usize,
+    shared: Arc<Shared>,
+) -> std::io::Result<()> {
+    let mut alarm = Alarm::new()?;
+    let flight = Flight::new(in_flight);
+    let mut line = Line { pipe, flight };
+    let mut next_look = 0;
+    work.connected();
+    while !shared.is_over() {
+        let now = shared.clock.now();
+        if now >= next_look {
+            next_look = now + LOOK_NS;
+            for asked in line.flight.expired(now) {
+                work.lost(asked, Lost::Late, now);
+            }
+        }
+        let next = work.feed(&mut line, now);
+        if next == Next::Done && line.flight.len() == 0 && line.is_written() {
+            break;
+        }
+        let turned = turn(&mut line, next, (now, next_look), &mut alarm).await?;
+        if let Err(error) = turned.and_then(|()| take(&mut work, &mut line, &shared)) {
+            let now = shared.clock.now();
+            for asked in line.flight.lost() {
+                work.lost(asked, Lost::Broken, now);
+            }
+            match again(addr, &work, (&shared, &error)).await {
+                Some(pipe) => line.pipe = pipe,
+                None => break,
+            }
+            work.connected();
+        }
+    }
+    work.ended();
+    Ok(())
+}
+
+/// Writes, and waits until something has come or the work wants to go on.
+async fn turn<T>(
+    line: &mut Line<T>,
+    next: Next,
+    (now, next_look): (u64, u64),
+    alarm: &mut Alarm,
+) -> std::io::Result<Result<(), PipeError>> {
+    let until = match next {
+        Next::At(at) => at.min(next_look),
+        Next::Room => match line.pipe.flush() {
+            Ok(true) => now,
+            Ok(false) => next_look,
+            Err(error) => return Ok(Err(error)),
+        },
+        Next::Done | Next::Answer => next_look,
+    };
+    tokio::select! {
+        biased;
+        turned = line.pipe.turn() => Ok(turned),
+        rung = alarm.after(until.saturating_sub(now)) => rung.map(Ok),
+    }
+}
+
+/// Hands over everything that has come.
+fn take<W: Work>(work: &mut W, line: &mut Line<W::Asked>, shared: &Shared) -> Result<(), PipeError> {
+    let now = shared.clock.now();
+    while let Some(frame) = line.pipe.next()? {
+        if !frame.is_reply() {
+            work.request(&frame, now);
+        } else if let Some(asked) = line.flight.take(frame.opaque) {
+            work.answered(asked, &frame, now);
+        }
+    }
+    Ok(())
+}
+
+/// A new connection in place of a broken one; `None` when it is not needed any more. What is due in the meantime waits.
+async fn again<W: Work>(addr: SocketAddr, work: &W, (shared, error): (&Shared, &PipeError)) -> Option<Pipe> {
+    shared.note_break(&format!("connection to {addr}: {error}"));
+    let mut pause = PAUSE_MIN;
+    loop {
+        tokio::time::sleep(pause).await;
+        if shared.is_over() || work.may_rest(shared.clock.now()) {
+            return None;
+        }
+        match connect(addr).await {
+            Ok(pipe) => {
+                shared.note_reconnect();
+                return Some(pipe);
+            }
+            Err(error) => shared.note_break(&error.to_string()),
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sends what is due on one connection, and notes how it was answered.
+
+use std::sync::Arc;
+
+use wire::frame::Frame;
+
+use crate::line::{Line, Lost, Next, Work};
+use crate::message::Maker;
+use crate::options::Later;
+use crate::schedule::{Due, SECOND_NS, Schedule};
+use crate::shared::Shared;
+use crate::tally::Measure;
+
+/// So long after the end a connection goes on with what was due before: the last messages of a run are not lost to a
+/// pause of some milliseconds, and the backlog of a server that is too slow is not worked off.
+const GRACE_NS: u64 = SECOND_NS;
+/// Of a larger backlog that was never sent, every so many count for all.
+const SAMPLES_MAX: u64 = 1 << 20;
+
+/// A connection that sends.
+pub(crate) struct Produce {
+    shared: Arc<Shared>,
+    connection: usize,
+    schedule: Schedule,
+    maker: Maker,
+    /// How long delayed messages are held, ms.
+    delay_ms: u64,
+}
+
+/// A send under way.
+pub(crate) struct Sent {
+    /// Number of its first message.
+    first: u64,
+    due: u64,
+    bytes: u64,
+}
+
+/// Ends a schedule: what was due and is not sent will not be. Its waiting counts as far as it went, so that it does not
+/// look as if only the fast ones had been due.
+pub(crate) fn give_up(shared: &Shared, connection: usize, schedule: &mut Schedule, measure: Measure) {
+    let now = shared.clock.now();
+    let batch = u64::from(shared.options.batch);
+    let mut count = 0;
+    let mut tally = shared.tally(connection).lock();
+    while shared.options.is_open()
+        && let Some(due) = schedule.take(now.min(shared.end))
+    {
+        if due.at < shared.warm {
+            continue;
+        }
+        count += 1;
+        if count <= SAMPLES_MAX || count % 1024 == 0 {
+            let stands_for = if count <= SAMPLES_MAX { batch } else { batch * 1024 };
+            tally.time(measure, now.saturating_sub(due.at), stands_for);
+        }
+    }
+    if count > 0 {
+        tally.counts.due += count * batch;
+        tally.failure("due, but not sent before the end", count * batch);
+    }
+    schedule.close();
+}
+
+/// Whether a connection sends no more.
+pub(crate) fn is_at_end(shared: &Shared, now: u64) -> bool {
+    shared.is_stopping() || now >= shared.end + GRACE_NS
+}
+
+/// When a connection with that schedule goes on.
+pub(crate) fn next<T>(schedule: &Schedule, line: &Line<T>) -> Next {
+    match schedule.peek() {
+        None => Next::Done,
+        Some(_) if line.is_full() => Next::Answer,
+        Some(_) if !line.has_room() => Next::Room,
+        Some(due) => Next::At(due.at),
+    }
+}
+
+impl Produce {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        connection: usize,
+        schedule: Schedule,
+        maker: Maker,
+        delay_ms: u64,
+    ) -> Produce {
+        Produce {
+            shared: Arc::clone(shared),
+            connection,
+            schedule,
+            maker,
+            delay_ms,
+        }
+    }
+
+    fn send(&mut self, line: &mut Line<Sent>, due: Due, now: u64) {
+        let options = &self.shared.options;
+        let batch = u64::from(options.batch);
+        let first = due.number * batch;
+        // What a delayed message carries is when it is promised.
+        let (mark, later) = match options.later {
+            Some(Later::Ms(ms)) => {
+                let at_ms = self.shared.clock.wall_ms(now) + ms;
+                (self.shared.clock.at_wall_ms(at_ms), Some(at_ms))
+            }
+            Some(Later::Level(_)) => (now + self.delay_ms * 1_000_000, None),
+            None => (due.at, None),
+        };
+        let made = self.maker.make((first, due.queue), mark, now, later);
+        let measured = due.at >= self.shared.warm;
+        if measured {
+            let mut tally = self.shared.tally(self.connection).lock();
+            tally.counts.due += batch;
+            tally.time(Measure::Wait, now - due.at, batch);
+            if options.oneway {
+                tally.time(Measure::Send, now - due.at, batch);
+                tally.counts.ok += batch;
+                tally.counts.bytes += made.bytes;
+                tally.counts.requests += 1;
+            }
+        }
+        if options.oneway {
+            return line.tell(made.frame);
+        }
+        let sent = Sent {
+            first,
+            due: due.at,
+            bytes: made.bytes,
+        };
+        line.ask(made.frame, sent, now + options.timeout.as_nanos() as u64);
+    }
+}
+
+impl Work for Produce {
+    type Asked = Sent;
+
+    fn feed(&mut self, line: &mut Line<Sent>, now: u64) -> Next {
+        if is_at_end(&self.shared, now) {
+            self.ended();
+        }
+        while line.has_room() {
+            let Some(due) = self.schedule.take(now) else {
+                break;
+            };
+            self.send(line, due, now);
+        }
+        next(&self.schedule, line)
+    }
+
+    fn answered(&mut self, sent: Sent, frame: &Frame, now: u64) {
+        let batch = u64::from(self.shared.options.batch);
+        let well = frame.code == 0;
+        if well && self.shared.options.kind.expects() {
+            let mut ledger = self.shared.ledger.lock();
+            for number in sent.first..sent.first + batch {
+                ledger.acked(number);
+            }
+        }
+        if sent.due < self.shared.warm {
+            return;
+        }
+        let mut tally = self.shared.tally(self.connection).lock();
+        tally.answer(frame.code, frame.remark.as_deref(), batch);
+        if well {
+            tally.time(Measure::Send, now - sent.due, batch);
+            // Where messages are read too, those that were received count.
+            if !self.shared.options.kind.expects() {
+                tally.counts.ok += batch;
+                tally.counts.bytes += sent.bytes;
+                tally.counts.requests += 1;
+            }
+        }
+    }
+
+    fn lost(&mut self, sent: Sent, why: Lost, now: u64) {
+        if sent.due < self.shared.warm {
+            return;
+        }
+        let batch = u64::from(self.shared.options.batch);
+        let mut tally = self.shared.tally(self.connection).lock();
+        tally.failure(why.reason(), batch);
+        tally.time(Measure::Send, now - sent.due, batch);
+    }
+
+    fn may_rest(&self, now: u64) -> bool {
+        is_at_end(&self.shared, now)
+    }
+
+    fn ended(&mut self) {
+        give_up(&self.shared, self.connection, &mut self.schedule, Measure::Send);
+    }
+}
