@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: what can be asked for. What is done about it is in the modules named like the commands.
 
+pub(crate) mod bench;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -17,7 +19,7 @@ pub(crate) struct Cli {
 
 const ENVIRONMENT: &str = "\
 Environment:
-  NAMESRV_ADDR   name servers of a broker, where neither -n nor its configuration names any
+  NAMESRV_ADDR   name servers of a broker and of bench, where neither -n nor the configuration names any
   ROCKETMQ_HOME  value of the setting rocketmqHome
   RUST_LOG       what is logged, where logLevel does not say it: error, warn, info, debug, or per module
                  (store=debug,warn); dev starts with warn, the others with info
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Broker(Broker),
     /// Ask the brokers or the name servers of this machine to stop
     Shutdown(Shutdown),
+    /// Load a server, ours or the Java one, and tell how it did
+    Bench(Box<bench::Bench>),
 }
 
 #[derive(Debug, Args)]

@@ -9,9 +9,11 @@ use net::{Channel, ConnectError};
 use thiserror::Error;
 use wire::Str;
 use wire::api::config::{GetBrokerConfig, GetBrokerRuntimeInfo};
+use wire::api::group::UpdateAndCreateSubscriptiongroup;
 use wire::api::offset::{GetMaxOffset, GetMinOffset, OffsetReply, UpdateConsumerOffset};
 use wire::api::route::{GetBrokerClusterInfo, GetRouteinfoByTopic};
 use wire::api::topic::{GetTopicConfig, UpdateAndCreateTopic};
+use wire::body::group::SubscriptionGroupConfig;
 use wire::body::stats::KvTable;
 use wire::body::topic::TopicConfig;
 use wire::body::topic_route::{BrokerAddrs, ClusterInfo, TopicRoute};
@@ -418,6 +420,25 @@ pub(crate) async fn bounds(place: &Place, options: &Options) -> Result<Vec<(i64,
     Ok(all)
 }
 
+/// Makes a group as it would be made by its first member: only one that exists can be told where to begin.
+async fn create_group(broker: &Channel, options: &Options) -> Result<(), ClusterError> {
+    let config = SubscriptionGroupConfig {
+        group_name: options.group.as_str().into(),
+        ..SubscriptionGroupConfig::default()
+    };
+    let what = format!("making the group {} on {}", options.group, broker.addr);
+    let frame = Frame::request(0, &UpdateAndCreateSubscriptiongroup).with_body(fastjson::to_vec(&config));
+    let answer = broker.call(frame, PATIENCE).await;
+    match answer {
+        Ok(answer) if answer.code == ResponseCode::SUCCESS.0 => Ok(()),
+        Ok(answer) => Err(refused(&what, &answer)),
+        Err(error) => Err(ClusterError::Call {
+            what,
+            why: error.to_string(),
+        }),
+    }
+}
+
 /// Puts a group that pops where it is to begin, on each queue of a broker.
 pub(crate) async fn commit(place: &Place, options: &Options, from: From) -> Result<(), ClusterError> {
     let bounds = bounds(place, options).await?;
@@ -430,7 +451,14 @@ pub(crate) async fn commit(place: &Place, options: &Options, from: From) -> Resu
             commit_offset: if from == From::First { first } else { last },
         };
         let what = format!("putting the group {} to its first message", options.group);
-        ask_well(&channel, &what, &header).await?;
+        let mut answer = ask(&channel, &what, &header).await?;
+        if answer.code == ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST.0 && options.create {
+            create_group(&channel, options).await?;
+            answer = ask(&channel, &what, &header).await?;
+        }
+        if answer.code != ResponseCode::SUCCESS.0 {
+            return Err(refused(&what, &answer));
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@
 mod body;
 mod clock;
 mod cluster;
+mod crew;
 mod flight;
 mod ledger;
 mod line;

@@ -197,7 +197,7 @@ async fn turn<T>(
 /// Hands over everything that has come.
 fn take<W: Work>(work: &mut W, line: &mut Line<W::Asked>, shared: &Shared) -> Result<(), PipeError> {
     let now = shared.clock.now();
-    while let Some(frame) = line.pipe.next()? {
+    while let Some(frame) = line.pipe.frame()? {
         if !frame.is_reply() {
             work.request(&frame, now);
         } else if let Some(asked) = line.flight.take(frame.opaque) {

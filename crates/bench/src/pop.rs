@@ -3,7 +3,6 @@
 //! own, as the consumer of the reference does.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use wire::Str;
 use wire::api::pop::{AckMessage, PopMessage, PopReply};
@@ -29,6 +28,8 @@ pub(crate) struct Pop {
     turns: Turns,
     broker: Str,
     acks: VecDeque<AckMessage>,
+    /// Acknowledgements under way.
+    settling: usize,
 }
 
 /// A request under way.
@@ -45,6 +46,7 @@ impl Pop {
             queues,
             broker: broker.clone(),
             acks: VecDeque::new(),
+            settling: 0,
         }
     }
 
@@ -68,15 +70,6 @@ impl Pop {
                 attempt_id: None,
             },
         )
-    }
-
-    fn is_enough(&self) -> bool {
-        let shared = &self.receiver.shared;
-        if shared.options.kind.sends() {
-            return false;
-        }
-        let most = shared.options.messages;
-        shared.is_stopping() || most.is_some_and(|most| shared.received.load(Ordering::Relaxed) >= most)
     }
 
     fn take(&mut self, place: usize, (frame, reply): (&Frame, &PopReply), times: (u64, u64)) {
@@ -108,10 +101,12 @@ impl Work for Pop {
         while line.has_room()
             && let Some(ack) = self.acks.pop_front()
         {
+            self.settling += 1;
             line.ask(Frame::request(0, &ack), Popped::Ack { at: now }, now + timeout);
         }
-        if self.is_enough() {
-            if self.acks.is_empty() {
+        if self.receiver.shared.is_enough() {
+            // What the broker holds would be answered much later.
+            if self.acks.is_empty() && self.settling == 0 {
                 line.forget();
             }
             return Next::Done;
@@ -144,6 +139,7 @@ impl Work for Pop {
         let (place, at) = match popped {
             Popped::Pop { queue, at } => (queue, at),
             Popped::Ack { at } => {
+                self.settling -= 1;
                 let mut tally = self.receiver.tally().lock();
                 if code == ResponseCode::SUCCESS {
                     if now >= self.receiver.shared.warm {
@@ -194,7 +190,10 @@ impl Work for Pop {
                 self.turns.pause(queue, now);
                 "pop"
             }
-            Popped::Ack { .. } => "acknowledgement",
+            Popped::Ack { .. } => {
+                self.settling -= 1;
+                "acknowledgement"
+            }
         };
         let why = format!("{what}: {}", why.reason());
         self.receiver.tally().lock().failure(&why, 1);

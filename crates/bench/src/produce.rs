@@ -7,7 +7,6 @@ use wire::frame::Frame;
 
 use crate::line::{Line, Lost, Next, Work};
 use crate::message::Maker;
-use crate::options::Later;
 use crate::schedule::{Due, SECOND_NS, Schedule};
 use crate::shared::Shared;
 use crate::tally::Measure;
@@ -44,7 +43,7 @@ pub(crate) fn give_up(shared: &Shared, connection: usize, schedule: &mut Schedul
     let mut count = 0;
     let mut tally = shared.tally(connection).lock();
     while shared.options.is_open()
-        && let Some(due) = schedule.take(now.min(shared.end))
+        && let Some(due) = take(shared, schedule, now)
     {
         if due.at < shared.warm {
             continue;
@@ -64,7 +63,30 @@ pub(crate) fn give_up(shared: &Shared, connection: usize, schedule: &mut Schedul
 
 /// Whether a connection sends no more.
 pub(crate) fn is_at_end(shared: &Shared, now: u64) -> bool {
-    shared.is_stopping() || now >= shared.end + GRACE_NS
+    now >= shared.end() + GRACE_NS
+}
+
+/// What is due now.
+pub(crate) fn take(shared: &Shared, schedule: &mut Schedule, now: u64) -> Option<Due> {
+    if shared.options.is_open() {
+        // The end may have come closer since the schedule was made.
+        return schedule.take(now.min(shared.end().saturating_sub(1)));
+    }
+    schedule.take(now)
+}
+
+/// Closes the schedule of a connection when the end of the run has come.
+pub(crate) fn close_in_time(shared: &Shared, connection: usize, schedule: &mut Schedule, measure: Measure) {
+    let (now, end) = (shared.clock.now(), shared.end());
+    if is_at_end(shared, now) {
+        return give_up(shared, connection, schedule, measure);
+    }
+    let has_backlog = schedule
+        .peek()
+        .is_some_and(|due| shared.options.is_open() && due.at < end);
+    if now >= end && !has_backlog {
+        schedule.close();
+    }
 }
 
 /// When a connection with that schedule goes on.
@@ -98,13 +120,13 @@ impl Produce {
         let options = &self.shared.options;
         let batch = u64::from(options.batch);
         let first = due.number * batch;
-        // What a delayed message carries is when it is promised.
+        // What a delayed message carries is when it is promised. A broker counts milliseconds, from the one in which it
+        // gets the message.
         let (mark, later) = match options.later {
-            Some(Later::Ms(ms)) => {
-                let at_ms = self.shared.clock.wall_ms(now) + ms;
+            Some(_) => {
+                let at_ms = self.shared.clock.wall_ms(now) + self.delay_ms;
                 (self.shared.clock.at_wall_ms(at_ms), Some(at_ms))
             }
-            Some(Later::Level(_)) => (now + self.delay_ms * 1_000_000, None),
             None => (due.at, None),
         };
         let made = self.maker.make((first, due.queue), mark, now, later);
@@ -136,11 +158,9 @@ impl Work for Produce {
     type Asked = Sent;
 
     fn feed(&mut self, line: &mut Line<Sent>, now: u64) -> Next {
-        if is_at_end(&self.shared, now) {
-            self.ended();
-        }
+        close_in_time(&self.shared, self.connection, &mut self.schedule, Measure::Send);
         while line.has_room() {
-            let Some(due) = self.schedule.take(now) else {
+            let Some(due) = take(&self.shared, &mut self.schedule, now) else {
                 break;
             };
             self.send(line, due, now);

@@ -3,7 +3,6 @@
 //! until a message comes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use wire::Str;
 use wire::api::pull::{PullMessage, PullReply};
@@ -120,13 +119,6 @@ impl Pull {
         frame
     }
 
-    /// Whether as much was received as the run wants.
-    fn is_enough(&self) -> bool {
-        let shared = &self.receiver.shared;
-        let most = shared.options.messages.filter(|_| !shared.options.kind.sends());
-        most.is_some_and(|most| shared.received.load(Ordering::Relaxed) >= most)
-    }
-
     fn fail(&mut self, pulled: &Pulled, why: &str, now: u64) {
         self.receiver.tally().lock().failure(why, 1);
         self.turns.pause(pulled.queue, now);
@@ -138,7 +130,7 @@ impl Work for Pull {
 
     fn feed(&mut self, line: &mut Line<Pulled>, now: u64) -> Next {
         let shared = &self.receiver.shared;
-        if self.open == 0 || self.is_enough() || !shared.options.kind.sends() && shared.is_stopping() {
+        if self.open == 0 || shared.is_enough() {
             // What the broker holds would be answered much later.
             line.forget();
             return Next::Done;

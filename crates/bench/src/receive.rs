@@ -109,8 +109,11 @@ impl Receiver {
         if shared.options.kind != Kind::Delay && head.due < shared.warm {
             return;
         }
-        seen.measured += 1;
-        seen.bytes += bytes;
+        // Of transactions those that have ended count.
+        if shared.options.kind != Kind::Transaction {
+            seen.measured += 1;
+            seen.bytes += bytes;
+        }
         let mut tally = self.tally().lock();
         match shared.options.kind {
             Kind::Delay if now < head.due => tally.time(Measure::Early, head.due - now, 1),

@@ -119,7 +119,7 @@ pub struct Report {
     pub remarks: BTreeMap<String, String>,
     /// How connections broke.
     pub breaks: BTreeMap<String, u64>,
-    /// What became of the messages; where they are read again.
+    /// What became of the messages; where they are read again or verified.
     pub delivery: Option<Delivery>,
     /// The measure that the series tells of.
     pub main: Measure,
@@ -127,7 +127,7 @@ pub struct Report {
     pub latencies: BTreeMap<Measure, Latency>,
     /// Second by second.
     pub series: Vec<Second>,
-    /// Time of the processors that this program used while it measured, seconds.
+    /// Time of the processors that this program used since it measured, seconds.
     pub cpu_seconds: f64,
     /// The same for each message.
     pub cpu_us_per_message: f64,
@@ -258,7 +258,12 @@ impl Report {
         let shown: Vec<String> = shown
             .map(|(_, (count, what))| format!("{count} {what}"))
             .collect();
-        line(out, "delivery", &shown.join(", "));
+        let text = if shown.is_empty() {
+            "all as they were sent".to_owned()
+        } else {
+            shown.join(", ")
+        };
+        line(out, "delivery", &text);
     }
 
     fn put_errors(&self, out: &mut String) {

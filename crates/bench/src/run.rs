@@ -5,28 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use net::Pipe;
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::cpu_time;
-use crate::cluster::{self, ClusterError, Place, Server};
-use crate::ledger::Order;
-use crate::line::{connect, drive};
-use crate::message::Maker;
-use crate::options::{From, Kind, Later, Options, Rate, Usage};
-use crate::pop::Pop;
-use crate::produce::Produce;
-use crate::pull::{Pull, Queue};
-use crate::random::{self, Random};
-use crate::receive::Receiver;
+use crate::cluster::{self, ClusterError, Server};
+use crate::crew::Crew;
+use crate::options::{Kind, Options, Rate, Usage};
 use crate::report::{Latency, Report, Second, VERSION, main_measure};
-use crate::schedule::{Schedule, Share};
 use crate::shared::Shared;
 use crate::tally::Tally;
-use crate::transact::Transact;
 
 /// How often the end of a run looks whether something is missing.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -34,8 +24,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const HURRY: Duration = Duration::from_secs(2);
 /// Notes of more connections than this share a place.
 const TALLIES_MAX: usize = 16;
-/// Other numbers than those of the bodies.
-const TIMES: u64 = 0x7135;
 
 /// Why there is no result.
 #[derive(Debug, Error)]
@@ -97,181 +85,16 @@ pub async fn run(
     watch
         .wait_for_the_rest((&mut senders, crew.delay_ms), &stop, &mut progress)
         .await;
-    shared.finish();
-    for mut tasks in [readers, senders] {
-        let ended = tokio::time::timeout(HURRY, async { while tasks.join_next().await.is_some() {} });
-        // What does not end by itself is ended with the set.
-        let _late = ended.await;
-    }
-    Ok(watch.report(servers))
-}
-
-/// A connection that was made, and what it is for.
-struct Member {
-    pipe: Pipe,
-    place: usize,
-    lane: u64,
-}
-
-/// All connections of a run, before it starts.
-struct Crew {
-    options: Options,
-    places: Vec<Place>,
-    senders: Vec<Member>,
-    readers: Vec<Member>,
-    /// Where each queue of each broker is read from, and to.
-    bounds: Vec<Vec<(i64, i64)>>,
-    delay_ms: u64,
-}
-
-impl Crew {
-    async fn gather(options: &Options, places: &[Place]) -> Result<Crew, ClusterError> {
-        let mut crew = Crew {
-            options: options.clone(),
-            places: places.to_vec(),
-            senders: Vec::new(),
-            readers: Vec::new(),
-            bounds: Vec::new(),
-            delay_ms: 0,
-        };
-        let reads = options.kind != Kind::Produce;
-        let from = if options.kind.sends() {
-            From::Last
-        } else {
-            options.from
-        };
-        for (at, place) in places.iter().enumerate() {
-            if let Some(Later::Level(level)) = options.later {
-                crew.delay_ms = cluster::level_ms(place, level).await?;
-            }
-            if reads && options.pop {
-                cluster::commit(place, options, from).await?;
-            }
-            if reads {
-                crew.bounds.push(cluster::bounds(place, options).await?);
-            }
-            for lane in 0..options.connections as u64 {
-                let member = |pipe| Member {
-                    pipe,
-                    place: at,
-                    lane,
-                };
-                if options.kind.sends() {
-                    crew.senders.push(member(connect(place.addr).await?));
-                }
-                if reads && lane < u64::from(place.read_queues) {
-                    crew.readers.push(member(connect(place.addr).await?));
-                }
-            }
-        }
-        if let Some(Later::Ms(ms)) = options.later {
-            crew.delay_ms = ms;
-        }
-        Ok(crew)
-    }
-
-    fn connections(&self) -> usize {
-        self.senders.len() + self.readers.len()
-    }
-
-    fn start_readers(&mut self, shared: &Arc<Shared>, tasks: &mut JoinSet<std::io::Result<()>>) {
-        let from = if self.options.kind.sends() {
-            From::Last
-        } else {
-            self.options.from
-        };
-        for (connection, member) in std::mem::take(&mut self.readers).into_iter().enumerate() {
-            let Some(place) = self.places.get(member.place) else {
-                continue;
-            };
-            let bounds = self.bounds.get(member.place).map_or(&[][..], Vec::as_slice);
-            let lanes = self.options.connections;
-            let own = bounds
-                .iter()
-                .enumerate()
-                .skip(member.lane as usize)
-                .step_by(lanes);
-            let queues: Vec<Queue> = own
-                .map(|(id, (first, last))| Queue {
-                    id: id as i32,
-                    offset: if from == From::First { *first } else { *last },
-                    end: self.options.to_end.then_some(*last),
-                    order: Order::default(),
-                })
-                .collect();
-            let receiver = Receiver::new(shared, connection);
-            let (pipe, shared) = ((member.pipe, place.addr), Arc::clone(shared));
-            if self.options.pop {
-                let in_flight = queues.len() + self.options.in_flight;
-                tasks.spawn(drive(
-                    Pop::new(receiver, queues, &place.name),
-                    pipe,
-                    in_flight,
-                    shared,
-                ));
-            } else {
-                let in_flight = queues.len();
-                tasks.spawn(drive(
-                    Pull::new(receiver, queues, &place.name),
-                    pipe,
-                    in_flight,
-                    shared,
-                ));
-            }
-        }
-    }
-
-    fn start_senders(&mut self, shared: &Arc<Shared>, tasks: &mut JoinSet<std::io::Result<()>>) {
-        let targets: u64 = self
-            .places
-            .iter()
-            .map(|place| u64::from(place.write_queues))
-            .sum();
-        let firsts = self.places.iter().scan(0, |first, place| {
-            let this = *first;
-            *first += u64::from(place.write_queues);
-            Some(this)
-        });
-        let firsts: Vec<u64> = firsts.collect();
-        let in_flight = self.options.in_flight;
-        for (connection, member) in std::mem::take(&mut self.senders).into_iter().enumerate() {
-            let (Some(place), Some(first)) = (self.places.get(member.place), firsts.get(member.place)) else {
-                continue;
-            };
-            let share = Share {
-                targets,
-                first: *first,
-                queues: place.write_queues.into(),
-                lane: member.lane,
-                lanes: self.options.connections as u64,
-            };
-            let schedule = schedule(&self.options, share, (connection, shared.end));
-            let maker = Maker::new(shared, &place.name, connection);
-            let (pipe, shared) = ((member.pipe, place.addr), Arc::clone(shared));
-            if self.options.kind == Kind::Transaction {
-                let work = Transact::new(&shared, connection, schedule, maker);
-                tasks.spawn(drive(work, pipe, in_flight, shared));
-            } else {
-                let work = Produce::new(&shared, connection, schedule, maker, self.delay_ms);
-                tasks.spawn(drive(work, pipe, in_flight, shared));
-            }
-        }
-    }
-}
-
-fn schedule(options: &Options, share: Share, (connection, end): (usize, u64)) -> Schedule {
-    let batch = u64::from(options.batch);
-    let rate = match options.rate {
-        Rate::Max => None,
-        Rate::PerSecond(rate) => {
-            let random = Random::new(random::at(options.seed ^ TIMES, connection as u64));
-            Some((rate as f64 / batch as f64, options.poisson.then_some(random)))
-        }
+    shared.rest();
+    let ended = async {
+        while readers.join_next().await.is_some() {}
+        shared.finish();
+        while senders.join_next().await.is_some() {}
     };
-    let requests = options
-        .messages
-        .map_or(u64::MAX, |messages| messages.div_ceil(batch));
-    Schedule::new(share, rate, (end, requests))
+    // What does not end by itself ends with its set.
+    let _late = tokio::time::timeout(HURRY, ended).await;
+    shared.finish();
+    Ok(watch.report(servers))
 }
 
 /// Looks at a run while it goes on.
@@ -284,7 +107,6 @@ struct Watch {
     /// Until when the series goes, ns.
     seen: u64,
     cpu_begin: Duration,
-    cpu_end: Duration,
     interrupted: bool,
 }
 
@@ -298,7 +120,6 @@ impl Watch {
             second: Tally::default(),
             series: Vec::new(),
             cpu_begin: cpu_time(),
-            cpu_end: cpu_time(),
             interrupted: false,
         }
     }
@@ -318,7 +139,7 @@ impl Watch {
         let mut warm = self.shared.warm == 0;
         loop {
             let next = if warm {
-                (self.seen + second).min(self.shared.end)
+                (self.seen + second).min(self.shared.end())
             } else {
                 self.shared.warm
             };
@@ -333,7 +154,7 @@ impl Watch {
                 }
                 () = tokio::time::sleep_until(self.at(next)) => {}
             }
-            if self.shared.clock.now() >= self.shared.end {
+            if self.shared.clock.now() >= self.shared.end() {
                 break;
             }
             if !warm {
@@ -349,7 +170,6 @@ impl Watch {
             }
         }
         progress(&self.look());
-        self.cpu_end = cpu_time();
         if self.interrupted || !self.shared.options.kind.sends() {
             self.shared.stop();
         }
@@ -357,7 +177,7 @@ impl Watch {
 
     /// Takes the notes since the last look.
     fn look(&mut self) -> Progress {
-        let now = self.shared.clock.now().min(self.shared.end).max(self.seen);
+        let now = self.shared.clock.now().min(self.shared.end()).max(self.seen);
         self.shared.collect(&mut self.second);
         let main = main_measure(self.shared.options.kind);
         let (mut p50_us, mut p99_us, mut max_us) = (0, 0, 0);
@@ -475,8 +295,9 @@ impl Watch {
                 0.0
             }
         };
-        let reads = options.kind != Kind::Produce;
-        let cpu_seconds = self.cpu_end.saturating_sub(self.cpu_begin).as_secs_f64();
+        let reads = options.kind.expects() || options.verify;
+        let messages = self.sum.counts.ok;
+        let cpu_seconds = cpu_time().saturating_sub(self.cpu_begin).as_secs_f64();
         let times = self.sum.histograms().filter(|(_, times)| !times.is_empty());
         let times = times.map(|(measure, times)| (measure, Latency::of(times, &options.percentiles)));
         Report {
@@ -499,11 +320,7 @@ impl Watch {
             main: main_measure(options.kind),
             latencies: times.collect(),
             cpu_seconds,
-            cpu_us_per_message: if ok > 0 {
-                cpu_seconds * 1e6 / ok as f64
-            } else {
-                0.0
-            },
+            cpu_us_per_message: cpu_seconds * 1e6 / messages.max(1) as f64,
             notes: notes(options),
             counts: self.sum.counts,
             series: self.series,
@@ -531,6 +348,9 @@ fn notes(options: &Options) -> Vec<String> {
         notes.push(
             "closed loop: latencies have coordinated omission; compare them at a fixed --rate".to_owned(),
         );
+    }
+    if options.kind == Kind::Delay {
+        notes.push("the throughput is what was received in the time of sending; what was promised later is not in it".to_owned());
     }
     if options.oneway {
         notes.push(

@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     /// What is due before is not measured, ns.
     pub(crate) warm: u64,
     /// Nothing is due from then on, ns.
-    pub(crate) end: u64,
+    end: AtomicU64,
     pub(crate) ledger: Mutex<Ledger>,
     /// When what was committed and has not been received was committed, by number.
     pub(crate) commits: Mutex<HashMap<u64, u64>>,
@@ -40,6 +40,7 @@ pub(crate) struct Shared {
     /// Received, whenever they were due.
     pub(crate) received: AtomicU64,
     stopping: AtomicBool,
+    resting: AtomicBool,
     over: AtomicBool,
 }
 
@@ -51,7 +52,7 @@ impl Shared {
             filler: Filler::new(options.seed),
             run: clock.run_id(),
             warm,
-            end: warm + options.duration.as_nanos() as u64,
+            end: AtomicU64::new(warm + options.duration.as_nanos() as u64),
             ledger: Mutex::default(),
             commits: Mutex::default(),
             unknown: AtomicI64::new(0),
@@ -60,6 +61,7 @@ impl Shared {
             reconnects: AtomicU64::new(0),
             received: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             over: AtomicBool::new(false),
             options: options.clone(),
             clock,
@@ -99,13 +101,33 @@ impl Shared {
         self.unknown.load(Ordering::Relaxed).max(0) as u64
     }
 
-    /// Nothing more is sent; what is under way goes on.
+    /// Nothing is due from then on, ns.
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more is due; what is under way goes on.
     pub(crate) fn stop(&self) {
+        self.end.fetch_min(self.clock.now(), Ordering::Relaxed);
         self.stopping.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more is read: all that was to come has come, or is not waited for.
+    pub(crate) fn rest(&self) {
+        self.resting.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a reader has read enough.
+    pub(crate) fn is_enough(&self) -> bool {
+        let reads_only = !self.options.kind.sends();
+        let most = self.options.messages.filter(|_| reads_only);
+        self.resting.load(Ordering::Relaxed)
+            || reads_only && self.is_stopping()
+            || most.is_some_and(|most| self.received.load(Ordering::Relaxed) >= most)
     }
 
     /// All connections end.

@@ -19,7 +19,7 @@ use wire::record::{RecordHead, sysflag};
 use crate::body::Head;
 use crate::line::{Line, Lost, Next, Work};
 use crate::message::Maker;
-use crate::produce::{give_up, is_at_end, next};
+use crate::produce::{close_in_time, give_up, is_at_end, next, take};
 use crate::receive::Fate;
 use crate::schedule::{SECOND_NS, Schedule};
 use crate::shared::Shared;
@@ -100,7 +100,7 @@ impl Transact {
     }
 
     fn send_half(&mut self, line: &mut Line<Asked>, now: u64) -> bool {
-        let Some(due) = self.schedule.take(now) else {
+        let Some(due) = take(&self.shared, &mut self.schedule, now) else {
             return false;
         };
         let made = self.maker.make((due.number, due.queue), due.at, now, None);
@@ -252,9 +252,7 @@ impl Work for Transact {
     type Asked = Asked;
 
     fn feed(&mut self, line: &mut Line<Asked>, now: u64) -> Next {
-        if is_at_end(&self.shared, now) {
-            give_up(&self.shared, self.connection, &mut self.schedule, Measure::Half);
-        }
+        close_in_time(&self.shared, self.connection, &mut self.schedule, Measure::Half);
         if now >= self.next_beat && line.has_room() {
             self.next_beat = now + HEARTBEAT_NS;
             line.ask(self.heartbeat(), Asked::Beat, self.deadline(now));

@@ -112,7 +112,7 @@ impl Pipe {
     }
 
     /// The next frame of what has come, `None` when it is not complete.
-    pub fn next(&mut self) -> Result<Option<Frame>, PipeError> {
+    pub fn frame(&mut self) -> Result<Option<Frame>, PipeError> {
         Ok(self.decoder.next(&mut self.inbox)?)
     }
 }
@@ -156,7 +156,7 @@ mod tests {
             // Given up again and again, nothing is lost.
             let turn = tokio::time::timeout(Duration::from_millis(1), pipe.turn()).await;
             turn.unwrap_or(Ok(())).unwrap();
-            while let Some(frame) = pipe.next().unwrap() {
+            while let Some(frame) = pipe.frame().unwrap() {
                 assert!(frame.body.iter().all(|byte| i32::from(*byte) == frame.opaque));
                 found.push(frame.body.len());
             }
@@ -172,6 +172,6 @@ mod tests {
         let (mut pipe, mut far) = pair().await;
         far.write_all(&[0xff; 16]).await.unwrap();
         pipe.turn().await.unwrap();
-        assert!(matches!(pipe.next(), Err(PipeError::Malformed(_))));
+        assert!(matches!(pipe.frame(), Err(PipeError::Malformed(_))));
     }
 }

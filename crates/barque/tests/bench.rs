@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `barque bench` as a user meets it, against `barque dev`.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests look at the files that the program writes, they are not part of it"
+)]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+fn barque(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_barque"));
+    command
+        .args(args)
+        .current_dir(home)
+        .env("HOME", home)
+        .stdin(Stdio::null());
+    for name in ["NAMESRV_ADDR", "ROCKETMQ_HOME", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// `barque dev`, killed when the test ends.
+struct Dev {
+    child: Child,
+    nameserver: String,
+}
+
+impl Dev {
+    fn start(home: &Path) -> Dev {
+        let mut command = barque(home, &["dev", "--nameserver-port", "0", "--broker-port", "0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let line = lines
+            .map(|line| line.expect("a line"))
+            .find(|line| line.trim_start().starts_with("name server"));
+        let line = line.expect("dev tells where it is");
+        let nameserver = line.split_whitespace().last().expect("an address").to_owned();
+        Dev { child, nameserver }
+    }
+
+    fn bench(&self, home: &Path, args: &[&str]) -> Command {
+        let mut command = barque(home, &["bench"]);
+        command
+            .args(args)
+            .args(["-n", &self.nameserver, "--rate", "500", "--size", "100"]);
+        command
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.child.kill().expect("the program can be killed");
+        self.child.wait().expect("the program ends");
+    }
+}
+
+fn told(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_result_is_a_table_on_stdout_and_json_where_it_is_wanted_with_a_plain_line_per_interval() {
+    let home = TempDir::new().expect("a directory");
+    let dev = Dev::start(home.path());
+    let args = [
+        "e2e",
+        "-d",
+        "2s",
+        "--json",
+        "result.json",
+        "--interval",
+        "1s",
+        "--label",
+        "one",
+    ];
+    let output = dev.bench(home.path(), &args).output().expect("it runs");
+    let (out, err) = told(&output);
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    assert!(out.contains("end to end") && out.contains("(one)"), "{out}");
+    assert_eq!(err.matches("messages/s").count(), 2, "{err}");
+    assert!(!err.contains('\r'), "{err}");
+    let json = std::fs::read(home.path().join("result.json")).expect("the result");
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(json["delivery"]["received"], 1000, "{json}");
+    assert_eq!((&json["kind"], &json["label"]), (&"e2e".into(), &"one".into()));
+
+    let args = ["produce", "-d", "1s", "--json", "-", "--interval", "0"];
+    let output = dev.bench(home.path(), &args).output().expect("it runs");
+    let (out, err) = told(&output);
+    let json: serde_json::Value = serde_json::from_str(&out).expect("nothing but JSON");
+    assert_eq!(json["counts"]["ok"], 500);
+    assert!(err.contains("throughput"), "{err}");
+}
+
+#[test]
+fn ctrl_c_ends_a_run_with_its_result_and_exit_code_0() {
+    let home = TempDir::new().expect("a directory");
+    let dev = Dev::start(home.path());
+    let mut command = dev.bench(home.path(), &["produce", "-d", "1h", "--interval", "1s"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+    lines.next().expect("it says how it goes").expect("a line");
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(sent.expect("kill starts").success());
+    let output = child.wait_with_output().expect("it ends");
+    let (out, _) = told(&output);
+    assert_eq!(output.status.code(), Some(0), "{out}");
+    assert!(
+        out.contains("ended early") && out.contains(" ok, 0 errors"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2_and_a_run_that_cannot_begin_1() {
+    let home = TempDir::new().expect("a directory");
+    let begin = ["bench", "produce", "--broker", "127.0.0.1:1"];
+    for (args, word) in [
+        (vec!["bench", "produce"], "-n HOST:PORT"),
+        (vec!["bench", "dance"], "dance"),
+        ([&begin[..], &["--rate", "fast"]].concat(), "messages a second"),
+        ([&begin[..], &["--size", "5000000"]].concat(), "4194304"),
+        ([&begin[..], &["--duration", "1d"]].concat(), "unit of time"),
+        (vec!["bench", "consume", "-b", "127.0.0.1:1", "-r", "5"], "--rate"),
+    ] {
+        let output = barque(home.path(), &args).output().expect("it runs");
+        let (out, err) = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {err}");
+        assert!(out.is_empty() && err.contains(word), "{args:?}: {err}");
+    }
+    let output = barque(home.path(), &begin).output().expect("it runs");
+    let (_, err) = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("127.0.0.1:1") && err.lines().count() == 1, "{err}");
+}

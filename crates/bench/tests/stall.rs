@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Servers that behave badly: the result says so.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bench::{Kind, Measure, Options, Rate, Report, Sizes};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use wire::api::offset::OffsetReply;
+use wire::api::pull::PullReply;
+use wire::api::send::SendReceipt;
+use wire::body::topic::TopicConfig;
+use wire::code::{Code, ResponseCode};
+use wire::ext::Ext;
+use wire::fastjson;
+use wire::frame::{Decoder, Encoding, Frame};
+
+/// What a server does with the send of a number.
+#[derive(Clone, Copy)]
+enum Deed {
+    Answer,
+    StandStill(Duration),
+    Refuse,
+    Forget,
+    HangUp,
+}
+
+type Plan = Arc<dyn Fn(u64) -> Deed + Send + Sync>;
+
+/// Answers sends as planned, and everything else that a run asks at its start.
+async fn server(plan: impl Fn(u64) -> Deed + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a free port");
+    let addr = listener.local_addr().expect("an address");
+    let plan: Plan = Arc::new(plan);
+    let sends = Arc::new(AtomicU64::new(0));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, Arc::clone(&plan), Arc::clone(&sends)));
+        }
+    });
+    addr
+}
+
+async fn serve(mut stream: TcpStream, plan: Plan, sends: Arc<AtomicU64>) -> Option<()> {
+    let mut inbox = BytesMut::new();
+    loop {
+        while let Some(frame) = Decoder::default().next(&mut inbox).expect("a frame") {
+            let mut deed = Deed::Answer;
+            if frame.code == Code::SEND_MESSAGE_V2.0 {
+                deed = plan(sends.fetch_add(1, Ordering::Relaxed));
+            }
+            let mut answer = Frame::reply(frame.opaque, ResponseCode::SUCCESS);
+            match deed {
+                Deed::Answer => {}
+                Deed::StandStill(time) => tokio::time::sleep(time).await,
+                Deed::Refuse => {
+                    answer.code = ResponseCode::SYSTEM_BUSY.0;
+                    answer.remark = Some("too much".into());
+                }
+                Deed::Forget => continue,
+                Deed::HangUp => return None,
+            }
+            fill(&frame, &mut answer);
+            let mut out = BytesMut::new();
+            answer.encode(&mut out, Encoding::Json);
+            stream.write_all(&out).await.ok()?;
+        }
+        if stream.read_buf(&mut inbox).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+fn fill(frame: &Frame, answer: &mut Frame) {
+    match Code(frame.code) {
+        Code::GET_TOPIC_CONFIG => answer.body = fastjson::to_vec(&TopicConfig::default()).into(),
+        Code::GET_MAX_OFFSET | Code::GET_MIN_OFFSET => answer.ext = Ext::of(&OffsetReply { offset: 0 }),
+        Code::PULL_MESSAGE => {
+            answer.code = ResponseCode::PULL_NOT_FOUND.0;
+            answer.ext = Ext::of(&PullReply::default());
+        }
+        Code::SEND_MESSAGE_V2 => answer.ext = Ext::of(&SendReceipt::default()),
+        _ => {}
+    }
+}
+
+fn options(broker: SocketAddr) -> Options {
+    Options {
+        broker: Some(broker.to_string()),
+        rate: Rate::PerSecond(1000),
+        duration: Duration::from_secs(3),
+        sizes: Sizes::of(100),
+        ..Options::new(Kind::Produce)
+    }
+}
+
+async fn run(options: Options) -> Report {
+    Box::pin(bench::run(options, CancellationToken::new(), |_| {}))
+        .await
+        .expect("a result")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stands_still_for_a_second_is_seen_in_the_p99() {
+    let still = |number| match number {
+        1000 => Deed::StandStill(Duration::from_secs(1)),
+        _ => Deed::Answer,
+    };
+    let open = run(options(server(still).await)).await;
+    assert_eq!(open.errors, 0, "{}", open.table());
+    assert_eq!(open.counts.ok, 3000);
+    let send = &open.latencies[&Measure::Send];
+    // A third of all messages were due in that second, and waited half of it on average.
+    assert!(send.percentiles["99"] > 900_000, "{}", open.table());
+    assert!(send.percentiles["90"] > 500_000, "{}", open.table());
+    assert!(send.mean_us > 100_000.0, "{}", open.table());
+
+    // With one request under way in a closed loop, one message in thousands sees it.
+    let closed = run(Options {
+        rate: Rate::Max,
+        in_flight: 1,
+        ..options(server(still).await)
+    })
+    .await;
+    let send = &closed.latencies[&Measure::Send];
+    assert!(send.max_us > 990_000, "{}", closed.table());
+    assert!(send.percentiles["99"] < 500_000, "{}", closed.table());
+    assert!(
+        closed
+            .notes
+            .iter()
+            .any(|note| note.contains("coordinated omission"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_lost_answers_and_broken_connections_are_counted_by_reason() {
+    let plan = |number| match number {
+        10 | 20 => Deed::Refuse,
+        30 => Deed::Forget,
+        500 => Deed::HangUp,
+        _ => Deed::Answer,
+    };
+    let report = run(Options {
+        duration: Duration::from_secs(1),
+        timeout: Duration::from_millis(400),
+        ..options(server(plan).await)
+    })
+    .await;
+    let (counts, table) = (&report.counts, report.table());
+    assert_eq!(counts.answers["SYSTEM_BUSY (2)"], 2, "{table}");
+    assert_eq!(report.remarks["SYSTEM_BUSY (2)"], "too much");
+    assert!(counts.failures["no answer in time"] >= 1, "{table}");
+    assert!(
+        counts.failures["connection broke before the answer"] >= 1,
+        "{table}"
+    );
+    assert_eq!(counts.reconnects, 1, "{table}");
+    assert_eq!(report.breaks.len(), 1, "{table}");
+    assert_eq!((counts.due, counts.ok + report.errors), (1000, 1000), "{table}");
+    assert_eq!(report.complaint(1000), None);
+    assert!(report.complaint(3).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_due_and_could_not_be_sent_is_an_error_and_its_waiting_counts() {
+    // One request at a time, ten milliseconds each: a tenth of what is due.
+    let slow = |_| Deed::StandStill(Duration::from_millis(10));
+    let report = run(Options {
+        duration: Duration::from_secs(1),
+        in_flight: 1,
+        ..options(server(slow).await)
+    })
+    .await;
+    let table = report.table();
+    assert!(
+        report.counts.failures["due, but not sent before the end"] > 500,
+        "{table}"
+    );
+    assert_eq!(
+        (report.counts.due, report.counts.ok + report.errors),
+        (1000, 1000),
+        "{table}"
+    );
+    let send = &report.latencies[&Measure::Send];
+    assert_eq!(send.count, 1000, "{table}");
+    assert!(send.percentiles["99"] > 1_000_000, "{table}");
+    assert!(report.complaint(0).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_never_come_are_lost() {
+    let report = run(Options {
+        kind: Kind::E2e,
+        duration: Duration::from_secs(1),
+        messages: Some(100),
+        drain: Duration::ZERO,
+        timeout: Duration::from_millis(100),
+        ..options(server(|_| Deed::Answer).await)
+    })
+    .await;
+    let delivery = report.delivery.unwrap();
+    assert_eq!(
+        (delivery.expected, delivery.received, delivery.lost),
+        (100, 0, 100)
+    );
+    let complaint = report.complaint(0).unwrap();
+    assert!(complaint.contains("100 messages lost"), "{complaint}");
+}
