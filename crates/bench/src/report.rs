@@ -251,10 +251,11 @@ impl Report {
             (delivery.corrupt, "corrupt"),
             (delivery.foreign, "foreign"),
         ];
+        let always = if delivery.expected > 0 { 5 } else { 0 };
         let shown = all
             .iter()
             .enumerate()
-            .filter(|(at, (count, _))| *at < 5 || *count > 0);
+            .filter(|(at, (count, _))| *at < always || *count > 0);
         let shown: Vec<String> = shown
             .map(|(_, (count, what))| format!("{count} {what}"))
             .collect();
