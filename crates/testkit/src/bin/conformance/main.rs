@@ -13,6 +13,7 @@ mod replicas;
 mod requests;
 mod sequences;
 mod swap;
+mod upgrade;
 
 use anyhow::{Context as _, bail};
 use std::ops::RangeInclusive;
@@ -37,6 +38,8 @@ sections, all of them when none is named:
          and full sides, a migration, slaves that act for a killed master;
          --pair plays one alone: reference/barque, barque/reference, barque/barque, migration or acting
   reach  brokers of one kind registered with name servers of the other
+  upgrade
+         docs/upgrade.md, its commands run as they stand there: from Java to barque and back on one directory
   chart  the Helm chart, rendered by Helm's own engine
 
 environment:
@@ -87,7 +90,7 @@ struct Section {
     run: fn(&Sides) -> anyhow::Result<Outcome>,
 }
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     Section {
         name: "java",
         tools: &["java", "mvn"],
@@ -127,6 +130,11 @@ const SECTIONS: [Section; 9] = [
         name: "reach",
         tools: &["java", "mvn"],
         run: reach::run,
+    },
+    Section {
+        name: "upgrade",
+        tools: &["java", "mvn", "bash", "pgrep"],
+        run: upgrade::run,
     },
     Section {
         name: "chart",
