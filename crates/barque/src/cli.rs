@@ -25,7 +25,8 @@ Environment:
                  (store=debug,warn); dev starts with warn, the others with info
 
 Called as mqnamesrv or mqbroker, the program is `barque nameserver` or `barque broker` with the same options, and logs to
-files as the scripts of these names do. Called as mqshutdown it is `barque shutdown`.";
+files as the scripts of these names do. Called as mqshutdown it is `barque shutdown`, called as mqadmin it takes the
+commands of `barque admin`.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Shutdown(Shutdown),
     /// Load a server, ours or the Java one, and tell how it did
     Bench(Box<bench::Bench>),
+    /// Run a command of an operator (the commands of mqadmin)
+    Admin(Admin),
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +139,15 @@ pub(crate) struct Broker {
     pub(crate) logging: Logging,
 }
 
+/// Everything behind the word is read by the `admin` crate, as the reference reads it.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Admin {
+    /// Command and its options; none lists the commands
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub(crate) words: Vec<OsString>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
     /// One setting, as it would stand in the configuration file; may be given several times
@@ -192,6 +204,17 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The reference's name for the tool of operators.
+const MQADMIN: &str = "mqadmin";
+
+/// Whether the program was called by that name.
+pub(crate) fn called_as_mqadmin(program: Option<OsString>) -> bool {
+    let program = program.unwrap_or_default();
+    Path::new(&program)
+        .file_stem()
+        .is_some_and(|name| name == MQADMIN)
+}
+
 /// Puts the command in front of the options when the program was called by one of the reference's names.
 pub(crate) fn with_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
@@ -203,6 +226,7 @@ pub(crate) fn with_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsSt
         Some("mqnamesrv") => &["nameserver", "--log=files"],
         Some("mqbroker") => &["broker", "--log=files"],
         Some("mqshutdown") => &["shutdown"],
+        Some(MQADMIN) => &["admin"],
         _ => return args,
     };
     args.splice(1..1, command.iter().map(OsString::from));
@@ -227,6 +251,10 @@ mod tests {
         };
         assert_eq!(broker.nameservers.as_deref(), Some("a:9876;b:9876"));
         assert!(broker.print_important && !broker.print);
+        let Command::Admin(admin) = parse(&["mqadmin", "topicRoute", "-h", "-t", "x"]) else {
+            panic!("mqadmin is the tool of operators");
+        };
+        assert_eq!(admin.words, ["topicRoute", "-h", "-t", "x"]);
         assert_eq!(broker.logging.log, LogTo::Files);
         let Command::Nameserver(nameserver) = parse(&["mqnamesrv", "-p", "--log", "stdout"]) else {
             panic!("mqnamesrv is a name server");

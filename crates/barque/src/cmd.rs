@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands, one file each. What they share is here: the runtime, and printing.
 
+pub(crate) mod admin;
 pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod dev;

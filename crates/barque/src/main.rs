@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Broker(options) => cmd::broker::run(options),
         Command::Shutdown(options) => cmd::shutdown::run(options),
         Command::Bench(options) => return cmd::bench::run(options),
+        Command::Admin(options) => return cmd::admin::run(options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

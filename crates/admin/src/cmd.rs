@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//! All commands, in the order in which the reference lists them. What one does stands below the folder of its subject.
+
+mod broker;
+mod cluster;
+mod lookup;
+mod topic;
+
+use crate::command::Command;
+
+/// What is listed by `help`.
+pub static ALL: &[&Command] = &[
+    &topic::update::UPDATE_TOPIC,
+    &Command::absent("updateTopicList", "topic", "create or update topic in batch"),
+    &Command::absent("deleteTopic", "topic", "Delete topic from broker and NameServer."),
+    &Command::absent(
+        "updateSubGroup",
+        "consumer",
+        "Update or create subscription group.",
+    ),
+    &Command::absent(
+        "updateSubGroupList",
+        "consumer",
+        "Update or create subscription group in batch",
+    ),
+    &Command::absent(
+        "setConsumeMode",
+        "consumer",
+        "Set consume message mode. pull/pop etc.",
+    ),
+    &Command::absent(
+        "deleteSubGroup",
+        "consumer",
+        "Delete subscription group from broker.",
+    ),
+    &Command::absent("updateBrokerConfig", "broker", "Update broker's config."),
+    &Command::absent("updateTopicPerm", "topic", "Update topic perm."),
+    &topic::route::TOPIC_ROUTE,
+    &topic::status::TOPIC_STATUS,
+    &topic::list::TOPIC_CLUSTER_LIST,
+    &Command::absent(
+        "addBroker",
+        "broker containers",
+        "Add a broker to specified container.",
+    ),
+    &Command::absent(
+        "removeBroker",
+        "broker containers",
+        "Remove a broker from specified container.",
+    ),
+    &Command::absent(
+        "resetMasterFlushOffset",
+        "broker",
+        "Reset master flush offset in slave.",
+    ),
+    &broker::status::BROKER_STATUS,
+    &Command::absent("queryMsgById", "message", "Query Message by Id."),
+    &Command::absent("queryMsgByKey", "message", "Query Message by Key."),
+    &Command::absent("queryMsgByUniqueKey", "message", "Query Message by Unique key."),
+    &Command::absent("queryMsgByOffset", "message", "Query Message by offset."),
+    &Command::absent("queryMsgTraceById", "message", "Query a message trace."),
+    &Command::absent("printMsg", "message", "Print Message Detail."),
+    &Command::absent("printMsgByQueue", "message", "Print Message Detail by queueId."),
+    &Command::absent("sendMsgStatus", "broker", "Send msg to broker."),
+    &Command::absent("brokerConsumeStats", "broker", "Fetch broker consume stats data."),
+    &Command::absent(
+        "producerConnection",
+        "connection",
+        "Query producer's socket connection and client version.",
+    ),
+    &Command::absent(
+        "consumerConnection",
+        "connection",
+        "Query consumer's socket connection, client version and subscription.",
+    ),
+    &Command::absent(
+        "consumerProgress",
+        "consumer",
+        "Query consumer's progress, speed.",
+    ),
+    &Command::absent(
+        "consumerStatus",
+        "consumer",
+        "Query consumer's internal data structure.",
+    ),
+    &Command::absent("cloneGroupOffset", "offset", "Clone offset from other group."),
+    &Command::absent(
+        "producer",
+        "producer",
+        "Query producer's instances, connection, status, etc.",
+    ),
+    &cluster::list::CLUSTER_LIST,
+    &topic::list::TOPIC_LIST,
+    &Command::absent("updateKvConfig", "namesrv", "Create or update KV config."),
+    &Command::absent("deleteKvConfig", "namesrv", "Delete KV config."),
+    &Command::absent(
+        "wipeWritePerm",
+        "namesrv",
+        "Wipe write perm of broker in all name server you defined in the -n param.",
+    ),
+    &Command::absent(
+        "addWritePerm",
+        "namesrv",
+        "Add write perm of broker in all name server you defined in the -n param.",
+    ),
+    &Command::absent(
+        "resetOffsetByTime",
+        "offset",
+        "Reset consumer offset by timestamp(without client restart).",
+    ),
+    &Command::absent(
+        "skipAccumulatedMessage",
+        "offset",
+        "Skip all messages that are accumulated (not consumed) currently.",
+    ),
+    &Command::absent(
+        "updateOrderConf",
+        "topic",
+        "Create or update or delete order conf.",
+    ),
+    &Command::absent(
+        "cleanExpiredCQ",
+        "broker",
+        "Clean expired ConsumeQueue on broker.",
+    ),
+    &Command::absent(
+        "deleteExpiredCommitLog",
+        "broker",
+        "Delete expired CommitLog files.",
+    ),
+    &Command::absent("cleanUnusedTopic", "broker", "Clean unused topic on broker."),
+    &Command::absent("startMonitoring", "consumer", "Start Monitoring."),
+    &Command::absent("statsAll", "stats", "Topic and Consumer tps stats."),
+    &Command::absent("allocateMQ", "topic", "Allocate MQ."),
+    &Command::absent("checkMsgSendRT", "message", "Check message send response time."),
+    &Command::absent("clusterRT", "cluster", "List All clusters Message Send RT."),
+    &Command::absent("getNamesrvConfig", "namesrv", "Get configs of name server."),
+    &Command::absent("updateNamesrvConfig", "namesrv", "Update configs of name server."),
+    &broker::config::GET_BROKER_CONFIG,
+    &Command::absent(
+        "getConsumerConfig",
+        "consumer",
+        "Get consumer config by subscription group name.",
+    ),
+    &Command::absent("queryCq", "queue", "Query cq command."),
+    &Command::absent("sendMessage", "message", "Send a message."),
+    &Command::absent("consumeMessage", "message", "Consume message."),
+    &Command::absent(
+        "updateStaticTopic",
+        "static topics",
+        "Update or create static topic, which has fixed number of queues.",
+    ),
+    &Command::absent("remappingStaticTopic", "static topics", "Remapping static topic."),
+    &Command::absent("exportMetadata", "export", "Export metadata."),
+    &Command::absent("exportConfigs", "export", "Export configs."),
+    &Command::absent("exportMetrics", "export", "Export metrics."),
+    &Command::absent(
+        "exportMetadataInRocksDB",
+        "export",
+        "export RocksDB kv config (topics/subscriptionGroups). Recommend to use [mqadmin rocksDBConfigToJson]",
+    ),
+    &Command::absent("exportPopRecord", "export", "Export pop consumer record"),
+    &Command::absent("haStatus", "ha", "Fetch ha runtime status data."),
+    &Command::absent(
+        "getSyncStateSet",
+        "controllers",
+        "Fetch syncStateSet for target brokers.",
+    ),
+    &Command::absent("getBrokerEpoch", "broker", "Fetch broker epoch entries."),
+    &Command::absent(
+        "getControllerMetaData",
+        "controllers",
+        "Get controller cluster's metadata.",
+    ),
+    &Command::absent("getControllerConfig", "controllers", "Get controller config."),
+    &Command::absent(
+        "updateControllerConfig",
+        "controllers",
+        "Update controller config.",
+    ),
+    &Command::absent(
+        "electMaster",
+        "controllers",
+        "Re-elect the specified broker as master.",
+    ),
+    &Command::absent(
+        "cleanBrokerMetadata",
+        "controllers",
+        "Clean metadata of broker on controller.",
+    ),
+    &Command::absent("dumpCompactionLog", "message", "Parse compaction log to message."),
+    &Command::absent(
+        "getColdDataFlowCtrInfo",
+        "cold data",
+        "Get cold data flow ctr info.",
+    ),
+    &Command::absent(
+        "updateColdDataFlowCtrGroupConfig",
+        "cold data",
+        "Add or update cold data flow ctr group config.",
+    ),
+    &Command::absent(
+        "removeColdDataFlowCtrGroupConfig",
+        "cold data",
+        "Remove consumer from cold ctr config.",
+    ),
+    &Command::absent(
+        "setCommitLogReadAheadMode",
+        "cold data",
+        "Set read ahead mode for all commitlog files.",
+    ),
+    &Command::absent("createUser", "users and access rules", "Create user to cluster."),
+    &Command::absent("updateUser", "users and access rules", "Update user to cluster."),
+    &Command::absent(
+        "deleteUser",
+        "users and access rules",
+        "Delete user from cluster.",
+    ),
+    &Command::absent("getUser", "users and access rules", "Get user from cluster."),
+    &Command::absent("listUser", "users and access rules", "List user from cluster."),
+    &Command::absent("copyUser", "users and access rules", "Copy user to cluster."),
+    &Command::absent("createAcl", "users and access rules", "Create acl to cluster."),
+    &Command::absent("updateAcl", "users and access rules", "Update acl to cluster."),
+    &Command::absent("deleteAcl", "users and access rules", "Delete acl from cluster."),
+    &Command::absent("getAcl", "users and access rules", "Get acl from cluster."),
+    &Command::absent("listAcl", "users and access rules", "List acl from cluster."),
+    &Command::absent("copyAcl", "users and access rules", "Copy acl to cluster."),
+    &Command::absent(
+        "rocksDBConfigToJson",
+        "metadata",
+        "Convert RocksDB kv config (topics/subscriptionGroups/consumerOffsets) to json. [rpc mode] Use [-n, -c, -b, -t] to send Request to broker ( version >= 5.3.2 ) or [local mode] use [-p, -t, -j, -e] to load RocksDB. If -e is provided, tools will export json file instead of std print",
+    ),
+    &Command::absent(
+        "checkRocksdbCqWriteProgress",
+        "queue",
+        "check if rocksdb cq is same as file cq",
+    ),
+    &Command::absent(
+        "switchTimerEngine",
+        "broker",
+        "switch the engine of timer message in broker",
+    ),
+];

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `getBrokerConfig`: what a broker is set to.
+
+use serde::Serialize;
+use wire::Str;
+use wire::api::config::GetBrokerConfig;
+
+use crate::cmd::lookup::{self, MASTER};
+use crate::command::Command;
+use crate::ctx::Ctx;
+use crate::failure::Failure;
+use crate::hash_order::hash_map;
+use crate::options::{Args, value};
+use crate::settings::Settings;
+
+pub(crate) const GET_BROKER_CONFIG: Command = Command {
+    name: "getBrokerConfig",
+    about: "Get broker config by cluster or special broker.",
+    options: &[
+        value("b", "brokerAddr", "get which broker").one_of(1),
+        value("c", "clusterName", "get which cluster").one_of(1),
+    ],
+    run: |ctx, args| Box::pin(get(ctx, args)),
+    ..Command::DEFAULT
+};
+
+async fn get(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
+    if let Some(addr) = args.get("b") {
+        return show(ctx, addr, &format!("============{addr}============\n")).await;
+    }
+    for (master, slaves) in families(ctx, args.need("c")?).await? {
+        let title = format!("============Master: {master}============\n");
+        if master == NO_MASTER {
+            ctx.say(title);
+        } else {
+            show(ctx, &master, &title).await?;
+        }
+        for slave in slaves {
+            let title = format!("============My Master: {master}=====Slave: {slave}============\n");
+            show(ctx, &slave, &title).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Stands in the reference's output for the masters that are missing.
+const NO_MASTER: &str = "NO_MASTER";
+
+/// The masters of a cluster, each with its slaves. Slaves without a master are all together.
+async fn families(ctx: &Ctx, cluster: &str) -> Result<Vec<(Str, Vec<Str>)>, Failure> {
+    let clusters = lookup::clusters(ctx).await?;
+    let mut families: Vec<(Str, Vec<Str>)> = Vec::new();
+    for name in lookup::broker_names(&clusters, cluster)? {
+        let Some(broker) = clusters.broker_addr_table.get(name) else {
+            continue;
+        };
+        let addrs = &broker.broker_addrs;
+        let master = addrs.get(&MASTER).cloned().unwrap_or(NO_MASTER.into());
+        let slaves = addrs.iter().filter(|(id, _)| **id != MASTER);
+        let slaves = slaves.map(|(_, addr)| addr.clone());
+        match families.iter_mut().find(|(known, _)| *known == master) {
+            Some((_, known)) => known.extend(slaves),
+            None => families.push((master, slaves.collect())),
+        }
+    }
+    Ok(hash_map(families, |(master, _)| master))
+}
+
+#[derive(Serialize)]
+struct Config<'a> {
+    broker: &'a str,
+    settings: &'a Settings,
+}
+
+async fn show(ctx: &Ctx, addr: &str, title: &str) -> Result<(), Failure> {
+    let answer = ctx.client.ask(addr, &GetBrokerConfig).await?;
+    let settings = Settings::parse(answer.text()?)?;
+    let config = Config {
+        broker: addr,
+        settings: &settings,
+    };
+    ctx.row(&config, || format!("{title}{}\n", settings.text()));
+    Ok(())
+}

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Clusters as a whole.
+
+pub(super) mod list;

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Completion scripts for shells, made from the tables of commands and options.
+
+use std::fmt::Write as _;
+
+use crate::cmd;
+use crate::command::{Command, Effect};
+use crate::options::{self, Opt};
+
+/// The script for a shell, if it is one we know.
+pub(crate) fn script(shell: &str) -> Option<String> {
+    match shell {
+        "bash" => Some(bash()),
+        "zsh" => Some(format!(
+            "#compdef barque mqadmin\nautoload -U +X bashcompinit && bashcompinit\n{}",
+            bash()
+        )),
+        "fish" => Some(fish()),
+        _ => None,
+    }
+}
+
+fn commands() -> impl Iterator<Item = &'static Command> {
+    let present = |command: &&Command| !matches!(command.effect, Effect::Absent(_));
+    cmd::ALL.iter().copied().filter(present)
+}
+
+/// All spellings of the options of a command.
+fn words(command: &Command) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for Opt { short, long, .. } in options::table(command.options) {
+        words.extend(short.map(|name| format!("-{name}")));
+        words.extend(
+            long.filter(|name| !name.contains(' '))
+                .map(|name| format!("--{name}")),
+        );
+    }
+    words.extend(["--output".to_owned(), "--watch".to_owned(), "--yes".to_owned()]);
+    words.join(" ")
+}
+
+/// Also read by zsh.
+fn bash() -> String {
+    let names: Vec<&str> = commands().map(|command| command.name).collect();
+    let mut out = String::from(
+        "_barque_admin() {\n\
+         \x20 local word=\"${COMP_WORDS[COMP_CWORD]}\" at=1\n\
+         \x20 if [ \"${COMP_WORDS[0]##*/}\" = barque ]; then\n\
+         \x20   [ \"${COMP_WORDS[1]}\" = admin ] || return\n\
+         \x20   at=2\n\
+         \x20 fi\n\
+         \x20 if [ \"$COMP_CWORD\" -eq \"$at\" ]; then\n",
+    );
+    // Writing to a string cannot fail, here and below.
+    let _ok = writeln!(
+        out,
+        "    COMPREPLY=($(compgen -W \"help completion {}\" -- \"$word\"))\n    return\n  fi",
+        names.join(" ")
+    );
+    out.push_str(
+        "  case \"${COMP_WORDS[COMP_CWORD-1]}\" in\n\
+         \x20   --output) COMPREPLY=($(compgen -W \"table json yaml\" -- \"$word\")); return ;;\n\
+         \x20   help) COMPREPLY=($(compgen -W \"",
+    );
+    out.push_str(&names.join(" "));
+    out.push_str("\" -- \"$word\")); return ;;\n  esac\n  case \"${COMP_WORDS[$at]}\" in\n");
+    for command in commands() {
+        let _ok = writeln!(
+            out,
+            "    {}) COMPREPLY=($(compgen -W \"{}\" -- \"$word\")) ;;",
+            command.name,
+            words(command)
+        );
+    }
+    out.push_str("  esac\n}\ncomplete -F _barque_admin mqadmin\ncomplete -F _barque_admin barque\n");
+    out
+}
+
+fn fish() -> String {
+    let mut out = String::new();
+    for command in commands() {
+        let about = command.about.replace('\'', "\\'");
+        for (program, first) in [
+            ("mqadmin", "__fish_use_subcommand"),
+            ("barque", "__fish_seen_subcommand_from admin"),
+        ] {
+            let _ok = writeln!(
+                out,
+                "complete -c {program} -f -n '{first}' -a {} -d '{about}'",
+                command.name
+            );
+            for opt in options::table(command.options) {
+                let long = opt.long.filter(|name| !name.contains(' '));
+                let long = long.map(|name| format!(" -l {name}")).unwrap_or_default();
+                let short = opt.short.map(|name| {
+                    let kind = if name.len() == 1 { "-s" } else { "-o" };
+                    format!(" {kind} {name}")
+                });
+                let value = if opt.takes_value { " -r" } else { "" };
+                let _ok = writeln!(
+                    out,
+                    "complete -c {program} -f -n '__fish_seen_subcommand_from {}'{}{long}{value} -d '{}'",
+                    command.name,
+                    short.unwrap_or_default(),
+                    opt.about.replace('\'', "\\'")
+                );
+            }
+        }
+    }
+    out
+}

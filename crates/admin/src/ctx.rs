@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a command is given: servers to ask, a clock, and a place for what it has to say.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+use store::Env;
+
+use crate::client::Client;
+use crate::options::Format;
+use crate::output::{self, Report};
+
+/// The surroundings of one run of a command.
+pub struct Ctx {
+    /// Servers.
+    pub client: Client,
+    /// Time and randomness.
+    pub env: Env,
+    format: Format,
+    /// Data not printed yet; only for the formats that are on top of the reference.
+    data: RefCell<Option<Report>>,
+    /// Nobody reads what we print any more.
+    closed: Cell<bool>,
+}
+
+impl Ctx {
+    /// Prints in this format.
+    pub fn new(client: Client, env: Env, format: Format) -> Ctx {
+        Ctx {
+            client,
+            env,
+            format,
+            data: RefCell::default(),
+            closed: Cell::new(false),
+        }
+    }
+
+    /// Says something as the reference says it: only where its format is asked for.
+    pub fn say(&self, text: impl fmt::Display) {
+        if self.format == Format::Reference {
+            self.print(&text.to_string());
+        }
+    }
+
+    /// Data, and the text of the reference for it.
+    pub fn show<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        if self.format == Format::Reference {
+            self.print(&text());
+        } else {
+            *self.data.borrow_mut() = Some(Report::of(value));
+        }
+    }
+
+    /// One of several pieces of data, and the text of the reference for it, which is printed at once.
+    pub fn row<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        if self.format == Format::Reference {
+            self.print(&text());
+            return;
+        }
+        let value = Report::of(value);
+        let mut data = self.data.borrow_mut();
+        match data.as_mut() {
+            Some(Report::List(rows)) => rows.push(value),
+            _ => *data = Some(Report::List(vec![value])),
+        }
+    }
+
+    /// Something a person should know that is no result. Goes to stderr.
+    pub fn warn(&self, text: impl fmt::Display) {
+        let _closed_pipe = writeln!(io::stderr(), "warning: {text}");
+    }
+
+    /// Whether nobody reads what is printed, so that printing more is of no use.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// The end of one round: data that was collected is printed.
+    pub fn end_round(&self) {
+        if let Some(data) = self.data.take() {
+            self.print(&output::document(&data, self.format));
+        }
+    }
+
+    fn print(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if written.is_err() {
+            self.closed.set(true);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The settings of a server, as it tells them: properties text.
+
+use serde::{Serialize, Serializer};
+use wire::java_properties;
+
+use crate::failure::Failure;
+use crate::hash_order::properties;
+
+/// Settings in the order in which the reference prints them.
+pub(crate) struct Settings(Vec<(String, String)>);
+
+impl Settings {
+    /// Reads the text a server sends.
+    pub(crate) fn parse(text: &str) -> Result<Settings, Failure> {
+        let entries = java_properties::parse(text).map_err(|error| {
+            Failure::Other(format!("the settings that were sent cannot be read: {error}"))
+        })?;
+        let pairs = entries
+            .into_iter()
+            .map(|entry| (entry.key.to_string(), entry.value.to_string()));
+        Ok(Settings(properties(pairs)))
+    }
+
+    /// One a line.
+    pub(crate) fn text(&self) -> String {
+        let lines = self.0.iter();
+        lines
+            .map(|(key, value)| format!("{key:<50}=  {value}\n"))
+            .collect()
+    }
+}
+
+impl Serialize for Settings {
+    /// By name: there is no need for the reference's order where somebody asks for data.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut sorted: Vec<&(String, String)> = self.0.iter().collect();
+        sorted.sort();
+        serializer.collect_map(sorted.into_iter().map(|(key, value)| (key, value)))
+    }
+}
