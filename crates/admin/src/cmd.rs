@@ -3,7 +3,10 @@
 
 mod broker;
 mod cluster;
-mod lookup;
+mod group;
+pub(crate) mod lookup;
+mod nameserver;
+mod stats;
 mod topic;
 
 use crate::command::Command;
@@ -11,30 +14,14 @@ use crate::command::Command;
 /// What is listed by `help`.
 pub static ALL: &[&Command] = &[
     &topic::update::UPDATE_TOPIC,
-    &Command::absent("updateTopicList", "topic", "create or update topic in batch"),
-    &Command::absent("deleteTopic", "topic", "Delete topic from broker and NameServer."),
-    &Command::absent(
-        "updateSubGroup",
-        "consumer",
-        "Update or create subscription group.",
-    ),
-    &Command::absent(
-        "updateSubGroupList",
-        "consumer",
-        "Update or create subscription group in batch",
-    ),
-    &Command::absent(
-        "setConsumeMode",
-        "consumer",
-        "Set consume message mode. pull/pop etc.",
-    ),
-    &Command::absent(
-        "deleteSubGroup",
-        "consumer",
-        "Delete subscription group from broker.",
-    ),
-    &Command::absent("updateBrokerConfig", "broker", "Update broker's config."),
-    &Command::absent("updateTopicPerm", "topic", "Update topic perm."),
+    &topic::batch::UPDATE_TOPIC_LIST,
+    &topic::delete::DELETE_TOPIC,
+    &group::update::UPDATE_SUB_GROUP,
+    &group::batch::UPDATE_SUB_GROUP_LIST,
+    &group::mode::SET_CONSUME_MODE,
+    &group::delete::DELETE_SUB_GROUP,
+    &broker::config::UPDATE_BROKER_CONFIG,
+    &topic::perm::UPDATE_TOPIC_PERM,
     &topic::route::TOPIC_ROUTE,
     &topic::status::TOPIC_STATUS,
     &topic::list::TOPIC_CLUSTER_LIST,
@@ -48,11 +35,7 @@ pub static ALL: &[&Command] = &[
         "broker containers",
         "Remove a broker from specified container.",
     ),
-    &Command::absent(
-        "resetMasterFlushOffset",
-        "broker",
-        "Reset master flush offset in slave.",
-    ),
+    &broker::replication::RESET_MASTER_FLUSH_OFFSET,
     &broker::status::BROKER_STATUS,
     &Command::absent("queryMsgById", "message", "Query Message by Id."),
     &Command::absent("queryMsgByKey", "message", "Query Message by Key."),
@@ -91,18 +74,10 @@ pub static ALL: &[&Command] = &[
     ),
     &cluster::list::CLUSTER_LIST,
     &topic::list::TOPIC_LIST,
-    &Command::absent("updateKvConfig", "namesrv", "Create or update KV config."),
-    &Command::absent("deleteKvConfig", "namesrv", "Delete KV config."),
-    &Command::absent(
-        "wipeWritePerm",
-        "namesrv",
-        "Wipe write perm of broker in all name server you defined in the -n param.",
-    ),
-    &Command::absent(
-        "addWritePerm",
-        "namesrv",
-        "Add write perm of broker in all name server you defined in the -n param.",
-    ),
+    &nameserver::kv::UPDATE_KV_CONFIG,
+    &nameserver::kv::DELETE_KV_CONFIG,
+    &nameserver::perm::WIPE_WRITE_PERM,
+    &nameserver::perm::ADD_WRITE_PERM,
     &Command::absent(
         "resetOffsetByTime",
         "offset",
@@ -113,35 +88,19 @@ pub static ALL: &[&Command] = &[
         "offset",
         "Skip all messages that are accumulated (not consumed) currently.",
     ),
-    &Command::absent(
-        "updateOrderConf",
-        "topic",
-        "Create or update or delete order conf.",
-    ),
-    &Command::absent(
-        "cleanExpiredCQ",
-        "broker",
-        "Clean expired ConsumeQueue on broker.",
-    ),
-    &Command::absent(
-        "deleteExpiredCommitLog",
-        "broker",
-        "Delete expired CommitLog files.",
-    ),
-    &Command::absent("cleanUnusedTopic", "broker", "Clean unused topic on broker."),
+    &topic::order::UPDATE_ORDER_CONF,
+    &broker::clean::CLEAN_EXPIRED_CQ,
+    &broker::clean::DELETE_EXPIRED_COMMIT_LOG,
+    &broker::clean::CLEAN_UNUSED_TOPIC,
     &Command::absent("startMonitoring", "consumer", "Start Monitoring."),
-    &Command::absent("statsAll", "stats", "Topic and Consumer tps stats."),
-    &Command::absent("allocateMQ", "topic", "Allocate MQ."),
+    &stats::STATS_ALL,
+    &topic::allocate::ALLOCATE_MQ,
     &Command::absent("checkMsgSendRT", "message", "Check message send response time."),
-    &Command::absent("clusterRT", "cluster", "List All clusters Message Send RT."),
-    &Command::absent("getNamesrvConfig", "namesrv", "Get configs of name server."),
-    &Command::absent("updateNamesrvConfig", "namesrv", "Update configs of name server."),
+    &cluster::rt::CLUSTER_RT,
+    &nameserver::config::GET_NAMESRV_CONFIG,
+    &nameserver::config::UPDATE_NAMESRV_CONFIG,
     &broker::config::GET_BROKER_CONFIG,
-    &Command::absent(
-        "getConsumerConfig",
-        "consumer",
-        "Get consumer config by subscription group name.",
-    ),
+    &group::config::GET_CONSUMER_CONFIG,
     &Command::absent("queryCq", "queue", "Query cq command."),
     &Command::absent("sendMessage", "message", "Send a message."),
     &Command::absent("consumeMessage", "message", "Consume message."),
@@ -160,13 +119,13 @@ pub static ALL: &[&Command] = &[
         "export RocksDB kv config (topics/subscriptionGroups). Recommend to use [mqadmin rocksDBConfigToJson]",
     ),
     &Command::absent("exportPopRecord", "export", "Export pop consumer record"),
-    &Command::absent("haStatus", "ha", "Fetch ha runtime status data."),
+    &broker::replication::HA_STATUS,
     &Command::absent(
         "getSyncStateSet",
         "controllers",
         "Fetch syncStateSet for target brokers.",
     ),
-    &Command::absent("getBrokerEpoch", "broker", "Fetch broker epoch entries."),
+    &broker::replication::GET_BROKER_EPOCH,
     &Command::absent(
         "getControllerMetaData",
         "controllers",
@@ -235,9 +194,5 @@ pub static ALL: &[&Command] = &[
         "queue",
         "check if rocksdb cq is same as file cq",
     ),
-    &Command::absent(
-        "switchTimerEngine",
-        "broker",
-        "switch the engine of timer message in broker",
-    ),
+    &broker::timer::SWITCH_TIMER_ENGINE,
 ];

@@ -4,12 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use serde::Serialize;
 use store::Env;
 
 use crate::client::Client;
-use crate::options::Format;
+use crate::command::Command;
+use crate::failure::Failure;
+use crate::options::{self, Format};
 use crate::output::{self, Report};
 
 /// The surroundings of one run of a command.
@@ -18,6 +21,8 @@ pub struct Ctx {
     pub client: Client,
     /// Time and randomness.
     pub env: Env,
+    /// What runs.
+    command: &'static Command,
     format: Format,
     /// Data not printed yet; only for the formats that are on top of the reference.
     data: RefCell<Option<Report>>,
@@ -26,11 +31,12 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// Prints in this format.
-    pub fn new(client: Client, env: Env, format: Format) -> Ctx {
+    /// For a command that prints in this format.
+    pub fn new(command: &'static Command, client: Client, env: Env, format: Format) -> Ctx {
         Ctx {
             client,
             env,
+            command,
             format,
             data: RefCell::default(),
             closed: Cell::new(false),
@@ -64,6 +70,28 @@ impl Ctx {
         match data.as_mut() {
             Some(Report::List(rows)) => rows.push(value),
             _ => *data = Some(Report::List(vec![value])),
+        }
+    }
+
+    /// The usage of the command, which the reference also prints after some things that went well.
+    pub fn usage(&self) -> String {
+        let program = format!("mqadmin {}", self.command.name);
+        options::render(&program, &options::table(self.command.options))
+    }
+
+    /// Does something once, or again and again with a pause in between, until nobody reads what is printed.
+    pub async fn repeat(
+        &self,
+        pause: Option<Duration>,
+        mut round: impl AsyncFnMut() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        loop {
+            round().await?;
+            let Some(pause) = pause.filter(|_| !self.is_closed()) else {
+                return Ok(());
+            };
+            self.end_round();
+            tokio::time::sleep(pause).await;
         }
     }
 

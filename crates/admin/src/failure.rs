@@ -13,6 +13,9 @@ pub enum Failure {
     /// It was called in a way that cannot be meant. Nothing was sent.
     #[error("{0}")]
     Usage(String),
+    /// Something is missing that the table of options does not ask for; the usage says more.
+    #[error("{0}")]
+    Incomplete(&'static str),
     /// No address that could be tried.
     #[error("'{0}' is no address: expected host:port")]
     BadAddress(String),
@@ -66,7 +69,7 @@ impl Failure {
     /// 2 where the call was wrong, 1 where the server or the way to it was.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Usage(_) | Failure::BadAddress(_) => 2,
+            Failure::Usage(_) | Failure::Incomplete(_) | Failure::BadAddress(_) => 2,
             _ => 1,
         }
     }

@@ -13,11 +13,13 @@ pub mod command;
 mod completion;
 pub mod ctx;
 pub mod failure;
+mod files;
 mod hash_order;
 mod names;
 mod nearest;
 pub mod options;
 mod output;
+mod producer;
 mod settings;
 mod text;
 
@@ -134,6 +136,9 @@ fn start(called: Called, command: &'static Command, words: &[String]) -> u8 {
         Ok(()) => 0,
         Err(failure) => {
             let _closed_pipe = writeln!(io::stderr(), "error: {} failed: {failure}", command.name);
+            if matches!(failure, Failure::Incomplete(_)) {
+                print(&usage(called, command));
+            }
             failure.exit_code()
         }
     }
@@ -162,18 +167,23 @@ fn allowed(command: &Command, args: &Args, words: &[String]) -> Result<(), Failu
     }
 }
 
-fn execute(command: &Command, args: &Args) -> Result<(), Failure> {
+fn execute(command: &'static Command, args: &Args) -> Result<(), Failure> {
     let name_servers = match args.get("n") {
         Some(given) => given.to_owned(),
         None => std::env::var("NAMESRV_ADDR").unwrap_or_default(),
     };
     let runtime = runtime()?;
-    let ctx = Ctx::new(Client::new(&name_servers), Env::real(), args.extras.format);
+    let ctx = Ctx::new(
+        command,
+        Client::new(&name_servers),
+        Env::real(),
+        args.extras.format,
+    );
     runtime.block_on(rounds(command, &ctx, args))
 }
 
 /// One round, or as many as somebody watches.
-async fn rounds(command: &Command, ctx: &Ctx, args: &Args) -> Result<(), Failure> {
+async fn rounds(command: &'static Command, ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     loop {
         let ended = (command.run)(ctx, args).await;
         // What was done before it failed is told all the same.

@@ -70,6 +70,13 @@ pub(crate) fn time(ms: i64) -> String {
     format!("{},{:03}", at.strftime("%Y-%m-%d %H:%M:%S"), at.millisecond())
 }
 
+/// The same to the second, in the time zone of China, whichever this machine has.
+pub(crate) fn china_time(ms: i64) -> String {
+    let zone = TimeZone::fixed(jiff::tz::offset(8));
+    let at = Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned(zone);
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// A moment in the time zone of this machine.
 pub(crate) fn local(ms: i64) -> Zoned {
     Timestamp::from_millisecond(ms)

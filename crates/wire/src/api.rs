@@ -22,6 +22,7 @@ pub mod query;
 pub mod register;
 pub mod route;
 pub mod send;
+pub mod stats;
 pub mod timer;
 pub mod topic;
 pub mod transaction;

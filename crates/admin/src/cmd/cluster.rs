@@ -2,3 +2,4 @@
 //! Clusters as a whole.
 
 pub(super) mod list;
+pub(super) mod rt;

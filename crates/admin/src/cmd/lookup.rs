@@ -9,6 +9,7 @@ use wire::code::Request;
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::hash_order::hash_map;
+use crate::options::Args;
 
 /// The id of a master among the replicas of its name.
 pub(crate) const MASTER: i64 = 0;
@@ -31,6 +32,11 @@ pub(crate) async fn route(ctx: &Ctx, topic: &str) -> Result<TopicRoute, Failure>
 pub(crate) fn any_addr(broker: &BrokerAddrs) -> Option<&Str> {
     let master = broker.broker_addrs.get(&MASTER);
     master.or_else(|| broker.broker_addrs.values().next())
+}
+
+/// The address of the master.
+pub(crate) fn master_addr(broker: &BrokerAddrs) -> Option<&Str> {
+    broker.broker_addrs.get(&MASTER)
 }
 
 /// The names of the brokers of a cluster, in the order of the reference.
@@ -73,6 +79,17 @@ fn brokers<'a>(clusters: &'a ClusterInfo, cluster: &str) -> Result<Vec<&'a Broke
         .into_iter()
         .filter_map(|name| clusters.broker_addr_table.get(name))
         .collect())
+}
+
+/// The brokers that a command is meant for: `-b` names one, `-c` the masters of a cluster.
+pub(crate) async fn targets(ctx: &Ctx, args: &Args) -> Result<Vec<Str>, Failure> {
+    if let Some(addr) = args.get("b") {
+        return Ok(vec![addr.into()]);
+    }
+    match args.get("c") {
+        Some(cluster) => masters(&clusters(ctx).await?, cluster),
+        None => Err(Failure::Incomplete("say -b <broker> or -c <cluster>")),
+    }
 }
 
 /// The name of the broker at an address.

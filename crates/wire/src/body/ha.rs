@@ -57,3 +57,31 @@ pub struct HaConnectionRuntimeInfo {
     /// Bytes of the log in a second.
     pub transferred_byte_in_second: i64,
 }
+
+/// The terms of masters that the log of a broker under a controller was written in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EpochEntryCache {
+    /// Number among the replicas.
+    pub broker_id: i64,
+    /// Broker name.
+    pub broker_name: Str,
+    /// Cluster name.
+    pub cluster_name: Str,
+    /// The terms, oldest first.
+    pub epoch_list: Vec<EpochEntry>,
+    /// Where the log ends.
+    pub max_offset: i64,
+}
+
+/// One term.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EpochEntry {
+    /// Where it ends; the largest number while it lasts.
+    pub end_offset: i64,
+    /// Its number.
+    pub epoch: i32,
+    /// Where it begins.
+    pub start_offset: i64,
+}

@@ -213,3 +213,27 @@ pub struct QueueEntry {
     /// Hash of the tag, or time of delivery.
     pub tags_code: i64,
 }
+
+/// How often something happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerStatsData {
+    /// In the last day.
+    pub stats_day: BrokerStatsItem,
+    /// In the last hour.
+    pub stats_hour: BrokerStatsItem,
+    /// In the last minute.
+    pub stats_minute: BrokerStatsItem,
+}
+
+/// How often something happened in some time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BrokerStatsItem {
+    /// What is counted, by each time that it happened.
+    pub avgpt: f64,
+    /// All together.
+    pub sum: i64,
+    /// In a second.
+    pub tps: f64,
+}

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `getBrokerConfig`: what a broker is set to.
+//! `getBrokerConfig` and `updateBrokerConfig`: what a broker is set to.
 
 use serde::Serialize;
 use wire::Str;
-use wire::api::config::GetBrokerConfig;
+use wire::api::config::{GetBrokerConfig, UpdateBrokerConfig};
+use wire::java_properties;
 
 use crate::cmd::lookup::{self, MASTER};
-use crate::command::Command;
+use crate::command::{Command, Effect};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
-use crate::hash_order::hash_map;
+use crate::hash_order::small_hash_map;
 use crate::options::{Args, value};
 use crate::settings::Settings;
 
@@ -21,6 +22,21 @@ pub(crate) const GET_BROKER_CONFIG: Command = Command {
         value("c", "clusterName", "get which cluster").one_of(1),
     ],
     run: |ctx, args| Box::pin(get(ctx, args)),
+    ..Command::DEFAULT
+};
+
+pub(crate) const UPDATE_BROKER_CONFIG: Command = Command {
+    name: "updateBrokerConfig",
+    about: "Update broker's config.",
+    options: &[
+        value("b", "brokerAddr", "update which broker"),
+        value("c", "clusterName", "update which cluster"),
+        value("a", "updateAllBroker", "update all brokers include slave"),
+        value("k", "key", "config key").required(),
+        value("v", "value", "config value").required(),
+    ],
+    effect: Effect::Changes,
+    run: |ctx, args| Box::pin(update(ctx, args)),
     ..Command::DEFAULT
 };
 
@@ -63,7 +79,7 @@ async fn families(ctx: &Ctx, cluster: &str) -> Result<Vec<(Str, Vec<Str>)>, Fail
             None => families.push((master, slaves.collect())),
         }
     }
-    Ok(hash_map(families, |(master, _)| master))
+    Ok(small_hash_map(families, |(master, _)| master))
 }
 
 #[derive(Serialize)]
@@ -81,4 +97,36 @@ async fn show(ctx: &Ctx, addr: &str, title: &str) -> Result<(), Failure> {
     };
     ctx.row(&config, || format!("{title}{}\n", settings.text()));
     Ok(())
+}
+
+/// A broker that has another setting now.
+#[derive(Serialize)]
+struct Updated<'a> {
+    broker: &'a str,
+    key: &'a str,
+    value: &'a str,
+}
+
+async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
+    let (key, value) = (args.need("k")?, args.need("v")?);
+    let body = java_properties::write([(key, value)]);
+    let brokers = match args.get("c").filter(|_| args.has("a") && !args.has("b")) {
+        Some(cluster) => lookup::replicas(&lookup::clusters(ctx).await?, cluster)?,
+        None => lookup::targets(ctx, args).await?,
+    };
+    let mut failed = None;
+    for broker in &brokers {
+        match ctx
+            .client
+            .ask_with(broker, &UpdateBrokerConfig, body.clone())
+            .await
+        {
+            Ok(_) => ctx.row(&Updated { broker, key, value }, || {
+                format!("update broker config success, {broker}\n")
+            }),
+            // The others are told all the same.
+            Err(failure) => failed = Some(failure),
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }

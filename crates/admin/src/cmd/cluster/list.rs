@@ -32,15 +32,7 @@ pub(crate) const CLUSTER_LIST: Command = Command {
 
 async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     let pause = args.number::<u64>("i")?.map(Duration::from_secs);
-    loop {
-        let done = round(ctx, args).await;
-        let Some(pause) = pause.filter(|_| !ctx.is_closed()) else {
-            return done;
-        };
-        done?;
-        ctx.end_round();
-        tokio::time::sleep(pause).await;
-    }
+    ctx.repeat(pause, async || round(ctx, args).await).await
 }
 
 async fn round(ctx: &Ctx, args: &Args) -> Result<(), Failure> {

@@ -123,6 +123,12 @@ pub(crate) fn attributes(text: &str) -> Result<BTreeMap<Str, Str>, Failure> {
 
 /// Creates or changes a topic on one broker.
 pub(crate) async fn create(ctx: &Ctx, addr: &str, topic: &TopicConfig) -> Result<(), Failure> {
+    if !(0..=7).contains(&topic.perm) {
+        return Err(Failure::Usage(format!(
+            "the permission {} is invalid: 2 is to write, 4 to read, 6 both",
+            topic.perm
+        )));
+    }
     let part = |(key, value): (&Str, &Str)| match value.as_str() {
         "" => key.to_string(),
         value => format!("{key}={value}"),
