@@ -541,6 +541,10 @@ impl Service for Broker {
         }
     }
 
+    fn may_administer(&self, from: IpAddr) -> bool {
+        self.config().admin_allowed_from.contain(from)
+    }
+
     fn settle(&self) {
         self.store.drive();
     }

@@ -110,6 +110,13 @@ impl Value for bool {
     }
 }
 
+impl Value for net::Places {
+    const EXPECTED: &'static str = net::Places::WANTED;
+    fn parse(text: &str) -> Option<net::Places> {
+        net::Places::read(text)
+    }
+}
+
 impl Value for net::Levels {
     const EXPECTED: &'static str = net::Levels::WANTED;
     fn parse(text: &str) -> Option<net::Levels> {
@@ -219,6 +226,9 @@ honoured! {
     live enable_shutdown_gracefully "enableShutdownGracefully": bool = false;
     /// See `enableShutdownGracefully` (s).
     live shutdown_wait_time_seconds "shutdownWaitTimeSeconds": u64 = 30;
+    /// Where requests of administrators may come from (write permission, key-value table, settings, deletion of topics):
+    /// addresses and networks joined by `;`; empty: everywhere. Not in the reference.
+    live admin_allowed_from "adminAllowedFrom": net::Places = net::Places::default();
     /// What is logged, by level or by module (`info,access=off`); empty: environment RUST_LOG, else info. Not in the reference.
     live log_level "logLevel": net::Levels = net::Levels::default();
     /// Presents the smallest slave as the master of a group that has none.

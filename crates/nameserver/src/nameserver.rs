@@ -2,6 +2,7 @@
 //! The name server as a whole: what it owns, how it starts and stops.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,6 +141,10 @@ impl Service for NameServer {
             Some(refusal) => refusal,
             None => routes::route(self, peer, frame),
         }
+    }
+
+    fn may_administer(&self, from: IpAddr) -> bool {
+        self.config.load().admin_allowed_from.contain(from)
     }
 
     fn closed(&self, peer: &Arc<Peer>) {

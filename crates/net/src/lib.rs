@@ -16,6 +16,7 @@ mod link;
 mod outbox;
 mod peer;
 mod pipe;
+mod places;
 /// The table of a server's requests: what a handler gets, what it returns.
 pub mod routes;
 mod server;
@@ -29,6 +30,7 @@ pub use limits::Limits;
 pub use link::{LinkError, LinkReader, LinkWriter};
 pub use peer::{CallError, Peer, PushError, Room};
 pub use pipe::{Pipe, PipeError};
+pub use places::Places;
 pub use routes::{Answer, Call, Fault, Reply};
 pub use server::{BindError, Listening, Server};
 pub use service::{BoxFuture, Copies, Due, Level, Outcome, Service, Ticket};

@@ -15,7 +15,7 @@ use wire::frame::{Frame, Language};
 
 use crate::access::{Entry, Logged};
 use crate::peer::Peer;
-use crate::service::{BoxFuture, Outcome, Ticket};
+use crate::service::{BoxFuture, Outcome, Service, Ticket};
 
 /// One request on its way to a handler.
 pub struct Call<R> {
@@ -142,8 +142,8 @@ impl<T> From<Reply<T>> for Answer<T> {
 /// The type of every handler.
 pub type Handler<O, R> = fn(&Arc<O>, Call<R>) -> Result<Answer<<R as Request>::Reply>, Fault>;
 
-/// Runs a handler, and logs what came of it if the table wants that. Called by [`routes!`](crate::routes!).
-pub fn run<O, R: Request>(
+/// Runs a handler; of what the table calls administration, asks first whether it may come from there, and logs what came of it. Called by [`routes!`](crate::routes!).
+pub fn run<O: Service, R: Request>(
     owner: &Arc<O>,
     peer: &Arc<Peer>,
     frame: Frame,
@@ -154,6 +154,12 @@ pub fn run<O, R: Request>(
         return handle(owner, peer, frame, handler);
     }
     let entry = Entry::of(peer, &frame, logged);
+    if !owner.may_administer(peer.addr.ip()) {
+        let code = wire::code::Code(frame.code);
+        let remark = format!("{code} may not come from {} (adminAllowedFrom)", peer.addr.ip());
+        let refused = Fault::new(ResponseCode::NO_PERMISSION, remark);
+        return entry.follow(refuse(refused, frame.opaque, frame.is_oneway()));
+    }
     entry.follow(handle(owner, peer, frame, handler))
 }
 
@@ -296,12 +302,39 @@ mod tests {
             .into())
     }
 
+    impl Service for Calculator {
+        fn serve(self: &Arc<Calculator>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
+            route(self, peer, frame)
+        }
+
+        fn may_administer(&self, from: std::net::IpAddr) -> bool {
+            from.is_loopback()
+        }
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Forget {}
+
+    impl Request for Forget {
+        const CODE: Code = Code(902);
+        type Reply = Forget;
+    }
+
+    fn forget(_: &Arc<Calculator>, _: Call<Forget>) -> Result<Answer<Forget>, Fault> {
+        Ok(Reply::ok(Forget {}).into())
+    }
+
     crate::routes! { Calculator;
         Double => double;
+        Forget => forget, logged;
     }
 
     fn ask(frame: Frame) -> Option<Frame> {
-        let nowhere: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
+        ask_from(Ipv4Addr::LOCALHOST, frame)
+    }
+
+    fn ask_from(from: Ipv4Addr, frame: Frame) -> Option<Frame> {
+        let nowhere: SocketAddr = (from, 1).into();
         let limits = Limits::default();
         let (peer, _) = Peer::new(1, (nowhere, nowhere), wire::frame::Encoding::Json, &limits);
         match route(&Arc::new(Calculator), &Arc::new(peer), frame) {
@@ -318,7 +351,25 @@ mod tests {
             (reply.opaque, reply.ext.get("by").as_deref(), &reply.body[..]),
             (7, Some("calculator"), &b"x"[..])
         );
-        assert_eq!(ROUTES, [(Code(901), "double")]);
+        assert_eq!(ROUTES, [(Code(901), "double"), (Code(902), "forget")]);
+    }
+
+    #[test]
+    fn administration_from_a_place_that_may_not_is_refused_and_everything_else_is_served() {
+        let elsewhere = Ipv4Addr::new(203, 0, 113, 9);
+        let refused = ask_from(elsewhere, Frame::request(7, &Forget {})).unwrap();
+        assert_eq!(refused.code, ResponseCode::NO_PERMISSION.0);
+        assert_eq!(
+            refused.remark.unwrap(),
+            "ADD_BROKER (902) may not come from 203.0.113.9 (adminAllowedFrom)"
+        );
+        assert_eq!(ask(Frame::request(7, &Forget {})).unwrap().code, 0);
+        assert_eq!(
+            ask_from(elsewhere, Frame::request(7, &Double { number: 1 }))
+                .unwrap()
+                .code,
+            0
+        );
     }
 
     #[test]

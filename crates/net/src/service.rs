@@ -2,6 +2,7 @@
 //! What stands behind a server's sockets.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -91,6 +92,12 @@ pub enum Outcome {
 pub trait Service: Send + Sync + 'static {
     /// Takes one request. Must not block: what waits goes into [`Outcome::Later`] or [`Outcome::Gated`].
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome;
+
+    /// Where requests of administrators may come from; those from elsewhere are refused.
+    fn may_administer(&self, from: IpAddr) -> bool {
+        let _ = from;
+        true
+    }
 
     /// Called once after all requests that arrived together were served: the moment to write what they staged.
     fn settle(&self) {}

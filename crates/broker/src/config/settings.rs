@@ -447,6 +447,11 @@ settings! {
     /// Pops held in all.
     live max_pop_polling_size: u32 = 100_000, "maxPopPollingSize";
 
+    section "Administration (not in the reference)"
+    /// Where requests of administrators may come from (those of the access log: topics, groups, offsets, settings); from elsewhere
+    /// they are refused with NO_PERMISSION. Empty: everywhere, as in the reference.
+    live admin_allowed_from: net::Places = net::Places::default(), "adminAllowedFrom";
+
     section "Log (not in the reference)"
     /// What is logged: error, warn, info, debug, trace or off, or such by module (`info,store=debug`); the log of administration
     /// is the module `access`. Empty: environment RUST_LOG, else info. Where the log goes is said on the command line.

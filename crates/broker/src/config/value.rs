@@ -72,6 +72,19 @@ impl Value for Str {
     }
 }
 
+impl Value for net::Places {
+    const WANTED: &'static str = net::Places::WANTED;
+    const KIND: &'static str = "addresses, networks";
+
+    fn read(text: &str) -> Option<net::Places> {
+        net::Places::read(text)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for net::Levels {
     const WANTED: &'static str = net::Levels::WANTED;
     const KIND: &'static str = "levels";

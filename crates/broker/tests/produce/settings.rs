@@ -2,8 +2,10 @@
 //! Codes 25, 26 and 28.
 
 use wire::api::config::{GetBrokerConfig, GetBrokerConfigReply, GetBrokerRuntimeInfo, UpdateBrokerConfig};
+use wire::api::topic::DeleteTopicInBroker;
 use wire::body::stats::KvTable;
 use wire::body::topic::DataVersion;
+use wire::code::ResponseCode;
 use wire::frame::Frame;
 use wire::{fastjson, java_properties};
 
@@ -126,4 +128,22 @@ async fn the_runtime_table_has_the_keys_admin_tools_look_for() {
     assert!(table["runtime"].starts_with("[ 0 days, 0 hours, 0 minutes, "));
     assert!(table["commitLogDirCapacity"].starts_with("Total : "));
     assert!(table["commitLogDiskRatio"].parse::<f64>().unwrap() <= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn administration_from_elsewhere_is_refused_and_changes_nothing() {
+    let rig = Rig::start_with(&[("adminAllowedFrom", "10.0.0.0/8;192.0.2.1")]).await;
+    let client = rig.client().await;
+    client.send("Made", 0, "messages come from everywhere").await;
+    let gone = DeleteTopicInBroker { topic: "Made".into() };
+    let refused = client.ask(&gone).await;
+    assert_eq!(refused.code, ResponseCode::NO_PERMISSION.0);
+    let remark = refused.remark.unwrap();
+    assert!(
+        remark.contains("127.0.0.1") && remark.contains("adminAllowedFrom"),
+        "{remark}"
+    );
+    let changed = client.ask_with(&UpdateBrokerConfig, "adminAllowedFrom=").await;
+    assert_eq!(changed.code, ResponseCode::NO_PERMISSION.0);
+    client.send("Made", 0, "the topic is still there").await;
 }
