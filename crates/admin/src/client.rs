@@ -183,3 +183,29 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use tokio::net::TcpListener;
+    use wire::api::route::GetBrokerClusterInfo;
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_given_up_with_a_word_about_what_to_do() {
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = silent.local_addr().unwrap().to_string();
+        let frame = Frame::request(0, &GetBrokerClusterInfo);
+        let asked = Client::new("")
+            .call(&addr, frame, Duration::from_millis(20))
+            .await;
+        let failure = asked.unwrap_err();
+        assert!(failure.is_of_the_way());
+        assert_eq!(failure.exit_code(), 1);
+        let said = failure.to_string();
+        assert!(
+            said.starts_with(&format!("no answer from {addr} within 0.02 s")),
+            "{said}"
+        );
+    }
+}

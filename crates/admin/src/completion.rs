@@ -11,10 +11,7 @@ use crate::options::{self, Opt};
 pub(crate) fn script(shell: &str) -> Option<String> {
     match shell {
         "bash" => Some(bash()),
-        "zsh" => Some(format!(
-            "#compdef barque mqadmin\nautoload -U +X bashcompinit && bashcompinit\n{}",
-            bash()
-        )),
+        "zsh" => Some(format!("autoload -U +X bashcompinit && bashcompinit\n{}", bash())),
         "fish" => Some(fish()),
         _ => None,
     }

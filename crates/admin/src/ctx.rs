@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io::{self, Write as _};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +11,7 @@ use store::Env;
 
 use crate::client::Client;
 use crate::command::Command;
+use crate::console::Console;
 use crate::failure::Failure;
 use crate::options::{self, Format};
 use crate::output::{self, Report};
@@ -26,34 +27,36 @@ pub struct Ctx {
     format: Format,
     /// Data not printed yet; only for the formats that are on top of the reference.
     data: RefCell<Option<Report>>,
-    /// Nobody reads what we print any more.
-    closed: Cell<bool>,
+    /// Documents printed so far.
+    printed: Cell<usize>,
+    console: Rc<Console>,
 }
 
 impl Ctx {
     /// For a command that prints in this format.
-    pub fn new(command: &'static Command, client: Client, env: Env, format: Format) -> Ctx {
+    pub fn new(command: &'static Command, client: Client, console: Rc<Console>, format: Format) -> Ctx {
         Ctx {
             client,
-            env,
+            env: Env::real(),
             command,
             format,
             data: RefCell::default(),
-            closed: Cell::new(false),
+            printed: Cell::default(),
+            console,
         }
     }
 
     /// Says something as the reference says it: only where its format is asked for.
     pub fn say(&self, text: impl fmt::Display) {
         if self.format == Format::Reference {
-            self.print(&text.to_string());
+            self.console.print(&text.to_string());
         }
     }
 
     /// Data, and the text of the reference for it.
     pub fn show<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         if self.format == Format::Reference {
-            self.print(&text());
+            self.console.print(&text());
         } else {
             *self.data.borrow_mut() = Some(Report::of(value));
         }
@@ -62,7 +65,7 @@ impl Ctx {
     /// One of several pieces of data, and the text of the reference for it, which is printed at once.
     pub fn row<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         if self.format == Format::Reference {
-            self.print(&text());
+            self.console.print(&text());
             return;
         }
         let value = Report::of(value);
@@ -97,26 +100,27 @@ impl Ctx {
 
     /// Something a person should know that is no result. Goes to stderr.
     pub fn warn(&self, text: impl fmt::Display) {
-        let _closed_pipe = writeln!(io::stderr(), "warning: {text}");
+        self.console.tell(format_args!("warning: {text}\n"));
     }
 
     /// Whether nobody reads what is printed, so that printing more is of no use.
     pub fn is_closed(&self) -> bool {
-        self.closed.get()
+        self.console.is_closed()
     }
 
     /// The end of one round: data that was collected is printed.
     pub fn end_round(&self) {
-        if let Some(data) = self.data.take() {
-            self.print(&output::document(&data, self.format));
-        }
-    }
-
-    fn print(&self, text: &str) {
-        let mut out = io::stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        if written.is_err() {
-            self.closed.set(true);
-        }
+        let Some(data) = self.data.take() else {
+            return;
+        };
+        let printed = self.printed.replace(self.printed.get().saturating_add(1));
+        let between = match self.format {
+            _ if printed == 0 => "",
+            Format::Yaml => "---\n",
+            Format::Table => "\n",
+            Format::Json | Format::Reference => "",
+        };
+        let document = output::document(&data, self.format);
+        self.console.print(&format!("{between}{document}"));
     }
 }

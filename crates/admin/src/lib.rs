@@ -11,6 +11,7 @@ pub mod client;
 pub mod cmd;
 pub mod command;
 mod completion;
+pub mod console;
 pub mod ctx;
 pub mod failure;
 mod files;
@@ -24,14 +25,14 @@ mod settings;
 mod text;
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::rc::Rc;
 
-use store::Env;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
 use client::Client;
 use command::{Command, Effect};
+use console::Console;
 use ctx::Ctx;
 use failure::Failure;
 use options::Args;
@@ -48,18 +49,45 @@ pub enum Called {
 /// Exit code where the call was wrong.
 const WRONG_CALL: u8 = 2;
 
-/// Runs one command line, without the name of the program.
+/// Runs one command line, without the name of the program, on the console of the process.
+///
+/// One thread: a command waits most of the time, and starting more would take longer than it does.
 pub fn run(called: Called, words: &[String]) -> ExitCode {
-    let code = match words {
-        [] => print(&list(called)),
-        [help] if ["help", "-h", "--help"].contains(&help.as_str()) => print(&list(called)),
-        [help, name] if help == "help" => {
-            find(name).map_or_else(|code| code, |command| print(&usage(called, command)))
+    let console = Rc::new(Console::of_the_process());
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let code = match runtime {
+        Ok(runtime) => runtime.block_on(call(called, words, &console)),
+        Err(error) => {
+            console.tell(format_args!("error: cannot start: {error}\n"));
+            1
         }
-        [word, rest @ ..] if word == "completion" && called == Called::Barque => complete(rest),
-        [name, rest @ ..] => find(name).map_or_else(|code| code, |command| start(called, command, rest)),
     };
     ExitCode::from(code)
+}
+
+/// The same on any console; returns the exit code.
+pub async fn call(called: Called, words: &[String], console: &Rc<Console>) -> u8 {
+    let print = |text: &str| {
+        console.print(text);
+        0
+    };
+    match words {
+        [] => print(&list(called)),
+        [help] if ["help", "-h", "--help"].contains(&help.as_str()) => print(&list(called)),
+        [word, rest @ ..] if word == "completion" && called == Called::Barque => {
+            let script = rest.first().and_then(|shell| completion::script(shell));
+            let usage = "usage: barque admin completion bash|zsh|fish";
+            script.map_or_else(|| wrong(console, usage), |script| print(&script))
+        }
+        [help, name] if help == "help" => match find(name) {
+            Ok(command) => print(&usage(called, command)),
+            Err(why) => wrong(console, &why),
+        },
+        [name, rest @ ..] => match find(name) {
+            Ok(command) => start(called, command, rest, console).await,
+            Err(why) => wrong(console, &why),
+        },
+    }
 }
 
 /// All commands, one a line.
@@ -98,94 +126,78 @@ fn usage(called: Called, command: &Command) -> String {
     }
 }
 
-fn find(name: &str) -> Result<&'static Command, u8> {
+/// The command of a name, or why there is none.
+fn find(name: &str) -> Result<&'static Command, String> {
     let Some(command) = cmd::ALL.iter().find(|command| command.is(name)) else {
         let names = cmd::ALL.iter().map(|command| command.name);
         let meant = nearest::nearest(name, names).map(|name| format!(" Did you mean '{name}'?"));
-        return Err(wrong(&format!(
-            "The sub command {name} not exist.{}",
-            meant.unwrap_or_default()
-        )));
+        let meant = meant.unwrap_or_default();
+        return Err(format!("The sub command {name} not exist.{meant}"));
     };
     match command.effect {
-        Effect::Absent(area) => Err(wrong(&format!(
-            "{}: not part of barque yet: {area}",
-            command.name
-        ))),
+        Effect::Absent(area) => Err(format!("{}: not part of barque yet: {area}", command.name)),
         _ => Ok(command),
     }
 }
 
-fn start(called: Called, command: &'static Command, words: &[String]) -> u8 {
+async fn start(called: Called, command: &'static Command, words: &[String], console: &Rc<Console>) -> u8 {
     let table = options::table(command.options);
     let args = match options::parse(&table, words) {
         Ok(args) => args,
         Err(error) => {
             let hint = error.hint(&table).map(|meant| format!("; did you mean {meant}?"));
-            let code = wrong(&format!("{error}{}", hint.unwrap_or_default()));
+            let code = wrong(console, &format!("{error}{}", hint.unwrap_or_default()));
             if error.is_of_the_reference() {
-                print(&usage(called, command));
+                console.print(&usage(called, command));
             }
             return code;
         }
     };
     if args.has("h") {
-        return print(&usage(called, command));
+        console.print(&usage(called, command));
+        return 0;
     }
-    match allowed(command, &args, words).and_then(|()| execute(command, &args)) {
-        Ok(()) => 0,
-        Err(failure) => {
-            let _closed_pipe = writeln!(io::stderr(), "error: {} failed: {failure}", command.name);
-            if matches!(failure, Failure::Incomplete(_)) {
-                print(&usage(called, command));
-            }
-            failure.exit_code()
-        }
+    let done = match allowed(command, &args, words, console) {
+        Ok(()) => rounds(command, &args, console).await,
+        refused => refused,
+    };
+    let Err(failure) = done else {
+        return 0;
+    };
+    console.tell(format_args!("error: {} failed: {failure}\n", command.name));
+    if matches!(failure, Failure::Incomplete(_)) {
+        console.print(&usage(called, command));
     }
+    failure.exit_code()
 }
 
 /// Whether the command may do what it does: what cannot be taken back is asked about, but never where nobody could answer.
-fn allowed(command: &Command, args: &Args, words: &[String]) -> Result<(), Failure> {
+fn allowed(command: &Command, args: &Args, words: &[String], console: &Console) -> Result<(), Failure> {
     let refuse = |why: &str| Err(Failure::Usage(why.to_owned()));
     if args.extras.watch.is_some() && command.effect != Effect::Reads {
         return refuse("only commands that read can be repeated with --watch");
     }
-    if command.effect != Effect::Destroys || args.extras.yes || !io::stdin().is_terminal() {
+    if command.effect != Effect::Destroys || args.extras.yes {
         return Ok(());
     }
-    let _closed_pipe = write!(
-        io::stderr(),
-        "{} {}\nThis cannot be taken back. Go on? [y/N] ",
-        command.name,
-        words.join(" ")
-    );
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    match answer.trim() {
-        "y" | "Y" | "yes" if read.is_ok() => Ok(()),
-        _ => refuse("nothing was done"),
+    let call = format!("{} {}", command.name, words.join(" "));
+    if console.agrees(&format!("{call}\nThis cannot be taken back. Go on? [y/N] ")) {
+        Ok(())
+    } else {
+        refuse("nothing was done")
     }
 }
 
-fn execute(command: &'static Command, args: &Args) -> Result<(), Failure> {
+/// One round, or as many as somebody watches.
+async fn rounds(command: &'static Command, args: &Args, console: &Rc<Console>) -> Result<(), Failure> {
     let name_servers = match args.get("n") {
         Some(given) => given.to_owned(),
         None => std::env::var("NAMESRV_ADDR").unwrap_or_default(),
     };
-    let runtime = runtime()?;
-    let ctx = Ctx::new(
-        command,
-        Client::new(&name_servers),
-        Env::real(),
-        args.extras.format,
-    );
-    runtime.block_on(rounds(command, &ctx, args))
-}
-
-/// One round, or as many as somebody watches.
-async fn rounds(command: &'static Command, ctx: &Ctx, args: &Args) -> Result<(), Failure> {
+    let client = Client::new(&name_servers);
+    let ctx = Ctx::new(command, client, Rc::clone(console), args.extras.format);
     loop {
-        let ended = (command.run)(ctx, args).await;
+        let ended = (command.run)(&ctx, args).await;
         // What was done before it failed is told all the same.
         ctx.end_round();
         let Some(pause) = args.extras.watch.filter(|_| !ctx.is_closed()) else {
@@ -200,31 +212,7 @@ async fn rounds(command: &'static Command, ctx: &Ctx, args: &Args) -> Result<(),
     }
 }
 
-/// One thread: a command waits most of the time, and starting more would take longer than it does.
-fn runtime() -> Result<Runtime, Failure> {
-    let built = Builder::new_current_thread().enable_all().build();
-    built.map_err(|error| Failure::Other(format!("cannot start: {error}")))
-}
-
-fn complete(words: &[String]) -> u8 {
-    let script = match words {
-        [shell] => completion::script(shell),
-        _ => None,
-    };
-    script.map_or_else(
-        || wrong("usage: barque admin completion bash|zsh|fish"),
-        |text| print(&text),
-    )
-}
-
-/// Writes to stdout. That nobody reads it any more is no error.
-fn print(text: &str) -> u8 {
-    let mut out = io::stdout().lock();
-    let _closed_pipe = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    0
-}
-
-fn wrong(text: &str) -> u8 {
-    let _closed_pipe = writeln!(io::stderr(), "{text}");
+fn wrong(console: &Console, text: &str) -> u8 {
+    console.tell(format_args!("{text}\n"));
     WRONG_CALL
 }

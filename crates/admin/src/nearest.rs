@@ -15,22 +15,36 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters to insert, remove or change, to make one word of the other.
+/// Letters to insert, remove, change or swap with the next, to make one word of the other.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut next = Vec::with_capacity(row.len());
-        next.push(i + 1);
-        for ((other, pair), j) in b.iter().zip(row.windows(2)).zip(0..) {
-            let [diagonal, above] = *pair else { continue };
-            let left: usize = next.get(j).copied().unwrap_or(0);
-            let changed = diagonal + usize::from(letter != *other);
-            next.push(changed.min(above + 1).min(left + 1));
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // Of the words as far as `i` and `j`; row and column 0 are those of an empty word.
+    let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+    let at = |table: &[Vec<usize>], i: usize, j: usize| {
+        table.get(i).and_then(|row| row.get(j)).copied().unwrap_or(0)
+    };
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            let least = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let letters = (a.get(i - 1), b.get(j - 1));
+                let changed = at(&table, i - 1, j - 1) + usize::from(letters.0 != letters.1);
+                let moved = at(&table, i - 1, j).min(at(&table, i, j - 1)) + 1;
+                let is_swap = i > 1 && j > 1 && a.get(i - 1) == b.get(j - 2) && a.get(i - 2) == b.get(j - 1);
+                let swapped = if is_swap {
+                    at(&table, i - 2, j - 2) + 1
+                } else {
+                    moved
+                };
+                changed.min(moved).min(swapped)
+            };
+            if let Some(cell) = table.get_mut(i).and_then(|row| row.get_mut(j)) {
+                *cell = least;
+            }
         }
-        row = next;
     }
-    row.last().copied().unwrap_or(0)
+    at(&table, a.len(), b.len())
 }
 
 #[cfg(test)]
@@ -43,5 +57,8 @@ mod tests {
         assert_eq!(nearest("topiclst", known), Some("topicList"));
         assert_eq!(nearest("topicStat", known), Some("topicStatus"));
         assert_eq!(nearest("frobnicate", known), None);
+        assert_eq!(distance("lsit", "list"), 1);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "ab"), 2);
     }
 }

@@ -461,3 +461,88 @@ fn without_quotes(word: &str) -> &str {
     let bare = word.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     bare.filter(|bare| !bare.contains('"')).unwrap_or(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{COMMON, flag, long_value, value};
+
+    static OPTIONS: [Opt; 10] = [
+        COMMON[0],
+        COMMON[1],
+        value("b", "brokerAddr", "one broker").one_of(1),
+        value("c", "clusterName", "a cluster").one_of(1),
+        value("t", "topic", "topic name").required(),
+        flag("l", "list", "as list"),
+        value("bn", "brokerName", "a name"),
+        long_value("attributes", "attributes"),
+        value("m", "machine room", "room"),
+        flag("a", "all", "all of them"),
+    ];
+
+    fn read(line: &str) -> Result<Args, ParseError> {
+        let options: Vec<&'static Opt> = OPTIONS.iter().collect();
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        parse(&options, &words)
+    }
+
+    /// What commons-cli 1.5 made of command lines put together at random: the line, a tab, and options with their values
+    /// or the error.
+    const RECORDED: &str = include_str!("parse/recorded.txt");
+
+    #[test]
+    fn lines_are_read_as_the_parser_of_the_reference_reads_them() {
+        for record in RECORDED.lines() {
+            let (line, expected) = record.split_once('\t').unwrap();
+            assert_eq!(shown(line), expected, "{line}");
+        }
+    }
+
+    fn shown(line: &str) -> String {
+        let args = match read(line) {
+            Ok(args) => args,
+            Err(error) => return format!("! {error}"),
+        };
+        let mut shown = Vec::new();
+        for name in ["n", "b", "c", "t", "l", "bn", "attributes", "m", "a"] {
+            match args.raw(name) {
+                Some(value) => shown.push(format!("{name}={value}")),
+                None if args.has(name) => shown.push(name.to_owned()),
+                None => {}
+            }
+        }
+        shown.extend(args.rest.iter().map(|word| format!("({word})")));
+        shown.join(" ")
+    }
+
+    #[test]
+    fn what_is_on_top_of_the_reference_does_not_hide_what_it_has() {
+        let args = read("-b B -t T -o json --watch 2 --yes").unwrap();
+        assert_eq!(args.extras.format, Format::Json);
+        assert_eq!(args.extras.watch, Some(Duration::from_secs(2)));
+        assert!(args.extras.yes && args.rest.is_empty());
+        let args = read("-b B -t T --output=table").unwrap();
+        assert_eq!(args.extras.format, Format::Table);
+        // Values of options of the reference, whatever they look like.
+        assert_eq!(read("-b B -t --output").unwrap().get("t"), Some("--output"));
+        for wrong in [
+            "-o xml",
+            "--watch",
+            "--watch 0",
+            "--watch -1",
+            "--yes=1",
+            "--outpu json",
+        ] {
+            assert!(read(&format!("-b B -t T {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_option_finds_the_one_that_was_meant() {
+        let options: Vec<&'static Opt> = OPTIONS.iter().collect();
+        let hint = |line: &str| read(line).unwrap_err().hint(&options);
+        assert_eq!(hint("--clustername x").as_deref(), Some("--clusterName"));
+        assert_eq!(hint("--outptu x").as_deref(), Some("--output"));
+        assert_eq!(hint("--frobnicate"), None);
+    }
+}
