@@ -85,6 +85,25 @@ pub trait File: Send + Sync + fmt::Debug {
 /// Held as long as it lives.
 pub trait Lock: Send + Sync + fmt::Debug {}
 
+/// Something that was written and is not durable yet.
+#[derive(Debug, Clone)]
+pub enum Unsynced {
+    /// What is in a file.
+    File(Arc<dyn File>),
+    /// The names in a directory.
+    Dir(PathBuf),
+}
+
+impl Unsynced {
+    /// Returns when it is durable.
+    pub fn sync(&self, disk: &(impl Disk + ?Sized)) -> io::Result<()> {
+        match self {
+            Unsynced::File(file) => file.sync(),
+            Unsynced::Dir(dir) => disk.sync_dir(dir),
+        }
+    }
+}
+
 /// A file system.
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens an existing file for reading and writing.
@@ -105,6 +124,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove_tree(&self, dir: &Path) -> io::Result<()>;
     /// Returns when the names in this directory are durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes many things durable, in any order: what became of each.
+    fn sync_many(&self, things: &[Unsynced]) -> Vec<io::Result<()>> {
+        things.iter().map(|thing| thing.sync(self)).collect()
+    }
     /// Takes the exclusive lock on byte 0 of a file, which is made if it is missing. `None` when another process (or
     /// another store in this one) holds it. A Java broker's lock counts.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;

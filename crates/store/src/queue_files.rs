@@ -10,13 +10,15 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
-use crate::disk::{Disk, File, synced};
+use crate::disk::{Disk, File, Unsynced as Written, synced};
 use crate::log::{ReadMode, file_name};
 use crate::queue::{End, Queue, UNIT_BYTES, Unit};
 use crate::queue_batch::{self, BATCH_UNIT_BYTES, QueueKind, Span};
 
 /// Units encoded and written at once.
 const WRITE_UNITS: usize = 50_000;
+/// Files that are synced side by side; so many are open then beside those that stay open.
+const SYNC_BATCH: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct QueueFiles {
@@ -53,29 +55,46 @@ pub(crate) struct Unsynced {
 impl Unsynced {
     /// Makes it all durable. What fails stays for the next time.
     pub(crate) fn sync(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        while let Some((key, file)) = self
-            .files
-            .iter()
-            .next()
-            .map(|(key, file)| (*key, Arc::clone(file)))
-        {
-            synced(file.sync())?;
-            self.files.remove(&key);
-        }
-        while let Some((key, path)) = self.paths.iter().next().map(|(key, path)| (*key, path.clone())) {
-            match disk.open(&path) {
-                Ok(file) => synced(file.sync())?,
-                // Somebody removed it, and there is nothing left to sync.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+        loop {
+            let mut batch = Vec::new();
+            for (key, file) in self.files.iter().take(SYNC_BATCH) {
+                batch.push((Some(*key), Written::File(Arc::clone(file))));
             }
-            self.paths.remove(&key);
+            let mut gone = Vec::new();
+            for (key, path) in self.paths.iter().take(SYNC_BATCH - batch.len()) {
+                match disk.open(path) {
+                    Ok(file) => batch.push((Some(*key), Written::File(file))),
+                    // Somebody removed it, and there is nothing left to sync.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(*key),
+                    Err(error) => return Err(error),
+                }
+            }
+            gone.iter().for_each(|key| drop(self.paths.remove(key)));
+            // Directories come last, as before.
+            if batch.is_empty() && gone.is_empty() {
+                let dirs = self.dirs.iter().take(SYNC_BATCH);
+                batch.extend(dirs.map(|dir| (None, Written::Dir(dir.clone()))));
+                if batch.is_empty() {
+                    return Ok(());
+                }
+            }
+            let things: Vec<Written> = batch.iter().map(|(_, thing)| thing.clone()).collect();
+            let mut failed = None;
+            for ((key, thing), done) in batch.into_iter().zip(disk.sync_many(&things)) {
+                match (synced(done), key, thing) {
+                    (Err(error), ..) => failed = Some(error),
+                    (Ok(()), Some(key), _) => {
+                        self.files.remove(&key);
+                        self.paths.remove(&key);
+                    }
+                    (Ok(()), None, Written::Dir(dir)) => drop(self.dirs.remove(&dir)),
+                    (Ok(()), None, Written::File(_)) => {}
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
         }
-        while let Some(dir) = self.dirs.first().cloned() {
-            synced(disk.sync_dir(&dir))?;
-            self.dirs.remove(&dir);
-        }
-        Ok(())
     }
 
     /// Forgets the files of a queue that is deleted.
