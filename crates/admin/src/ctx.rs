@@ -103,6 +103,13 @@ impl Ctx {
         self.console.tell(format_args!("warning: {text}\n"));
     }
 
+    /// What a server says beside its success, if it says something. Goes to stderr.
+    pub fn note(&self, addr: &str, remark: Option<&str>) {
+        if let Some(remark) = remark.filter(|remark| !remark.is_empty()) {
+            self.console.tell(format_args!("{addr}: {remark}\n"));
+        }
+    }
+
     /// Whether nobody reads what is printed, so that printing more is of no use.
     pub fn is_closed(&self) -> bool {
         self.console.is_closed()

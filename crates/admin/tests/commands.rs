@@ -237,12 +237,17 @@ async fn a_group_is_kept_as_it_was_said() {
 async fn a_setting_of_a_broker_is_changed_and_read_back() {
     let cluster = Cluster::start(&[]).await.unwrap();
     let (names, broker) = (cluster.nameserver, cluster.broker);
-    let key = "traceOn -v false";
-    let changed = done(&format!(
-        "updateBrokerConfig -n {names} -c DefaultCluster -k {key}"
+    let set = "-k traceOn -v false";
+    let changed = run(&format!("updateBrokerConfig -n {names} -c DefaultCluster {set}")).await;
+    assert_eq!(changed.out, format!("update broker config success, {broker}\n"));
+    // When it takes effect is said beside what the reference prints.
+    let said = format!("{broker}: in effect now: traceOn");
+    assert!(changed.err.starts_with(&said), "{}", changed.err);
+    let place = run(&format!(
+        "updateBrokerConfig -b {broker} -k storePathRootDir -v /x"
     ))
     .await;
-    assert_eq!(changed, format!("update broker config success, {broker}\n"));
+    assert_eq!((place.code, place.out.as_str()), (1, ""), "{}", place.err);
     let config = done(&format!("getBrokerConfig -b {broker}")).await;
     let expected = format!("{:<50}=  false", "traceOn");
     assert!(config.lines().any(|line| line == expected), "{config}");

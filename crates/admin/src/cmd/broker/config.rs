@@ -105,6 +105,8 @@ struct Updated<'a> {
     broker: &'a str,
     key: &'a str,
     value: &'a str,
+    /// What becomes of it, where the server says that.
+    remark: Option<&'a str>,
 }
 
 async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
@@ -116,14 +118,22 @@ async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     };
     let mut failed = None;
     for broker in &brokers {
-        match ctx
+        let told = ctx
             .client
             .ask_with(broker, &UpdateBrokerConfig, body.clone())
-            .await
-        {
-            Ok(_) => ctx.row(&Updated { broker, key, value }, || {
-                format!("update broker config success, {broker}\n")
-            }),
+            .await;
+        match told {
+            Ok(answer) => {
+                let remark = answer.frame.remark.as_deref();
+                let updated = Updated {
+                    broker,
+                    key,
+                    value,
+                    remark,
+                };
+                ctx.row(&updated, || format!("update broker config success, {broker}\n"));
+                ctx.note(broker, remark);
+            }
             // The others are told all the same.
             Err(failure) => failed = Some(failure),
         }

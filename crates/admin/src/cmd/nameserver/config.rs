@@ -65,6 +65,8 @@ struct Updated<'a> {
     name_server: &'a str,
     key: &'a str,
     value: &'a str,
+    /// What becomes of it, where the server says that.
+    remark: Option<&'a str>,
 }
 
 async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
@@ -73,19 +75,22 @@ async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     let mut refused = None;
     let servers = ctx.client.name_servers()?;
     for name_server in servers {
-        match ctx
+        let told = ctx
             .client
             .ask_with(name_server, &UpdateNamesrvConfig, body.clone())
-            .await
-        {
-            Ok(_) => ctx.row(
-                &Updated {
+            .await;
+        match told {
+            Ok(answer) => {
+                let remark = answer.frame.remark.as_deref();
+                let updated = Updated {
                     name_server,
                     key,
                     value,
-                },
-                String::new,
-            ),
+                    remark,
+                };
+                ctx.row(&updated, String::new);
+                ctx.note(name_server, remark);
+            }
             Err(failure) if failure.response_code().is_some() => refused = Some(failure),
             Err(failure) => return Err(failure),
         }
