@@ -35,6 +35,8 @@ use crate::scan::{Behind, Scanner, Verify};
 use crate::survey::Survey;
 use crate::tail::Deriving;
 
+/// Units of a queue that are read at once to find where it ends: a page of memory.
+const HEAD_UNITS: usize = 200;
 /// Units derived before they are written out.
 const UNITS_HELD: usize = 500_000;
 /// Queue files looked through from the end when there is no safe position, as in the reference.
@@ -292,14 +294,22 @@ impl<'a> Recovery<'a> {
             }
             high = self.files.end_of_file(queue, high);
         }
+        let is_before = |unit: &Unit| unit.is_written() && unit.pos < pos;
+        // Most of very many queues are short: one read for those, and then steps that grow.
+        let count = usize::try_from(high - low).unwrap_or_default().min(HEAD_UNITS);
+        let head = self.files.read(queue, low, count, ReadMode::Blocking)?;
+        // A damaged unit in between does not end the queue.
+        if head.last().is_some_and(|last| !is_before(last)) {
+            return Ok(low + head.partition_point(is_before) as i64);
+        }
+        low += head.len() as i64;
+        let mut step = HEAD_UNITS as i64;
         while low < high {
-            let middle = low + (high - low) / 2;
+            let middle = (low + step).min(low + (high - low) / 2);
             let unit = self.files.read(queue, middle, 1, ReadMode::Blocking)?;
-            if unit
-                .first()
-                .is_some_and(|unit| unit.is_written() && unit.pos < pos)
-            {
+            if unit.first().is_some_and(is_before) {
                 low = middle + 1;
+                step *= 4;
             } else {
                 high = middle;
             }
