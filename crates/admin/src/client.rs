@@ -86,14 +86,19 @@ impl Client {
         body: impl Into<Bytes>,
     ) -> Result<Answer, Failure> {
         let frame = Frame::request(0, header).with_body(body);
-        let frame = self.call(addr, frame, ANSWER_WITHIN).await?;
+        self.ask_frame::<R>(addr, frame, ANSWER_WITHIN).await
+    }
+
+    /// The same with a frame that is not only a header, or with another time for the answer.
+    pub async fn ask_frame<R: Request>(
+        &self,
+        addr: &str,
+        frame: Frame,
+        within: Duration,
+    ) -> Result<Answer, Failure> {
+        let frame = self.call(addr, frame, within).await?;
         if frame.code != ResponseCode::SUCCESS.0 {
-            return Err(Failure::Refused {
-                addr: addr.to_owned(),
-                request: R::CODE,
-                code: ResponseCode(frame.code),
-                remark: frame.remark.as_deref().unwrap_or("it gives no reason").to_owned(),
-            });
+            return Err(Failure::refused(addr, R::CODE, &frame));
         }
         Ok(Answer {
             addr: addr.to_owned(),

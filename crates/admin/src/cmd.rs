@@ -5,6 +5,7 @@ mod broker;
 mod cluster;
 mod group;
 pub(crate) mod lookup;
+mod message;
 mod nameserver;
 mod stats;
 mod topic;
@@ -37,14 +38,14 @@ pub static ALL: &[&Command] = &[
     ),
     &broker::replication::RESET_MASTER_FLUSH_OFFSET,
     &broker::status::BROKER_STATUS,
-    &Command::absent("queryMsgById", "message", "Query Message by Id."),
-    &Command::absent("queryMsgByKey", "message", "Query Message by Key."),
-    &Command::absent("queryMsgByUniqueKey", "message", "Query Message by Unique key."),
-    &Command::absent("queryMsgByOffset", "message", "Query Message by offset."),
-    &Command::absent("queryMsgTraceById", "message", "Query a message trace."),
-    &Command::absent("printMsg", "message", "Print Message Detail."),
-    &Command::absent("printMsgByQueue", "message", "Print Message Detail by queueId."),
-    &Command::absent("sendMsgStatus", "broker", "Send msg to broker."),
+    &message::by_id::QUERY_MSG_BY_ID,
+    &message::by_key::QUERY_MSG_BY_KEY,
+    &message::by_id::QUERY_MSG_BY_UNIQUE_KEY,
+    &message::by_id::QUERY_MSG_BY_OFFSET,
+    &message::trace::QUERY_MSG_TRACE_BY_ID,
+    &message::print::PRINT_MSG,
+    &message::print::PRINT_MSG_BY_QUEUE,
+    &message::send::SEND_MSG_STATUS,
     &Command::absent("brokerConsumeStats", "broker", "Fetch broker consume stats data."),
     &Command::absent(
         "producerConnection",
@@ -95,15 +96,15 @@ pub static ALL: &[&Command] = &[
     &Command::absent("startMonitoring", "consumer", "Start Monitoring."),
     &stats::STATS_ALL,
     &topic::allocate::ALLOCATE_MQ,
-    &Command::absent("checkMsgSendRT", "message", "Check message send response time."),
+    &message::send::CHECK_MSG_SEND_RT,
     &cluster::rt::CLUSTER_RT,
     &nameserver::config::GET_NAMESRV_CONFIG,
     &nameserver::config::UPDATE_NAMESRV_CONFIG,
     &broker::config::GET_BROKER_CONFIG,
     &group::config::GET_CONSUMER_CONFIG,
     &Command::absent("queryCq", "queue", "Query cq command."),
-    &Command::absent("sendMessage", "message", "Send a message."),
-    &Command::absent("consumeMessage", "message", "Consume message."),
+    &message::send::SEND_MESSAGE,
+    &message::consume::CONSUME_MESSAGE,
     &Command::absent(
         "updateStaticTopic",
         "static topics",
@@ -147,7 +148,7 @@ pub static ALL: &[&Command] = &[
         "controllers",
         "Clean metadata of broker on controller.",
     ),
-    &Command::absent("dumpCompactionLog", "message", "Parse compaction log to message."),
+    &message::compaction::DUMP_COMPACTION_LOG,
     &Command::absent(
         "getColdDataFlowCtrInfo",
         "cold data",

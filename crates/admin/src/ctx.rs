@@ -16,6 +16,9 @@ use crate::failure::Failure;
 use crate::options::{self, Format};
 use crate::output::{self, Report};
 
+/// Most pieces of data that are kept to be printed as one document.
+const ROWS_MAX: usize = 100_000;
+
 /// The surroundings of one run of a command.
 pub struct Ctx {
     /// Servers.
@@ -29,6 +32,8 @@ pub struct Ctx {
     data: RefCell<Option<Report>>,
     /// Documents printed so far.
     printed: Cell<usize>,
+    /// There is no room for more data.
+    is_full: Cell<bool>,
     console: Rc<Console>,
 }
 
@@ -42,6 +47,7 @@ impl Ctx {
             format,
             data: RefCell::default(),
             printed: Cell::default(),
+            is_full: Cell::default(),
             console,
         }
     }
@@ -51,6 +57,11 @@ impl Ctx {
         if self.format == Format::Reference {
             self.console.print(&text.to_string());
         }
+    }
+
+    /// Whether the text of the reference is asked for.
+    pub fn is_reference(&self) -> bool {
+        self.format == Format::Reference
     }
 
     /// Data, and the text of the reference for it.
@@ -71,6 +82,13 @@ impl Ctx {
         let value = Report::of(value);
         let mut data = self.data.borrow_mut();
         match data.as_mut() {
+            Some(Report::List(rows)) if rows.len() >= ROWS_MAX => {
+                if !self.is_full.replace(true) {
+                    self.warn(format_args!(
+                        "only the first {ROWS_MAX} are reported; ask for less at once"
+                    ));
+                }
+            }
             Some(Report::List(rows)) => rows.push(value),
             _ => *data = Some(Report::List(vec![value])),
         }
@@ -110,9 +128,9 @@ impl Ctx {
         }
     }
 
-    /// Whether nobody reads what is printed, so that printing more is of no use.
+    /// Whether printing more is of no use: nobody reads it, or it would be more than is kept for one document.
     pub fn is_closed(&self) -> bool {
-        self.console.is_closed()
+        self.is_full.get() || self.console.is_closed()
     }
 
     /// The end of one round: data that was collected is printed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use net::{CallError, ConnectError};
 use thiserror::Error;
 use wire::code::{Code, ResponseCode};
+use wire::frame::Frame;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, Error)]
@@ -60,12 +61,29 @@ pub enum Failure {
     /// All name servers failed; the reason of the last one.
     #[error("none of the {0} name servers can be asked; the last one: {1}")]
     NoNameServer(usize, Box<Failure>),
+    /// What the answers of several servers amount to, by the code the reference has for it.
+    #[error("{1}")]
+    Found(ResponseCode, String),
     /// Anything else that a command found wrong.
     #[error("{0}")]
     Other(String),
 }
 
 impl Failure {
+    /// The failure that an answer is which says no.
+    pub(crate) fn refused(addr: &str, request: Code, answer: &Frame) -> Failure {
+        Failure::Refused {
+            addr: addr.to_owned(),
+            request,
+            code: ResponseCode(answer.code),
+            remark: answer
+                .remark
+                .as_deref()
+                .unwrap_or("it gives no reason")
+                .to_owned(),
+        }
+    }
+
     /// 2 where the call was wrong, 1 where the server or the way to it was.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -77,7 +95,7 @@ impl Failure {
     /// The code of the server, if it was the server that said no.
     pub fn response_code(&self) -> Option<ResponseCode> {
         match self {
-            Failure::Refused { code, .. } => Some(*code),
+            Failure::Refused { code, .. } | Failure::Found(code, _) => Some(*code),
             _ => None,
         }
     }

@@ -19,7 +19,12 @@ pub(crate) fn small_hash_map<T>(items: impl IntoIterator<Item = T>, key: impl Fn
     in_buckets(4, items, |item| java_hash(key(item)))
 }
 
-fn in_buckets<T>(mut buckets: usize, items: impl IntoIterator<Item = T>, hash: impl Fn(&T) -> i32) -> Vec<T> {
+/// The same of a table that began with this many buckets, a power of two.
+pub(crate) fn in_buckets<T>(
+    mut buckets: usize,
+    items: impl IntoIterator<Item = T>,
+    hash: impl Fn(&T) -> i32,
+) -> Vec<T> {
     let mut items: Vec<T> = items.into_iter().collect();
     while items.len() > buckets / 4 * 3 {
         buckets *= 2;
@@ -31,11 +36,19 @@ fn in_buckets<T>(mut buckets: usize, items: impl IntoIterator<Item = T>, hash: i
 
 /// In the order of a `Properties` that was read line by line. A key that comes again keeps its place and takes the new value.
 pub(crate) fn properties<V>(entries: impl IntoIterator<Item = (String, V)>) -> Vec<(String, V)> {
-    let mut table: Vec<Vec<(u32, String, V)>> = Vec::new();
+    concurrent(entries, |key| java_hash(key))
+}
+
+/// In the order of a `ConcurrentHashMap` into which the entries were put one after the other.
+pub(crate) fn concurrent<K: PartialEq, V>(
+    entries: impl IntoIterator<Item = (K, V)>,
+    hash: impl Fn(&K) -> i32,
+) -> Vec<(K, V)> {
+    let mut table: Vec<Vec<(u32, K, V)>> = Vec::new();
     table.resize_with(16, Vec::new);
     let mut count = 0;
     for (key, value) in entries {
-        let hash = spread(java_hash(&key));
+        let hash = spread(hash(&key));
         let buckets = table.len();
         let Some(bucket) = table.get_mut(hash as usize & (buckets - 1)) else {
             continue;
@@ -59,12 +72,12 @@ pub(crate) fn properties<V>(entries: impl IntoIterator<Item = (String, V)>) -> V
 
 /// A table of twice the size. What goes to one half behind the last change of halves keeps its order, what is before it is
 /// put in front one by one.
-fn grown<V>(table: Vec<Vec<(u32, String, V)>>) -> Vec<Vec<(u32, String, V)>> {
+fn grown<K, V>(table: Vec<Vec<(u32, K, V)>>) -> Vec<Vec<(u32, K, V)>> {
     let bit = table.len();
     let mut low = Vec::with_capacity(bit * 2);
     let mut high = Vec::with_capacity(bit);
     for mut bucket in table {
-        let goes_high = |entry: &(u32, String, V)| entry.0 as usize & bit != 0;
+        let goes_high = |entry: &(u32, K, V)| entry.0 as usize & bit != 0;
         let last = bucket.last().is_some_and(goes_high);
         let run = bucket
             .iter()

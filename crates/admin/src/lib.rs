@@ -7,20 +7,26 @@
 //! works with servers of the reference too.
 #![warn(missing_docs)]
 
+mod charset;
 pub mod client;
 pub mod cmd;
 pub mod command;
 mod completion;
+mod compressed;
 pub mod console;
 pub mod ctx;
 pub mod failure;
 mod files;
+mod groups;
 mod hash_order;
+mod message;
 mod names;
 mod nearest;
 pub mod options;
 mod output;
 mod producer;
+mod queues;
+mod sending;
 mod settings;
 mod text;
 

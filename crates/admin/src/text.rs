@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Numbers and times as the reference prints them.
 
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
@@ -77,6 +80,65 @@ pub(crate) fn china_time(ms: i64) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// The same without milliseconds.
+pub(crate) fn time_of_second(ms: i64) -> String {
+    local(ms).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// `20250131134507042`, in the time zone of this machine.
+pub(crate) fn dense_time(ms: i64) -> String {
+    let at = local(ms);
+    format!("{}{:03}", at.strftime("%Y%m%d%H%M%S"), at.millisecond())
+}
+
+/// A moment as operators give it: milliseconds since 1970, or `yyyy-MM-dd#HH:mm:ss:SSS` in the time zone of this machine.
+pub(crate) fn parse_time(text: &str) -> Option<i64> {
+    if let Ok(ms) = text.parse() {
+        return Some(ms);
+    }
+    let (date, clock) = text.split_once('#')?;
+    let numbers =
+        |text: &str, mark| -> Option<Vec<i16>> { text.split(mark).map(|part| part.parse().ok()).collect() };
+    let [year, month, day] = numbers(date, '-')?[..] else {
+        return None;
+    };
+    let [hour, minute, second, ms] = numbers(clock, ':')?[..] else {
+        return None;
+    };
+    let small = |number: i16| i8::try_from(number).ok();
+    let nanos = i32::from(ms).checked_mul(1_000_000)?;
+    let at = DateTime::new(
+        year,
+        small(month)?,
+        small(day)?,
+        small(hour)?,
+        small(minute)?,
+        small(second)?,
+        nanos,
+    );
+    let zoned = at.ok()?.to_zoned(TimeZone::system()).ok()?;
+    Some(zoned.timestamp().as_millisecond())
+}
+
+/// An address as the reference prints it: of the newer kind in full.
+pub(crate) fn host(addr: SocketAddr) -> String {
+    match addr.ip() {
+        IpAddr::V4(_) => addr.to_string(),
+        ip @ IpAddr::V6(_) => format!("[{}]:{}", self::ip(ip), addr.port()),
+    }
+}
+
+/// The same without a port.
+pub(crate) fn ip(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => {
+            let parts: Vec<String> = ip.segments().iter().map(|part| format!("{part:x}")).collect();
+            parts.join(":")
+        }
+    }
+}
+
 /// A moment in the time zone of this machine.
 pub(crate) fn local(ms: i64) -> Zoned {
     Timestamp::from_millisecond(ms)
@@ -107,6 +169,32 @@ mod tests {
         assert_eq!(double(1e7), "1.0E7");
         assert_eq!(double(1.234e-5), "1.234E-5");
         assert_eq!(double(-9_999_999.0), "-9999999.0");
+    }
+
+    #[test]
+    fn a_time_is_read_as_operators_give_it() {
+        assert_eq!(parse_time("1795306840000"), Some(1_795_306_840_000));
+        let at = parse_time("2026-11-22#00:20:40:848").unwrap();
+        assert_eq!(time(at), "2026-11-22 00:20:40,848");
+        assert_eq!(
+            parse_time("2026-1-2#3:4:5:6").map(dense_time).as_deref(),
+            Some("20260102030405006")
+        );
+        for wrong in [
+            "",
+            "now",
+            "2026-13-01#00:00:00:000",
+            "2026-11-22 00:20:40",
+            "2026-11-22#00:20",
+        ] {
+            assert_eq!(parse_time(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_printed_in_full() {
+        assert_eq!(host("127.0.0.1:80".parse().unwrap()), "127.0.0.1:80");
+        assert_eq!(host("[::1]:80".parse().unwrap()), "[0:0:0:0:0:0:0:1]:80");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod ha;
 pub mod pop;
 pub mod queue;
 pub mod register;
+pub mod running;
 pub mod stats;
 pub mod subscription;
 pub mod timer;
