@@ -3,10 +3,15 @@
 
 mod broker;
 mod cluster;
+mod connection;
 mod group;
 pub(crate) mod lookup;
 mod message;
 mod nameserver;
+mod offset;
+mod progress;
+mod queue;
+mod running;
 mod stats;
 mod topic;
 
@@ -46,54 +51,26 @@ pub static ALL: &[&Command] = &[
     &message::print::PRINT_MSG,
     &message::print::PRINT_MSG_BY_QUEUE,
     &message::send::SEND_MSG_STATUS,
-    &Command::absent("brokerConsumeStats", "broker", "Fetch broker consume stats data."),
-    &Command::absent(
-        "producerConnection",
-        "connection",
-        "Query producer's socket connection and client version.",
-    ),
-    &Command::absent(
-        "consumerConnection",
-        "connection",
-        "Query consumer's socket connection, client version and subscription.",
-    ),
-    &Command::absent(
-        "consumerProgress",
-        "consumer",
-        "Query consumer's progress, speed.",
-    ),
-    &Command::absent(
-        "consumerStatus",
-        "consumer",
-        "Query consumer's internal data structure.",
-    ),
-    &Command::absent("cloneGroupOffset", "offset", "Clone offset from other group."),
-    &Command::absent(
-        "producer",
-        "producer",
-        "Query producer's instances, connection, status, etc.",
-    ),
+    &progress::BROKER_CONSUME_STATS,
+    &connection::PRODUCER_CONNECTION,
+    &connection::CONSUMER_CONNECTION,
+    &progress::CONSUMER_PROGRESS,
+    &running::status::CONSUMER_STATUS,
+    &offset::copy::CLONE_GROUP_OFFSET,
+    &connection::PRODUCER,
     &cluster::list::CLUSTER_LIST,
     &topic::list::TOPIC_LIST,
     &nameserver::kv::UPDATE_KV_CONFIG,
     &nameserver::kv::DELETE_KV_CONFIG,
     &nameserver::perm::WIPE_WRITE_PERM,
     &nameserver::perm::ADD_WRITE_PERM,
-    &Command::absent(
-        "resetOffsetByTime",
-        "offset",
-        "Reset consumer offset by timestamp(without client restart).",
-    ),
-    &Command::absent(
-        "skipAccumulatedMessage",
-        "offset",
-        "Skip all messages that are accumulated (not consumed) currently.",
-    ),
+    &offset::reset::RESET_OFFSET_BY_TIME,
+    &offset::reset::SKIP_ACCUMULATED_MESSAGE,
     &topic::order::UPDATE_ORDER_CONF,
     &broker::clean::CLEAN_EXPIRED_CQ,
     &broker::clean::DELETE_EXPIRED_COMMIT_LOG,
     &broker::clean::CLEAN_UNUSED_TOPIC,
-    &Command::absent("startMonitoring", "consumer", "Start Monitoring."),
+    &running::monitor::START_MONITORING,
     &stats::STATS_ALL,
     &topic::allocate::ALLOCATE_MQ,
     &message::send::CHECK_MSG_SEND_RT,
@@ -102,7 +79,7 @@ pub static ALL: &[&Command] = &[
     &nameserver::config::UPDATE_NAMESRV_CONFIG,
     &broker::config::GET_BROKER_CONFIG,
     &group::config::GET_CONSUMER_CONFIG,
-    &Command::absent("queryCq", "queue", "Query cq command."),
+    &queue::QUERY_CQ,
     &message::send::SEND_MESSAGE,
     &message::consume::CONSUME_MESSAGE,
     &Command::absent(

@@ -122,10 +122,15 @@ impl Ctx {
     }
 
     /// What a server says beside its success, if it says something. Goes to stderr.
-    pub fn note(&self, addr: &str, remark: Option<&str>) {
+    pub fn remark(&self, addr: &str, remark: Option<&str>) {
         if let Some(remark) = remark.filter(|remark| !remark.is_empty()) {
             self.console.tell(format_args!("{addr}: {remark}\n"));
         }
+    }
+
+    /// A line that is no result and no warning. Goes to stderr.
+    pub fn note(&self, text: impl fmt::Display) {
+        self.console.tell(format_args!("{text}\n"));
     }
 
     /// Whether printing more is of no use: nobody reads it, or it would be more than is kept for one document.

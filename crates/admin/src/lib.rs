@@ -29,6 +29,7 @@ mod queues;
 mod sending;
 mod settings;
 mod text;
+mod version;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;

@@ -132,7 +132,7 @@ async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
                     remark,
                 };
                 ctx.row(&updated, || format!("update broker config success, {broker}\n"));
-                ctx.note(broker, remark);
+                ctx.remark(broker, remark);
             }
             // The others are told all the same.
             Err(failure) => failed = Some(failure),

@@ -89,7 +89,7 @@ async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
                     remark,
                 };
                 ctx.row(&updated, String::new);
-                ctx.note(name_server, remark);
+                ctx.remark(name_server, remark);
             }
             Err(failure) if failure.response_code().is_some() => refused = Some(failure),
             Err(failure) => return Err(failure),
