@@ -4,6 +4,7 @@
 mod broker;
 mod cluster;
 mod connection;
+mod export;
 mod group;
 pub(crate) mod lookup;
 mod message;
@@ -88,15 +89,11 @@ pub static ALL: &[&Command] = &[
         "Update or create static topic, which has fixed number of queues.",
     ),
     &Command::absent("remappingStaticTopic", "static topics", "Remapping static topic."),
-    &Command::absent("exportMetadata", "export", "Export metadata."),
-    &Command::absent("exportConfigs", "export", "Export configs."),
-    &Command::absent("exportMetrics", "export", "Export metrics."),
-    &Command::absent(
-        "exportMetadataInRocksDB",
-        "export",
-        "export RocksDB kv config (topics/subscriptionGroups). Recommend to use [mqadmin rocksDBConfigToJson]",
-    ),
-    &Command::absent("exportPopRecord", "export", "Export pop consumer record"),
+    &export::metadata::EXPORT_METADATA,
+    &export::configs::EXPORT_CONFIGS,
+    &export::metrics::EXPORT_METRICS,
+    &export::rocksdb::EXPORT_METADATA_IN_ROCKS_DB,
+    &export::pop::EXPORT_POP_RECORD,
     &broker::replication::HA_STATUS,
     &Command::absent(
         "getSyncStateSet",
@@ -162,15 +159,7 @@ pub static ALL: &[&Command] = &[
     &Command::absent("getAcl", "users and access rules", "Get acl from cluster."),
     &Command::absent("listAcl", "users and access rules", "List acl from cluster."),
     &Command::absent("copyAcl", "users and access rules", "Copy acl to cluster."),
-    &Command::absent(
-        "rocksDBConfigToJson",
-        "metadata",
-        "Convert RocksDB kv config (topics/subscriptionGroups/consumerOffsets) to json. [rpc mode] Use [-n, -c, -b, -t] to send Request to broker ( version >= 5.3.2 ) or [local mode] use [-p, -t, -j, -e] to load RocksDB. If -e is provided, tools will export json file instead of std print",
-    ),
-    &Command::absent(
-        "checkRocksdbCqWriteProgress",
-        "queue",
-        "check if rocksdb cq is same as file cq",
-    ),
+    &export::rocksdb::ROCKS_DB_CONFIG_TO_JSON,
+    &export::rocksdb::CHECK_ROCKSDB_CQ_WRITE_PROGRESS,
     &broker::timer::SWITCH_TIMER_ENGINE,
 ];

@@ -22,6 +22,12 @@ impl Settings {
         Ok(Settings(properties(pairs)))
     }
 
+    /// The value of a setting.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// One a line.
     pub(crate) fn text(&self) -> String {
         let lines = self.0.iter();

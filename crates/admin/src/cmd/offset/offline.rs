@@ -13,7 +13,7 @@ use crate::cmd::lookup;
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::groups;
-use crate::hash_order::concurrent;
+use crate::hash_order::by_hash;
 use crate::queues::{self, display};
 use crate::text::front;
 
@@ -87,7 +87,7 @@ async fn places(
         .offset_table
         .into_iter()
         .map(|(key, offset)| (key.0, offset));
-    let known = concurrent(known, queues::hash_code).into_iter();
+    let known = by_hash(known, |(queue, _)| queues::hash_code(queue)).into_iter();
     let read: Vec<_> = known
         .filter(|(queue, _)| queue.topic == goal.topic)
         .map(|(queue, offset)| (queue, offset.broker_offset, offset.consumer_offset))
