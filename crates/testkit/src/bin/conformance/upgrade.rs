@@ -36,8 +36,9 @@ until grep -q "boot success" broker.out; do sleep 0.2; done
 until "$BARQUE/mqadmin" clusterList -n "$NS" 2> /dev/null | grep -q "$BROKER"; do sleep 0.2; done
 "$BARQUE/mqadmin" updateTopic -n "$NS" -c DefaultCluster -t "$TOPIC" -r 2 -w 2
 "$BARQUE/mqadmin" updateSubGroup -n "$NS" -c DefaultCluster -g "$GROUP"
+"$BARQUE/mqadmin" updateTopic -n "$NS" -c DefaultCluster -t "%RETRY%$GROUP" -r 1 -w 1
 for i in 1 2 3 4 5 6; do "$BARQUE/mqadmin" sendMessage -n "$NS" -t "$TOPIC" -p "before-$i" | grep -q SEND_OK; done
-"$BARQUE/mqadmin" resetOffsetByTime -n "$NS" -g "$GROUP" -t "$TOPIC" -s -1 || true
+"$BARQUE/mqadmin" resetOffsetByTime -n "$NS" -g "$GROUP" -t "$TOPIC" -s -1
 "#;
 
 /// Every message that was sent is there, once.
