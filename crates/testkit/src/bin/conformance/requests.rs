@@ -50,9 +50,10 @@ const NOT_COMPARED: [Code; 7] = [
     Code::GET_BROKER_CONSUME_STATS,
 ];
 
-/// Requests of which we say what has no meaning here, where the reference says nothing.
-const SAYS_MORE: [Code; 3] = [
+/// Requests of which we say what becomes of what they set, where the reference says nothing.
+const SAYS_MORE: [Code; 4] = [
     Code::UPDATE_BROKER_CONFIG,
+    Code::UPDATE_NAMESRV_CONFIG,
     Code::UPDATE_COLD_DATA_FLOW_CTR_CONFIG,
     Code::SET_COMMITLOG_READ_MODE,
 ];

@@ -111,6 +111,8 @@ fn due() -> Vec<Step> {
 
 fn allow(allowed: bool) -> Step {
     Step::broker("allow recalls, or not", Code::UPDATE_BROKER_CONFIG)
+        // Ours says what becomes of it.
+        .ignoring("remark")
         .body(format!("recallMessageEnable={allowed}"))
 }
 
