@@ -380,10 +380,12 @@ async fn register_news(b: &Arc<Broker>, link: &Link, channel: &Channel) -> Resul
     match news {
         // Somebody else's news, told already.
         Some(topics) if topics.is_empty() => {}
-        Some(topics) => {
-            register(b, channel, all.version, topics).await?;
-            link.news.lock().told = all.step;
-        }
+        Some(topics) => match register(b, channel, all.version, topics).await {
+            Ok(()) => link.news.lock().told = all.step,
+            // One that has forgotten this broker takes no single topic of it.
+            Err(error) if !error.is_fatal() => register_all(b, link, channel).await?,
+            Err(error) => return Err(error),
+        },
         None => register_all(b, link, channel).await?,
     }
     for done in waiting {

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use net::{Limits, Outcome, Peer, Server, Service};
@@ -28,6 +30,8 @@ use crate::topics::config_of;
 struct Ears {
     heard: mpsc::UnboundedSender<Frame>,
     reply_body: Bytes,
+    /// It refuses the next registration.
+    refuses_next: AtomicBool,
     peers: Mutex<Vec<Arc<Peer>>>,
 }
 
@@ -35,7 +39,12 @@ impl Service for Ears {
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
         let mut reply = Frame::reply(frame.opaque, ResponseCode::SUCCESS);
         match Code(frame.code) {
-            Code::REGISTER_BROKER => reply.body = self.reply_body.clone(),
+            Code::REGISTER_BROKER => {
+                reply.body = self.reply_body.clone();
+                if self.refuses_next.swap(false, Relaxed) {
+                    reply.code = ResponseCode::SYSTEM_ERROR.0;
+                }
+            }
             Code::QUERY_DATA_VERSION => reply.ext = Ext::of(&QueryDataVersionReply { changed: false }),
             _ => {}
         }
@@ -60,6 +69,7 @@ impl NameServer {
         let ears = Arc::new(Ears {
             heard: sender,
             reply_body: Bytes::from(reply_body),
+            refuses_next: AtomicBool::new(false),
             peers: Mutex::default(),
         });
         let stop = CancellationToken::new();
@@ -183,6 +193,20 @@ async fn name_servers_are_told_everything_where_the_setting_or_a_deletion_wants_
     let (_, body) = tokio::time::timeout(SOON, server.registration()).await.unwrap();
     assert_eq!(topics(&body).len(), all + 1);
     assert!(topics(&body).contains("Other") && !topics(&body).contains("Made"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_server_that_takes_no_single_topic_because_it_has_forgotten_the_broker_is_told_everything() {
+    let mut server = NameServer::anywhere().await;
+    let rig = Rig::start_with(&[("namesrvAddr", &server.addr.to_string())]).await;
+    server.registration().await;
+    let client = rig.client().await;
+    server.ears.refuses_next.store(true, Relaxed);
+    client.make_topic("Made", 1).await;
+    let (_, body) = server.registration().await;
+    assert_eq!(topics(&body), BTreeSet::from(["Made"]));
+    let (_, body) = server.registration().await;
+    assert_eq!(topics(&body).len(), 16);
 }
 
 #[tokio::test(flavor = "multi_thread")]
