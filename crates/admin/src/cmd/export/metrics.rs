@@ -158,7 +158,11 @@ async fn flow(ctx: &Ctx, addr: &str, table: &BTreeMap<Str, Str>) -> Result<Flow,
     let wrong = |key: &str| Failure::Other(format!("{addr} does not say '{key}' among what it counts"));
     let rate = |key: &str| -> Result<f64, Failure> {
         let first = table.get(key).and_then(|text| text.split(' ').next());
-        first.and_then(|text| text.parse().ok()).ok_or_else(|| wrong(key))
+        match first.ok_or_else(|| wrong(key))? {
+            // The broker has only just begun to count.
+            "" => Ok(0.0),
+            text => text.parse().map_err(|_| wrong(key)),
+        }
     };
     let day = |name: &str| -> Result<i64, Failure> {
         let count = |key: &str| -> Result<i64, Failure> {

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Commands about messages, clients and groups, against a name server and a broker on real sockets.
+
+#[path = "clients/export.rs"]
+mod export;
+#[path = "clients/groups.rs"]
+mod groups;
+#[path = "clients/messages.rs"]
+mod messages;
+#[path = "clients/offsets.rs"]
+mod offsets;
+#[path = "clients/rig.rs"]
+mod rig;

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A cluster, the tool, and a consumer that answers what operators ask it.
+
+use admin::console::Console;
+use admin::{Called, call};
+use net::{Channel, Outcome, Peer, Service};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use testkit::cluster::Cluster;
+use wire::api::heartbeat::HeartBeat;
+use wire::api::offset::UpdateConsumerOffset;
+use wire::code::{Code, ResponseCode};
+use wire::frame::{Encoding, Frame};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// What a command printed, and how it ended.
+pub(crate) struct Ran {
+    pub code: u8,
+    pub out: String,
+    pub err: String,
+}
+
+#[derive(Clone, Default)]
+struct Sink(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.borrow()).into_owned()
+    }
+}
+
+/// A name server and a broker to run commands against.
+pub(crate) struct Rig {
+    pub cluster: Cluster,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Rig {
+        Rig::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Rig {
+        let cluster = Cluster::start(settings).await.unwrap();
+        Rig { cluster }
+    }
+
+    /// Runs a command; words of it are separated by blanks.
+    pub(crate) async fn run(&self, line: &str) -> Ran {
+        let names = self.cluster.nameserver;
+        self.run_alone(&format!("{line} -n {names}")).await
+    }
+
+    /// The same without a name server.
+    pub(crate) async fn run_alone(&self, line: &str) -> Ran {
+        let (out, err) = (Sink::default(), Sink::default());
+        let console = Console::new(out.clone(), err.clone());
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let code = call(Called::Barque, &words, &Rc::new(console)).await;
+        let (out, err) = (out.text(), err.text());
+        Ran { code, out, err }
+    }
+
+    /// Runs one that succeeds, and returns what it printed.
+    pub(crate) async fn done(&self, line: &str) -> String {
+        let ran = self.run(line).await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}");
+        ran.out
+    }
+
+    /// Runs one that succeeds, and returns its data.
+    pub(crate) async fn data(&self, line: &str) -> Value {
+        let json = self.done(&format!("{line} --output json")).await;
+        serde_json::from_str(&json).unwrap_or_else(|error| panic!("{line}: {error}: {json}"))
+    }
+
+    /// Makes a topic with this many queues.
+    pub(crate) async fn topic(&self, name: &str, queues: u32) {
+        let broker = self.cluster.broker;
+        self.done(&format!(
+            "updateTopic -b {broker} -t {name} -r {queues} -w {queues}"
+        ))
+        .await;
+    }
+
+    /// Sends a message to a queue, and returns its id.
+    pub(crate) async fn send(&self, topic: &str, queue: u32, more: &str) -> String {
+        let sent = self
+            .data(&format!("sendMessage -t {topic} -b broker-a -i {queue} {more}"))
+            .await;
+        sent["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A member of a group that pushes, with this subscription to a topic.
+    pub(crate) async fn consumer(&self, group: &str, topic: &str, tags: &str) -> Channel {
+        let service = Arc::new(Member {
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+        });
+        let broker = self.cluster.broker;
+        let channel = Channel::connect_with(broker, SOON, service, Encoding::Json).await;
+        let channel = channel.unwrap();
+        let tag_set = if tags == "*" {
+            String::new()
+        } else {
+            format!("\"{tags}\"")
+        };
+        let subscription = |topic: &str, tags: &str, set: &str| {
+            format!("{{\"topic\":\"{topic}\",\"subString\":\"{tags}\",\"tagsSet\":[{set}],\"subVersion\":1}}")
+        };
+        let own = subscription(topic, tags, &tag_set);
+        let retry = subscription(&format!("%RETRY%{group}"), "*", "");
+        let beat = format!(
+            "{{\"clientID\":\"{CLIENT}\",\"consumerDataSet\":[{{\"groupName\":\"{group}\",\
+             \"consumeType\":\"CONSUME_PASSIVELY\",\"messageModel\":\"CLUSTERING\",\
+             \"consumeFromWhere\":\"CONSUME_FROM_FIRST_OFFSET\",\"subscriptionDataSet\":[{own},{retry}]}}]}}"
+        );
+        let frame = Frame::request(0, &HeartBeat {}).with_body(beat);
+        let joined = channel.call(frame, SOON).await.unwrap();
+        assert_eq!(joined.code, 0, "{:?}", joined.remark);
+        self.cluster_knows(&format!("%RETRY%{group}")).await;
+        channel
+    }
+
+    /// Commits offsets of the first queues of a topic.
+    pub(crate) async fn commit<const N: usize>(&self, group: &str, topic: &str, offsets: [i64; N]) {
+        let channel = Channel::connect(self.cluster.broker, SOON).await.unwrap();
+        for (queue_id, commit_offset) in (0..).zip(offsets) {
+            let header = UpdateConsumerOffset {
+                consumer_group: group.into(),
+                topic: topic.into(),
+                queue_id,
+                commit_offset,
+            };
+            let done = channel.call(Frame::request(0, &header), SOON).await.unwrap();
+            assert_eq!(done.code, 0, "{:?}", done.remark);
+        }
+    }
+
+    /// Returns when the name server has heard of a topic.
+    pub(crate) async fn cluster_knows(&self, topic: &str) {
+        while self.run(&format!("topicRoute -t {topic}")).await.code != 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.cluster.stop().await.unwrap();
+    }
+}
+
+/// What the member calls itself.
+pub(crate) const CLIENT: &str = "127.0.0.1@member";
+
+struct Member {
+    group: String,
+    topic: String,
+}
+
+impl Service for Member {
+    fn serve(self: &Arc<Self>, _: &Arc<Peer>, frame: Frame) -> Outcome {
+        let Member { group, topic } = self.as_ref();
+        let body = match Code(frame.code) {
+            Code::GET_CONSUMER_RUNNING_INFO => format!(
+                "{{\"properties\":{{\"consumerGroup\":\"{group}\",\"PROP_CONSUME_TYPE\":\"CONSUME_PASSIVELY\",\
+                 \"PROP_CONSUMER_START_TIMESTAMP\":\"1\"}},\
+                 \"mqTable\":{{{{\"brokerName\":\"broker-a\",\"queueId\":0,\"topic\":\"{topic}\"}}:\
+                 {{\"commitOffset\":1,\"cachedMsgCount\":2,\"lastConsumeTimestamp\":1}}}},\
+                 \"statusTable\":{{\"{topic}\":{{\"consumeOKTPS\":1.5}}}},\
+                 \"subscriptionSet\":[{{\"topic\":\"{topic}\",\"subString\":\"*\"}}]}}"
+            ),
+            Code::CONSUME_MESSAGE_DIRECTLY => {
+                "{\"order\":false,\"autoCommit\":true,\"consumeResult\":\"CR_SUCCESS\",\"spentTimeMills\":3}"
+                    .to_owned()
+            }
+            _ => return Outcome::Silent,
+        };
+        Outcome::Reply(Frame::reply(frame.opaque, ResponseCode::SUCCESS).with_body(body))
+    }
+}
