@@ -261,7 +261,10 @@ fn may_wait(ask: &Ask, found: &Found) -> bool {
 /// The answer to a pull that was held.
 pub(crate) fn end(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<PullReply> {
     note_next(b, ask, &found);
-    reply(b, ask, plan, found)
+    Reply {
+        waited: true,
+        ..reply(b, ask, plan, found)
+    }
 }
 
 /// Where the client of a pull goes on that took its time.
@@ -616,6 +619,7 @@ pub(crate) fn reply(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<P
         header,
         extra: Vec::new(),
         body,
+        waited: false,
     }
 }
 

@@ -68,13 +68,17 @@ impl Entry {
     /// Logs the request when it has its answer.
     pub(crate) fn follow(self, outcome: Outcome) -> Outcome {
         match &outcome {
-            Outcome::Silent => self.tell(None),
-            Outcome::Reply(frame) | Outcome::Gated(frame, _) => self.tell(Some(frame)),
+            Outcome::Silent => self.tell(None, None),
+            Outcome::Oneway(code) => self.tell(Some(code.0), None),
+            Outcome::Reply(frame) | Outcome::Gated(frame, _) => self.tell_of(frame),
             Outcome::Later(_) => {
                 if let Outcome::Later(future) = outcome {
                     return Outcome::Later(Box::pin(async move {
                         let answer = future.await;
-                        self.tell(answer.as_ref());
+                        match &answer {
+                            Some(late) => self.tell_of(&late.frame),
+                            None => self.tell(None, None),
+                        }
                         answer
                     }));
                 }
@@ -83,9 +87,11 @@ impl Entry {
         outcome
     }
 
-    fn tell(&self, answer: Option<&Frame>) {
-        let (result, remark) =
-            answer.map_or((None, None), |frame| (Some(frame.code), frame.remark.as_deref()));
+    fn tell_of(&self, answer: &Frame) {
+        self.tell(Some(answer.code), answer.remark.as_deref());
+    }
+
+    fn tell(&self, result: Option<i32>, remark: Option<&str>) {
         info!(
             target: "access",
             request = %self.code,

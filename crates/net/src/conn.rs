@@ -27,7 +27,8 @@ use wire::frame::{Decoder, Frame, FrameError};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::peer::{Peer, Pushed};
-use crate::service::{BoxFuture, Due, Outcome, Service, Ticket};
+use crate::service::{BoxFuture, Due, Late, Manner, Outcome, Service, Ticket};
+use crate::tally::{Asked, Tally, Timed};
 
 const READ_BYTES_MIN: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -66,16 +67,25 @@ pub(crate) struct Conn<S: Service> {
     decoder: Decoder,
     inbox: BytesMut,
     outbox: Outbox,
-    gated: VecDeque<(Frame, Ticket)>,
+    gated: VecDeque<Gated>,
     /// When it was looked last whether they are due.
     looked: Instant,
-    held: FuturesUnordered<BoxFuture<Option<Frame>>>,
+    held: FuturesUnordered<Timed>,
     progress: Option<BoxFuture<()>>,
     pushed: mpsc::Receiver<Pushed>,
     read_bytes: usize,
     active: bool,
     /// Complete frames may lie in `inbox`, left there because a limit was reached.
     backlog: bool,
+    /// How requests ended whose answers are in the outbox.
+    tally: Tally,
+}
+
+/// An answer that waits for its ticket.
+struct Gated {
+    frame: Frame,
+    ticket: Ticket,
+    asked: Asked,
 }
 
 impl<S: Service> Conn<S> {
@@ -104,6 +114,7 @@ impl<S: Service> Conn<S> {
             read_bytes: READ_BYTES_MIN,
             active: true,
             backlog: false,
+            tally: Tally::default(),
         }
     }
 
@@ -147,8 +158,8 @@ impl<S: Service> Conn<S> {
                     Ok(n) => self.took(n),
                     Err(e) => return e.into(),
                 },
-                Some(frame) = self.held.next(), if !self.held.is_empty() && self.may_answer() => {
-                    self.reply(frame);
+                Some(late) = self.held.next(), if !self.held.is_empty() && self.may_answer() => {
+                    self.reply(late);
                 }
                 () = poll_some(&mut self.progress) => self.progress = None,
                 Some(pushed) = self.pushed.recv(), if self.may_answer() => {
@@ -182,7 +193,9 @@ impl<S: Service> Conn<S> {
             self.release_gated();
             self.collect();
             let before = self.outbox.bytes();
-            self.outbox.write(stream)?;
+            let written = self.outbox.write(stream);
+            self.tally.report(&*self.service, written.is_ok());
+            written?;
             self.active |= self.outbox.bytes() < before;
             // Only now: what came before the bad frame is a request like any other.
             arrived?;
@@ -203,6 +216,8 @@ impl<S: Service> Conn<S> {
     /// Whether any frame was served, and whether what arrived was well formed.
     fn serve_arrived(&mut self) -> (bool, Result<(), FrameError>) {
         let mut served = false;
+        // One look at the clock for all that arrived together.
+        let arrived = (!self.inbox.is_empty() && self.service.is_timed()).then(Instant::now);
         self.backlog = false;
         while !self.inbox.is_empty() {
             if !self.may_take() {
@@ -219,15 +234,17 @@ impl<S: Service> Conn<S> {
                 self.peer.answered(frame);
                 continue;
             }
+            let asked = Asked::by(&frame, arrived);
             match self.service.serve(&self.peer, frame) {
                 Outcome::Silent => {}
+                Outcome::Oneway(code) => self.tally.add(asked, code.0, Manner::Oneway),
                 Outcome::Reply(frame) => {
                     // What the handler pushed to its own peer comes before the answer.
                     self.take_pushed();
-                    self.outbox.push(&frame, self.peer.encoding);
+                    self.send(asked, &frame, Manner::Sent);
                 }
-                Outcome::Gated(frame, ticket) => self.gated.push_back((frame, ticket)),
-                Outcome::Later(future) => self.held.push(future),
+                Outcome::Gated(frame, ticket) => self.gated.push_back(Gated { frame, ticket, asked }),
+                Outcome::Later(future) => self.held.push(Timed { asked, future }),
             }
         }
         (served, Ok(()))
@@ -249,19 +266,19 @@ impl<S: Service> Conn<S> {
             self.looked = Instant::now();
         }
         for _ in 0..self.gated.len() {
-            let Some((mut frame, ticket)) = self.gated.pop_front() else {
+            let Some(mut gated) = self.gated.pop_front() else {
                 return;
             };
-            match self.service.due(&ticket) {
+            match self.service.due(&gated.ticket) {
                 Due::Passed => {}
                 Due::Waiting => {
-                    self.gated.push_back((frame, ticket));
+                    self.gated.push_back(gated);
                     continue;
                 }
-                Due::Late(code) => frame.code = code.0,
-                Due::Failed(fault) => frame = fault.into_frame(frame.opaque),
+                Due::Late(code) => gated.frame.code = code.0,
+                Due::Failed(fault) => gated.frame = fault.into_frame(gated.frame.opaque),
             }
-            self.outbox.push(&frame, self.peer.encoding);
+            self.send(gated.asked, &gated.frame, Manner::Sent);
         }
     }
 
@@ -273,11 +290,11 @@ impl<S: Service> Conn<S> {
             if self.held.is_empty() {
                 return;
             }
-            let Some(Some(frame)) = self.held.next().now_or_never() else {
+            let Some(Some(late)) = self.held.next().now_or_never() else {
                 return;
             };
             self.take_pushed();
-            self.reply(frame);
+            self.reply(late);
         }
     }
 
@@ -290,19 +307,27 @@ impl<S: Service> Conn<S> {
         }
     }
 
-    fn reply(&mut self, frame: Option<Frame>) {
-        if let Some(frame) = frame {
-            self.outbox.push(&frame, self.peer.encoding);
+    fn reply(&mut self, (asked, late): (Asked, Option<Late>)) {
+        match late {
+            Some(late) if asked.is_oneway => self.tally.add(asked, late.frame.code, Manner::Oneway),
+            Some(Late { frame, waited: true }) => self.send(asked, &frame, Manner::SentAfterWait),
+            Some(late) => self.send(asked, &late.frame, Manner::Sent),
+            None => {}
         }
+    }
+
+    fn send(&mut self, asked: Asked, frame: &Frame, manner: Manner) {
+        self.outbox.push(frame, self.peer.encoding);
+        self.tally.add(asked, frame.code, manner);
     }
 
     fn deadline(&self) -> Option<Instant> {
         if self.gated.is_empty() {
             return None;
         }
-        let tickets = self.gated.iter().map(|(_, ticket)| ticket);
-        tickets
-            .filter_map(|ticket| ticket.next_deadline(self.looked))
+        let deadlines = self.gated.iter();
+        deadlines
+            .filter_map(|gated| gated.ticket.next_deadline(self.looked))
             .min()
     }
 
@@ -341,7 +366,9 @@ impl<S: Service> Conn<S> {
         loop {
             self.release_gated();
             self.take_pushed();
-            match self.outbox.write(stream) {
+            let written = self.outbox.write(stream);
+            self.tally.report(&*self.service, written.is_ok());
+            match written {
                 Ok(true) if self.gated.is_empty() => return Ended::ByUs,
                 Ok(_) => {}
                 Err(e) => return e.into(),

@@ -21,6 +21,7 @@ mod places;
 pub mod routes;
 mod server;
 mod service;
+mod tally;
 
 pub use access::Logged;
 pub use channel::{Channel, ConnectError};
@@ -33,4 +34,4 @@ pub use pipe::{Pipe, PipeError};
 pub use places::Places;
 pub use routes::{Answer, Call, Fault, Reply};
 pub use server::{BindError, Listening, Server};
-pub use service::{BoxFuture, Copies, Due, Level, Outcome, Service, Ticket};
+pub use service::{Answered, BoxFuture, Copies, Due, Late, Level, Manner, Outcome, Service, Ticket};

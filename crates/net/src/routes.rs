@@ -15,7 +15,7 @@ use wire::frame::{Frame, Language};
 
 use crate::access::{Entry, Logged};
 use crate::peer::Peer;
-use crate::service::{BoxFuture, Outcome, Service, Ticket};
+use crate::service::{BoxFuture, Late, Outcome, Service, Ticket};
 
 /// One request on its way to a handler.
 pub struct Call<R> {
@@ -52,6 +52,8 @@ pub struct Reply<T> {
     pub extra: Vec<(&'static str, Str)>,
     /// The body.
     pub body: Bytes,
+    /// Whether the answer waited for something to happen, as a held pull does.
+    pub waited: bool,
 }
 
 impl<T> Reply<T> {
@@ -63,6 +65,7 @@ impl<T> Reply<T> {
             header,
             extra: Vec::new(),
             body: Bytes::new(),
+            waited: false,
         }
     }
 
@@ -188,13 +191,16 @@ fn handle<O, R: Request>(owner: &Arc<O>, peer: &Arc<Peer>, frame: Frame, handler
         Err(fault) => refuse(fault, opaque, oneway),
         Ok(Answer::Silent) => Outcome::Silent,
         Ok(Answer::Later(future)) => Outcome::Later(Box::pin(async move {
-            let frame = match future.await {
-                Ok(reply) => into_frame(reply, opaque),
-                Err(fault) => fault.into_frame(opaque),
-            };
-            (!oneway).then_some(frame)
+            Some(match future.await {
+                Ok(reply) => {
+                    let waited = reply.waited;
+                    let frame = into_frame(reply, opaque);
+                    Late { frame, waited }
+                }
+                Err(fault) => fault.into_frame(opaque).into(),
+            })
         })),
-        Ok(Answer::Now(_) | Answer::Gated(..)) if oneway => Outcome::Silent,
+        Ok(Answer::Now(reply) | Answer::Gated(reply, _)) if oneway => Outcome::Oneway(reply.code),
         Ok(Answer::Now(reply)) => Outcome::Reply(into_frame(reply, opaque)),
         Ok(Answer::Gated(reply, ticket)) => Outcome::Gated(into_frame(reply, opaque), ticket),
     }
@@ -212,7 +218,7 @@ pub fn unsupported(frame: &Frame) -> Outcome {
 
 pub(crate) fn refuse(fault: Fault, opaque: i32, oneway: bool) -> Outcome {
     if oneway {
-        Outcome::Silent
+        Outcome::Oneway(fault.code)
     } else {
         Outcome::Reply(fault.into_frame(opaque))
     }

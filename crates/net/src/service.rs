@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::code::ResponseCode;
 use wire::frame::Frame;
@@ -76,16 +77,56 @@ pub enum Due {
     Failed(Fault),
 }
 
+/// An answer that took its time.
+pub struct Late {
+    /// What is sent.
+    pub frame: Frame,
+    /// Whether it waited for something to happen, and not for work to be done.
+    pub waited: bool,
+}
+
+impl From<Frame> for Late {
+    fn from(frame: Frame) -> Late {
+        Late { frame, waited: false }
+    }
+}
+
 /// What a service makes of one request.
 pub enum Outcome {
     /// Nothing is sent.
     Silent,
+    /// Nothing is sent because nobody waits for an answer; this would have been its code.
+    Oneway(ResponseCode),
     /// Sent at once.
     Reply(Frame),
     /// Sent when the ticket is due.
     Gated(Frame, Ticket),
     /// Sent when the future ends; dropped with the connection.
-    Later(BoxFuture<Option<Frame>>),
+    Later(BoxFuture<Option<Late>>),
+}
+
+/// How a request ended, for those who measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Its code.
+    pub request: i32,
+    /// The code of the answer.
+    pub response: i32,
+    /// What became of the answer.
+    pub manner: Manner,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Manner {
+    /// It was handed to the system.
+    Sent,
+    /// The same, after it had waited for something to happen.
+    SentAfterWait,
+    /// Nobody waited for one.
+    Oneway,
+    /// The connection took it no more.
+    Unsent,
 }
 
 /// The requests of a server. One value serves all connections.
@@ -111,6 +152,16 @@ pub trait Service: Send + Sync + 'static {
     /// Ends when any ticket may have become due. Made before `due` is asked again, so that no progress is missed.
     fn progress(&self) -> BoxFuture<()> {
         Box::pin(std::future::pending())
+    }
+
+    /// Whether [`Service::answered`] wants to know anything: nothing is measured otherwise.
+    fn is_timed(&self) -> bool {
+        false
+    }
+
+    /// So many requests that arrived together ended in the same way, and took so long.
+    fn answered(&self, how: Answered, count: u32, took: Duration) {
+        let _ = (how, count, took);
     }
 
     /// The connection has ended.

@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use net::{BoxFuture, Channel, Copies, Due, Fault, Level, Limits, Outcome, Peer, Server, Service, Ticket};
+use net::{
+    Answered, BoxFuture, Channel, Copies, Due, Fault, Late, Level, Limits, Manner, Outcome, Peer, Server,
+    Service, Ticket,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -24,6 +27,8 @@ const CALL_BACK: i32 = 4;
 const BIG: i32 = 5;
 const PUSH_FIRST: i32 = 6;
 const READY: i32 = 7;
+const WAITED: i32 = 8;
+const ONEWAY: i32 = 9;
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Answers by code; its gates pass when `passed` reaches the number in the request's opaque.
@@ -36,6 +41,7 @@ struct Scripted {
     settled: AtomicUsize,
     held_dropped: Arc<Notify>,
     closed: Notify,
+    ended: Mutex<Vec<(Answered, u32)>>,
 }
 
 struct DropTells(Arc<Notify>);
@@ -75,14 +81,21 @@ impl Service for Scripted {
                 Outcome::Later(Box::pin(async move {
                     let asked = peer.call(request(ECHO, 0, b"and you?"), WAIT).await.unwrap();
                     reply.body = asked.body;
-                    Some(reply)
+                    Some(reply.into())
                 }))
             }
             PUSH_FIRST => {
                 peer.push(request(ECHO, 1000, b"news")).unwrap();
                 Outcome::Reply(reply)
             }
-            READY => Outcome::Later(Box::pin(async move { Some(reply) })),
+            READY => Outcome::Later(Box::pin(async move { Some(reply.into()) })),
+            WAITED => Outcome::Later(Box::pin(async move {
+                Some(Late {
+                    frame: reply,
+                    waited: true,
+                })
+            })),
+            ONEWAY => Outcome::Oneway(ResponseCode::SYSTEM_ERROR),
             BIG => {
                 reply.body = vec![7; 256 * 1024].into();
                 Outcome::Reply(reply)
@@ -112,6 +125,14 @@ impl Service for Scripted {
 
     fn progress(&self) -> BoxFuture<()> {
         Box::pin(Arc::clone(&self.moved).notified_owned())
+    }
+
+    fn is_timed(&self) -> bool {
+        true
+    }
+
+    fn answered(&self, how: Answered, count: u32, _took: Duration) {
+        self.ended.lock().unwrap().push((how, count));
     }
 
     fn closed(&self, _peer: &Arc<Peer>) {
@@ -189,6 +210,41 @@ async fn frames_that_arrive_together_are_served_together_and_answered_in_order()
     assert!(
         service.settled.load(Ordering::SeqCst) < 20,
         "one settle per batch, not per request"
+    );
+}
+
+#[tokio::test]
+async fn requests_that_end_alike_are_reported_together_with_how_they_ended() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    let mut frames: Vec<Frame> = (0..20).map(|n| request(ECHO, n, b"hello")).collect();
+    frames.extend([request(WAITED, 20, b""), request(ONEWAY, 21, b"").oneway()]);
+    frames.push(request(GATED, 22, b""));
+    service.failed.store(22, Ordering::SeqCst);
+    raw.send(&frames).await;
+    for _ in 0..22 {
+        raw.next().await.unwrap();
+    }
+    // What comes after it is only answered when all of that is told.
+    raw.send(&[request(ECHO, 23, b"")]).await;
+    raw.next().await.unwrap();
+    let ended = service.ended.lock().unwrap();
+    let count = |request, response, manner| {
+        let how = Answered {
+            request,
+            response,
+            manner,
+        };
+        let told = ended.iter().filter(|(ended, _)| *ended == how);
+        told.map(|(_, count)| *count).sum::<u32>()
+    };
+    assert!(count(ECHO, 0, Manner::Sent) >= 20);
+    assert_eq!(count(WAITED, 0, Manner::SentAfterWait), 1);
+    assert_eq!(count(ONEWAY, 1, Manner::Oneway), 1);
+    assert_eq!(count(GATED, 14, Manner::Sent), 1);
+    assert!(
+        ended.len() < 15,
+        "one report per batch, not per request: {ended:?}"
     );
 }
 

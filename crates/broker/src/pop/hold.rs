@@ -112,8 +112,13 @@ pub(super) async fn serve(b: &Arc<Broker>, ask: Ask) -> Result<Reply<PopReply>, 
         let mut rung = pin!(bell.rung.notified());
         rung.as_mut().enable();
         let round = round(b, &ask).await?;
+        let waited = place.is_some();
+        let reply = |round, code| Reply {
+            waited,
+            ..reply(&ask, round, code)
+        };
         if !round.is_empty() {
-            return Ok(reply(&ask, round, ResponseCode::SUCCESS));
+            return Ok(reply(round, ResponseCode::SUCCESS));
         }
         let held = patience.check(b.env.clock.now_ms());
         let held = held.and_then(|()| match place.take() {
@@ -122,8 +127,8 @@ pub(super) async fn serve(b: &Arc<Broker>, ask: Ask) -> Result<Reply<PopReply>, 
         });
         match held {
             Ok(taken) => place = Some(taken),
-            Err(NoPlace::Full) => return Ok(reply(&ask, round, ResponseCode::POLLING_FULL)),
-            Err(NoPlace::TimeIsUp) => return Ok(reply(&ask, round, ResponseCode::POLLING_TIMEOUT)),
+            Err(NoPlace::Full) => return Ok(reply(round, ResponseCode::POLLING_FULL)),
+            Err(NoPlace::TimeIsUp) => return Ok(reply(round, ResponseCode::POLLING_TIMEOUT)),
         }
         patience.sleep(b, rung, &round.ended, round.blocked_until).await;
         // Others that were woken as well get their look before this one looks again.

@@ -68,14 +68,18 @@ async fn serve(
         born_time: header.born_time,
         poll_time: header.poll_time,
     };
-    let answer = |has_msg, polling_full| {
-        Ok(Reply::ok(NotificationReply {
-            has_msg,
-            polling_full,
-        }))
-    };
     let mut place = None;
     loop {
+        let waited = place.is_some();
+        let answer = |has_msg, polling_full| {
+            Ok(Reply {
+                waited,
+                ..Reply::ok(NotificationReply {
+                    has_msg,
+                    polling_full,
+                })
+            })
+        };
         let mut rung = pin!(bell.rung.notified());
         rung.as_mut().enable();
         let topic = topic_of(b, header, peer)?;

@@ -91,6 +91,7 @@ async fn peek(
         },
         extra: Vec::new(),
         body: joined(peeked.bodies),
+        waited: false,
     })
 }
 

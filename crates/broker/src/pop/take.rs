@@ -562,6 +562,7 @@ pub(super) fn reply(ask: &Ask, round: Round, code: ResponseCode) -> Reply<PopRep
         header,
         extra: Vec::new(),
         body: joined(round.bodies),
+        waited: false,
     }
 }
 
