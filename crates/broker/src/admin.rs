@@ -7,6 +7,8 @@ pub(crate) mod elsewhere;
 mod runtime;
 pub(crate) mod settings;
 
+pub(crate) use self::runtime::earliest;
+
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Reply};

@@ -41,6 +41,15 @@ impl Default for Workers {
 }
 
 impl Workers {
+    /// How many requests are worked on, and how many bring groups or topics into being.
+    pub(crate) fn busy(&self) -> (usize, usize) {
+        let taken = |max: usize, turns: &Semaphore| max.saturating_sub(turns.available_permits());
+        (
+            taken(WORKING_MAX, &self.working),
+            taken(CREATING_MAX, &self.creating),
+        )
+    }
+
     /// Room for a request of so many bytes that waits for a topic or a group, as long as that is kept.
     pub(crate) fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Fault> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);

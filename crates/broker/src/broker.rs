@@ -5,14 +5,14 @@
 //! tables, store, sockets, name servers; a stop goes the other way round.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use net::{
-    BindError, BoxFuture, Copies, Due, Fault, Leaving, Level, Limits, Listening, Outcome, Peer, Reply,
-    Server, Service, Ticket,
+    Answered, BoxFuture, Copies, Due, Fault, Leaving, Level, Limits, Outcome, Peer, Reply, Service, Ticket,
 };
 use store::{Env, Gate, GateState, Kind, Kinds, LogPos, Store};
 use thiserror::Error;
@@ -34,7 +34,7 @@ use crate::assign::Modes;
 use crate::blocking::Workers;
 use crate::clients::Clients;
 use crate::config::{BrokerRole, Config, ConfigError};
-use crate::counts::{Counts, sample_topic};
+use crate::counts::Counts;
 use crate::dedup::Dedup;
 use crate::delay::Delays;
 use crate::duty::Duty;
@@ -45,22 +45,23 @@ use crate::filter::{self, Filters};
 use crate::group::Groups;
 use crate::hold::Held;
 use crate::lock::Locks;
+use crate::metrics::{self, Measured, Pages};
 use crate::offset::Offsets;
 use crate::peers::{Announced, Peers};
 use crate::pop::Pop;
+use crate::ports::Ports;
 use crate::replication::Replication;
 use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
 use crate::send::ReplyRoom;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
+use crate::traffic::Tick;
 use crate::transaction::Transactions;
 use crate::{delay, duty, group, heartbeat, names, offset, peers, pop, replication, topic, transaction};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// How often, in such samples, those of the topics are.
-const TOPIC_SAMPLE_EVERY: u32 = 10;
 
 /// A broker, open: it serves requests once [`Broker::run`] is called.
 pub struct Broker {
@@ -113,6 +114,9 @@ pub struct Broker {
     pub(crate) escape: Escape,
     /// What happened since the start.
     pub(crate) counts: Counts,
+    /// What is measured for metrics only.
+    pub(crate) measured: Measured,
+    is_stopping: AtomicBool,
     /// Ids for messages that come without.
     pub(crate) ids: UniqueIds,
     /// The settings as they stand in the file, and their version.
@@ -181,53 +185,6 @@ pub enum CloseError {
     Store(#[from] store::CloseError),
 }
 
-/// The ports of a broker.
-pub struct Ports {
-    main: Listening,
-    /// Two below the main one: everything but the pulls, for producers that want a port of their own.
-    fast: Listening,
-    /// For slaves.
-    replication: Listening,
-}
-
-impl Ports {
-    /// Takes the ports of the settings, and says in them which ones these are: port 0 takes any free ones.
-    pub async fn bind(config: &mut Config) -> Result<Ports, BindError> {
-        let ip = config
-            .bind_address
-            .parse()
-            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let main = Server::bind(SocketAddr::new(ip, config.listen_port)).await?;
-        let fast = Server::bind(SocketAddr::new(ip, config.listen_port.saturating_sub(2))).await?;
-        // The one above, where nobody says anything else.
-        let above = config.listen_port.checked_add(u16::from(config.listen_port > 0));
-        let port = Some(config.ha_listen_port).filter(|port| *port > 0).or(above);
-        let replication = Server::bind(SocketAddr::new(ip, port.unwrap_or(0))).await?;
-        config.listen_port = main.local_addr().port();
-        config.ha_listen_port = replication.local_addr().port();
-        Ok(Ports {
-            main,
-            fast,
-            replication,
-        })
-    }
-
-    /// The number of the main port.
-    pub fn port(&self) -> u16 {
-        self.main.local_addr().port()
-    }
-
-    /// The number of the port for slaves.
-    pub fn replication_port(&self) -> u16 {
-        self.replication.local_addr().port()
-    }
-
-    /// The number of the other port.
-    pub fn fast_port(&self) -> u16 {
-        self.fast.local_addr().port()
-    }
-}
-
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker")
@@ -292,6 +249,8 @@ impl Broker {
             duty: Duty::of(&config),
             escape: Escape::default(),
             counts: Counts::new(now_ms),
+            measured: Measured::default(),
+            is_stopping: AtomicBool::new(false),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
             settings,
             cold_bounds: ColdBounds::default(),
@@ -340,6 +299,11 @@ impl Broker {
                 .serve(Arc::clone(&self), limits.clone(), serving.clone()),
         );
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
+        let (watching, watched) = (CancellationToken::new(), TaskTracker::new());
+        if let Some(listening) = ports.metrics {
+            let pages = Arc::new(Pages::of(Arc::clone(&self), ports.beside));
+            watched.spawn(::metrics::http::serve(listening, pages, watching.clone()));
+        }
         replication::serve(&self, ports.replication, &feeds, &feeding);
         replication::start(&self, &tasks, &serving);
         delay::start_saving(&self, &tasks, &serving);
@@ -361,6 +325,7 @@ impl Broker {
         if let Err(error) = &ended {
             error!(%error, "stopping");
         }
+        self.is_stopping.store(true, Ordering::Relaxed);
         // Clients must not be sent here any more before connections end.
         registered.cancel();
         links.close();
@@ -383,6 +348,9 @@ impl Broker {
         feeding.cancel();
         feeds.close();
         feeds.wait().await;
+        watching.cancel();
+        watched.close();
+        watched.wait().await;
         info!("broker is stopped");
         ended
     }
@@ -581,12 +549,25 @@ impl Service for Broker {
         Box::pin(self.store.progress())
     }
 
+    fn is_timed(&self) -> bool {
+        self.config().enable_remoting_metrics
+    }
+
+    fn answered(&self, how: Answered, count: u32, took: Duration) {
+        metrics::answered(self, how, count, took);
+    }
+
     fn closed(&self, peer: &Arc<Peer>) {
         heartbeat::disconnected(self, peer.id);
     }
 }
 
 impl Broker {
+    /// Whether it is about to end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
     fn is_over(&self, deadline: Option<tokio::time::Instant>) -> bool {
         deadline.is_some_and(|deadline| deadline.into_std() <= self.env.clock.instant())
     }
@@ -638,6 +619,14 @@ impl Service for FastPort {
         self.0.progress()
     }
 
+    fn is_timed(&self) -> bool {
+        self.0.is_timed()
+    }
+
+    fn answered(&self, how: Answered, count: u32, took: Duration) {
+        self.0.answered(how, count, took);
+    }
+
     fn closed(&self, peer: &Arc<Peer>) {
         self.0.closed(peer);
     }
@@ -647,23 +636,25 @@ impl Service for FastPort {
 async fn keep_sampling(b: Arc<Broker>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut until_topics = 0;
+    let mut seconds = 0_u64;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
         let now_ms = b.env.clock.now_ms();
-        b.counts.sample(now_ms, b.env.clock.utc_offset_secs() * 1000);
-        if until_topics == 0 {
-            until_topics = TOPIC_SAMPLE_EVERY;
+        let due = Tick::at(seconds);
+        b.counts
+            .sample((now_ms, b.env.clock.utc_offset_secs() * 1000), due);
+        b.counts.latencies.tick();
+        if due.is_any() {
             let max = b.config().dedup_messages_max as usize;
             b.dedup.sweep(&b.topics, now_ms, max);
             for topic in b.topics.all().topics.values() {
-                sample_topic(&topic.puts, now_ms);
+                topic.traffic.sample(now_ms, due);
             }
         }
-        until_topics -= 1;
+        seconds += 1;
     }
 }
 

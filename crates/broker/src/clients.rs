@@ -388,6 +388,11 @@ impl Clients {
         groups.map(|(name, _)| name.clone()).collect()
     }
 
+    /// All consumer groups that are online, sorted.
+    pub(crate) fn consumer_groups(&self) -> BTreeSet<Str> {
+        self.tables.read().consumers.keys().cloned().collect()
+    }
+
     /// A consumer group, if it is online.
     pub(crate) fn consumer_group(&self, group: &str) -> Option<GroupView> {
         let tables = self.tables.read();

@@ -28,7 +28,7 @@ pub use reference::config_reference;
 use settings::Put;
 pub use settings::{Config, When};
 pub use surroundings::Surroundings;
-pub use value::{BrokerRole, FlushDiskType, RequestMode, Secret};
+pub use value::{BrokerRole, FlushDiskType, MetricsExporterType, RequestMode, Secret, SparePort};
 
 /// Most delay levels: each is a queue and a task.
 const DELAY_LEVELS_MAX: usize = 4096;
@@ -299,7 +299,32 @@ impl Config {
                     .any(|ip| ip.contains(char::is_whitespace));
                 has_blank.then_some("an IP address or the name of a host")
             }
-            _ => self.out_of_bounds_for_replicas(key),
+            _ => self
+                .out_of_bounds_for_replicas(key)
+                .or_else(|| self.out_of_bounds_for_metrics(key)),
+        }
+    }
+
+    fn out_of_bounds_for_metrics(&self, key: &str) -> Option<&'static str> {
+        let above_zero = |value: u64| (value == 0).then_some("an integer above 0");
+        match key {
+            "metricGrpcExporterTimeOutInMills" => above_zero(self.metric_grpc_exporter_time_out_in_mills),
+            "metricGrpcExporterIntervalInMills" => above_zero(self.metric_grpc_exporter_interval_in_mills),
+            "metricLoggingExporterIntervalInMills" => {
+                above_zero(self.metric_logging_exporter_interval_in_mills)
+            }
+            "metricsLabel" => pairs_of(&self.metrics_label)
+                .is_none_or(|pairs| !pairs.iter().all(|(name, _)| is_label(name)))
+                .then_some("name:value, several joined by , with names of letters, digits and _"),
+            "metricsGrpcExporterHeader" => {
+                pairs_of(self.metrics_grpc_exporter_header.get().unwrap_or_default())
+                    .is_none()
+                    .then_some("name:value, several joined by ,")
+            }
+            "metricsPromExporterHost" => (!self.metrics_prom_exporter_host.is_empty()
+                && self.metrics_prom_exporter_host.parse::<IpAddr>().is_err())
+            .then_some("an IP address"),
+            _ => None,
         }
     }
 
@@ -413,6 +438,24 @@ impl Config {
         all.sort_unstable_by_key(|(key, _)| *key);
         all
     }
+}
+
+/// Pairs as `name:value,name:value`; `None` when it is something else.
+pub(crate) fn pairs_of(text: &str) -> Option<Vec<(String, String)>> {
+    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once(':')?;
+            let is_pair = !name.is_empty() && !value.is_empty() && !value.contains(':');
+            is_pair.then(|| (name.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+fn is_label(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 pub(crate) fn is_host_port(text: &str) -> bool {

@@ -21,6 +21,8 @@ pub(crate) const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
 
 pub(crate) const AUTO_CREATE_TOPIC: &str = "TBW102";
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// Who takes delayed messages out of it, by the account of the reference.
+pub(crate) const SCHEDULE_GROUP: &str = "SCHEDULE_CONSUMER";
 pub(crate) const BENCHMARK_TOPIC: &str = "BenchmarkTest";
 pub(crate) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 pub(crate) const HALF_OP_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
@@ -76,6 +78,12 @@ pub(crate) const SYSTEM_GROUPS: &[&str] = &[
 /// Whether the group is one of the system's own, in which many kinds of tools meet.
 pub(crate) fn is_system_group(group: &str) -> bool {
     SYSTEM_GROUPS.contains(&group) || group.starts_with(SYSTEM_GROUP_PREFIX)
+}
+
+/// Whether the group is one that the system makes for itself, however that is written.
+pub(crate) fn has_system_group_prefix(group: &str) -> bool {
+    let start = group.as_bytes().get(..SYSTEM_GROUP_PREFIX.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(SYSTEM_GROUP_PREFIX.as_bytes()))
 }
 
 /// The retry topic of a group.

@@ -12,6 +12,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -65,9 +66,19 @@ pub(crate) struct Peers {
     heard: watch::Sender<()>,
 }
 
+/// How many name servers know the broker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) registered: usize,
+    /// Those that do not.
+    pub(crate) others: usize,
+}
+
 /// One name server.
 struct Link {
     server: Str,
+    /// Whether it has taken the broker, and the connection has not ended since.
+    is_registered: AtomicBool,
     news: Mutex<News>,
     wake: Notify,
     /// While it is connected.
@@ -144,6 +155,7 @@ impl Peers {
         let link = |server| {
             Arc::new(Link {
                 server,
+                is_registered: AtomicBool::new(false),
                 news: Mutex::default(),
                 wake: Notify::new(),
                 channel: Mutex::default(),
@@ -182,6 +194,18 @@ impl Peers {
             }
         }
         Route::Unknown
+    }
+
+    /// How many name servers know the broker.
+    pub(crate) fn standing(&self) -> Standing {
+        let links = self.links.iter();
+        let registered = links
+            .filter(|link| link.is_registered.load(Ordering::Relaxed))
+            .count();
+        Standing {
+            registered,
+            others: self.links.len() - registered,
+        }
     }
 
     /// Tells all name servers that topics have changed.
@@ -228,6 +252,7 @@ impl Link {
 
     /// Forgets what is noted; whoever waits for it goes on.
     fn shut(&self) {
+        self.is_registered.store(false, Ordering::Relaxed);
         *self.news.lock() = News::default();
     }
 }
@@ -309,6 +334,7 @@ async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck
     if let Err(error) = register_all(b, link, channel).await {
         return error;
     }
+    link.is_registered.store(true, Ordering::Relaxed);
     info!(server = %link.server, "registered with name server");
     *luck = Luck {
         pause: PAUSE_FIRST,

@@ -30,7 +30,7 @@ use crate::hold::{self, Place};
 use crate::memory;
 use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS, group_of_retry_topic};
 use crate::offset::{self, Arrival, Puller};
-use crate::topic::perm;
+use crate::topic::{Topic, perm};
 
 /// Bits of a pull's flags.
 mod flag {
@@ -65,8 +65,8 @@ pub(crate) struct Ask {
 /// A pull that may read: where, and what it wants.
 pub(crate) struct Plan {
     pub(crate) queue: Arc<Queue>,
+    topic: Arc<Topic>,
     wanted: Wanted,
-    topic_sys_flag: i32,
     group_sys_flag: i32,
 }
 
@@ -358,12 +358,11 @@ pub(crate) fn admit(b: &Broker, ask: &Ask) -> Result<Plan, Fault> {
     if config.reject_pull_consumer_enable {
         must_be_registered(b, ask)?;
     }
-    let (topic_sys_flag, group_sys_flag) = (known.config.topic_sys_flag, settings.group_sys_flag);
     Ok(Plan {
         queue,
+        topic: known,
         wanted,
-        topic_sys_flag,
-        group_sys_flag,
+        group_sys_flag: settings.group_sys_flag,
     })
 }
 
@@ -497,10 +496,15 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
         Err(ReadError::NotCached) => {
             let limit = limit(b, ask, &plan.queue);
             let (store, queue, wanted) = (Arc::clone(&b.store), Arc::clone(&plan.queue), plan.wanted.clone());
-            blocking::run(b, &ask.peer, move || {
+            let began = b.env.clock.instant();
+            let found = blocking::run(b, &ask.peer, move || {
                 Found::of(store.read(&queue, from, &limit, &wanted))
             })
-            .await?
+            .await?;
+            let took_ms = b.env.clock.instant().saturating_duration_since(began).as_millis();
+            let reader = plan.topic.traffic.reader(&ask.header.consumer_group);
+            reader.waited_ms.add(u64::try_from(took_ms).unwrap_or(u64::MAX));
+            found
         }
         found => found,
     };
@@ -595,7 +599,9 @@ pub(crate) fn reply(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<P
     let suggest_which_broker_id = suggestion(b, consumer_group, &found);
     let body = match found {
         Found::Messages { records, count, .. } => {
-            b.counts.pulled(count as u64);
+            b.counts.got(plan.topic.is_system, count as u64);
+            let reader = plan.topic.traffic.reader(consumer_group);
+            reader.pulled.add(count as u64, records.len() as u64);
             records
         }
         _ => {
@@ -609,7 +615,7 @@ pub(crate) fn reply(b: &Broker, ask: &Ask, plan: &Plan, found: Found) -> Reply<P
         min_offset: plan.queue.min(),
         max_offset: plan.queue.max(),
         offset_delta: None,
-        topic_sys_flag: Some(plan.topic_sys_flag),
+        topic_sys_flag: Some(plan.topic.config.topic_sys_flag),
         group_sys_flag: Some(plan.group_sys_flag),
         forbidden_type: None,
     };

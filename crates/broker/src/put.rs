@@ -15,6 +15,7 @@ use wire::record::Parts;
 
 use crate::broker::Broker;
 use crate::config::{BrokerRole, Config, FlushDiskType};
+use crate::send::properties::MessageType;
 
 /// Queues that a topic gets at most which is not in the table.
 const UNKNOWN_QUEUES: u32 = 8;
@@ -138,6 +139,14 @@ impl Broker {
         let drafts = puts.iter().zip(&queues);
         let drafts: Vec<Draft<'_>> = drafts.map(|(put, queue)| put.draft(queue, self.host)).collect();
         self.store.append_batch(&drafts)
+    }
+
+    /// Counts messages that were written to a topic.
+    pub(crate) fn count_put(&self, topic: &str, came: (MessageType, u64, u64)) {
+        match self.topics.get(topic) {
+            Some(topic) => self.counts.put(&topic, came),
+            None => self.counts.put_anywhere(came),
+        }
     }
 
     /// Returns when what was put is as safe as a send that is acknowledged: written, or on disk with SYNC_FLUSH.

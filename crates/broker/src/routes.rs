@@ -43,6 +43,7 @@ use wire::api::route::{QueryAssignment, SetMessageRequestMode};
 use wire::api::send::{
     ConsumerSendMsgBack, SendBatchMessage, SendMessage, SendMessageV2, SendReplyMessage, SendReplyMessageV2,
 };
+use wire::api::stats::ViewBrokerStatsData;
 use wire::api::timer::{CancelTimer, GetTimerCheckPoint, GetTimerMetrics, ListTimers, RecallMessage};
 use wire::api::topic::{
     DeleteTopicInBroker, GetAllTopicConfig, GetSystemTopicListFromBroker, GetTopicConfig, GetTopicStatsInfo,
@@ -54,7 +55,7 @@ use crate::admin::{clean, elsewhere, settings};
 use crate::broker::Broker;
 use crate::{
     admin, assign, delay, explain, group, heartbeat, lock, offset, peers, pop, pull, query, relay,
-    replication, send, timer, topic, transaction,
+    replication, send, stats, timer, topic, transaction,
 };
 
 net::routes! { Broker;
@@ -175,6 +176,7 @@ net::routes! { Broker;
     AuthGetAcl => elsewhere::acl;
     AuthListAcl => elsewhere::acls;
 
+    ViewBrokerStatsData => stats::view;
     GetBrokerHaStatus => replication::ha_status;
     ResetMasterFlushOffset => replication::set_master_flush_offset;
     NotifyMinBrokerIdChange => peers::min_id_changed;

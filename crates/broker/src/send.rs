@@ -42,6 +42,7 @@ use crate::peers::Announced;
 use crate::timer;
 use crate::topic::{Topic, sys_flag};
 use once::Shared;
+use properties::MessageType;
 pub(crate) use reply::{send_reply_message, send_reply_message_v2};
 pub(crate) use room::ReplyRoom;
 
@@ -155,10 +156,22 @@ fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
     } else {
         staging.single()?
     };
-    b.counts.puts.add(staged.messages);
-    b.counts.put_bytes.fetch_add(staged.bytes, Ordering::Relaxed);
-    target.topic.puts.add(staged.messages);
+    let came = (staged.kind, staged.messages, staged.bytes);
+    match &staged.parked {
+        None => b.counts.put(&target.topic, came),
+        Some(topic) => b.count_put(topic, came),
+    }
+    if target.dead {
+        count_dead(b, &target.topic, &send.header);
+    }
     Ok(Outcome::Staged(Reply::ok(staged.told), staged.ticket))
+}
+
+/// A message for a retry topic that was given up.
+fn count_dead(b: &Broker, dead: &Topic, header: &SendMessage) {
+    let retry = b.topics.get(&header.topic);
+    let retry = retry.as_deref().unwrap_or(dead);
+    retry.traffic.reader(&header.producer_group).dead.add(1);
 }
 
 /// Makes what is missing, lets the name servers know, and sends again. The answer comes after that, so that a consumer
@@ -284,6 +297,9 @@ struct Staged {
     ticket: Ticket,
     messages: u64,
     bytes: u64,
+    kind: MessageType,
+    /// The topic it was kept in instead of its own.
+    parked: Option<Str>,
 }
 
 impl Staging<'_> {
@@ -304,7 +320,7 @@ impl Staging<'_> {
             Some(unique) => Str::from(unique),
             None => self.b.ids.next(self.b.env.clock.now_ms()),
         };
-        let (wait, is_named) = (sifted.wait, sifted.unique.is_some());
+        let (wait, is_named, kind) = (sifted.wait, sifted.unique.is_some(), sifted.kind);
         let queue_id = match sifted.priority {
             Some(priority) => priority.min(topic.config.write_queue_nums - 1),
             None => check::queue_id(self.b, self.target, self.send)?,
@@ -333,7 +349,11 @@ impl Staging<'_> {
         let first = self.append_once(&draft, queue_id, window_ms, print)?;
         let name = &topic.config.topic_name;
         let recall_handle = timer::recall_handle(self.config, parked.as_ref(), name, &unique);
-        Ok(self.staged(first, (&unique, wait), recall_handle))
+        Ok(Staged {
+            kind,
+            parked: parked.map(|parked| parked.topic),
+            ..self.staged(first, (&unique, wait), recall_handle)
+        })
     }
 
     /// Appends one record, unless its topic remembers it.
@@ -373,6 +393,8 @@ impl Staging<'_> {
             ticket: self.b.ticket(self.config, first.gate, wait),
             messages: u64::from(first.size > 0),
             bytes: first.size as u64,
+            kind: MessageType::Normal,
+            parked: None,
         }
     }
 
@@ -399,6 +421,7 @@ impl Staging<'_> {
                 wait: shared.wait,
                 deferred,
                 unique: shared.unique.map(Str::from),
+                kind: shared.kind,
             };
             return self.batch_once(&shared, window_ms);
         }
@@ -438,6 +461,8 @@ impl Staging<'_> {
             ticket: self.b.ticket(self.config, last.gate, shared.wait),
             messages: receipts.len() as u64,
             bytes: receipts.iter().map(|receipt| receipt.size as u64).sum(),
+            kind: shared.kind,
+            parked: None,
         })
     }
 

@@ -7,6 +7,7 @@
 
 mod counts;
 mod deliver;
+mod figures;
 mod handle;
 mod recalls;
 mod requests;
@@ -29,6 +30,7 @@ use wire::code::ResponseCode;
 use wire::properties::name::{REAL_QID, REAL_TOPIC};
 
 use self::counts::Counts;
+pub(crate) use self::figures::SPANS_S;
 pub(crate) use self::requests::{cancel_timer, check_point, list_timers, metrics, recall_message};
 use self::run::{Running, keep_flushing, keep_running};
 use crate::broker::Broker;

@@ -23,11 +23,11 @@ use wire::fastjson;
 use crate::attributes::{BATCH_CQ, CLEANUP_POLICY, COMPACTION, DEDUP_WINDOW, QUEUE_TYPE, duration_ms};
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::counts::Meter;
 use crate::names::AUTO_CREATE_TOPIC;
 use crate::saved::ledger::Ledger;
 use crate::saved::{LoadError, SaveError};
 use crate::shards::Shards;
+use crate::traffic::Traffic;
 
 /// Most queues of one topic.
 pub(crate) const QUEUES_MAX: i32 = 65_536;
@@ -50,8 +50,10 @@ pub(crate) mod sys_flag {
 pub(crate) struct Topic {
     /// Its settings.
     pub(crate) config: TopicConfig,
-    /// Messages written to it.
-    pub(crate) puts: Arc<Meter>,
+    /// What went into it and out of it.
+    pub(crate) traffic: Arc<Traffic>,
+    /// Whether it is one of the system's own.
+    pub(crate) is_system: bool,
     /// For how long it remembers its messages so that none is stored twice; 0: not at all.
     pub(crate) dedup_window_ms: i64,
     /// Whether its queues are batch queues, in which a record may hold several messages.
@@ -68,7 +70,7 @@ const PAGE_QUEUES: u32 = 64;
 type Page = Box<[ArcSwapOption<Queue>]>;
 
 impl Topic {
-    fn new(config: TopicConfig, puts: Arc<Meter>) -> Topic {
+    fn new(config: TopicConfig, traffic: Arc<Traffic>, is_system: bool) -> Topic {
         let queues = config
             .write_queue_nums
             .max(config.read_queue_nums)
@@ -87,7 +89,8 @@ impl Topic {
                 .is_some_and(|policy| policy == COMPACTION),
             dedup_window_ms: window.and_then(|text| duration_ms(text)).unwrap_or(0),
             config,
-            puts,
+            traffic,
+            is_system,
             queue_count,
             pages: (0..pages).map(|_| OnceLock::new()).collect(),
         }
@@ -210,10 +213,9 @@ impl Topics {
             if topic.topic_name == AUTO_CREATE_TOPIC && !config.auto_create_topic_enable {
                 topic.perm &= !perm::INHERIT;
             }
-            topics.insert(
-                topic.topic_name.clone(),
-                Arc::new(Topic::new(topic, Arc::default())),
-            );
+            let is_system = is_system(&names, &topic.topic_name);
+            let name = topic.topic_name.clone();
+            topics.insert(name, Arc::new(Topic::new(topic, Arc::default(), is_system)));
         }
         Ok(Topics {
             table: ArcSwap::from_pointee(TopicMap {
@@ -286,7 +288,7 @@ impl Topics {
 
     /// Whether the topic belongs to the system.
     pub(crate) fn is_system(&self, topic: &str) -> bool {
-        crate::names::has_system_prefix(topic) || self.system.iter().any(|name| name == topic)
+        is_system(&self.system, topic)
     }
 
     /// The names that belong to the system.
@@ -489,6 +491,10 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
     b.topics.ledger.keep_saving(save, stop).await;
 }
 
+fn is_system(names: &[Str], topic: &str) -> bool {
+    crate::names::has_system_prefix(topic) || names.iter().any(|name| name == topic)
+}
+
 /// A change of the table under way; others wait.
 struct Change<'a> {
     now: Arc<TopicMap>,
@@ -501,12 +507,13 @@ struct Change<'a> {
 impl Change<'_> {
     fn insert(&mut self, config: TopicConfig) -> Arc<Topic> {
         let table = &mut Arc::make_mut(&mut self.now).topics;
-        let puts = table
+        let traffic = table
             .get(&config.topic_name)
-            .map(|topic| Arc::clone(&topic.puts))
+            .map(|topic| Arc::clone(&topic.traffic))
             .unwrap_or_default();
         let name = config.topic_name.clone();
-        let topic = Arc::new(Topic::new(config, puts));
+        let is_system = self.topics.is_system(&name);
+        let topic = Arc::new(Topic::new(config, traffic, is_system));
         table.insert(name.clone(), Arc::clone(&topic));
         self.put.push(name);
         topic

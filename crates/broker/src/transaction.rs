@@ -54,6 +54,8 @@ use crate::fault::{not_appended, not_read};
 use crate::names::{HALF_OP_TOPIC, HALF_TOPIC};
 use crate::put::Put;
 use crate::send::park::Parked;
+use crate::send::properties::MessageType;
+use crate::traffic::FINISH_BOUNDS;
 
 pub use self::recover::RecoverError;
 
@@ -292,6 +294,11 @@ impl Transactions {
         }
     }
 
+    /// How many halves of each topic had not ended when they were counted last.
+    pub(crate) fn pending_by_topic(&self) -> Vec<(Str, i64)> {
+        self.metrics.counts()
+    }
+
     /// Whether so many halves of a group are pending that it may send no more.
     pub(crate) fn is_crowded(&self, group: &str) -> bool {
         self.crowded.load().contains(group)
@@ -323,15 +330,30 @@ impl Transactions {
         drop(table);
         match ended {
             Ok(gate) => {
-                if decision == Decision::Commit
-                    && let Some(topic) = b.topics.get(half.topic)
-                {
-                    b.counts.puts.add(1);
-                    topic.puts.add(1);
-                }
+                count(b, half, decision);
                 Ok(Ended::Now(gate))
             }
             Err(error) => Err(not_appended(&error)),
+        }
+    }
+}
+
+/// Takes note of a half that has ended.
+fn count(b: &Broker, half: &Stored<'_>, decision: Decision) {
+    let Some(topic) = b.topics.get(half.topic) else {
+        return;
+    };
+    let ended = topic.traffic.transactions();
+    match decision {
+        Decision::Rollback => ended.rollbacks.add(1),
+        Decision::Commit => {
+            let bytes = half.head.total_size as u64;
+            b.counts.put(&topic, (MessageType::Transaction, 1, bytes));
+            let age_ms = b.env.clock.now_ms() - half.head.parts.born_at;
+            ended.commits.add(1);
+            // Whole seconds, as in the reference.
+            let seconds = age_ms.max(0).unsigned_abs() / 1000;
+            ended.took.add(FINISH_BOUNDS, seconds, 1);
         }
     }
 }

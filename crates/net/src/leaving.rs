@@ -22,6 +22,11 @@ impl Leaving {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Whether they are.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// What a request gets in place of its answer when the server leaves: GO_AWAY, upon which producers send to another
     /// broker and clients connect anew.
     pub fn refusal(&self, frame: &Frame) -> Option<Outcome> {

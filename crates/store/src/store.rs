@@ -236,6 +236,11 @@ impl Store {
         }
     }
 
+    /// Why the store has failed, if it has.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
     pub(crate) fn is_failed(&self) -> bool {
         self.failure.get().is_some()
     }
@@ -320,6 +325,11 @@ impl Store {
     /// Everything below is durable.
     pub fn durable(&self) -> LogPos {
         LogPos(self.log.durable.load(Ordering::Acquire))
+    }
+
+    /// Everything below is in its queue.
+    pub fn published(&self) -> LogPos {
+        LogPos(self.publisher.lock().upto)
     }
 
     /// What it was opened with.

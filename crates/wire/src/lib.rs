@@ -20,6 +20,7 @@ pub mod properties;
 pub mod receipt;
 pub mod record;
 mod scan;
+pub mod version;
 
 /// A short string: up to 24 bytes without an allocation.
 pub type Str = compact_str::CompactString;

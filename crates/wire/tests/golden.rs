@@ -357,6 +357,7 @@ fn every_typed_header_of_servers_and_tools_reads_and_writes_the_captured_fields_
         api::group::GetAllProducerInfo,
         api::group::GetConsumeStats,
         api::group::QuerySubscriptionByConsumer,
+        api::stats::ViewBrokerStatsData,
         api::config::UpdateBrokerConfig,
         api::config::GetBrokerConfig,
         api::config::GetBrokerRuntimeInfo,
@@ -473,6 +474,7 @@ fn every_json_body_reads_and_writes_the_captured_json() {
     check_body::<stats::BrokerConsumeStats>(Code::GET_BROKER_CONSUME_STATS, true);
     check_body::<timer::TimerMetrics>(Code::GET_TIMER_METRICS, true);
     check_body::<stats::KvTable>(Code::GET_BROKER_RUNTIME_INFO, true);
+    check_body::<stats::BrokerStatsData>(Code::VIEW_BROKER_STATS_DATA, true);
     check_body::<ha::HaRuntimeInfo>(Code::GET_BROKER_HA_STATUS, true);
     check_body::<stats::KvTable>(Code::GET_KVLIST_BY_NAMESPACE, true);
 }

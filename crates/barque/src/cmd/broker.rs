@@ -73,7 +73,7 @@ pub(crate) fn run(options: &cli::Broker) -> anyhow::Result<()> {
 async fn serve(mut config: Config, log: &Log) -> anyhow::Result<(Arc<Broker>, anyhow::Result<()>)> {
     let ports = Ports::bind(&mut config)
         .await
-        .map_err(|error| listen::refused(&error, "listenPort"))?;
+        .map_err(|error| listen::refused(&error.source, error.setting))?;
     let alone = config.namesrv_addr.is_empty();
     let dir = PathBuf::from(config.store_path_root_dir.as_str());
     let broker = Broker::open(config, Env::real());

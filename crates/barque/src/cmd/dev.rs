@@ -43,9 +43,14 @@ async fn serve(
     let registry = listen::take(host, options.nameserver_port, "--nameserver-port").await?;
     let nameserver = reachable(registry.local_addr());
     place(&mut config, keys, options, nameserver)?;
-    let ports = Ports::bind(&mut config)
-        .await
-        .map_err(|error| listen::refused(&error, "--broker-port"))?;
+    let ports = Ports::bind(&mut config).await.map_err(|error| {
+        let setting = match error.setting {
+            "listenPort" => "--broker-port",
+            other => other,
+        };
+        listen::refused(&error.source, setting)
+    })?;
+    let metrics = ports.metrics_addr();
     let data = options.data.clone().unwrap_or_else(|| DATA.into());
     let names = nameserver::config::Config::new(&data);
     let store = PathBuf::from(config.store_path_root_dir.as_str());
@@ -64,7 +69,7 @@ async fn serve(
     let serving = tokio::spawn(names.run(registry, nameserver_stop.clone()));
 
     let stop = stop::on_signal()?;
-    let announcing = tokio::spawn(announce(Arc::clone(&broker), nameserver, dir.clone()));
+    let announcing = tokio::spawn(announce(Arc::clone(&broker), (nameserver, metrics), dir.clone()));
     let ended = super::broker::until_it_ends(&broker, ports, stop, log).await;
     announcing.abort();
     nameserver_stop.cancel();
@@ -118,7 +123,11 @@ fn place(
 }
 
 /// Says where everything is as soon as clients can find the broker.
-async fn announce(broker: Arc<Broker>, nameserver: SocketAddr, data: impl AsRef<Path>) {
+async fn announce(
+    broker: Arc<Broker>,
+    (nameserver, metrics): (SocketAddr, Option<SocketAddr>),
+    data: impl AsRef<Path>,
+) {
     let name = broker.config().broker_name.clone();
     if tokio::time::timeout(REGISTRATION_MAX, registered(nameserver, &name))
         .await
@@ -126,10 +135,14 @@ async fn announce(broker: Arc<Broker>, nameserver: SocketAddr, data: impl AsRef<
     {
         warn!("the broker is not registered with the name server yet");
     }
+    let metrics = metrics.map_or_else(String::new, |addr| {
+        format!("  metrics      http://{}/metrics\n", reachable(addr))
+    });
     cmd::print(&format!(
         "barque {} is ready, Ctrl-C stops it.\n  \
            name server  {nameserver}\n  \
            broker       {} ({name}, data in {})\n\
+         {metrics}\
          Send a first message with any RocketMQ client; the topic is created by it:\n  \
            producer.setNamesrvAddr(\"{nameserver}\");\n  \
            producer.start();\n  \

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use wire::record::Record;
 
 use crate::broker::Broker;
-use crate::counts::Meter;
+use crate::counts::{Flow, Meter};
 use crate::names::SCHEDULE_TOPIC;
 
 /// Samples that a rate looks back, one a second.
@@ -43,14 +43,23 @@ pub(super) fn table(b: &Broker) -> Vec<(String, String)> {
         put(&format!("slaveLagBytes_{slave}"), lag.bytes.to_string());
         put(&format!("slaveLagMs_{slave}"), lag.ms.to_string());
     }
-    for key in ["timerReadBehind", "timerOffsetBehind", "timerCongestNum"] {
-        put(key, "0".to_owned());
-    }
-    put("timerPassedOver", b.timing.passed_over().to_string());
-    for key in ["timerEnqueueTps", "timerDequeueTps"] {
-        put(key, "0.0".to_owned());
-    }
+    timers(b, &mut put);
     table
+}
+
+fn timers(b: &Broker, put: &mut impl FnMut(&str, String)) {
+    let figures = b.timing.figures(b).unwrap_or_default();
+    put("timerReadBehind", (figures.late_ms / 1000).to_string());
+    put("timerOffsetBehind", figures.unread.to_string());
+    put("timerCongestNum", figures.waiting.to_string());
+    put("timerPassedOver", b.timing.passed_over().to_string());
+    let counts = &b.counts;
+    for (key, meter) in [
+        ("timerEnqueueTps", &counts.timers_in),
+        ("timerDequeueTps", &counts.timers_out),
+    ] {
+        put(key, format!("{:?}", meter.rate(WINDOWS[0]).unwrap_or_default()));
+    }
 }
 
 fn life(b: &Broker, put: &mut impl FnMut(&str, String)) {
@@ -83,7 +92,8 @@ fn throughput(b: &Broker, put: &mut impl FnMut(&str, String)) {
     } else {
         bytes as f64 / puts as f64
     };
-    put("putMessageTimesTotal", puts.to_string());
+    // Not 0, because the reference divides by it.
+    put("putMessageTimesTotal", puts.max(1).to_string());
     put("putMessageSizeTotal", bytes.to_string());
     put("putMessageAverageSize", format!("{average:?}"));
     put(
@@ -98,17 +108,17 @@ fn throughput(b: &Broker, put: &mut impl FnMut(&str, String)) {
     let mornings = counts.mornings();
     put("msgPutTotalYesterdayMorning", mornings.yesterday.0.to_string());
     put("msgPutTotalTodayMorning", mornings.today.0.to_string());
-    put("msgPutTotalTodayNow", puts.to_string());
+    put("msgPutTotalTodayNow", counts.total(Flow::UserPuts).to_string());
     put("msgGetTotalYesterdayMorning", mornings.yesterday.1.to_string());
     put("msgGetTotalTodayMorning", mornings.today.1.to_string());
-    put("msgGetTotalTodayNow", counts.transferred.total().to_string());
-    // Times of single messages are not taken: they would cost more than the messages.
-    put("putMessageDistributeTime", "null".to_owned());
-    for key in ["putMessageEntireTimeMax", "getMessageEntireTimeMax"] {
-        put(key, "0".to_owned());
-    }
-    for key in ["putLatency99", "putLatency999"] {
-        put(key, "0.00".to_owned());
+    put("msgGetTotalTodayNow", counts.total(Flow::UserGets).to_string());
+    let latencies = &counts.latencies;
+    let table = latencies.table().unwrap_or_else(|| "null".to_owned());
+    put("putMessageDistributeTime", table);
+    put("putMessageEntireTimeMax", latencies.send_max_ms().to_string());
+    put("getMessageEntireTimeMax", latencies.pull_max_ms().to_string());
+    for (key, share) in [("putLatency99", 0.99), ("putLatency999", 0.999)] {
+        put(key, format!("{:.2}", latencies.percentile(share)));
     }
 }
 
@@ -167,7 +177,7 @@ fn store(b: &Broker, put: &mut impl FnMut(&str, String)) {
 }
 
 /// When the oldest message was stored; -1 when there is none.
-fn earliest(b: &Broker) -> i64 {
+pub(crate) fn earliest(b: &Broker) -> i64 {
     let record = b.store.record_at(b.store.min_pos()).ok();
     record
         .and_then(|bytes| Record::decode(&bytes).ok())

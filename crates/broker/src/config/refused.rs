@@ -93,7 +93,6 @@ pub(super) const REFUSED: &[Refused] = refused! {
     "autoMessageVersionOnTopicLen", Asks::One(&["false"]), "retry topics may be longer than 127 bytes";
     "readOnlyCommitLogStorePaths", Asks::AnythingBut(""), "the commit log lies in one directory";
     "messageStorePlugIn", Asks::AnythingBut(""), "there are no store plug-ins";
-    "metricsExporterType", Asks::AnythingBut("DISABLE"), "metrics are not exported yet";
     "coldDataFlowControlEnable", Asks::True, "flow control by cold data is not there yet";
     "disableConsumeIfConsumerReadSlowly", Asks::True, "slow groups are not stopped";
     "enableNetWorkFlowControl", Asks::True, "flow control by rate is not there yet";

@@ -7,7 +7,7 @@
 
 use wire::Str;
 
-use super::value::{BrokerRole, FlushDiskType, RequestMode, Secret, Value};
+use super::value::{BrokerRole, FlushDiskType, MetricsExporterType, RequestMode, Secret, SparePort, Value};
 
 /// What is known about a setting besides its value.
 #[derive(Debug, Clone, Copy)]
@@ -446,6 +446,55 @@ settings! {
     live pop_polling_size: u32 = 1_024, "popPollingSize";
     /// Pops held in all.
     live max_pop_polling_size: u32 = 100_000, "maxPopPollingSize";
+
+    section "Metrics"
+    /// What becomes of the numbers of docs/metrics.md. PROM: they are read from a port, with /healthz and /readyz beside
+    /// them. OTLP_GRPC and LOG: the same, and they are pushed to a collector, or written to the log. DISABLE: none of it.
+    start metrics_exporter_type: MetricsExporterType = MetricsExporterType::Prom, "metricsExporterType";
+    /// That port; 0 takes a free one. When another process has it, the broker starts without one, unless it is set here.
+    start metrics_prom_exporter_port: SparePort = SparePort::by_default(5557), "metricsPromExporterPort";
+    /// Address of that port. Empty: bindAddress.
+    start metrics_prom_exporter_host: Str = Str::const_new(""), "metricsPromExporterHost";
+    /// The collector of OTLP_GRPC, `http://host:port`.
+    start metrics_grpc_exporter_target: Str = Str::const_new(""), "metricsGrpcExporterTarget";
+    /// Headers of each push to it, `name:value` joined by `,`.
+    start metrics_grpc_exporter_header: Secret = Secret::default(), "metricsGrpcExporterHeader";
+    /// Milliseconds a push may take.
+    start metric_grpc_exporter_time_out_in_mills: u64 = 3_000, "metricGrpcExporterTimeOutInMills";
+    /// Milliseconds between two pushes.
+    start metric_grpc_exporter_interval_in_mills: u64 = 60_000, "metricGrpcExporterIntervalInMills";
+    /// Milliseconds between two times the numbers are written to the log.
+    start metric_logging_exporter_interval_in_mills: u64 = 10_000, "metricLoggingExporterIntervalInMills";
+    /// Push of counters and histograms what came since the last push; all values get the label aggregation=delta.
+    start metrics_in_delta: bool = false, "metricsInDelta";
+    /// Labels that all values get, `name:value` joined by `,`.
+    start metrics_label: Str = Str::const_new(""), "metricsLabel";
+    /// Values a metric may have; what is beyond is left out, and counted in barque_metrics_series_dropped. 0: all.
+    live metrics_otel_cardinality_limit: u32 = 0, "metricsOtelCardinalityLimit";
+    /// Metrics of the broker as a whole.
+    live enable_stats_metrics: bool = true, "enableStatsMetrics";
+    /// Metrics of messages that come in and go out.
+    live enable_request_metrics: bool = true, "enableRequestMetrics";
+    /// Metrics of connected clients.
+    live enable_connection_metrics: bool = true, "enableConnectionMetrics";
+    /// Metrics of how far groups are behind, and of dead letters.
+    live enable_lag_and_dlq_metrics: bool = true, "enableLagAndDlqMetrics";
+    /// Metrics of transactions.
+    live enable_transaction_metrics: bool = true, "enableTransactionMetrics";
+    /// Metrics of how long requests take; without them nobody looks at the clock.
+    live enable_remoting_metrics: bool = true, "enableRemotingMetrics";
+    /// Metrics of the store and the timers.
+    live enable_message_store_metrics: bool = true, "enableMessageStoreMetrics";
+    /// Metrics of pops.
+    live enable_pop_metrics: bool = true, "enablePopMetrics";
+    /// Count as lag of a group only what its filter lets through.
+    live estimate_accumulation: bool = true, "estimateAccumulation";
+    /// Entries of a queue that are looked at for that; the share of what passed stands for the rest.
+    live max_consume_queue_scan: u32 = 20_000, "maxConsumeQueueScan";
+    /// The same once so many have passed.
+    live sample_count_threshold: u32 = 5_000, "sampleCountThreshold";
+    /// Milliseconds for which the lag of all groups, once found out, is told again (not in the reference).
+    live consumer_lag_kept_mills: u64 = 5_000, "consumerLagKeptMills";
 
     section "Administration (not in the reference)"
     /// Where requests of administrators may come from (those of the access log: topics, groups, offsets, settings); from elsewhere

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use wire::Str;
 
 use super::value::Value as _;
-use super::{BrokerRole, Config, ConfigError};
+use super::{BrokerRole, Config, ConfigError, MetricsExporterType, is_host_port};
 use crate::names::TOPIC_BYTES_MAX;
 
 /// The host, as far as settings depend on it. The binary fills this in; see [`Surroundings::probe`].
@@ -154,6 +154,26 @@ impl Config {
                 what: what.into(),
             });
         }
-        Ok(())
+        self.check_collector()
+    }
+
+    /// Whether it is said where numbers are pushed to, if they are.
+    fn check_collector(&self) -> Result<(), ConfigError> {
+        if self.metrics_exporter_type != MetricsExporterType::OtlpGrpc {
+            return Ok(());
+        }
+        let target = self.metrics_grpc_exporter_target.as_str();
+        let what = match target.strip_prefix("http://") {
+            Some(place) if is_host_port(place.trim_end_matches('/')) => return Ok(()),
+            Some(_) => "expected http://host:port",
+            None if target.is_empty() => "must say where numbers are pushed to, http://host:port",
+            None => {
+                "means an encrypted connection unless it begins with http://, and those are not there yet"
+            }
+        };
+        Err(ConfigError::Invalid {
+            key: "metricsGrpcExporterTarget",
+            what: format!("\"{target}\": {what}").into(),
+        })
     }
 }

@@ -167,6 +167,79 @@ impl Value for Secret {
     }
 }
 
+/// What becomes of the numbers that a broker tells about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsExporterType {
+    /// Nothing.
+    Disable,
+    /// They are pushed.
+    OtlpGrpc,
+    /// They are read from a port.
+    Prom,
+    /// They are written to the log.
+    Log,
+}
+
+impl Value for MetricsExporterType {
+    const WANTED: &'static str = "DISABLE, OTLP_GRPC, PROM or LOG";
+    const KIND: &'static str = "DISABLE, OTLP_GRPC, PROM, LOG";
+
+    fn read(text: &str) -> Option<MetricsExporterType> {
+        match text {
+            "DISABLE" | "0" => Some(MetricsExporterType::Disable),
+            "OTLP_GRPC" | "1" => Some(MetricsExporterType::OtlpGrpc),
+            "PROM" | "2" => Some(MetricsExporterType::Prom),
+            "LOG" | "3" => Some(MetricsExporterType::Log),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            MetricsExporterType::Disable => "DISABLE",
+            MetricsExporterType::OtlpGrpc => "OTLP_GRPC",
+            MetricsExporterType::Prom => "PROM",
+            MetricsExporterType::Log => "LOG",
+        }
+        .to_owned()
+    }
+}
+
+/// A port that may be taken already, unless somebody has chosen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SparePort {
+    /// Its number; 0: any free one.
+    pub number: u16,
+    /// Whether it must be this one.
+    pub is_chosen: bool,
+}
+
+impl SparePort {
+    /// One that nobody has chosen.
+    pub(super) const fn by_default(number: u16) -> SparePort {
+        SparePort {
+            number,
+            is_chosen: false,
+        }
+    }
+}
+
+impl Value for SparePort {
+    const WANTED: &'static str = u16::WANTED;
+    const KIND: &'static str = u16::KIND;
+
+    fn read(text: &str) -> Option<SparePort> {
+        Some(SparePort {
+            number: u16::read(text)?,
+            is_chosen: true,
+        })
+    }
+
+    fn show(&self) -> String {
+        self.number.show()
+    }
+}
+
 /// When an acknowledged message is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushDiskType {

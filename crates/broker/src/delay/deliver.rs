@@ -19,7 +19,8 @@ use wire::record::{Parts, RecordHead};
 use super::plan::Schedule;
 use crate::broker::Broker;
 use crate::escape::{self, Leaver};
-use crate::names::{SCHEDULE_TOPIC, may_be_real, real_queue_id};
+use crate::names::{SCHEDULE_GROUP, SCHEDULE_TOPIC, may_be_real, real_queue_id};
+use crate::send::properties::MessageType;
 
 /// Messages of one batch.
 const BATCH_COUNT: usize = 256;
@@ -316,21 +317,31 @@ impl Line {
         };
         let written = self.b.store.reach(last.gate, Level::Written).await;
         written.map_err(Undelivered::Later)?;
-        self.count(&copies, receipts.iter().map(|receipt| receipt.size as u64).sum());
+        let sizes: Vec<u64> = receipts.iter().map(|receipt| receipt.size as u64).collect();
+        self.count(&copies, &sizes);
         Ok(last.gate.end)
     }
 
-    fn count(&self, copies: &[Copied<'_>], bytes: u64) {
-        let counts = &self.b.counts;
-        counts.puts.add(copies.len() as u64);
-        counts
-            .put_bytes
-            .fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+    /// Takes note of messages that were delivered, and of how large their records are.
+    fn count(&self, copies: &[Copied<'_>], sizes: &[u64]) {
+        let mut sizes = sizes.iter();
+        let mut bytes = 0;
         for run in copies.chunk_by(|one, other| one.queue.topic() == other.queue.topic()) {
-            let topic = run.first().and_then(|copy| self.b.topics.get(copy.queue.topic()));
-            if let Some(topic) = topic {
-                topic.puts.add(run.len() as u64);
+            let Some(topic) = run.first().map(|copy| copy.queue.topic()) else {
+                continue;
+            };
+            let topic = self.b.topics.get(topic);
+            for size in sizes.by_ref().take(run.len()) {
+                bytes += size;
+                match &topic {
+                    Some(topic) => self.b.counts.put(topic, (MessageType::Delay, 1, *size)),
+                    None => self.b.counts.put_anywhere((MessageType::Delay, 1, *size)),
+                }
             }
+        }
+        if let Some(topic) = self.b.topics.get(SCHEDULE_TOPIC) {
+            let reader = topic.traffic.reader(SCHEDULE_GROUP);
+            reader.pulled.add(copies.len() as u64, bytes);
         }
     }
 

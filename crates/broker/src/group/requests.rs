@@ -61,8 +61,12 @@ fn update(
     }
     within_limit(b, &settings)?;
     let b = Arc::clone(b);
+    let began = b.env.clock.instant();
     Ok(blocking::later(&b.clone(), peer, move || {
-        b.groups.put(settings).map_err(|e| unsaved(&e))?;
+        let put = b.groups.put(settings);
+        let took = b.env.clock.instant().saturating_duration_since(began);
+        b.measured.group_made(put.is_ok(), took);
+        put.map_err(|e| unsaved(&e))?;
         Ok(Reply::ok(NoHeader))
     }))
 }
@@ -176,6 +180,9 @@ pub(crate) fn delete_group(
         if call.header.clean_offset == Some(true) {
             b.pop.remove_group(group);
             b.offsets.remove_group(group);
+            for topic in b.topics.all().topics.values() {
+                topic.traffic.forget(group);
+            }
             b.keep_offsets().map_err(|e| not_kept(&e))?;
         }
         Ok(Reply::ok(NoHeader))

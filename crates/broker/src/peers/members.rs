@@ -244,6 +244,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_that_want_to_know_get_one_answer_after_a_while() {
         let link = Link {
+            is_registered: super::super::AtomicBool::new(false),
             server: "n:1".into(),
             news: super::super::Mutex::default(),
             wake: super::super::Notify::new(),

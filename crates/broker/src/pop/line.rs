@@ -4,14 +4,17 @@
 //! A change is decided, written to the journal, and made, under one lock; so the journal has the changes of a queue in the
 //! order in which they were made.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::flight::Flight;
 use super::log::Name;
+use crate::broker::Broker;
+use crate::names::popped_topic;
+use crate::traffic::Reader;
 
 /// One group on one queue.
 #[derive(Debug)]
@@ -24,6 +27,9 @@ pub(crate) struct Line {
     taken: AtomicBool,
     /// Somebody else passed by meanwhile.
     missed: AtomicBool,
+    /// Where is counted what the group takes out of the topic, also out of its retry topic, and whether that topic is one
+    /// of the system's.
+    reader: OnceLock<(Arc<Reader>, bool)>,
 }
 
 /// What changes.
@@ -63,7 +69,19 @@ impl Line {
             }),
             taken: AtomicBool::new(false),
             missed: AtomicBool::new(false),
+            reader: OnceLock::new(),
         }
+    }
+
+    /// Where is counted what the group takes out of the topic, and whether that is one of the system's.
+    pub(super) fn reader(&self, b: &Broker) -> &(Arc<Reader>, bool) {
+        self.reader.get_or_init(|| {
+            let group = &self.name.group;
+            match b.topics.get(popped_topic(&self.name.topic, group)) {
+                Some(topic) => (topic.traffic.reader(group), topic.is_system),
+                None => Default::default(),
+            }
+        })
     }
 
     /// `None`: somebody has it. The bell rings when it is free again.

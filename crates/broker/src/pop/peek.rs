@@ -77,7 +77,10 @@ async fn peek(
         all_queues(b, (header, peer), (retry, chance), &mut peeked).await?;
     }
     let (code, remark) = if peeked.count > 0 {
-        b.counts.pulled(peeked.count as u64);
+        let bytes: usize = peeked.bodies.iter().map(Bytes::len).sum();
+        b.counts.got(topic.is_system, peeked.count as u64);
+        let reader = topic.traffic.reader(&header.consumer_group);
+        reader.pulled.add(peeked.count as u64, bytes as u64);
         (ResponseCode::SUCCESS, "FOUND")
     } else {
         (ResponseCode::PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE")

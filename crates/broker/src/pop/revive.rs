@@ -30,6 +30,7 @@ use crate::fault::{not_appended, not_read, unsaved};
 use crate::names::{RETRY_PREFIX, popped_topic};
 use crate::offset::find_queue;
 use crate::put::Put;
+use crate::send::properties::MessageType;
 
 /// Leases of one turn.
 const LEASES_MAX: usize = 256;
@@ -382,7 +383,10 @@ fn put(b: &Broker, due: &Due, retry: &str, head: &RecordHead<'_>) -> Result<Gate
         Err(AppendError::PropertiesTooLarge { .. } | AppendError::RecordTooLarge { .. }) => put(&bare)?,
         done => done?,
     };
-    b.counts.puts.add(1);
+    b.count_put(retry, (MessageType::Normal, 1, receipt.size as u64));
+    if let Some(topic) = b.topics.get(popped_topic(&due.name.topic, &due.name.group)) {
+        topic.traffic.reader(&due.name.group).revived.add(1);
+    }
     Ok(receipt.gate)
 }
 

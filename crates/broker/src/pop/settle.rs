@@ -158,6 +158,7 @@ fn ack(
         };
         let mut written = Written::default();
         let mut refused = None;
+        count_acks(b, line, offsets.len());
         for offset in offsets {
             // One that is refused does not keep the others from being settled; the last of them is told.
             match ack_ordered(b, (about, line), receipt, *offset, peer) {
@@ -178,6 +179,8 @@ fn ack(
         );
         written = b.pop.settle(line, &mut state, &good)?;
         b.pop.publish(&b.offsets, line, &mut state);
+        drop(state);
+        count_acks(b, line, good.len());
     }
     if good.len() < offsets.len() {
         let strange = offsets
@@ -189,6 +192,11 @@ fn ack(
         takeover::ack(b, about, receipt, &strange)?;
     }
     Ok(written)
+}
+
+fn count_acks(b: &Broker, line: &Line, count: usize) {
+    b.counts.acks.add(count as u64);
+    line.reader(b).0.acks.add(count as u64);
 }
 
 fn ack_ordered(

@@ -85,6 +85,19 @@ pub(crate) enum Whereabouts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Written(u64);
 
+/// How much there is of everything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figures {
+    /// Queues that groups pop from.
+    pub(crate) lines: usize,
+    /// Messages that are with consumers.
+    pub(crate) in_flight: usize,
+    /// Queues that have to be looked at by now, because leases may have ended.
+    pub(crate) due: usize,
+    /// For how long the first of them has had to be.
+    pub(crate) late_ms: i64,
+}
+
 impl Pop {
     /// Reads the journal, and brings it together with the committed offsets and the queues as they are. Blocks.
     pub(crate) fn open(
@@ -251,6 +264,21 @@ impl Pop {
         let lines = self.lines.read();
         let queues = lines.values().flat_map(HashMap::values);
         queues.flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// How much there is of everything.
+    pub(crate) fn figures(&self, now_ms: i64) -> Figures {
+        let lines = self.all();
+        let in_flight = lines.iter().map(|line| line.state.lock().flight.count());
+        let in_flight = in_flight.sum();
+        let due = self.due.lock();
+        let first = due.first_key_value().map_or(now_ms, |((at, _), _)| *at);
+        Figures {
+            lines: lines.len(),
+            in_flight,
+            due: due.keys().take_while(|(at, _)| *at <= now_ms).count(),
+            late_ms: (now_ms - first).max(0),
+        }
     }
 
     /// Messages that are with consumers: of everybody.

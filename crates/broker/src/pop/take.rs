@@ -403,8 +403,9 @@ fn hand_out(
     round.info.add((topic, *queue_id), from, &offsets);
     round.count += offsets.len();
     round.rest += (queue.max() - next).max(0);
-    b.counts.pulled(offsets.len() as u64);
-    let is_renamed = *topic != ask.header.topic && !b.config().pop_response_return_actual_retry_topic;
+    let is_retry = *topic != ask.header.topic;
+    count(b, ask, line, (offsets.len() as u64, records.len() as u64));
+    let is_renamed = is_retry && !b.config().pop_response_return_actual_retry_topic;
     if is_renamed {
         let receipt = Receipt {
             start_offset: from,
@@ -418,6 +419,22 @@ fn hand_out(
         round.bodies.push(records);
     }
     Ok(true)
+}
+
+/// Takes note of messages that are handed out, and of their bytes.
+fn count(b: &Broker, ask: &Ask, line: &Line, (messages, bytes): (u64, u64)) {
+    let (reader, is_system) = line.reader(b);
+    b.counts.got(*is_system, messages);
+    let flow = if line.name.topic == ask.header.topic {
+        &reader.popped
+    } else {
+        &reader.popped_again
+    };
+    flow.add(messages, bytes);
+    if !ask.is_ordered() {
+        b.counts.leases.add(1);
+        reader.leases.add(1);
+    }
 }
 
 /// Records of a retry topic as consumers of the topic itself see them: under its name, with the handle in a property,

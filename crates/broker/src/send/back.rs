@@ -24,6 +24,7 @@ use crate::delay;
 use crate::fault::{no_group, not_appended, not_read, unsaved};
 use crate::names::{dlq_topic, retry_topic};
 use crate::put::Put;
+use crate::send::properties::MessageType;
 use crate::topic::{perm, sys_flag};
 
 /// The id of the first copy.
@@ -236,6 +237,13 @@ impl Back {
             ..Put::again(parts, place, &text)
         };
         let receipt = b.put(&put).map_err(|error| not_appended(&error))?;
+        let kind = if parked.is_some() {
+            MessageType::Delay
+        } else {
+            MessageType::Normal
+        };
+        b.count_put(put.topic, (kind, 1, receipt.size as u64));
+        self.count(b, parts.topic, level);
         if level == 0 {
             info!(
                 group = %self.header.group, topic = parts.topic, deliveries = parts.reconsume_times, id = self.header.origin_msg_id.as_deref(),
@@ -243,6 +251,18 @@ impl Back {
             );
         }
         Ok(receipt.gate)
+    }
+}
+
+impl Back {
+    /// Takes note of a message that was given back, or up.
+    fn count(&self, b: &Broker, topic: &str, level: i32) {
+        let origin = self.header.origin_topic.as_deref().unwrap_or(topic);
+        if let Some(origin) = b.topics.get(origin) {
+            let reader = origin.traffic.reader(&self.header.group);
+            reader.backs.add(1);
+            reader.dead.add(u64::from(level == 0));
+        }
     }
 }
 

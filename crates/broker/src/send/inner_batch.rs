@@ -93,7 +93,7 @@ impl Staging<'_> {
         let count = self.count_inner()?;
         let queue_id = check::queue_id(self.b, self.target, self.send)?;
         let queue = self.queue(queue_id)?;
-        let wait = shared.wait;
+        let (wait, kind) = (shared.wait, shared.kind);
         let Some(unique) = shared.unique.map(wire::Str::from) else {
             return Err(self.not_appended(&AppendError::InnerBatch));
         };
@@ -113,6 +113,7 @@ impl Staging<'_> {
         let first = self.append_once(&draft, queue_id, window_ms, || Some(print()))?;
         let mut staged = self.staged(first, (&unique, wait), None);
         staged.messages *= count as u64;
+        staged.kind = kind;
         staged.told.batch_uniq_id = Some(unique);
         Ok(staged)
     }

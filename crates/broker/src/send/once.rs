@@ -11,6 +11,7 @@ use wire::batch;
 use wire::message_id::offset_id;
 use wire::properties::{self as stored, name};
 
+use super::properties::MessageType;
 use super::{Staged, Staging, check, properties};
 use crate::dedup::{First, Offer, Print, with_group};
 use crate::fault::batch_malformed;
@@ -23,6 +24,7 @@ pub(super) struct Shared<'a> {
     pub(super) wait: bool,
     pub(super) deferred: Option<&'static str>,
     pub(super) unique: Option<Str>,
+    pub(super) kind: MessageType,
 }
 
 impl Staging<'_> {
@@ -109,6 +111,8 @@ impl Staging<'_> {
             ticket: self.b.ticket(self.config, all, shared.wait),
             messages: firsts.iter().filter(|first| first.size > 0).count() as u64,
             bytes: firsts.iter().map(|first| first.size as u64).sum(),
+            kind: shared.kind,
+            parked: None,
         })
     }
 }

@@ -120,6 +120,26 @@ pub(crate) enum MessageType {
 }
 
 impl MessageType {
+    /// All kinds, in their order.
+    pub(crate) const ALL: [MessageType; 5] = [
+        MessageType::Normal,
+        MessageType::Fifo,
+        MessageType::Delay,
+        MessageType::Transaction,
+        MessageType::Priority,
+    ];
+
+    /// Its name among the labels of metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            MessageType::Normal => "normal",
+            MessageType::Fifo => "fifo",
+            MessageType::Delay => "delay",
+            MessageType::Transaction => "transaction",
+            MessageType::Priority => "priority",
+        }
+    }
+
     /// Its name, as in the attribute `message.type`.
     pub(crate) fn name(self) -> &'static str {
         match self {

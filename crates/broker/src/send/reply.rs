@@ -22,8 +22,8 @@ use wire::message_id::offset_id;
 use wire::properties::Properties;
 use wire::record::sysflag;
 
-use super::properties::Asks;
 use super::properties::name::{MSG_REGION, TRACE_ON};
+use super::properties::{Asks, MessageType};
 use super::room::{BYTES_MAX, ReplyRoom, SHARE_BYTES_MAX};
 use super::{Send, Target, check, park, traced};
 use crate::blocking;
@@ -239,10 +239,7 @@ async fn store(
     })?;
     b.store.drive();
     b.settled(receipt.gate).await?;
-    b.counts.puts.add(1);
     b.counts
-        .put_bytes
-        .fetch_add(receipt.size as u64, Ordering::Relaxed);
-    topic.puts.add(1);
+        .put(&topic, (MessageType::Normal, 1, receipt.size as u64));
     Ok(receipt)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 use store::Env;
+use wire::Str;
 use wire::body::timer::TimerMetrics;
 use wire::fastjson;
 
@@ -58,6 +59,15 @@ impl Counts {
     /// Takes over what a master says.
     pub(super) fn replace(&self, said: TimerMetrics) {
         *self.table.lock() = said;
+    }
+
+    /// Messages that wait, by topic.
+    pub(super) fn by_topic(&self) -> Vec<(Str, i64)> {
+        let table = self.table.lock();
+        let counts = table.timing_count.iter();
+        counts
+            .map(|(topic, timing)| (topic.clone(), timing.count.max(0)))
+            .collect()
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {

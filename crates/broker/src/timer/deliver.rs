@@ -40,8 +40,13 @@ pub(super) struct Staged {
     pub(super) fired: Option<usize>,
     /// By how much the counts change, by topic.
     pub(super) counts: Vec<(Str, i64)>,
-    pub(super) messages: u64,
+    /// Messages that were appended: to which topic, and how large.
+    pub(super) puts: Vec<(Str, u64)>,
     pub(super) bytes: u64,
+    /// Messages that came in, by the topic they are meant for, and how many seconds they were to wait from their birth.
+    pub(super) enqueued: Vec<(Str, u64)>,
+    /// Messages that were dealt with, by the topic they are meant for.
+    pub(super) dequeued: Vec<Str>,
     /// The store took no more.
     pub(super) is_cut_short: bool,
 }
@@ -168,7 +173,7 @@ pub(super) fn deliver(
     match done.map_err(Refused::from) {
         Ok(receipt) => {
             staged.wait_for(receipt.gate);
-            staged.messages += 1;
+            staged.puts.push((topic.into(), receipt.size as u64));
             staged.bytes += receipt.size as u64;
             Ok(())
         }

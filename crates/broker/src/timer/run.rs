@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use store::{All, Batch, GateState, LogPos, Queue, ReadError, ReadLimit, Timed, TimerMark, Timers};
@@ -22,7 +21,9 @@ use super::deliver::{Staged, Unread, deliver, is_missing, may_get, record_of, st
 use super::recalls::Recalls;
 use crate::broker::Broker;
 use crate::names::TIMER_TOPIC;
+use crate::send::properties::MessageType;
 use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_OUT_MS};
+use crate::traffic::DELAY_BOUNDS;
 
 /// Messages and bytes of one turn.
 const BATCH: usize = 512;
@@ -304,8 +305,7 @@ impl Running {
         for (topic, count) in &staged.counts {
             b.timing.counts.add(topic, *count);
         }
-        b.counts.puts.add(staged.messages);
-        b.counts.put_bytes.fetch_add(staged.bytes, Ordering::Relaxed);
+        count(b, staged);
         Ok(())
     }
 
@@ -423,13 +423,19 @@ impl Running {
         } else if self.timers.is_due(out_ms) {
             if !is_delete && !is_recalled(&head.parts, recalls) {
                 // The reference's word for: it never had an entry.
-                return deliver(b, &head.parts, (i64::MAX, false), staged);
+                deliver(b, &head.parts, (i64::MAX, false), staged)?;
+                staged.enqueued.push((real.into(), seconds_to_wait(out_ms, head)));
+                staged.dequeued.push(real.into());
+                return Ok(());
             }
             if !is_delete || !self.timers.can_recall(out_ms) {
                 return Ok(());
             }
         }
         staged.counts.push((real.into(), if is_delete { -1 } else { 1 }));
+        if !is_delete {
+            staged.enqueued.push((real.into(), seconds_to_wait(out_ms, head)));
+        }
         staged.parked.push(Timed {
             out_ms,
             pos,
@@ -566,6 +572,7 @@ impl Running {
                     }
                     self.unsent = Patience::default();
                     staged.counts.push((real.into(), -1));
+                    staged.dequeued.push(real.into());
                 }
             }
             fired += 1;
@@ -617,6 +624,31 @@ impl Patience {
 }
 
 /// What was read; `None` when there is nothing and never will be. An error: it is to be tried again.
+/// Takes note of what a turn did, for metrics.
+fn count(b: &Broker, staged: &Staged) {
+    for (topic, bytes) in &staged.puts {
+        b.count_put(topic, (MessageType::Delay, 1, *bytes));
+    }
+    b.counts.timers_in.add(staged.enqueued.len() as u64);
+    b.counts.timers_out.add(staged.dequeued.len() as u64);
+    for (topic, seconds) in &staged.enqueued {
+        if let Some(topic) = b.topics.get(topic) {
+            let timers = topic.traffic.timers();
+            timers.enqueued.add(1);
+            timers.delay.add(DELAY_BOUNDS, *seconds, 1);
+        }
+    }
+    for topic in &staged.dequeued {
+        if let Some(topic) = b.topics.get(topic) {
+            topic.traffic.timers().dequeued.add(1);
+        }
+    }
+}
+
+fn seconds_to_wait(out_ms: i64, head: &RecordHead<'_>) -> u64 {
+    (out_ms - head.parts.born_at).max(0).unsigned_abs() / 1000
+}
+
 fn reading<T>(
     b: &Broker,
     unread: &mut Patience,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use net::{Answer, Call, Fault, Peer, Reply};
 use serde::Serialize;
@@ -61,6 +62,38 @@ pub(crate) fn update_topics(
 /// All of them or, when one is not valid, none. The answer waits until the name servers know, so that whoever asked for
 /// the topic finds it there.
 fn update(b: &Arc<Broker>, peer: &Arc<Peer>, asked: Vec<TopicConfig>) -> Result<Answer<NoHeader>, Fault> {
+    let first = asked.first().map(|topic| topic.topic_name.as_str());
+    let is_system = first.is_some_and(|name| b.topics.is_system(name));
+    let timer = Timer {
+        began: b.env.clock.instant(),
+        is_system,
+    };
+    let answer = settle(b, peer, (asked, timer));
+    if answer.is_err() {
+        timer.done(b, false);
+    }
+    answer
+}
+
+/// When a change began, and of what.
+#[derive(Clone, Copy)]
+struct Timer {
+    began: Instant,
+    is_system: bool,
+}
+
+impl Timer {
+    fn done(self, b: &Broker, is_ok: bool) {
+        let took = b.env.clock.instant().saturating_duration_since(self.began);
+        b.measured.topic_made(is_ok, self.is_system, took);
+    }
+}
+
+fn settle(
+    b: &Arc<Broker>,
+    peer: &Arc<Peer>,
+    (asked, timer): (Vec<TopicConfig>, Timer),
+) -> Result<Answer<NoHeader>, Fault> {
     let asked: Vec<_> = asked
         .into_iter()
         .map(|topic| settled(b, topic))
@@ -76,10 +109,12 @@ fn update(b: &Arc<Broker>, peer: &Arc<Peer>, asked: Vec<TopicConfig>) -> Result<
             }
             Ok::<_, SaveError>(changed)
         });
-        let changed = changed.await?.map_err(|e| unsaved(&e))?;
-        if !changed.is_empty() {
+        let changed = changed.await?;
+        if changed.as_ref().is_ok_and(|changed| !changed.is_empty()) {
             b.announce().await;
         }
+        timer.done(&b, changed.is_ok());
+        changed.map_err(|e| unsaved(&e))?;
         Ok(Reply::ok(NoHeader))
     })))
 }
@@ -362,10 +397,16 @@ pub(crate) fn topic_stats(b: &Arc<Broker>, call: Call<GetTopicStatsInfo>) -> Res
             .collect();
         let stats = TopicStats {
             offset_table,
-            topic_put_tps: topic.puts.rate_of_all(),
+            topic_put_tps: put_rate(&topic),
         };
         Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&stats)))
     }))
+}
+
+/// Messages per second, over the last minute.
+fn put_rate(topic: &Topic) -> f64 {
+    let lately = topic.traffic.lately();
+    lately.map_or(0.0, |[minute, ..]| minute.per_second(minute.grown.number))
 }
 
 fn ends_of(b: &Broker, topic: &Topic, queue_id: i32) -> TopicOffset {

@@ -51,6 +51,15 @@ impl Metrics {
         })
     }
 
+    /// The counts of the last time.
+    pub(super) fn counts(&self) -> Vec<(Str, i64)> {
+        let saved = self.saved.lock();
+        let counts = saved.transaction_count.iter();
+        counts
+            .map(|(topic, known)| (topic.clone(), known.count))
+            .collect()
+    }
+
     /// Writes the file if these are other counts than before.
     pub(super) fn save(&self, counts: &BTreeMap<Str, i64>) -> Result<(), SaveError> {
         let mut saved = self.saved.lock();

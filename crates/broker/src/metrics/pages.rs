@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the port shows: /metrics, /healthz and /readyz.
+
+use std::sync::Arc;
+
+use metrics::http::{self, Page};
+use metrics::{CONTENT_TYPE, Export, Text};
+use net::BoxFuture;
+
+use super::{base, collect};
+use crate::broker::Broker;
+use crate::peers::Standing;
+
+/// What else the port of a broker shows, in front of its own: in one process with a name server, the numbers of that.
+pub type Beside = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The pages of a broker.
+pub struct Pages {
+    b: Arc<Broker>,
+    beside: Option<Beside>,
+}
+
+impl Pages {
+    /// Those of this broker.
+    pub(crate) fn of(b: Arc<Broker>, beside: Option<Beside>) -> Pages {
+        Pages { b, beside }
+    }
+}
+
+impl http::Pages for Pages {
+    fn page(self: Arc<Self>, path: &str) -> BoxFuture<Option<Page>> {
+        match path {
+            "/metrics" => Box::pin(async move {
+                let text = tokio::task::spawn_blocking(move || {
+                    let mut text = self.beside.as_ref().map_or_else(String::new, |beside| beside());
+                    text.push_str(&text_of(&self.b));
+                    text
+                });
+                Some(match text.await {
+                    Ok(text) => Page {
+                        status: 200,
+                        content_type: CONTENT_TYPE,
+                        body: text.into(),
+                    },
+                    Err(_) => Page::line(500, "the numbers could not be gathered; see the log"),
+                })
+            }),
+            "/healthz" => Box::pin(async move { Some(told(not_well(&self.b))) }),
+            "/readyz" => Box::pin(async move { Some(told(not_ready(&self.b))) }),
+            "/" => {
+                let text = "/metrics\n/healthz\n/readyz";
+                Box::pin(async move { Some(Page::line(200, text)) })
+            }
+            _ => Box::pin(async { None }),
+        }
+    }
+}
+
+fn told(fault: Option<String>) -> Page {
+    match fault {
+        None => Page::line(200, "ok"),
+        Some(fault) => Page::line(503, fault),
+    }
+}
+
+/// All numbers, as Prometheus reads them. Reads the disk.
+pub(crate) fn text_of(b: &Broker) -> String {
+    let config = b.config();
+    let mut base = base(&config);
+    // The reference's library adds it to every value.
+    base.push(("otel_scope_name".to_owned(), "broker-meter".to_owned()));
+    let limit = config.metrics_otel_cardinality_limit as usize;
+    let mut text = Text::new(&base);
+    collect::all(b, &mut Export::new(&mut text, (limit > 0).then_some(limit)));
+    text.finish()
+}
+
+/// Why the process should be started anew; `None`: it need not.
+pub(crate) fn not_well(b: &Broker) -> Option<String> {
+    b.store
+        .failure()
+        .map(|why| format!("the store has failed: {why}"))
+}
+
+/// Why clients should not come here now; `None`: they may.
+pub(crate) fn not_ready(b: &Broker) -> Option<String> {
+    if let Some(why) = not_well(b) {
+        return Some(why);
+    }
+    if b.is_leaving() {
+        return Some("the broker is stopping".to_owned());
+    }
+    if !b.replication.is_in_service() {
+        return Some("the broker has not found the others of its name yet, and is not in service".to_owned());
+    }
+    let Standing { registered, others } = b.peers.standing();
+    if registered == 0 && others > 0 {
+        return Some(format!(
+            "the broker is registered with none of its {others} name servers"
+        ));
+    }
+    None
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How long requests take, by their code, the code of the answer and what became of it.
+//!
+//! Each request code that is served has a place, found by a search in a sorted list of about a hundred numbers; what most
+//! requests end with is counted there without a lock. Codes that nobody serves share one place: who invents numbers makes no
+//! series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Histogram, Series};
+use net::{Answered, Manner};
+use parking_lot::Mutex;
+use wire::code::{Code, ResponseCode};
+
+use super::catalogue::RPC_BOUNDS;
+use crate::routes::ROUTES;
+
+type Times = Histogram<10>;
+
+/// One request code.
+#[derive(Debug, Default)]
+struct Place {
+    /// Answered with success, at once.
+    plain: Times,
+    /// Nobody waited, and it went well.
+    oneway: Times,
+    others: Mutex<BTreeMap<(i32, Manner), Arc<Times>>>,
+}
+
+/// All request codes.
+#[derive(Debug)]
+pub(crate) struct Rpc {
+    /// Ascending.
+    codes: Vec<i32>,
+    /// One more than there are codes: the last is for all others.
+    places: Box<[Place]>,
+}
+
+impl Default for Rpc {
+    fn default() -> Rpc {
+        let mut codes: Vec<i32> = ROUTES.iter().map(|(code, _)| code.0).collect();
+        codes.sort_unstable();
+        Rpc {
+            places: (0..=codes.len()).map(|_| Place::default()).collect(),
+            codes,
+        }
+    }
+}
+
+impl Rpc {
+    /// So many requests ended so.
+    pub(crate) fn add(&self, how: Answered, count: u32, took: Duration) {
+        let at = self.codes.binary_search(&how.request).unwrap_or(self.codes.len());
+        let Some(place) = self.places.get(at) else {
+            return;
+        };
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let count = u64::from(count);
+        match (how.response, how.manner) {
+            (0, Manner::Sent) => place.plain.add(RPC_BOUNDS, ms, count),
+            (0, Manner::Oneway) => place.oneway.add(RPC_BOUNDS, ms, count),
+            other => {
+                let times = Arc::clone(place.others.lock().entry(other).or_default());
+                times.add(RPC_BOUNDS, ms, count);
+            }
+        }
+    }
+
+    /// Hands out what was counted.
+    pub(crate) fn write(&self, series: &mut Series<'_>) {
+        let names = self.codes.iter().map(|code| request_name(*code));
+        for (place, name) in self.places.iter().zip(names.chain(["other".to_owned()])) {
+            let mut one = |response, manner, times: &Times| {
+                let times = times.read();
+                if times.total() == 0 {
+                    return;
+                }
+                let (is_long_polling, result) = match manner {
+                    Manner::Sent => ("false", "success"),
+                    Manner::SentAfterWait => ("true", "success"),
+                    Manner::Oneway => ("false", "oneway"),
+                    Manner::Unsent => ("false", "write_channel_failed"),
+                };
+                let labels = [
+                    "remoting",
+                    name.as_str(),
+                    &response_name(response),
+                    is_long_polling,
+                    result,
+                ];
+                series.histogram(&labels, &times.counts, times.sum);
+            };
+            one(0, Manner::Sent, &place.plain);
+            one(0, Manner::Oneway, &place.oneway);
+            let others: Vec<_> = place
+                .others
+                .lock()
+                .iter()
+                .map(|(k, v)| (*k, Arc::clone(v)))
+                .collect();
+            for ((response, manner), times) in others {
+                one(response, manner, &times);
+            }
+        }
+    }
+}
+
+/// The reference's name in lower case, or the number.
+fn request_name(code: i32) -> String {
+    Code(code)
+        .name()
+        .map_or_else(|| code.to_string(), str::to_lowercase)
+}
+
+fn response_name(code: i32) -> String {
+    let name = ResponseCode(code).name();
+    name.map_or_else(|| code.to_string(), str::to_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::{Export, Text};
+
+    use super::super::catalogue::RPC;
+    use super::*;
+
+    fn told(rpc: &Rpc) -> String {
+        let mut text = Text::new(&[]);
+        Export::new(&mut text, None).metric(RPC, |series| rpc.write(series));
+        text.finish()
+    }
+
+    #[test]
+    fn requests_are_told_apart_by_codes_and_by_what_became_of_the_answer() {
+        let rpc = Rpc::default();
+        let add = |request, response, manner, count, ms| {
+            let how = Answered {
+                request,
+                response,
+                manner,
+            };
+            rpc.add(how, count, Duration::from_millis(ms));
+        };
+        add(310, 0, Manner::Sent, 7, 2);
+        add(310, 0, Manner::Oneway, 1, 0);
+        add(11, 19, Manner::SentAfterWait, 2, 15_000);
+        for unknown in 5_000..6_000 {
+            add(unknown, 3, Manner::Sent, 1, 0);
+        }
+        let told = told(&rpc);
+        let labels = |request, response, held, result| {
+            format!(
+                "{{protocol_type=\"remoting\",request_code=\"{request}\",response_code=\"{response}\",\
+                 is_long_polling=\"{held}\",result=\"{result}\"}}"
+            )
+        };
+        let sent = labels("send_message_v2", "success", "false", "success");
+        assert!(told.contains(&format!("_sum{sent} 14\n")), "{told}");
+        let oneway = labels("send_message_v2", "success", "false", "oneway");
+        assert!(told.contains(&format!("_count{oneway} 1\n")), "{told}");
+        let held = labels("pull_message", "pull_not_found", "true", "success");
+        assert!(told.contains(&format!("_count{held} 2\n")), "{told}");
+        let unknown = labels("other", "request_code_not_supported", "false", "success");
+        assert!(told.contains(&format!("_count{unknown} 1000\n")), "{told}");
+        assert_eq!(told.matches("_sum{").count(), 4);
+    }
+}
