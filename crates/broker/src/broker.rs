@@ -44,6 +44,7 @@ use crate::fault::not_appended;
 use crate::filter::{self, Filters};
 use crate::group::Groups;
 use crate::hold::Held;
+use crate::lag::Lags;
 use crate::lock::Locks;
 use crate::metrics::{self, Measured, Pages};
 use crate::offset::Offsets;
@@ -116,6 +117,8 @@ pub struct Broker {
     pub(crate) counts: Counts,
     /// What is measured for metrics only.
     pub(crate) measured: Measured,
+    /// How far groups are behind.
+    pub(crate) lags: Lags,
     is_stopping: AtomicBool,
     /// Ids for messages that come without.
     pub(crate) ids: UniqueIds,
@@ -250,6 +253,7 @@ impl Broker {
             escape: Escape::default(),
             counts: Counts::new(now_ms),
             measured: Measured::default(),
+            lags: Lags::default(),
             is_stopping: AtomicBool::new(false),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
             settings,

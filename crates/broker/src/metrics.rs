@@ -20,6 +20,7 @@ use net::{Answered, Manner};
 use wire::code::Code;
 
 use self::catalogue::CREATE_BOUNDS;
+pub use self::catalogue::{LEFT_OUT, METRICS, metrics_reference};
 pub use self::pages::{Beside, Pages};
 use self::rpc::Rpc;
 use crate::broker::Broker;

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+pub(crate) use self::check::retry_topics;
 pub(crate) use self::flight::Lease;
 pub(crate) use self::notify::{notification, polling_info};
 pub(crate) use self::peek::peek_message;

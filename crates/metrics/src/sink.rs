@@ -112,10 +112,19 @@ impl<'a> Export<'a> {
 
     /// All values of one metric. A metric without values is left out.
     pub fn metric(&mut self, metric: &'static Metric, values: impl FnOnce(&mut Series<'_>)) {
+        self.limited(metric, self.series_max, values);
+    }
+
+    /// The same for one whose values the limit does not count.
+    pub fn unlimited(&mut self, metric: &'static Metric, values: impl FnOnce(&mut Series<'_>)) {
+        self.limited(metric, usize::MAX, values);
+    }
+
+    fn limited(&mut self, metric: &'static Metric, left: usize, values: impl FnOnce(&mut Series<'_>)) {
         let mut series = Series {
             sink: &mut *self.sink,
             metric,
-            left: self.series_max,
+            left,
             is_begun: false,
             dropped: 0,
         };

@@ -19,6 +19,8 @@ pub struct Entry {
     pub offset: i64,
     /// Where its message is.
     pub pos: LogPos,
+    /// Bytes of it there.
+    pub size: u32,
     /// What it says about its message.
     pub code: EntryCode,
 }
@@ -138,6 +140,7 @@ impl Store {
         let entry = |(offset, unit): (i64, &Unit)| Entry {
             offset,
             pos: LogPos(unit.pos),
+            size: u32::try_from(unit.size).unwrap_or(0),
             code: if unit.is_blank() {
                 EntryCode::Nothing
             } else if unit.tags_code <= EXT_ADDRESS_MAX {

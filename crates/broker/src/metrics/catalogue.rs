@@ -2,6 +2,8 @@
 //! Every number that a broker tells about itself, described once: the text for Prometheus, the push and docs/metrics.md are
 //! made from this list. Names, types, units and labels are the reference's; what it does not have is called `barque_…`.
 
+use std::fmt::Write as _;
+
 use metrics::{Kind, Metric, Unit};
 
 use crate::traffic::{DELAY_BOUNDS, FINISH_BOUNDS, SIZE_BOUNDS};
@@ -28,8 +30,8 @@ macro_rules! metrics {
             help: concat!($($doc),+).trim_ascii(),
         };)+
 
-        /// All of them.
-        pub(crate) const ALL: &[&Metric] = &[$($id),+];
+        /// Every number that a broker tells about itself.
+        pub const METRICS: &[&Metric] = &[$($id),+];
     };
 }
 
@@ -165,4 +167,45 @@ metrics! {
     CONFLICTS: GAUGE, None, "barque_subscription_conflicts", &[];
     /// Values that a metric has beyond metricsOtelCardinalityLimit, and that are left out.
     DROPPED: GAUGE, None, "barque_metrics_series_dropped", &["metric"];
+}
+
+/// Numbers of the reference that are not told, and why.
+pub const LEFT_OUT: &[(&str, &str)] = &[
+    (
+        "rocketmq_pop_buffer_scan_time_consume",
+        "there is no buffer that is scanned: what is with pop consumers stands in a journal",
+    ),
+    (
+        "rocketmq_pop_revive_out_message_total",
+        "there is no topic of leases that is read again",
+    ),
+    (
+        "rocketmq_rocksdb_bytes_written",
+        "data is kept in files, not in RocksDB",
+    ),
+    ("rocketmq_rocksdb_bytes_read", "the same"),
+    ("rocketmq_rocksdb_times_written_self", "the same"),
+    ("rocketmq_rocksdb_times_written_other", "the same"),
+    ("rocketmq_rocksdb_times_read", "the same"),
+    ("rocketmq_rocksdb_rate_cache_hit", "the same"),
+    ("rocketmq_rocksdb_times_compressed", "the same"),
+    ("rocketmq_rocksdb_read_amplification_bytes", "the same"),
+    ("rocketmq_tiered_store_*", "there is no tiered store"),
+    ("rocketmq_proxy_up", "there is no proxy"),
+    ("target_info", "it says nothing, and has no labels"),
+];
+
+/// The tables of docs/metrics.md.
+pub fn metrics_reference() -> String {
+    let mut page = String::from("| name | type | labels | meaning |\n|---|---|---|---|\n");
+    for metric in METRICS {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, labels) = (metric.text_name(), metric.kind.name(), labels.join(", "));
+        let _infallible = writeln!(page, "| `{name}` | {kind} | {labels} | {} |", metric.help);
+    }
+    page.push_str("\n### Not told\n\n| name in the reference | why |\n|---|---|\n");
+    for (name, why) in LEFT_OUT {
+        let _infallible = writeln!(page, "| `{name}` | {why} |");
+    }
+    page
 }

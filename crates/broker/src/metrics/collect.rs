@@ -10,6 +10,7 @@ use super::catalogue::{self as c};
 use super::{clients, traffic};
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::lag::Lag;
 use crate::peers::Standing;
 use crate::timer::SPANS_S;
 
@@ -31,6 +32,7 @@ pub(super) fn all(b: &Broker, export: &mut Export<'_>) {
         clients::connections(b, export);
     }
     if config.enable_lag_and_dlq_metrics {
+        lag(b, export);
         traffic::dead(b, export);
     }
     if config.enable_transaction_metrics {
@@ -62,7 +64,7 @@ fn dropped(b: &Broker, export: &mut Export<'_>) {
             "metrics have more values than metricsOtelCardinalityLimit: some are left out"
         );
     }
-    export.metric(c::DROPPED, |series| {
+    export.unlimited(c::DROPPED, |series| {
         for (metric, count) in dropped {
             series.count(&[metric], count);
         }
@@ -153,6 +155,34 @@ fn made(b: &Broker, export: &mut Export<'_>) {
             histogram(series, &[status(is_ok)], made);
         }
     });
+}
+
+/// How far groups are behind.
+fn lag(b: &Broker, export: &mut Export<'_>) {
+    let lags = b.lags.look(b);
+    type Number = fn(&Lag) -> i64;
+    let numbers: [(_, Number); 6] = [
+        (c::LAG_MESSAGES, |lag| lag.inflight + lag.ready),
+        (c::LAG_LATENCY, |lag| lag.oldest_ms),
+        (c::INFLIGHT, |lag| lag.inflight),
+        (c::QUEUEING, |lag| lag.queueing_ms),
+        (c::READY, |lag| lag.ready),
+        (c::LAG_BYTES, |lag| lag.bytes),
+    ];
+    let truth = |is_true| if is_true { "true" } else { "false" };
+    for (metric, number) in numbers {
+        export.metric(metric, |series| {
+            for lag in lags.iter() {
+                let labels = [
+                    &lag.group,
+                    lag.topic.as_str(),
+                    truth(lag.is_retry),
+                    truth(lag.is_system),
+                ];
+                series.value(&labels, number(lag));
+            }
+        });
+    }
 }
 
 /// A histogram, unless nothing was ever added to it.

@@ -118,7 +118,7 @@ pub(super) fn retry_topic(config: &Config, topic: &str, group: &str) -> Str {
 }
 
 /// All retry topics a group may still have messages in.
-pub(super) fn retry_topics(config: &Config, topic: &str, group: &str) -> Vec<Str> {
+pub(crate) fn retry_topics(config: &Config, topic: &str, group: &str) -> Vec<Str> {
     let mut topics = vec![retry_topic(config, topic, group)];
     if config.enable_retry_topic_v2 && config.retrieve_message_from_pop_retry_topic_v1 {
         topics.push(Origin::RetryV1.topic(topic, group));

@@ -85,6 +85,17 @@ pub(crate) enum Whereabouts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Written(u64);
 
+/// How far a group is that pops from a queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Popped {
+    /// Everything below is settled.
+    pub(crate) floor: i64,
+    /// The first offset that nobody was handed.
+    pub(crate) next: i64,
+    /// Messages that are with consumers.
+    pub(crate) leased: usize,
+}
+
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
@@ -264,6 +275,19 @@ impl Pop {
         let lines = self.lines.read();
         let queues = lines.values().flat_map(HashMap::values);
         queues.flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// How far a group is that pops from a queue; `None`: it has never popped from it, or somebody else has committed since.
+    pub(crate) fn standing(&self, offsets: &Offsets, of: (&str, &str, i32)) -> Option<Popped> {
+        let (group, topic, queue_id) = of;
+        let line = self.line(group, topic, queue_id)?;
+        let state = line.state.lock();
+        let is_own = state.published == offsets.query(group, topic, queue_id);
+        is_own.then(|| Popped {
+            floor: state.flight.floor(),
+            next: state.flight.next(),
+            leased: state.flight.count(),
+        })
     }
 
     /// How much there is of everything.

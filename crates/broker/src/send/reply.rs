@@ -239,7 +239,6 @@ async fn store(
     })?;
     b.store.drive();
     b.settled(receipt.gate).await?;
-    b.counts
-        .put(&topic, (MessageType::Normal, 1, receipt.size as u64));
+    b.counts.put(topic, (MessageType::Normal, 1, receipt.size as u64));
     Ok(receipt)
 }

@@ -35,6 +35,9 @@ pub(crate) struct Rig {
     /// The port that takes no pulls.
     #[allow(dead_code, reason = "read by produce.rs only")]
     pub(crate) fast_addr: SocketAddr,
+    /// Where numbers are read.
+    #[allow(dead_code, reason = "read by metrics.rs only")]
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) dir: TempDir,
     broker: Arc<Broker>,
     stop: CancellationToken,
@@ -83,6 +86,7 @@ impl Rig {
         let stop = CancellationToken::new();
         let addr = SocketAddr::from(([127, 0, 0, 1], ports.port()));
         let fast_addr = SocketAddr::from(([127, 0, 0, 1], ports.fast_port()));
+        let metrics = ports.metrics_addr();
         let running = tokio::spawn({
             let (broker, stop) = (Arc::clone(&broker), stop.clone());
             async move { broker.run(ports, stop).await.unwrap() }
@@ -90,6 +94,7 @@ impl Rig {
         Rig {
             addr,
             fast_addr,
+            metrics,
             dir,
             broker,
             stop,
