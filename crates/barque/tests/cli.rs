@@ -61,6 +61,7 @@ struct Dev {
     child: Child,
     nameserver: SocketAddr,
     broker: SocketAddr,
+    metrics: SocketAddr,
 }
 
 impl Dev {
@@ -92,13 +93,15 @@ impl Dev {
                 .split_whitespace()
                 .next()
                 .expect("an address");
+            let text = text.trim_start_matches("http://").trim_end_matches("/metrics");
             text.parse().expect("an address")
         };
-        let (nameserver, broker) = (address("name server"), address("broker"));
+        let (nameserver, broker, metrics) = (address("name server"), address("broker"), address("metrics"));
         Dev {
             child,
             nameserver,
             broker,
+            metrics,
         }
     }
 
@@ -185,6 +188,31 @@ fn a_port_in_use_is_named_with_the_option_that_changes_it_and_nothing_is_written
             "{told}"
         );
     }
+    let set = format!("metricsPromExporterPort={port}");
+    for command in [
+        &[
+            "dev",
+            "--data",
+            "d",
+            "--nameserver-port",
+            "0",
+            "--broker-port",
+            "0",
+        ][..],
+        &[
+            "nameserver",
+            "--set",
+            "listenPort=0",
+            "--set",
+            "bindAddress=127.0.0.1",
+        ],
+    ] {
+        let told = refusal(barque(home.path(), &[command, &["--set", &set]].concat()));
+        assert!(
+            told.contains(&format!("127.0.0.1:{port}")) && told.contains("metricsPromExporterPort"),
+            "{told}"
+        );
+    }
     let set = format!("listenPort={port}");
     for command in ["broker", "nameserver"] {
         let told = refusal(barque(
@@ -237,6 +265,28 @@ fn dev_listens_until_sigterm_and_leaves_a_clean_store() {
 
     let mut again = Dev::start(home.path(), &["--data", "d"]);
     assert_eq!(again.terminate(), Some(0));
+}
+
+#[test]
+fn dev_shows_the_numbers_of_both_servers_on_one_port() {
+    let home = TempDir::new().unwrap();
+    let dev = Dev::start(home.path(), &["--data", "d"]);
+    let page = |path: &str| {
+        let mut stream = TcpStream::connect(dev.metrics).expect("the port for metrics listens");
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes()).expect("it takes bytes");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers in text");
+        answer
+    };
+    let told = page("/metrics");
+    for name in ["barque_nameserver_up", "barque_up", "rocketmq_topic_number"] {
+        assert!(
+            told.contains(&format!("\n# TYPE {name} gauge\n")),
+            "{name} is not in {told}"
+        );
+    }
+    assert!(page("/readyz").starts_with("HTTP/1.1 200"));
 }
 
 #[test]

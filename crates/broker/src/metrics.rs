@@ -9,25 +9,24 @@ pub(crate) mod catalogue;
 mod clients;
 mod collect;
 mod pages;
-mod rpc;
 mod traffic;
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ::metrics::{Base, Histogram};
+use ::metrics::{Base, Histogram, Rpc};
 use net::{Answered, Manner};
 use wire::code::Code;
 
 use self::catalogue::CREATE_BOUNDS;
 pub use self::catalogue::{LEFT_OUT, METRICS, metrics_reference};
 pub use self::pages::{Beside, Pages};
-use self::rpc::Rpc;
 use crate::broker::Broker;
 use crate::config::{Config, pairs_of};
+use crate::routes::ROUTES;
 
 /// Numbers that are kept for nobody else.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Measured {
     rpc: Rpc,
     /// By whether it went well, then by whether the topic is one of the system's.
@@ -35,6 +34,17 @@ pub(crate) struct Measured {
     groups_made: [Histogram<6>; 2],
     /// It was said that values are left out.
     has_warned: AtomicBool,
+}
+
+impl Default for Measured {
+    fn default() -> Measured {
+        Measured {
+            rpc: Rpc::of(ROUTES.iter().map(|(code, _)| *code)),
+            topics_made: Default::default(),
+            groups_made: Default::default(),
+            has_warned: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Measured {

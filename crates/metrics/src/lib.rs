@@ -9,9 +9,11 @@
 mod count;
 /// The port for people and programs that watch a server.
 pub mod http;
+mod rpc;
 mod sink;
 mod text;
 
 pub use count::{Counter, Histogram, Reading};
+pub use rpc::{RPC_BOUNDS, RPC_LABELS, Rpc};
 pub use sink::{Base, Export, Kind, Metric, Series, Sink, Unit};
 pub use text::{CONTENT_TYPE, Text};

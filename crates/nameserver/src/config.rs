@@ -196,6 +196,8 @@ honoured! {
     start bind_address "bindAddress": String = "0.0.0.0".into();
     /// The port to listen on.
     start listen_port "listenPort": u16 = 9876;
+    /// The port of /metrics, /healthz and /readyz. 0: there is none.
+    start metrics_prom_exporter_port "metricsPromExporterPort": u16 = 0;
     /// A connection without traffic is closed after so many seconds.
     start server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": NonZeroU64 = nonzero(120);
     /// Keys that code 318 may not change, separated by `;`.

@@ -9,6 +9,7 @@ pub mod config;
 pub mod kv;
 mod liveness;
 mod lookup;
+mod metrics;
 pub mod nameserver;
 mod notify;
 mod register;
@@ -17,3 +18,5 @@ mod route;
 pub mod routes;
 mod settings;
 mod table;
+
+pub use metrics::METRICS;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use metrics::Rpc;
 use net::{Answer, Fault, Leaving, Listening, Outcome, Peer, Service};
 use parking_lot::{Mutex, RwLock};
 use store::env::Env;
@@ -50,6 +51,8 @@ pub struct NameServer {
     notices: mpsc::Sender<Notice>,
     outgoing: Mutex<Option<mpsc::Receiver<Notice>>>,
     leaving: Leaving,
+    /// How long requests take.
+    pub(crate) rpc: Rpc,
     started: Instant,
 }
 
@@ -68,6 +71,7 @@ impl NameServer {
             notices,
             outgoing: Mutex::new(Some(outgoing)),
             leaving: Leaving::default(),
+            rpc: Rpc::of(routes::ROUTES.iter().map(|(code, _)| *code)),
             started: env.clock.instant(),
             env,
         }))
@@ -114,6 +118,11 @@ impl NameServer {
         self.config_changes.subscribe()
     }
 
+    /// Whether it is about to end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.has_begun()
+    }
+
     /// How long ago it was opened.
     pub(crate) fn uptime(&self) -> Duration {
         self.env.clock.instant().saturating_duration_since(self.started)
@@ -145,6 +154,14 @@ impl Service for NameServer {
 
     fn may_administer(&self, from: IpAddr) -> bool {
         self.config.load().admin_allowed_from.contain(from)
+    }
+
+    fn is_timed(&self) -> bool {
+        true
+    }
+
+    fn answered(&self, how: net::Answered, count: u32, took: Duration) {
+        self.rpc.add(how, count, took);
     }
 
     fn closed(&self, peer: &Arc<Peer>) {

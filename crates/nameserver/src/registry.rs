@@ -124,6 +124,14 @@ struct Live {
     ha_addr: Str,
 }
 
+/// How much there is of everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub brokers: usize,
+    pub names: usize,
+    pub topics: usize,
+}
+
 /// The tables.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -145,6 +153,15 @@ impl Registry {
         Registry {
             limits,
             ..Registry::default()
+        }
+    }
+
+    /// How much there is of everything.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            brokers: self.live.len(),
+            names: self.brokers.len(),
+            topics: self.topics.len(),
         }
     }
 

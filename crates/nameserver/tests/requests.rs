@@ -573,3 +573,67 @@ async fn a_slave_that_becomes_the_smallest_is_told_on_its_own_port() {
     assert!(route.contains(r#""perm":4"#), "{route}");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn the_numbers_of_a_name_server_count_brokers_topics_and_requests() {
+    let running = Running::start("").await;
+    let client = running.connect().await;
+    let register = [
+        ("brokerName", "b"),
+        ("brokerAddr", "127.0.0.1:1"),
+        ("clusterName", "c"),
+        ("haServerAddr", "127.0.0.1:2"),
+        ("brokerId", "0"),
+    ];
+    let reply = client
+        .0
+        .call(request(103, &register, TWO_TOPICS), WAIT)
+        .await
+        .unwrap();
+    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    // Told when the answer was handed over: what comes next knows of it.
+    client.0.call(request(106, &[], ""), WAIT).await.unwrap();
+    let text = running.server.metrics();
+    let base = "node_type=\"nameserver\"";
+    for line in [
+        format!("barque_nameserver_brokers{{{base}}} 1"),
+        format!("barque_nameserver_broker_names{{{base}}} 1"),
+        format!("barque_nameserver_topics{{{base}}} 2"),
+        format!(
+            "barque_nameserver_rpc_latency_milliseconds_count{{{base},protocol_type=\"remoting\",request_code=\"register_broker\",response_code=\"success\",is_long_polling=\"false\",result=\"success\"}} 1"
+        ),
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is not in\n{text}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_server_shows_its_numbers_on_a_port_of_their_own() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let running = Running::start("").await;
+    let listening = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let addr = listening.local_addr();
+    let shown = CancellationToken::new();
+    let showing = tokio::spawn(Arc::clone(&running.server).show(listening, shown.clone()));
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/x", 404),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {answer}"
+        );
+    }
+    shown.cancel();
+    showing.await.unwrap();
+    running.stop().await;
+}

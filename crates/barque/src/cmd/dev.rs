@@ -43,7 +43,7 @@ async fn serve(
     let registry = listen::take(host, options.nameserver_port, "--nameserver-port").await?;
     let nameserver = reachable(registry.local_addr());
     place(&mut config, keys, options, nameserver)?;
-    let ports = Ports::bind(&mut config).await.map_err(|error| {
+    let mut ports = Ports::bind(&mut config).await.map_err(|error| {
         let setting = match error.setting {
             "listenPort" => "--broker-port",
             other => other,
@@ -58,6 +58,8 @@ async fn serve(
     let env = Env::real();
     // Before the store, which does not stay as it was when it is opened.
     let names = NameServer::open(names, env.clone())?;
+    let told = Arc::clone(&names);
+    ports.show_beside(Arc::new(move || told.metrics()));
     let broker = Broker::open(config, env);
     let (dir, setting) = if store.starts_with(&data) {
         (&data, "--data")

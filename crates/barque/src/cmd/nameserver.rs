@@ -9,6 +9,7 @@ use nameserver::nameserver::NameServer;
 use std::net::IpAddr;
 use std::sync::Arc;
 use store::env::Env;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) fn run(options: &cli::Nameserver) -> anyhow::Result<()> {
     let (config, warnings) = configuration::nameserver(options.config.as_deref(), &options.settings)?;
@@ -31,6 +32,10 @@ async fn serve(config: Config, log: &Log) -> anyhow::Result<()> {
         )
     })?;
     let listening = listen::take(host, config.listen_port, "listenPort").await?;
+    let metrics = match config.metrics_prom_exporter_port {
+        0 => None,
+        port => Some(listen::take(host, port, "metricsPromExporterPort").await?),
+    };
     let server = NameServer::open(config, Env::real())?;
     let stop = stop::on_signal()?;
     let addr = listening.local_addr();
@@ -38,9 +43,15 @@ async fn serve(config: Config, log: &Log) -> anyhow::Result<()> {
     cmd::print(&format!(
         "The Name Server boot success. serializeType=JSON, address {addr}\n"
     ));
+    let shown = CancellationToken::new();
+    let showing = metrics.map(|metrics| tokio::spawn(Arc::clone(&server).show(metrics, shown.clone())));
     tokio::select! {
         () = Arc::clone(&server).run(listening, stop) => {}
         () = log.follow(server.config_changes(), || server.levels()) => {}
+    }
+    shown.cancel();
+    if let Some(showing) = showing {
+        showing.await?;
     }
     Ok(())
 }

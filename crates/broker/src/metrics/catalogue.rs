@@ -4,12 +4,10 @@
 
 use std::fmt::Write as _;
 
-use metrics::{Kind, Metric, Unit};
+use metrics::{Kind, Metric, RPC_BOUNDS, RPC_LABELS, Unit};
 
 use crate::traffic::{DELAY_BOUNDS, FINISH_BOUNDS, SIZE_BOUNDS};
 
-/// Bounds of how long requests take, ms.
-pub(crate) const RPC_BOUNDS: &[u64] = &[1, 3, 5, 7, 10, 100, 1_000, 2_000, 3_000];
 /// Bounds of how long it takes to make a topic or a group, ms.
 pub(crate) const CREATE_BOUNDS: &[u64] = &[10, 100, 1_000, 3_000, 5_000];
 
@@ -96,8 +94,7 @@ metrics! {
     HALVES: GAUGE, None, "rocketmq_half_messages", &["topic"];
 
     /// Time from the arrival of a request to its answer.
-    RPC: Kind::Histogram(RPC_BOUNDS), Milliseconds, "rocketmq_rpc_latency",
-        &["protocol_type", "request_code", "response_code", "is_long_polling", "result"];
+    RPC: Kind::Histogram(RPC_BOUNDS), Milliseconds, "rocketmq_rpc_latency", RPC_LABELS;
 
     /// Bytes that are used of the file system of the store, by whomever.
     STORAGE_SIZE: GAUGE, Bytes, "rocketmq_storage_size", STORAGE;

@@ -9,13 +9,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Histogram, Series};
 use net::{Answered, Manner};
 use parking_lot::Mutex;
 use wire::code::{Code, ResponseCode};
 
-use super::catalogue::RPC_BOUNDS;
-use crate::routes::ROUTES;
+use crate::count::Histogram;
+use crate::sink::Series;
+
+/// Bounds of how long requests take, ms: the reference's.
+pub const RPC_BOUNDS: &[u64] = &[1, 3, 5, 7, 10, 100, 1_000, 2_000, 3_000];
+/// What its values differ by.
+pub const RPC_LABELS: &[&str] = &[
+    "protocol_type",
+    "request_code",
+    "response_code",
+    "is_long_polling",
+    "result",
+];
 
 type Times = Histogram<10>;
 
@@ -31,27 +41,26 @@ struct Place {
 
 /// All request codes.
 #[derive(Debug)]
-pub(crate) struct Rpc {
+pub struct Rpc {
     /// Ascending.
     codes: Vec<i32>,
     /// One more than there are codes: the last is for all others.
     places: Box<[Place]>,
 }
 
-impl Default for Rpc {
-    fn default() -> Rpc {
-        let mut codes: Vec<i32> = ROUTES.iter().map(|(code, _)| code.0).collect();
+impl Rpc {
+    /// For a server of these codes.
+    pub fn of(codes: impl Iterator<Item = Code>) -> Rpc {
+        let mut codes: Vec<i32> = codes.map(|code| code.0).collect();
         codes.sort_unstable();
         Rpc {
             places: (0..=codes.len()).map(|_| Place::default()).collect(),
             codes,
         }
     }
-}
 
-impl Rpc {
     /// So many requests ended so.
-    pub(crate) fn add(&self, how: Answered, count: u32, took: Duration) {
+    pub fn add(&self, how: Answered, count: u32, took: Duration) {
         let at = self.codes.binary_search(&how.request).unwrap_or(self.codes.len());
         let Some(place) = self.places.get(at) else {
             return;
@@ -69,7 +78,7 @@ impl Rpc {
     }
 
     /// Hands out what was counted.
-    pub(crate) fn write(&self, series: &mut Series<'_>) {
+    pub fn write(&self, series: &mut Series<'_>) {
         let names = self.codes.iter().map(|code| request_name(*code));
         for (place, name) in self.places.iter().zip(names.chain(["other".to_owned()])) {
             let mut one = |response, manner, times: &Times| {
@@ -121,20 +130,26 @@ fn response_name(code: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use metrics::{Export, Text};
-
-    use super::super::catalogue::RPC;
     use super::*;
+    use crate::{Export, Kind, Metric, Text, Unit};
+
+    const RPC: Metric = Metric {
+        name: "rpc",
+        kind: Kind::Histogram(RPC_BOUNDS),
+        unit: Unit::None,
+        labels: RPC_LABELS,
+        help: "",
+    };
 
     fn told(rpc: &Rpc) -> String {
         let mut text = Text::new(&[]);
-        Export::new(&mut text, None).metric(RPC, |series| rpc.write(series));
+        Export::new(&mut text, None).metric(&RPC, |series| rpc.write(series));
         text.finish()
     }
 
     #[test]
     fn requests_are_told_apart_by_codes_and_by_what_became_of_the_answer() {
-        let rpc = Rpc::default();
+        let rpc = Rpc::of([Code::SEND_MESSAGE_V2, Code::PULL_MESSAGE].into_iter());
         let add = |request, response, manner, count, ms| {
             let how = Answered {
                 request,
