@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! docs/configuration.md is made from the settings. This test compares; `cargo xtask docs` sets BARQUE_BLESS and rewrites.
+//! docs/configuration.md is made from the settings, and the tables of docs/metrics.md from the numbers. These tests compare; `cargo xtask docs` sets BARQUE_BLESS and rewrites.
 #![expect(
     clippy::disallowed_methods,
     reason = "the page is written for readers, not by the product"
@@ -43,5 +43,31 @@ fn the_configuration_page_says_what_the_code_says() {
     assert!(
         written == page,
         "docs/configuration.md is behind the code; run `cargo xtask docs`"
+    );
+}
+
+#[test]
+fn the_page_of_metrics_says_what_the_code_says() {
+    const BEGIN: &str = "<!-- numbers: written by `cargo xtask docs` from the code; do not edit -->\n";
+    const END: &str = "<!-- end of numbers -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let (head, rest) = written.split_once(BEGIN).expect("the beginning of the tables");
+    let (_, tail) = rest.split_once(END).expect("the end of the tables");
+    let mut own =
+        String::from("\n### Of a name server\n\n| name | type | labels | meaning |\n|---|---|---|---|\n");
+    for metric in nameserver::METRICS {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, labels) = (metric.text_name(), metric.kind.name(), labels.join(", "));
+        own.push_str(&format!("| `{name}` | {kind} | {labels} | {} |\n", metric.help));
+    }
+    let page = format!("{head}{BEGIN}\n{}{own}\n{END}{tail}", broker::metrics_reference());
+    if std::env::var_os("BARQUE_BLESS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/metrics.md is behind the code; run `cargo xtask docs`"
     );
 }

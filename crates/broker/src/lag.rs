@@ -113,7 +113,8 @@ fn all(b: &Broker) -> Vec<Lag> {
 fn topics_of(b: &Broker, group: &str) -> BTreeSet<Str> {
     let topics = match b.clients.consumer_group(group) {
         Some(view) => view.subscriptions.into_keys().collect(),
-        None if is_system_group(group) || has_system_group_prefix(group) => BTreeSet::new(),
+        // What its master tells of groups that are offline, a slave need not.
+        None if b.is_slave() || is_system_group(group) || has_system_group_prefix(group) => BTreeSet::new(),
         None => b.offsets.topics_of(group),
     };
     let is_own = |topic: &Str| !topic.starts_with(RETRY_PREFIX);

@@ -12,11 +12,15 @@ mod behind;
 mod life;
 #[path = "metrics/names.rs"]
 mod names;
+#[path = "metrics/promql.rs"]
+mod promql;
 #[path = "consume/rig.rs"]
 #[expect(dead_code, reason = "shared with consume.rs; each uses a part of it")]
 mod rig;
 #[path = "metrics/scrape.rs"]
 mod scrape;
+#[path = "metrics/shipped.rs"]
+mod shipped;
 #[path = "metrics/statistics.rs"]
 mod statistics;
 #[path = "metrics/traffic.rs"]

@@ -38,6 +38,9 @@ pub(crate) struct Rig {
     /// Where numbers are read.
     #[allow(dead_code, reason = "read by metrics.rs only")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Where slaves connect.
+    #[allow(dead_code, reason = "read by metrics.rs only")]
+    pub(crate) replication: SocketAddr,
     pub(crate) dir: TempDir,
     broker: Arc<Broker>,
     stop: CancellationToken,
@@ -87,6 +90,7 @@ impl Rig {
         let addr = SocketAddr::from(([127, 0, 0, 1], ports.port()));
         let fast_addr = SocketAddr::from(([127, 0, 0, 1], ports.fast_port()));
         let metrics = ports.metrics_addr();
+        let replication = SocketAddr::from(([127, 0, 0, 1], ports.replication_port()));
         let running = tokio::spawn({
             let (broker, stop) = (Arc::clone(&broker), stop.clone());
             async move { broker.run(ports, stop).await.unwrap() }
@@ -95,6 +99,7 @@ impl Rig {
             addr,
             fast_addr,
             metrics,
+            replication,
             dir,
             broker,
             stop,
