@@ -308,6 +308,7 @@ impl Broker {
             let pages = Arc::new(Pages::of(Arc::clone(&self), ports.beside));
             watched.spawn(::metrics::http::serve(listening, pages, watching.clone()));
         }
+        metrics::push::start(&self, &watched, &watching);
         replication::serve(&self, ports.replication, &feeds, &feeding);
         replication::start(&self, &tasks, &serving);
         delay::start_saving(&self, &tasks, &serving);

@@ -9,6 +9,7 @@ pub(crate) mod catalogue;
 mod clients;
 mod collect;
 mod pages;
+pub(crate) mod push;
 mod traffic;
 
 use std::sync::atomic::AtomicBool;

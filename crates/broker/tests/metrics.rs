@@ -14,6 +14,8 @@ mod life;
 mod names;
 #[path = "metrics/promql.rs"]
 mod promql;
+#[path = "metrics/pushed.rs"]
+mod pushed;
 #[path = "consume/rig.rs"]
 #[expect(dead_code, reason = "shared with consume.rs; each uses a part of it")]
 mod rig;

@@ -7,13 +7,19 @@
 #![warn(missing_docs)]
 
 mod count;
+mod delta;
 /// The port for people and programs that watch a server.
 pub mod http;
+mod lines;
+/// Pushes over gRPC.
+pub mod otlp;
 mod rpc;
 mod sink;
 mod text;
 
 pub use count::{Counter, Histogram, Reading};
+pub use delta::{Deltas, Since};
+pub use lines::Lines;
 pub use rpc::{RPC_BOUNDS, RPC_LABELS, Rpc};
 pub use sink::{Base, Export, Kind, Metric, Series, Sink, Unit};
 pub use text::{CONTENT_TYPE, Text};
