@@ -95,6 +95,70 @@ async fn sums_of_the_last_minute_are_sampled_every_ten_seconds() {
     rig.stop().await;
 }
 
+/// The tables that brokers of the reference answered 28 with.
+fn captured() -> Vec<KvTable> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../wire/tests/golden");
+    let bytes = std::fs::read(folder.join("28-GET_BROKER_RUNTIME_INFO.frames")).unwrap();
+    let mut bytes = bytes::BytesMut::from(&bytes[..]);
+    let decoder = wire::frame::Decoder {
+        frame_bytes_max: 1 << 20,
+    };
+    let mut tables = Vec::new();
+    while let Some(frame) = decoder.next(&mut bytes).unwrap() {
+        if frame.is_reply() {
+            tables.push(fastjson::from_slice(&frame.body).unwrap());
+        }
+    }
+    tables
+}
+
+/// What a value looks like: numbers and names of units are taken out.
+fn shape(text: &str) -> String {
+    let mut shape = String::new();
+    for c in text.chars() {
+        match c {
+            '0'..='9' if shape.ends_with('9') => {}
+            '0'..='9' => shape.push('9'),
+            c => shape.push(c),
+        }
+    }
+    ["EiB", "PiB", "TiB", "GiB", "MiB", "KiB"]
+        .into_iter()
+        .fold(shape, |shape, unit| {
+            shape.replace(unit, "B").replace("9.9 B", "9 B")
+        })
+}
+
+#[tokio::test]
+async fn the_runtime_table_has_every_key_of_the_reference_in_its_form() {
+    let (rig, client, _) = traffic::busy().await;
+    let reply = client.ask(&GetBrokerRuntimeInfo).await;
+    let ours: KvTable = fastjson::from_slice(&reply.body).unwrap();
+    let tables = captured();
+    assert!(!tables.is_empty());
+    for (key, theirs) in tables.iter().flat_map(|table| &table.table) {
+        // Levels and directories are those of a machine.
+        if key.starts_with("scheduleMessageOffset_") || key.starts_with("commitLogDiskRatio_") {
+            continue;
+        }
+        let ours = ours.table.get(key).unwrap_or_else(|| panic!("{key} is missing"));
+        let may_be_missing = ["putMessageDistributeTime"].contains(&key.as_str()) || key.ends_with("Tps");
+        let exponent =
+            theirs.contains('E') || ours.contains('E') || theirs.contains('-') || ours.contains('-');
+        if !may_be_missing && !exponent {
+            assert_eq!(
+                shape(ours),
+                shape(theirs),
+                "{key}: {ours}, the reference {theirs}"
+            );
+        }
+    }
+    for key in ["scheduleMessageOffset_1", "putTps", "getTotalTps"] {
+        assert!(ours.table.contains_key(key), "{key}");
+    }
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn the_runtime_table_counts_what_users_sent_and_how_far_timers_are() {
     let (rig, client, _) = traffic::busy().await;

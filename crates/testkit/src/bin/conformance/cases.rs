@@ -15,6 +15,7 @@ mod reply;
 mod reset;
 mod route;
 mod send;
+mod stats;
 mod timer;
 mod transaction;
 
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Case> {
         query::cases(),
         route::cases(),
         kv::cases(),
+        stats::cases(),
         transaction::cases(),
         admin::cases(),
     ]
