@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::Histogram;
+use metrics::{Histogram, Sharded};
 use parking_lot::Mutex;
 
 /// The ranges of the reference's table, and the last millisecond of each.
@@ -63,7 +63,7 @@ const fn bounds() -> [u64; BOUND_COUNT] {
 /// The times.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
-    sends: Histogram<COUNTS>,
+    sends: Sharded<Histogram<COUNTS>>,
     send_max_ms: AtomicU64,
     pull_max_ms: AtomicU64,
     turn: Mutex<Turn>,
@@ -81,7 +81,7 @@ impl Latencies {
     /// So many sends took so long.
     pub(crate) fn sent(&self, count: u32, took: Duration) {
         let ms = millis(took);
-        self.sends.place(&BOUNDS, ms, u64::from(count));
+        self.sends.own().place(&BOUNDS, ms, u64::from(count));
         raise(&self.send_max_ms, ms);
     }
 

@@ -2,7 +2,7 @@
 //! Numbers that many threads add to. An addition is relaxed: nothing is ordered by it, and whoever reads gets what has
 //! arrived by then.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Something that is counted.
 #[derive(Debug, Default)]
@@ -70,9 +70,63 @@ pub struct Reading<const N: usize> {
 }
 
 impl<const N: usize> Reading<N> {
+    /// Both together.
+    pub fn plus(&self, other: &Reading<N>) -> Reading<N> {
+        Reading {
+            counts: std::array::from_fn(|range| self.counts[range] + other.counts[range]),
+            sum: self.sum.saturating_add(other.sum),
+        }
+    }
+
     /// How many values there were.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
+    }
+}
+
+/// Copies of what many threads count in at once.
+const SHARDS: usize = 8;
+
+/// Something that every thread has a copy of, or shares with few others: so that they do not take a line of memory away from
+/// each other for numbers that nobody reads meanwhile. Whoever reads adds the copies up.
+#[derive(Debug)]
+pub struct Sharded<T>(Box<[T]>);
+
+impl<T> Sharded<T> {
+    /// All copies, made one by one.
+    pub fn new(make: impl Fn() -> T) -> Sharded<T> {
+        Sharded((0..SHARDS).map(|_| make()).collect())
+    }
+
+    /// The copy of this thread.
+    pub fn own(&self) -> &T {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        std::thread_local! {
+            static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        }
+        &self.0[SHARD.with(|shard| *shard)]
+    }
+
+    /// All copies.
+    pub fn all(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+}
+
+impl<T: Default> Default for Sharded<T> {
+    fn default() -> Sharded<T> {
+        Sharded::new(T::default)
+    }
+}
+
+impl<const N: usize> Sharded<Histogram<N>> {
+    /// What was added to all of them until now.
+    pub fn read(&self) -> Reading<N> {
+        let none = Reading {
+            counts: [0; N],
+            sum: 0,
+        };
+        self.all().fold(none, |all, one| all.plus(&one.read()))
     }
 }
 
@@ -89,5 +143,17 @@ mod tests {
         let reading = histogram.read();
         assert_eq!(reading.counts, [1, 2, 1]);
         assert_eq!((reading.sum, reading.total()), (53, 4));
+    }
+
+    #[test]
+    fn what_many_threads_count_adds_up() {
+        let sharded = Sharded::<Histogram<2>>::default();
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| sharded.own().add(&[10], 3, 2));
+            }
+        });
+        let reading = sharded.read();
+        assert_eq!((reading.counts, reading.sum), ([40, 0], 120));
     }
 }

@@ -17,7 +17,7 @@ mod rpc;
 mod sink;
 mod text;
 
-pub use count::{Counter, Histogram, Reading};
+pub use count::{Counter, Histogram, Reading, Sharded};
 pub use delta::{Deltas, Since};
 pub use lines::Lines;
 pub use rpc::{RPC_BOUNDS, RPC_LABELS, Rpc};

@@ -13,7 +13,7 @@ use net::{Answered, Manner};
 use parking_lot::Mutex;
 use wire::code::{Code, ResponseCode};
 
-use crate::count::Histogram;
+use crate::count::{Histogram, Reading, Sharded};
 use crate::sink::Series;
 
 /// Bounds of how long requests take, ms: the reference's.
@@ -45,7 +45,7 @@ pub struct Rpc {
     /// Ascending.
     codes: Vec<i32>,
     /// One more than there are codes: the last is for all others.
-    places: Box<[Place]>,
+    places: Sharded<Box<[Place]>>,
 }
 
 impl Rpc {
@@ -54,7 +54,7 @@ impl Rpc {
         let mut codes: Vec<i32> = codes.map(|code| code.0).collect();
         codes.sort_unstable();
         Rpc {
-            places: (0..=codes.len()).map(|_| Place::default()).collect(),
+            places: Sharded::new(|| (0..=codes.len()).map(|_| Place::default()).collect()),
             codes,
         }
     }
@@ -62,7 +62,7 @@ impl Rpc {
     /// So many requests ended so.
     pub fn add(&self, how: Answered, count: u32, took: Duration) {
         let at = self.codes.binary_search(&how.request).unwrap_or(self.codes.len());
-        let Some(place) = self.places.get(at) else {
+        let Some(place) = self.places.own().get(at) else {
             return;
         };
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -80,12 +80,19 @@ impl Rpc {
     /// Hands out what was counted.
     pub fn write(&self, series: &mut Series<'_>) {
         let names = self.codes.iter().map(|code| request_name(*code));
-        for (place, name) in self.places.iter().zip(names.chain(["other".to_owned()])) {
-            let mut one = |response, manner, times: &Times| {
-                let times = times.read();
-                if times.total() == 0 {
-                    return;
+        for (at, name) in names.chain(["other".to_owned()]).enumerate() {
+            let places = self.places.all().filter_map(|places| places.get(at));
+            let mut ends: BTreeMap<(i32, Manner), Reading<10>> = BTreeMap::new();
+            for place in places {
+                for (end, times) in place.read() {
+                    let all = ends.entry(end).or_insert(Reading {
+                        counts: [0; 10],
+                        sum: 0,
+                    });
+                    *all = all.plus(&times);
                 }
+            }
+            for ((response, manner), times) in ends {
                 let (is_long_polling, result) = match manner {
                     Manner::Sent => ("false", "success"),
                     Manner::SentAfterWait => ("true", "success"),
@@ -94,25 +101,28 @@ impl Rpc {
                 };
                 let labels = [
                     "remoting",
-                    name.as_str(),
+                    &name,
                     &response_name(response),
                     is_long_polling,
                     result,
                 ];
                 series.histogram(&labels, &times.counts, times.sum);
-            };
-            one(0, Manner::Sent, &place.plain);
-            one(0, Manner::Oneway, &place.oneway);
-            let others: Vec<_> = place
-                .others
-                .lock()
-                .iter()
-                .map(|(k, v)| (*k, Arc::clone(v)))
-                .collect();
-            for ((response, manner), times) in others {
-                one(response, manner, &times);
             }
         }
+    }
+}
+
+impl Place {
+    /// What was counted.
+    fn read(&self) -> Vec<((i32, Manner), Reading<10>)> {
+        let mut all = vec![
+            ((0, Manner::Sent), self.plain.read()),
+            ((0, Manner::Oneway), self.oneway.read()),
+        ];
+        let others = self.others.lock();
+        all.extend(others.iter().map(|(end, times)| (*end, times.read())));
+        all.retain(|(_, times)| times.total() > 0);
+        all
     }
 }
 

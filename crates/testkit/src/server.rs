@@ -253,7 +253,8 @@ impl Plan {
         let store = self.dir.join("store");
         let mut conf = format!(
             "brokerClusterName=DefaultCluster\nbrokerName={}\nbrokerId=0\nbrokerIP1=127.0.0.1\nbrokerIP2=127.0.0.1\n\
-             listenPort={main}\nhaListenPort={replication}\nstorePathRootDir={}\nstorePathCommitLog={}\n",
+             listenPort={main}\nhaListenPort={replication}\nstorePathRootDir={}\nstorePathCommitLog={}\n\
+             metricsPromExporterPort=0\n",
             self.broker,
             store.display(),
             store.join("commitlog").display(),

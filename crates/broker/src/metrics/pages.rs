@@ -6,6 +6,7 @@ use std::sync::Arc;
 use metrics::http::{self, Page};
 use metrics::{CONTENT_TYPE, Export, Text};
 use net::BoxFuture;
+use tokio::sync::Mutex;
 
 use super::{base, collect};
 use crate::broker::Broker;
@@ -18,12 +19,18 @@ pub type Beside = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct Pages {
     b: Arc<Broker>,
     beside: Option<Beside>,
+    /// One is made at a time, however many ask.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Pages {
     /// Those of this broker.
     pub(crate) fn of(b: Arc<Broker>, beside: Option<Beside>) -> Pages {
-        Pages { b, beside }
+        Pages {
+            b,
+            beside,
+            turn: Arc::default(),
+        }
     }
 }
 
@@ -31,7 +38,9 @@ impl http::Pages for Pages {
     fn page(self: Arc<Self>, path: &str) -> BoxFuture<Option<Page>> {
         match path {
             "/metrics" => Box::pin(async move {
+                let turn = Arc::clone(&self.turn).lock_owned().await;
                 let text = tokio::task::spawn_blocking(move || {
+                    let _turn = turn;
                     let mut text = self.beside.as_ref().map_or_else(String::new, |beside| beside());
                     text.push_str(&text_of(&self.b));
                     text
@@ -100,4 +109,44 @@ pub(crate) fn not_ready(b: &Broker) -> Option<String> {
         ));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use store::disk::sim::Fault;
+
+    use super::*;
+    use crate::put::Put;
+    use crate::world::World;
+
+    #[test]
+    fn a_broker_whose_store_has_failed_is_not_well_and_says_why() {
+        let world = World::new(1, &[]);
+        let b = world.open(&[]);
+        assert_eq!((not_well(&b), not_ready(&b)), (None, None));
+        let body = Put {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_at: 1,
+            born_host: b.host,
+            reconsume_times: 0,
+            prepared_pos: 0,
+            body: b"x",
+            properties: b"",
+        };
+        b.put(&body).unwrap();
+        b.store.drive();
+        for op in 0..100 {
+            world.disk.fail_at(world.disk.ops() + op, Fault::Broken);
+        }
+        b.store.turn_flush();
+        let why = not_well(&b).unwrap();
+        assert!(
+            why.starts_with("the store has failed: ") && why.lines().count() == 1,
+            "{why}"
+        );
+        assert_eq!(not_ready(&b), Some(why));
+    }
 }
