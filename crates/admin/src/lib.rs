@@ -29,13 +29,13 @@ mod queues;
 mod sending;
 mod settings;
 mod text;
-mod version;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use tokio::runtime::Builder;
+use wire::version;
 
 use client::Client;
 use command::{Command, Effect};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The names of the version ordinals that frames carry.
+//! Versions of clients and brokers. They travel as a number: the place in the reference's list of all versions.
 
-/// Those before 3.0.1 follow no rule.
-const OLDEST: [&str; 16] = [
+/// What the versions before the first release were called.
+const EARLY: [&str; 16] = [
     "V3_0_0_SNAPSHOT",
     "V3_0_0_ALPHA1",
     "V3_0_0_BETA1",
@@ -21,30 +21,37 @@ const OLDEST: [&str; 16] = [
     "V3_0_0_FINAL",
 ];
 
-/// The reference's name of a version, such as `V5_4_0`. From 3.0.1 on every version has an ordinal, with that of its snapshot
-/// before it.
-pub fn version_name(ordinal: i32) -> String {
-    let Ok(ordinal) = usize::try_from(ordinal) else {
-        return OLDEST[0].to_owned();
+/// Series of versions: the number of the first, what it is called, and how many versions it and each series behind it have.
+/// Each version counts twice, as a snapshot and as itself.
+const SERIES: [(i32, [i32; 3], i32); 4] = [
+    (16, [3, 0, 1], 15),
+    (46, [3, 1, 0], 10),
+    (86, [3, 3, 1], 9),
+    (212, [4, 0, 0], 10),
+];
+
+/// The first number that stands for no version yet.
+const UNKNOWN: i32 = 612;
+
+/// The name of a version.
+pub fn name(number: i32) -> String {
+    let Ok(place) = usize::try_from(number) else {
+        return number.to_string();
     };
-    let Some(rest) = ordinal.checked_sub(OLDEST.len()) else {
-        return OLDEST[ordinal].to_owned();
-    };
-    let (mut number, is_snapshot) = (rest / 2, rest.is_multiple_of(2));
-    for minor in 30..60 {
-        let (first, last) = match minor {
-            30 => (1, 15),
-            33..40 => (1, 9),
-            _ => (0, 9),
-        };
-        let patches = last - first + 1;
-        if number < patches {
-            let mark = if is_snapshot { "_SNAPSHOT" } else { "" };
-            return format!("V{}_{}_{}{mark}", minor / 10, minor % 10, first + number);
-        }
-        number -= patches;
+    if let Some(name) = EARLY.get(place) {
+        return (*name).to_owned();
     }
-    "HIGHER_VERSION".to_owned()
+    if number >= UNKNOWN {
+        return "HIGHER_VERSION".to_owned();
+    }
+    let mut series = SERIES.into_iter();
+    let found = series.rfind(|(first, ..)| *first <= number);
+    let (first, [major, minor, patch], count) = found.unwrap_or_default();
+    let (at, is_release) = ((number - first) / 2, (number - first) % 2 == 1);
+    let minors = minor + at / count.max(1);
+    let (major, minor) = (major + minors / 10, minors % 10);
+    let suffix = if is_release { "" } else { "_SNAPSHOT" };
+    format!("V{major}_{minor}_{}{suffix}", patch + at % count.max(1))
 }
 
 #[cfg(test)]
@@ -52,23 +59,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinals_have_the_names_of_the_reference() {
-        let table = [
-            (-1, "V3_0_0_SNAPSHOT"),
+    fn a_version_is_called_as_the_reference_calls_it() {
+        // Read from the list of 5.4.0: each place where the rule changes, and the ends.
+        let known = [
+            (0, "V3_0_0_SNAPSHOT"),
             (15, "V3_0_0_FINAL"),
             (16, "V3_0_1_SNAPSHOT"),
             (45, "V3_0_15"),
             (46, "V3_1_0_SNAPSHOT"),
+            (66, "V3_2_0_SNAPSHOT"),
+            (85, "V3_2_9"),
             (86, "V3_3_1_SNAPSHOT"),
-            (121, "V3_4_9"),
-            (300, "V4_4_4_SNAPSHOT"),
-            (crate::frame::VERSION, "V5_4_0"),
+            (104, "V3_4_1_SNAPSHOT"),
+            (211, "V3_9_9"),
+            (212, "V4_0_0_SNAPSHOT"),
+            (411, "V4_9_9"),
+            (412, "V5_0_0_SNAPSHOT"),
+            (493, "V5_4_0"),
             (611, "V5_9_9"),
             (612, "HIGHER_VERSION"),
             (9_999, "HIGHER_VERSION"),
+            (-1, "-1"),
         ];
-        for (ordinal, name) in table {
-            assert_eq!(version_name(ordinal), name, "{ordinal}");
+        for (number, expected) in known {
+            assert_eq!(name(number), expected, "{number}");
         }
     }
 }

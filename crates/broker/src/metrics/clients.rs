@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use metrics::Export;
 use wire::body::subscription::ConsumeType;
-use wire::version::version_name;
+use wire::version;
 
 use super::catalogue::{self as c};
 use crate::broker::Broker;
@@ -53,5 +53,5 @@ pub(super) fn connections(b: &Broker, export: &mut Export<'_>) {
 }
 
 fn version(ordinal: i32) -> String {
-    version_name(ordinal).to_lowercase()
+    version::name(ordinal).to_lowercase()
 }
