@@ -151,14 +151,19 @@ pub(crate) fn has_illegal_character(name: &str) -> bool {
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'%' | b'|' | b'_' | b'-'))
 }
 
-/// What is wrong with a topic name, if something is.
+/// What is wrong with a topic name, if something is, in the words of the reference: tools print them.
 pub(crate) fn topic_error(topic: &str) -> Option<String> {
-    let bytes_max = if is_derived(topic) {
-        RETRY_TOPIC_BYTES_MAX
-    } else {
-        TOPIC_BYTES_MAX
-    };
-    name_error("topic", topic, bytes_max)
+    if is_derived(topic) && !topic.trim().is_empty() && !has_illegal_character(topic) {
+        let is_long = topic.len() > RETRY_TOPIC_BYTES_MAX;
+        return is_long.then(|| {
+            format!(
+                "The specified topic is DLQ or Retry topic: {}, and it's longer than topic max length: \
+                 {RETRY_TOPIC_BYTES_MAX}",
+                quoted(topic)
+            )
+        });
+    }
+    name_error("topic", topic, TOPIC_BYTES_MAX)
 }
 
 /// What is wrong with a group name, if something is.
@@ -168,15 +173,28 @@ pub(crate) fn group_error(group: &str) -> Option<String> {
 
 fn name_error(what: &str, name: &str, bytes_max: usize) -> Option<String> {
     if name.trim().is_empty() {
-        Some(format!("the specified {what} is blank"))
+        Some(format!("The specified {what} is blank."))
     } else if has_illegal_character(name) {
         Some(format!(
-            "the specified {what} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"
+            "The specified {what}: {}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$",
+            quoted(name)
         ))
     } else if name.len() > bytes_max {
-        Some(format!("the specified {what} is longer than {bytes_max} bytes"))
+        Some(format!(
+            "The specified {what}: {}, is longer than {what} max length: {bytes_max}",
+            quoted(name)
+        ))
     } else {
         None
+    }
+}
+
+/// As much of a name as an answer says: it may be as long as a frame.
+fn quoted(name: &str) -> String {
+    const TOLD_CHARS: usize = 512;
+    match name.char_indices().nth(TOLD_CHARS) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
     }
 }
 
@@ -192,6 +210,30 @@ mod tests {
         assert!(topic_error("bad topic").unwrap().contains("illegal characters"));
         assert!(topic_error(" ").unwrap().contains("blank"));
         assert!(topic_error("ü").unwrap().contains("illegal characters"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_name_is_said_as_the_reference_says_it_but_not_at_any_length() {
+        let allowed = "contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$";
+        assert_eq!(
+            topic_error("a b").unwrap(),
+            format!("The specified topic: a b, {allowed}")
+        );
+        assert_eq!(
+            group_error("a b").unwrap(),
+            format!("The specified group: a b, {allowed}")
+        );
+        assert_eq!(group_error("").unwrap(), "The specified group is blank.");
+        let long = "T".repeat(128);
+        let told = format!("The specified topic: {long}, is longer than topic max length: 127");
+        assert_eq!(topic_error(&long).unwrap(), told);
+        assert!(topic_error(&" ".repeat(9_000)).unwrap().len() < 1_000);
+        assert!(topic_error(&"ü".repeat(9_000)).unwrap().len() < 2_000);
+        let derived = topic_error(&retry_topic(&"g".repeat(300))).unwrap();
+        assert!(
+            derived.ends_with("longer than topic max length: 255"),
+            "{derived}"
+        );
     }
 
     #[test]
