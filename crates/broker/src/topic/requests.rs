@@ -385,7 +385,9 @@ pub(crate) fn topic_stats(b: &Arc<Broker>, call: Call<GetTopicStatsInfo>) -> Res
     let b = Arc::clone(b);
     Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let broker_name = b.config().broker_name.clone();
-        let offset_table = (0..topic.config.write_queue_nums)
+        // Queues that are only read count too: what was written before there were fewer is in them.
+        let queues = topic.config.write_queue_nums.max(topic.config.read_queue_nums);
+        let offset_table = (0..queues)
             .map(|queue_id| {
                 let queue = MessageQueue {
                     broker_name: broker_name.clone(),

@@ -396,3 +396,19 @@ async fn the_statistics_of_a_topic_list_all_its_queues() {
         17
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_statistics_of_a_topic_list_queues_that_are_only_read_too() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let topic = UpdateAndCreateTopic {
+        read_queue_nums: 3,
+        write_queue_nums: 1,
+        ..wanted("T", "")
+    };
+    assert_eq!(client.ask(&topic).await.code, 0);
+    let reply = client.ask(&GetTopicStatsInfo { topic: "T".into() }).await;
+    let stats: TopicStats = fastjson::from_slice(&reply.body).unwrap();
+    let queues: Vec<i32> = stats.offset_table.keys().map(|key| key.0.queue_id).collect();
+    assert_eq!(queues, [0, 1, 2]);
+}
