@@ -324,12 +324,24 @@ pub(crate) fn read_config(
     _call: Call<GetBrokerConfig>,
 ) -> Result<Answer<GetBrokerConfigReply>, Fault> {
     let version = b.settings.state.lock().version;
-    let all = b.config().all();
+    let mut all = b.config().all();
+    all.extend(read_by_tools());
+    all.sort_unstable_by_key(|(key, _)| *key);
     let text = java_properties::write(all.iter().map(|(key, value)| (*key, value.as_str())));
     let reply = Reply::ok(GetBrokerConfigReply {
         version: Some(fastjson::to_string(&version).into()),
     });
     Ok(reply.with_body(text).into())
+}
+
+/// What has no meaning here and is not set, but is looked for: `exportMetrics` takes the number of processors from one,
+/// `exportConfigs` exports the other.
+fn read_by_tools() -> [(&'static str, String); 2] {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    [
+        ("clientCallbackExecutorThreads", processors.to_string()),
+        ("useTLS", false.to_string()),
+    ]
 }
 
 /// Code 900025.

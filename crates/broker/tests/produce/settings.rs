@@ -147,3 +147,23 @@ async fn administration_from_elsewhere_is_refused_and_changes_nothing() {
     assert_eq!(changed.code, ResponseCode::NO_PERMISSION.0);
     client.send("Made", 0, "the topic is still there").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_tools_look_for_are_told_although_they_have_no_meaning() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let text = client.ask(&GetBrokerConfig).await.body;
+    let text = std::str::from_utf8(&text).unwrap();
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(&format!("{key}=")))
+    };
+    assert_eq!(value("useTLS"), Some("false"));
+    let processors: usize = value("clientCallbackExecutorThreads").unwrap().parse().unwrap();
+    assert!(processors > 0);
+    let keys: Vec<&str> = text
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .collect();
+    assert!(keys.is_sorted());
+}
