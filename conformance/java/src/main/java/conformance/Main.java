@@ -55,6 +55,16 @@ public final class Main {
         scenes.put("reset", Resets::running);
         scenes.put("batches", Batches::batches);
         scenes.put("compacted", Compacted::compacted);
+        scenes.put("screen-cluster", Screens::cluster);
+        scenes.put("screen-topic", Screens::topic);
+        scenes.put("screen-ops", Screens::ops);
+        scenes.put("screen-consumer", GroupScreens::consumer);
+        scenes.put("screen-groups", GroupScreens::settings);
+        scenes.put("screen-offsets", GroupScreens::offsets);
+        scenes.put("screen-producer", GroupScreens::producer);
+        scenes.put("screen-message", MessageScreens::message);
+        scenes.put("screen-dlq", MessageScreens::deadLetters);
+        scenes.put("screen-trace", MessageScreens::trace);
         scenes.put("transaction", Transactions::transactions);
         return scenes;
     }

@@ -23,6 +23,7 @@ import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
+import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /**
  * What one scene works with: its own topics and groups, clients that are shut down at its end, and the lines it says.
@@ -94,6 +95,16 @@ final class Stage implements AutoCloseable {
         producer.start();
         shutdowns.push(producer::shutdown);
         return producer;
+    }
+
+    /** What the dashboard works with. */
+    DefaultMQAdminExt admin() throws Exception {
+        DefaultMQAdminExt admin = new DefaultMQAdminExt(CALL_TIMEOUT_MS);
+        admin.setNamesrvAddr(nameserver);
+        admin.setInstanceName("admin-" + System.nanoTime());
+        admin.start();
+        shutdowns.push(admin::shutdown);
+        return admin;
     }
 
     /** The producer's own method leaves the attributes out. */
