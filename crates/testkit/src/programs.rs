@@ -44,7 +44,16 @@ pub fn java_server() -> anyhow::Result<PathBuf> {
 
 /// The class path of the program that drives the official Java client.
 pub fn java_client() -> anyhow::Result<String> {
-    let out = cached("java", |source, out| {
+    java_program("java")
+}
+
+/// The class path of the program that runs the official `mqadmin`.
+pub fn java_mqadmin() -> anyhow::Result<String> {
+    java_program("java-mqadmin")
+}
+
+fn java_program(name: &str) -> anyhow::Result<String> {
+    let out = cached(name, |source, out| {
         let mut maven = maven(source);
         maven.args(["compile", "dependency:copy-dependencies"]);
         maven.arg(format!("-Dout={}", out.display()));

@@ -8,6 +8,7 @@ mod clients;
 mod dice;
 mod filter;
 mod halves;
+mod mqadmin;
 mod reach;
 mod replicas;
 mod requests;
@@ -23,7 +24,7 @@ use testkit::programs;
 use testkit::server::Program;
 
 const USAGE: &str = "\
-usage: cargo xtask conformance [SECTION...] [--only reference|barque] [--seed N|FROM-TO] [--rounds N] [--pair NAME]
+usage: cargo xtask conformance [SECTION...] [--only reference|barque] [--seed N|FROM-TO] [--rounds N] [--pair NAME] [--ours]
 
 sections, all of them when none is named:
   java   the official Java client, both header encodings
@@ -41,6 +42,9 @@ sections, all of them when none is named:
   upgrade
          docs/upgrade.md, its commands run as they stand there: from Java to barque and back on one directory
   chart  the Helm chart, rendered by Helm's own engine
+  mqadmin
+         every command of the official mqadmin, and of ours once it has all, at both servers; --ours asks for ours anyway;
+         BARQUE_BLESS=1 writes docs/mqadmin.md
 
 environment:
   BARQUE  the binary to test (cargo xtask builds one when it is not set)
@@ -56,6 +60,8 @@ pub(crate) struct Sides {
     pub(crate) rounds: usize,
     /// The one that it plays, if not all.
     pub(crate) pair: Option<String>,
+    /// Whether our `mqadmin` is compared although it lacks commands.
+    pub(crate) with_ours: bool,
     /// Where servers and clients keep their files and logs.
     pub(crate) dir: PathBuf,
 }
@@ -90,7 +96,7 @@ struct Section {
     run: fn(&Sides) -> anyhow::Result<Outcome>,
 }
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     Section {
         name: "java",
         tools: &["java", "mvn"],
@@ -140,6 +146,11 @@ const SECTIONS: [Section; 10] = [
         name: "chart",
         tools: &["go"],
         run: chart::run,
+    },
+    Section {
+        name: "mqadmin",
+        tools: &["java", "mvn"],
+        run: mqadmin::run,
     },
 ];
 
@@ -207,12 +218,14 @@ struct Chosen {
     seeds: Option<RangeInclusive<u64>>,
     rounds: usize,
     pair: Option<String>,
+    with_ours: bool,
 }
 
 fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
     let mut names = Vec::new();
     let (mut only, mut seeds, mut pair) = (None, None, None);
     let mut rounds = replicas::ROUNDS;
+    let mut with_ours = false;
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         if arg == "--only" {
@@ -225,6 +238,8 @@ fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
             seeds = Some(args.next().as_deref().and_then(range).context(USAGE)?);
         } else if arg == "--rounds" {
             rounds = args.next().and_then(|n| n.parse().ok()).context(USAGE)?;
+        } else if arg == "--ours" {
+            with_ours = true;
         } else if arg == "--pair" {
             pair = Some(args.next().context(USAGE)?);
         } else if SECTIONS.iter().any(|section| section.name == arg) {
@@ -242,6 +257,7 @@ fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
         seeds,
         rounds,
         pair,
+        with_ours,
     })
 }
 
@@ -267,6 +283,7 @@ fn resolve(chosen: &Chosen, dir: PathBuf) -> anyhow::Result<Sides> {
         seeds: chosen.seeds.clone(),
         rounds: chosen.rounds,
         pair: chosen.pair.clone(),
+        with_ours: chosen.with_ours,
         dir,
     })
 }
