@@ -112,8 +112,6 @@ pub(crate) struct Ask<'a> {
 pub(crate) enum Filter {
     /// One of several tags: `a || b`; `*` for any.
     Tags(String),
-    /// A condition on properties.
-    Sql(String),
 }
 
 /// What a read brought.
@@ -153,9 +151,7 @@ impl Filter {
 
     /// The tags, if only some are wanted.
     fn tags(&self) -> Option<Vec<&str>> {
-        let Filter::Tags(expression) = self else {
-            return None;
-        };
+        let Filter::Tags(expression) = self;
         let tags = expression
             .split("||")
             .map(str::trim)
@@ -232,10 +228,7 @@ impl<'a> Reader<'a> {
         let broker = brokers.find(|known| known.broker_name == queue.broker_name);
         let addr = broker.and_then(lookup::any_addr);
         let addr = addr.ok_or_else(|| self.no_broker(queue))?;
-        let (kind, expression) = match ask.filter {
-            Filter::Tags(expression) => ("TAG", expression),
-            Filter::Sql(expression) => ("SQL92", expression),
-        };
+        let Filter::Tags(expression) = ask.filter;
         let header = PullMessage {
             consumer_group: self.group.clone(),
             topic: queue.topic.clone(),
@@ -244,8 +237,8 @@ impl<'a> Reader<'a> {
             max_msg_nums: ask.most,
             sys_flag: SUBSCRIPTION | if ask.hold.is_zero() { 0 } else { SUSPEND },
             suspend_timeout_millis: i64::try_from(ask.hold.as_millis()).unwrap_or(i64::MAX),
-            subscription: Some(expression.into()),
-            expression_type: Some(kind.into()),
+            subscription: Some(expression.as_str().into()),
+            expression_type: Some("TAG".into()),
             ..PullMessage::default()
         };
         let frame = Frame::request(0, &header);
