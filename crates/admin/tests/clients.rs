@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands about messages, clients and groups, against a name server and a broker on real sockets.
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as it should be"
+)]
 
 #[path = "clients/export.rs"]
 mod export;
