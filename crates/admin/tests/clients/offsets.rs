@@ -40,10 +40,9 @@ async fn where_the_broker_does_not_move_a_group_its_offsets_are_set() {
     let rig = with_messages().await;
     rig.commit("G", "T", [1, 2]).await;
     let broker = rig.cluster.broker;
-    rig.done(&format!(
-        "updateBrokerConfig -b {broker} -k useServerSideResetOffset -v false"
-    ))
-    .await;
+    let line = format!("updateBrokerConfig -b {broker} -k useServerSideResetOffset -v false");
+    let changed = rig.run(&line).await;
+    assert!(changed.code == 0 && changed.err.contains("in effect now"), "{}", changed.err);
     let moved = rig.done("resetOffsetByTime -g G -t T -s 1000").await;
     assert!(
         moved.starts_with("reset consumer offset by specified consumerGroup[G], topic[T], force[true], "),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wire::Str;
 use wire::api::elsewhere::{CheckRocksdbCqWriteProgress, ExportRocksdbConfigToJson};
+use wire::body::topic_route::ClusterInfo;
 use wire::frame::Frame;
 
 use crate::cmd::lookup;
@@ -141,7 +142,7 @@ async fn to_json(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
             ));
         };
         let clusters = lookup::clusters(ctx).await?;
-        lookup::broker_names(&clusters, cluster)?;
+        known(ctx, &clusters, cluster)?;
         // As in the reference: the brokers of all clusters.
         let brokers = hash_map(clusters.broker_addr_table, |(name, _)| name);
         let masters = brokers
@@ -218,6 +219,13 @@ async fn ask_all(ctx: &Ctx, brokers: &[(Str, Str)], wanted: &str) -> Result<(), 
     failed.map_or(Ok(()), Err)
 }
 
+fn known(ctx: &Ctx, clusters: &ClusterInfo, cluster: &str) -> Result<(), Failure> {
+    if !clusters.cluster_addr_table.contains_key(cluster) {
+        ctx.say("clusterAddrTable is empty");
+    }
+    lookup::broker_names(clusters, cluster).map(|_| ())
+}
+
 /// What a broker says of its queues in RocksDB.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -238,10 +246,7 @@ async fn check(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
         check_store_time: Some(from.unwrap_or_else(|| ctx.env.clock.now_ms() - DAYS_BACK_MS)),
     };
     let clusters = lookup::clusters(ctx).await?;
-    if !clusters.cluster_addr_table.contains_key(cluster) {
-        ctx.say("clusterAddrTable is empty");
-    }
-    lookup::broker_names(&clusters, cluster)?;
+    known(ctx, &clusters, cluster)?;
     // As in the reference: the brokers of all clusters.
     for (name, replicas) in hash_map(clusters.broker_addr_table, |(name, _)| name) {
         let addr = lookup::master_addr(&replicas);

@@ -34,6 +34,7 @@ const FIGURES: &[&str] = &[
     "totalMemKBytes",
     "freeMemKBytes",
     "remainHowManyDataToFlush",
+    "timerReadBehind",
     // bounds, which are each server's own
     "EndTransactionThreadPoolQueueCapacity",
     "ackThreadPoolQueueCapacity",
