@@ -42,7 +42,11 @@ async fn where_the_broker_does_not_move_a_group_its_offsets_are_set() {
     let broker = rig.cluster.broker;
     let line = format!("updateBrokerConfig -b {broker} -k useServerSideResetOffset -v false");
     let changed = rig.run(&line).await;
-    assert!(changed.code == 0 && changed.err.contains("in effect now"), "{}", changed.err);
+    assert!(
+        changed.code == 0 && changed.err.contains("in effect now"),
+        "{}",
+        changed.err
+    );
     let moved = rig.done("resetOffsetByTime -g G -t T -s 1000").await;
     assert!(
         moved.starts_with("reset consumer offset by specified consumerGroup[G], topic[T], force[true], "),
