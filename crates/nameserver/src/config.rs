@@ -355,14 +355,15 @@ impl Config {
         self.entries().remove(key)
     }
 
-    /// All settings as properties, sorted. What is not set is not listed.
+    /// All settings as properties, sorted. What is not set is not listed; nor is the port for numbers while there is none, which the
+    /// reference does not have.
     pub fn to_properties(&self) -> String {
         let entries = self.entries();
         java_properties::write(
             entries
                 .iter()
-                .filter(|e| !e.1.is_empty())
-                .map(|(k, v)| (*k, v.as_str())),
+                .map(|(key, value)| (*key, value.as_str()))
+                .filter(|entry| !entry.1.is_empty() && *entry != ("metricsPromExporterPort", "0")),
         )
     }
 }
