@@ -44,6 +44,12 @@ const FIGURES: &[&str] = &[
     "sendThreadPoolQueueCapacity",
 ];
 
+/// Numbers are shown by default here, and there is no limit on how many: docs/metrics.md.
+const NUMBERS: &[&str] = &[
+    "metricsExporterType",
+    "metricsOtelCardinalityLimit",
+    "metricsPromExporterPort",
+];
 const OF_SETTINGS: &str = "properties are a hash map";
 /// Ports, and what the run gives to one of the two only.
 const PORTS: &[&str] = &[
@@ -114,11 +120,13 @@ fn settings() -> Vec<Step> {
         step("getBrokerConfig -b $broker")
             .sorted(OF_SETTINGS)
             .keys_of_both()
-            .values_of(PORTS),
+            .values_of(PORTS)
+            .values_of(NUMBERS),
         step("getBrokerConfig -c DefaultCluster")
             .sorted(OF_SETTINGS)
             .keys_of_both()
-            .values_of(PORTS),
+            .values_of(PORTS)
+            .values_of(NUMBERS),
         step("getBrokerConfig -c NoCluster"),
         step("getBrokerConfig -b 127.0.0.1:1"),
         step("getNamesrvConfig")
