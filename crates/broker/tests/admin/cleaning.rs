@@ -29,7 +29,10 @@ async fn queues_of_topics_that_are_not_there_are_removed_and_others_stay() {
     // Somebody has edited the table.
     let config = dir.path().join("store/config");
     for file in ["topics.json", "topics.json.bak"] {
-        let text = std::fs::read_to_string(config.join(file)).unwrap();
+        // The second is there only when the table was saved twice.
+        let Ok(text) = std::fs::read_to_string(config.join(file)) else {
+            continue;
+        };
         std::fs::write(config.join(file), text.replace("\"Lost\"", "\"Another\"")).unwrap();
     }
     let queues = dir.path().join("store/consumequeue");
