@@ -10,6 +10,7 @@ pub(crate) mod lookup;
 mod message;
 mod nameserver;
 mod offset;
+mod ours;
 mod progress;
 mod queue;
 mod running;
@@ -18,7 +19,22 @@ mod topic;
 
 use crate::command::Command;
 
-/// What is listed by `help`.
+/// All commands, those of the reference first.
+pub fn every() -> impl Iterator<Item = &'static Command> {
+    ALL.iter().chain(OURS).copied()
+}
+
+/// What the reference does not have.
+pub static OURS: &[&Command] = &[
+    &ours::explain::EXPLAIN,
+    &ours::tail::TAIL,
+    &ours::dlq::DLQ,
+    &ours::timers::TIMERS,
+    &ours::transactions::TRANSACTIONS,
+    &ours::doctor::DOCTOR,
+];
+
+/// What is listed by `help` of the reference.
 pub static ALL: &[&Command] = &[
     &topic::update::UPDATE_TOPIC,
     &topic::batch::UPDATE_TOPIC_LIST,

@@ -23,6 +23,8 @@ pub struct Command {
     pub options: &'static [Opt],
     /// What it does to the servers.
     pub effect: Effect,
+    /// The reference has no such command: it prints tables.
+    pub ours: bool,
     /// Does it.
     pub run: for<'a> fn(&'a Ctx, &'a Args) -> Running<'a>,
 }
@@ -48,6 +50,7 @@ impl Command {
         about: "",
         options: &[],
         effect: Effect::Reads,
+        ours: false,
         run: |_, _| Box::pin(async { Ok(()) }),
     };
 

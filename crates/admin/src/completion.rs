@@ -19,7 +19,7 @@ pub(crate) fn script(shell: &str) -> Option<String> {
 
 fn commands() -> impl Iterator<Item = &'static Command> {
     let present = |command: &&Command| !matches!(command.effect, Effect::Absent(_));
-    cmd::ALL.iter().copied().filter(present)
+    cmd::every().filter(present)
 }
 
 /// All spellings of the options of a command.

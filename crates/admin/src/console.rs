@@ -65,6 +65,11 @@ impl Console {
         self.closed.get()
     }
 
+    /// Whether there is somebody to ask.
+    pub fn has_somebody(&self) -> bool {
+        self.answers.is_some()
+    }
+
     /// Asks for a yes; where there is nobody to ask, it is one.
     pub fn agrees(&self, question: &str) -> bool {
         let Some(answers) = &self.answers else {

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::command::Command;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::options::{self, Format};
+use crate::options::{self, Args, Format};
 use crate::output::{self, Report};
 
 /// Most pieces of data that are kept to be printed as one document.
@@ -40,6 +40,10 @@ pub struct Ctx {
 impl Ctx {
     /// For a command that prints in this format.
     pub fn new(command: &'static Command, client: Client, console: Rc<Console>, format: Format) -> Ctx {
+        let format = match format {
+            Format::Reference if command.ours => Format::Table,
+            given => given,
+        };
         Ctx {
             client,
             env: Env::real(),
@@ -62,6 +66,38 @@ impl Ctx {
     /// Whether the text of the reference is asked for.
     pub fn is_reference(&self) -> bool {
         self.format == Format::Reference
+    }
+
+    /// Whether a person reads it: data may be shortened to what fits into a line.
+    pub fn is_table(&self) -> bool {
+        self.format == Format::Table
+    }
+
+    /// One of data without an end: it is printed at once, as a line of text or of JSON, or as a document of YAML.
+    pub fn stream<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        let text = match self.format {
+            Format::Table | Format::Reference => text(),
+            Format::Json => format!("{}\n", serde_json::to_string(value).unwrap_or_default()),
+            Format::Yaml => format!("---\n{}", output::document(&Report::of(value), Format::Yaml)),
+        };
+        self.console.print(&text);
+    }
+
+    /// Whether something may be done that cannot be taken back: somebody says so now, or has said it with `--yes`.
+    pub fn confirm(&self, args: &Args, what: &str) -> Result<(), Failure> {
+        if args.extras.yes {
+            return Ok(());
+        }
+        let answered = self.console.has_somebody();
+        if answered
+            && self
+                .console
+                .agrees(&format!("{what}\nThis cannot be taken back. Go on? [y/N] "))
+        {
+            return Ok(());
+        }
+        let how = if answered { "" } else { "; say --yes to do it" };
+        Err(Failure::Usage(format!("nothing was done{how}")))
     }
 
     /// Data, and the text of the reference for it.

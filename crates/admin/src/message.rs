@@ -86,6 +86,10 @@ impl Properties {
         }
     }
 
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.entries.retain(|(key, _)| key != name);
+    }
+
     /// In the reference's order.
     pub(crate) fn ordered(&self) -> Vec<&(Str, Str)> {
         let buckets = self.buckets.max(BUCKETS);

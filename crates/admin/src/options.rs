@@ -69,6 +69,14 @@ pub const fn flag(short: &'static str, long: &'static str, about: &'static str) 
     }
 }
 
+/// An option without a value that has no short name.
+pub const fn long_flag(long: &'static str, about: &'static str) -> Opt {
+    Opt {
+        takes_value: false,
+        ..long_value(long, about)
+    }
+}
+
 impl Opt {
     /// The command does nothing without it.
     #[must_use]

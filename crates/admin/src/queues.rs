@@ -112,6 +112,8 @@ pub(crate) struct Ask<'a> {
 pub(crate) enum Filter {
     /// One of several tags: `a || b`; `*` for any.
     Tags(String),
+    /// A condition on properties.
+    Sql(String),
 }
 
 /// What a read brought.
@@ -151,7 +153,9 @@ impl Filter {
 
     /// The tags, if only some are wanted.
     fn tags(&self) -> Option<Vec<&str>> {
-        let Filter::Tags(expression) = self;
+        let Filter::Tags(expression) = self else {
+            return None;
+        };
         let tags = expression
             .split("||")
             .map(str::trim)
@@ -228,7 +232,10 @@ impl<'a> Reader<'a> {
         let broker = brokers.find(|known| known.broker_name == queue.broker_name);
         let addr = broker.and_then(lookup::any_addr);
         let addr = addr.ok_or_else(|| self.no_broker(queue))?;
-        let Filter::Tags(expression) = ask.filter;
+        let (kind, expression) = match ask.filter {
+            Filter::Tags(expression) => ("TAG", expression),
+            Filter::Sql(expression) => ("SQL92", expression),
+        };
         let header = PullMessage {
             consumer_group: self.group.clone(),
             topic: queue.topic.clone(),
@@ -238,7 +245,7 @@ impl<'a> Reader<'a> {
             sys_flag: SUBSCRIPTION | if ask.hold.is_zero() { 0 } else { SUSPEND },
             suspend_timeout_millis: i64::try_from(ask.hold.as_millis()).unwrap_or(i64::MAX),
             subscription: Some(expression.as_str().into()),
-            expression_type: Some("TAG".into()),
+            expression_type: Some(kind.into()),
             ..PullMessage::default()
         };
         let frame = Frame::request(0, &header);

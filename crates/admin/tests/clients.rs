@@ -13,5 +13,7 @@ mod groups;
 mod messages;
 #[path = "clients/offsets.rs"]
 mod offsets;
+#[path = "clients/ours.rs"]
+mod ours;
 #[path = "clients/rig.rs"]
 mod rig;

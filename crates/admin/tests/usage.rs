@@ -35,7 +35,7 @@ fn the_commands_of_the_reference_are_listed_in_its_order() {
 
 #[test]
 fn no_two_options_of_a_command_are_called_the_same() {
-    for command in cmd::ALL {
+    for command in cmd::every() {
         let table = options::table(command.options);
         for (index, opt) in table.iter().enumerate() {
             let same = table.iter().skip(index + 1).find(|other| {

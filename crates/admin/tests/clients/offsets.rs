@@ -3,8 +3,8 @@
 
 use crate::rig::Rig;
 
-async fn with_messages() -> Rig {
-    let rig = Rig::start().await;
+async fn with_messages(settings: &[(&str, &str)]) -> Rig {
+    let rig = Rig::start_with(settings).await;
     rig.topic("T", 2).await;
     for queue in [0, 1, 1] {
         rig.send("T", queue, "-p x").await;
@@ -15,7 +15,7 @@ async fn with_messages() -> Rig {
 
 #[tokio::test]
 async fn a_group_that_is_offline_goes_to_a_time_and_to_the_end() {
-    let rig = with_messages().await;
+    let rig = with_messages(&[]).await;
     let moved = rig.done("resetOffsetByTime -g G -t T -s 1000").await;
     assert!(
         moved.starts_with("start reset consumer offset by specified, group[G], topic[T], force[true], "),
@@ -37,16 +37,8 @@ async fn a_group_that_is_offline_goes_to_a_time_and_to_the_end() {
 
 #[tokio::test]
 async fn where_the_broker_does_not_move_a_group_its_offsets_are_set() {
-    let rig = with_messages().await;
+    let rig = with_messages(&[("useServerSideResetOffset", "false")]).await;
     rig.commit("G", "T", [1, 2]).await;
-    let broker = rig.cluster.broker;
-    let line = format!("updateBrokerConfig -b {broker} -k useServerSideResetOffset -v false");
-    let changed = rig.run(&line).await;
-    assert!(
-        changed.code == 0 && changed.err.contains("in effect now"),
-        "{}",
-        changed.err
-    );
     let moved = rig.done("resetOffsetByTime -g G -t T -s 1000").await;
     assert!(
         moved.starts_with("reset consumer offset by specified consumerGroup[G], topic[T], force[true], "),
@@ -62,7 +54,7 @@ async fn where_the_broker_does_not_move_a_group_its_offsets_are_set() {
 
 #[tokio::test]
 async fn one_queue_goes_to_an_offset_and_another_group_gets_the_same() {
-    let rig = with_messages().await;
+    let rig = with_messages(&[]).await;
     let broker = rig.cluster.broker;
     let one = rig
         .done(&format!(

@@ -13,6 +13,7 @@ use std::time::Duration;
 use testkit::cluster::Cluster;
 use wire::api::heartbeat::HeartBeat;
 use wire::api::offset::UpdateConsumerOffset;
+use wire::api::send::{ConsumerSendMsgBack, SendMessageV2};
 use wire::code::{Code, ResponseCode};
 use wire::frame::{Encoding, Frame};
 
@@ -150,6 +151,42 @@ impl Rig {
             let done = channel.call(Frame::request(0, &header), SOON).await.unwrap();
             assert_eq!(done.code, 0, "{:?}", done.remark);
         }
+    }
+
+    /// Sends to the first queue with these properties, as they travel.
+    pub(crate) async fn raw_send(&self, topic: &str, properties: &str, sys_flag: i32) {
+        let header = SendMessageV2 {
+            producer_group: "P".into(),
+            topic: topic.into(),
+            default_topic: "TBW102".into(),
+            default_topic_queue_nums: 1,
+            sys_flag,
+            properties: Some(properties.into()),
+            ..SendMessageV2::default()
+        };
+        let frame = Frame::request(0, &header).with_body("raw");
+        let channel = Channel::connect(self.cluster.broker, SOON).await.unwrap();
+        let sent = channel.call(frame, SOON).await.unwrap();
+        // A SYNC_MASTER without a slave stores it, too.
+        assert!([0, 11].contains(&sent.code), "{:?}", sent.remark);
+    }
+
+    /// Has a group give up the message at an offset of the first queue.
+    pub(crate) async fn give_up(&self, group: &str, topic: &str, offset: i64) {
+        let found = self
+            .data(&format!(
+                "queryMsgByOffset -t {topic} -b broker-a -i 0 -o {offset}"
+            ))
+            .await;
+        let header = ConsumerSendMsgBack {
+            offset: found[0]["commitLogOffset"].as_i64().unwrap(),
+            group: group.into(),
+            delay_level: -1,
+            ..ConsumerSendMsgBack::default()
+        };
+        let channel = Channel::connect(self.cluster.broker, SOON).await.unwrap();
+        let back = channel.call(Frame::request(0, &header), SOON).await.unwrap();
+        assert_eq!(back.code, 0, "{:?}", back.remark);
     }
 
     /// Returns when the name server has heard of a topic.

@@ -66,7 +66,11 @@ const PAGE: i32 = 2000;
 const PAGES_MAX: usize = 500;
 
 /// Looks a group up in the table of a broker, page by page. To ask for the group alone could make it.
-async fn group_on(ctx: &Ctx, addr: &str, group: &str) -> Result<Option<SubscriptionGroupConfig>, Failure> {
+pub(in crate::cmd) async fn group_on(
+    ctx: &Ctx,
+    addr: &str,
+    group: &str,
+) -> Result<Option<SubscriptionGroupConfig>, Failure> {
     let mut seen = 0;
     let mut version = Str::default();
     for _ in 0..PAGES_MAX {
