@@ -24,7 +24,6 @@ mod names;
 mod nearest;
 pub mod options;
 mod output;
-mod producer;
 mod queues;
 mod sending;
 mod settings;

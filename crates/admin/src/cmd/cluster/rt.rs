@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use wire::Str;
-use wire::properties::Properties;
 
 use crate::cmd::lookup;
 use crate::command::{Command, Effect};
@@ -14,7 +13,8 @@ use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::hash_order::hash_map;
 use crate::options::{Args, value};
-use crate::producer::Producer;
+use crate::queues;
+use crate::sending::{Draft, Sender};
 use crate::text::{china_time, fixed};
 
 pub(crate) const CLUSTER_RT: Command = Command {
@@ -71,7 +71,7 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
         cluster: args.get("c"),
     };
     let pause = Duration::from_secs(args.number("i")?.unwrap_or(10));
-    let producer = Producer::new(ctx, &ctx.env.clock.now_ms().to_string());
+    let sender = Sender::new(ctx, &ctx.env.clock.now_ms().to_string());
     if !plan.as_log {
         ctx.say(format_args!(
             "{:<24}  {:<24}  {:<4}  {:<8}  {:<8}\n",
@@ -86,7 +86,7 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     let round = async || {
         for cluster in &names {
             for broker in lookup::broker_names(&clusters, cluster)? {
-                let measured = measure(ctx, &producer, &plan, (cluster, broker)).await;
+                let measured = measure(ctx, &sender, &plan, (cluster, broker)).await;
                 ctx.row(&measured, || text(ctx, &plan, &measured));
             }
         }
@@ -97,21 +97,20 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
 
 async fn measure(
     ctx: &Ctx,
-    producer: &Producer<'_>,
+    sender: &Sender<'_>,
     plan: &Plan<'_>,
     (cluster, broker): (&str, &str),
 ) -> Measured {
     let (mut succeeded, mut failed, mut elapsed) = (0, 0, Duration::ZERO);
-    let targets = producer.targets(broker).await.unwrap_or_default();
-    let mut targets = targets.iter().cycle();
+    let route = sender.route(broker).await.unwrap_or_default();
+    let queues = queues::writable(broker, &route);
+    let mut queues = queues.iter().cycle();
+    let draft = Draft::new(broker, plan.body.clone());
     for round in 0..plan.amount {
         let begun = ctx.env.clock.instant();
-        let sent = match targets.next() {
+        let sent = match queues.next() {
             None => false,
-            Some(target) => {
-                let sent = producer.send(broker, target, Properties::default(), plan.body.clone());
-                sent.await.is_ok()
-            }
+            Some(queue) => sender.send_to(&route, queue, &draft).await.is_ok(),
         };
         if sent {
             succeeded += 1;

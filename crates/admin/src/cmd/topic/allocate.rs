@@ -6,7 +6,6 @@ use wire::Str;
 use wire::body::queue::MessageQueue;
 use wire::body::topic_route::TopicRoute;
 use wire::fastjson;
-use wire::properties::java_hash;
 
 use crate::cmd::lookup;
 use crate::command::Command;
@@ -14,6 +13,7 @@ use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::hash_order::{by_hash, hash_map};
 use crate::options::{Args, value};
+use crate::queues;
 
 pub(crate) const ALLOCATE_MQ: Command = Command {
     name: "allocateMQ",
@@ -73,25 +73,7 @@ fn text(shares: &[Share]) -> String {
 
 /// The queues that can be read, in the order of the reference's set of them.
 fn readable(route: &TopicRoute, topic: &str) -> Vec<MessageQueue> {
-    let brokers = route.queue_datas.iter().filter(|queues| queues.perm & 4 != 0);
-    let queues = brokers.flat_map(|queues| {
-        (0..queues.read_queue_nums).map(|queue_id| MessageQueue {
-            broker_name: queues.broker_name.clone(),
-            queue_id,
-            topic: topic.into(),
-        })
-    });
-    by_hash(queues, hash)
-}
-
-fn hash(queue: &MessageQueue) -> i32 {
-    [
-        java_hash(&queue.broker_name),
-        queue.queue_id,
-        java_hash(&queue.topic),
-    ]
-    .into_iter()
-    .fold(1, |hash: i32, part| hash.wrapping_mul(31).wrapping_add(part))
+    by_hash(queues::readable(topic, route), queues::hash_code)
 }
 
 /// A stretch of the queues: the first consumers get one more where they do not come out even.
