@@ -212,10 +212,12 @@ fn load(broker: &Broker, table: &Table, findings: &mut Findings) {
             "`transactions` lists them: their producers do not answer, or answer that they do not know",
         );
     }
-    if table.get("brokerActive").is_some_and(|text| text == "false") {
+    // A slave is only active while it acts for its master.
+    let is_idle = table.get("brokerActive").is_some_and(|text| text == "false");
+    if broker.is_master() && is_idle {
         findings.warning(
             &subject,
-            "is not active: a slave acts for it, or it does not serve yet",
+            "is not active: a slave may act for it, or it does not serve yet",
             "look at its log; `haStatus` says how far its replicas are",
         );
     }
@@ -316,6 +318,16 @@ mod tests {
     fn free_room_is_read_in_any_unit() {
         assert_eq!(free_bytes("Total : 2.0 MiB, Free : 1.5 KiB."), Some(1536.0));
         assert_eq!(free_bytes("nothing"), None);
+    }
+
+    #[test]
+    fn a_master_that_does_not_serve_is_found_and_a_slave_need_not() {
+        let idle = |id| {
+            let mut idle = broker("a", "", &[("brokerActive", "false")]);
+            idle.id = id;
+            found(vec![idle]).len()
+        };
+        assert_eq!((idle(0), idle(1)), (1, 0));
     }
 
     #[test]
