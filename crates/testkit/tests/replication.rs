@@ -574,6 +574,7 @@ async fn an_old_master_with_messages_of_its_own_does_not_go_on_behind_them() -> 
     master.stop().await?;
 
     let promoted = pair.second(&MASTER).await?;
+    let begun_at = strangers::mark();
     let client = Client::of(&promoted).await?;
     for n in 0..3 {
         client.send("T", &format!("other has {n}")).await?;
@@ -595,7 +596,7 @@ async fn an_old_master_with_messages_of_its_own_does_not_go_on_behind_them() -> 
     .await?;
     assert_eq!(demoted.broker.store.written(), end);
     let name = format!("master={} ", promoted.replication);
-    let lines = strangers::lines_with(&[&name, "are not the same"]);
+    let lines = strangers::lines_since(begun_at, &[&name, "are not the same"]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     demoted.stop().await?;
     promoted.stop().await

@@ -34,7 +34,17 @@ pub(super) fn listen() {
 
 /// The lines so far with all of these words.
 pub(super) fn lines_with(words: &[&str]) -> Vec<String> {
-    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    lines_since(0, words)
+}
+
+/// How long the log is. Lines before may be of another broker that had the same port.
+pub(super) fn mark() -> usize {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner).len()
+}
+
+/// The lines from a mark on with all of these words.
+pub(super) fn lines_since(mark: usize, words: &[&str]) -> Vec<String> {
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner)[mark..].to_vec();
     let log = String::from_utf8_lossy(&log);
     let lines = log.lines();
     lines
@@ -45,8 +55,13 @@ pub(super) fn lines_with(words: &[&str]) -> Vec<String> {
 
 /// Waits for the first line with these words.
 async fn said(words: &[&str]) -> Result {
+    said_since(0, words).await
+}
+
+/// The same, of the lines from a mark on.
+async fn said_since(mark: usize, words: &[&str]) -> Result {
     until(&format!("a line with {words:?}"), async || {
-        Ok(!lines_with(words).is_empty())
+        Ok(!lines_since(mark, words).is_empty())
     })
     .await
 }
@@ -206,12 +221,15 @@ async fn a_slave_that_takes_nothing_is_cut_and_clients_go_on() -> Result {
     master.stop().await
 }
 
-/// A master that answers each slave with these bytes, and then with nothing.
+/// A master that answers each slave with these bytes, and then with nothing. Each has an address of its own, so that no
+/// line of the log is of another with its port.
 async fn false_master(
     bytes: Vec<u8>,
 ) -> Result<(SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)> {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+    static HOST: AtomicU8 = AtomicU8::new(1);
+    let host = std::net::Ipv4Addr::new(127, 0, 2, HOST.fetch_add(1, Ordering::Relaxed));
+    let listener = TcpListener::bind((host, 0)).await?;
     let (addr, times) = (listener.local_addr()?, std::sync::Arc::new(AtomicUsize::new(0)));
     let count = std::sync::Arc::clone(&times);
     tokio::spawn(async move {
@@ -288,6 +306,7 @@ async fn a_slave_of_another_cluster_or_name_follows_nobody_and_says_why() -> Res
     // Name servers tell it of no master of another cluster; the one of the other name gives it leave, and then it knocks
     // at the wrong door.
     let door = master.replication.to_string();
+    let begun_at = mark();
     let elsewhere = [("brokerClusterName", "Elsewhere")];
     let wrong_door = [("brokerName", "broker-b"), ("haMasterAddress", &*door)];
     let both = [("brokerClusterName", "Elsewhere"), ("haMasterAddress", &*door)];
@@ -302,18 +321,18 @@ async fn a_slave_of_another_cluster_or_name_follows_nobody_and_says_why() -> Res
             1 => format!("broker={}", slave.addr),
             _ => format!("master={door} error="),
         };
-        said(&[&name, why]).await?;
+        said_since(begun_at, &[&name, why]).await?;
         let begun = SystemTime::now();
         while begun.elapsed()? < Duration::from_millis(500) {
             assert_eq!(client.send("T", "nobody has it").await?.code, 11);
         }
-        let lines = lines_with(&[&name, why]);
+        let lines = lines_since(begun_at, &[&name, why]);
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert_eq!(slave.broker.store.written().0, 0);
         slave.stop().await?;
     }
     assert!(
-        lines_with(&[&format!("master={door} from=")]).is_empty(),
+        lines_since(begun_at, &[&format!("master={door} from=")]).is_empty(),
         "one has followed"
     );
     until("the master says it, too", async || {
@@ -336,17 +355,18 @@ async fn a_slave_ahead_of_its_master_says_once_that_it_does_not_follow() -> Resu
     let end = ahead.broker.store.written();
     ahead.stop().await?;
     let master = pair.first(&[&SYNC_MASTER[..], &QUICK].concat()).await?;
+    let begun_at = mark();
     let client = Client::of(&master).await?;
     let slave = pair.second(&SLAVE).await?;
     let why = "make it the master, or move its store away";
     let name = format!("master={} ", master.replication);
-    said(&[&name, "not following the master"]).await?;
+    said_since(begun_at, &[&name, "not following the master"]).await?;
     // It comes some times more; the master must stay behind it.
     for _ in 0..10 {
         assert_eq!(client.send("T", "nobody has it").await?.code, 11);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let lines = lines_with(&[&name]);
+    let lines = lines_since(begun_at, &[&name]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(!lines_with(&[why]).is_empty());
     assert_eq!(slave.broker.store.written(), end);
@@ -359,16 +379,17 @@ async fn of_two_masters_with_one_id_the_first_says_once_that_there_is_another() 
     listen();
     let pair = Pair::new().await?;
     let first = pair.first(&MASTER).await?;
+    let begun_at = mark();
     let second = pair.second(&MASTER).await?;
     let rival = format!("rival={} ", second.addr);
-    said(&["another broker has registered as the master", &rival]).await?;
+    said_since(begun_at, &["another broker has registered as the master", &rival]).await?;
     for node in [&first, &second] {
         let client = Client::of(node).await?;
         assert_eq!(client.send("T", "clients go on").await?.code, 0);
     }
     second.stop().await?;
     said(&["no other broker is registered as the master"]).await?;
-    let lines = lines_with(&[&rival]);
+    let lines = lines_since(begun_at, &[&rival]);
     assert_eq!(lines.len(), 1, "{lines:?}");
     first.stop().await
 }
