@@ -167,11 +167,15 @@ fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
     Ok(Outcome::Staged(Reply::ok(staged.told), staged.ticket))
 }
 
-/// A message for a retry topic that was given up.
+/// A message for a retry topic that was given up. Told of the group of that topic: the reference tells of the sender's, which
+/// is the same for all clients, and which a sender could make up without end.
 fn count_dead(b: &Broker, dead: &Topic, header: &SendMessage) {
+    let Some(group) = group_of_retry_topic(&header.topic) else {
+        return;
+    };
     let retry = b.topics.get(&header.topic);
     let retry = retry.as_deref().unwrap_or(dead);
-    retry.traffic.reader(&header.producer_group).dead.add(1);
+    retry.traffic.reader(group).dead.add(1);
 }
 
 /// Makes what is missing, lets the name servers know, and sends again. The answer comes after that, so that a consumer

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use broker::{LEFT_OUT, METRICS};
+use wire::api::send::SendMessageV2;
 
+use crate::rig::Rig;
 use crate::scrape::{Scrape, page};
 use crate::traffic;
 
@@ -117,6 +119,31 @@ async fn every_number_that_is_described_is_told() {
     let (_, text) = page(rig.metrics.unwrap(), "/metrics").await;
     assert!(text.contains("# HELP rocketmq_consumer_lag_messages Messages that a group has not consumed"));
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn senders_make_no_series_by_the_names_they_give_themselves() {
+    let rig = Rig::start_with(traffic::SOON).await;
+    let client = rig.client().await;
+    traffic::make_group(&client, "G").await;
+    for number in 0..3 {
+        let given_up = SendMessageV2 {
+            producer_group: format!("sender-{number}").into(),
+            topic: "%RETRY%G".into(),
+            queue_id: 0,
+            reconsume_times: Some(17),
+            ..SendMessageV2::default()
+        };
+        assert_eq!(client.ask_with(&given_up, "given up").await.code, 0);
+    }
+    let ours = Scrape::of(&rig).await;
+    let dead = ours.with("rocketmq_send_to_dlq_messages_total", &[]);
+    assert_eq!(dead.iter().sum::<f64>(), 3.0);
+    let groups = ours.with("rocketmq_send_to_dlq_messages_total", &[("consumer_group", "G")]);
+    assert_eq!(
+        groups, dead,
+        "all of them are of the group that did not consume them"
+    );
 }
 
 #[tokio::test]
