@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All commands, in the order in which the reference lists them. What one does stands below the folder of its subject.
 
+mod batch;
 mod broker;
 mod cluster;
 mod connection;

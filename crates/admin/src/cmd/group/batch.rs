@@ -7,12 +7,12 @@ use wire::api::group::UpdateAndCreateSubscriptiongroupList;
 use wire::body::group::{SubscriptionGroupConfig, SubscriptionGroupList};
 use wire::fastjson;
 
-use crate::cmd::lookup;
+use crate::cmd::batch;
 use crate::command::{Command, Effect};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
+use crate::names;
 use crate::options::{Args, value};
-use crate::{files, names};
 
 pub(crate) const UPDATE_SUB_GROUP_LIST: Command = Command {
     name: "updateSubGroupList",
@@ -36,13 +36,14 @@ pub(crate) const UPDATE_SUB_GROUP_LIST: Command = Command {
 /// A broker that has got the list.
 #[derive(Serialize)]
 struct Submitted<'a> {
-    broker: &'a Str,
-    groups: Vec<&'a Str>,
+    broker: Str,
+    groups: &'a [&'a Str],
 }
 
 async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
-    let list = read(args.need("f")?)?;
-    if list.group_config_list.is_empty() {
+    let check = |group: &SubscriptionGroupConfig| names::group(&group.group_name);
+    let group_config_list = batch::read(args.need("f")?, check)?;
+    if group_config_list.is_empty() {
         return Ok(());
     }
     // The reference calls them differently, depending on how it was told where to send them.
@@ -51,37 +52,16 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     } else {
         "subscription group"
     };
-    for addr in lookup::targets(ctx, args).await? {
-        let body = fastjson::to_vec(&list);
-        ctx.client
-            .ask_with(&addr, &UpdateAndCreateSubscriptiongroupList, body)
-            .await?;
-        let submitted = Submitted {
-            broker: &addr,
-            groups: list
-                .group_config_list
-                .iter()
-                .map(|group| &group.group_name)
-                .collect(),
-        };
-        ctx.row(&submitted, || {
-            format!("submit batch of {what} config to {addr} success, please check the result later.\n")
-        });
-    }
-    if args.has("c") {
-        // As the reference does, although all went well.
-        ctx.say(ctx.usage());
-    }
-    Ok(())
-}
-
-fn read(path: &str) -> Result<SubscriptionGroupList, Failure> {
-    let wrong = |why: &str| Failure::Usage(format!("{path}: {why}"));
-    let text = files::read(path)?;
-    let group_config_list: Vec<SubscriptionGroupConfig> =
-        fastjson::from_slice(&text).map_err(|error| wrong(&error.to_string()))?;
-    for group in &group_config_list {
-        names::group(&group.group_name).map_err(|why| wrong(&why))?;
-    }
-    Ok(SubscriptionGroupList { group_config_list })
+    let list = SubscriptionGroupList { group_config_list };
+    let groups: Vec<&Str> = list
+        .group_config_list
+        .iter()
+        .map(|group| &group.group_name)
+        .collect();
+    let request = (&UpdateAndCreateSubscriptiongroupList, fastjson::to_vec(&list));
+    let row = |broker: &Str| Submitted {
+        broker: broker.clone(),
+        groups: &groups,
+    };
+    batch::submit(ctx, args, request, what, row).await
 }

@@ -7,12 +7,12 @@ use wire::api::topic::UpdateAndCreateTopicList;
 use wire::body::topic::{TopicConfig, TopicConfigList};
 use wire::fastjson;
 
-use crate::cmd::lookup;
+use crate::cmd::batch;
 use crate::command::{Command, Effect};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
+use crate::names;
 use crate::options::{Args, value};
-use crate::{files, names};
 
 pub(crate) const UPDATE_TOPIC_LIST: Command = Command {
     name: "updateTopicList",
@@ -35,46 +35,27 @@ pub(crate) const UPDATE_TOPIC_LIST: Command = Command {
 /// A broker that has got the list.
 #[derive(Serialize)]
 struct Submitted<'a> {
-    broker: &'a Str,
-    topics: Vec<&'a Str>,
+    broker: Str,
+    topics: &'a [&'a Str],
 }
 
 async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
-    let list = read(args.need("f")?)?;
-    if list.topic_config_list.is_empty() {
+    let topic_config_list = batch::read(args.need("f")?, |topic: &TopicConfig| {
+        names::topic(&topic.topic_name)
+    })?;
+    if topic_config_list.is_empty() {
         return Ok(());
     }
-    for addr in lookup::targets(ctx, args).await? {
-        let body = fastjson::to_vec(&list);
-        ctx.client
-            .ask_with(&addr, &UpdateAndCreateTopicList {}, body)
-            .await?;
-        let submitted = Submitted {
-            broker: &addr,
-            topics: list
-                .topic_config_list
-                .iter()
-                .map(|topic| &topic.topic_name)
-                .collect(),
-        };
-        ctx.row(&submitted, || {
-            format!("submit batch of topic config to {addr} success, please check the result later.\n")
-        });
-    }
-    if args.has("c") {
-        // As the reference does, although all went well.
-        ctx.say(ctx.usage());
-    }
-    Ok(())
-}
-
-fn read(path: &str) -> Result<TopicConfigList, Failure> {
-    let wrong = |why: &str| Failure::Usage(format!("{path}: {why}"));
-    let text = files::read(path)?;
-    let topic_config_list: Vec<TopicConfig> =
-        fastjson::from_slice(&text).map_err(|error| wrong(&error.to_string()))?;
-    for topic in &topic_config_list {
-        names::topic(&topic.topic_name).map_err(|why| wrong(&why))?;
-    }
-    Ok(TopicConfigList { topic_config_list })
+    let list = TopicConfigList { topic_config_list };
+    let topics: Vec<&Str> = list
+        .topic_config_list
+        .iter()
+        .map(|topic| &topic.topic_name)
+        .collect();
+    let request = (&UpdateAndCreateTopicList {}, fastjson::to_vec(&list));
+    let row = |broker: &Str| Submitted {
+        broker: broker.clone(),
+        topics: &topics,
+    };
+    batch::submit(ctx, args, request, "topic", row).await
 }
