@@ -28,7 +28,6 @@ const NO_HANDLER: &str = "no process of the reference handles it";
 const RAFT: &str = "an entry of the controllers' raft log, never sent";
 const CONTROLLER: &str = "for controllers; a broker of the reference answers 3 too";
 const CONTAINER: &str = "for broker containers; a broker of the reference answers 3 too";
-const STATIC_TOPICS: &str = "static topics are not there";
 
 /// Why codes are not served.
 const EXCUSES: &[(std::ops::RangeInclusive<i32>, &str)] = &[
@@ -38,7 +37,6 @@ const EXCUSES: &[(std::ops::RangeInclusive<i32>, &str)] = &[
     (47..=47, NO_HANDLER),
     (209..=214, NO_HANDLER),
     (301..=302, NO_HANDLER),
-    (513..=513, STATIC_TOPICS),
     (902..=903, CONTAINER),
     (1001..=1006, CONTROLLER),
     (1009..=1013, CONTROLLER),

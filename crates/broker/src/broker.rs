@@ -46,20 +46,22 @@ use crate::group::Groups;
 use crate::hold::Held;
 use crate::lag::Lags;
 use crate::lock::Locks;
+use crate::logical::Mappings;
 use crate::metrics::{self, Measured, Pages};
 use crate::offset::Offsets;
 use crate::peers::{Announced, Peers};
 use crate::pop::Pop;
 use crate::ports::Ports;
 use crate::replication::Replication;
-use crate::routes::route;
 use crate::saved::{LoadError, SaveError};
 use crate::send::ReplyRoom;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::traffic::Tick;
 use crate::transaction::Transactions;
-use crate::{delay, duty, group, heartbeat, names, offset, peers, pop, replication, topic, transaction};
+use crate::{
+    delay, duty, group, heartbeat, logical, names, offset, peers, pop, replication, topic, transaction,
+};
 
 /// How often the counters are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -74,6 +76,8 @@ pub struct Broker {
     pub store: Arc<Store>,
     /// Topics and their settings.
     pub(crate) topics: Arc<Topics>,
+    /// Topics of logical queues.
+    pub(crate) logical: Mappings,
     /// Consumer groups and their settings.
     pub(crate) groups: Groups,
     /// How far groups have read.
@@ -225,12 +229,14 @@ impl Broker {
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
         let pop = Arc::new(Pop::open(&config, &env, &offsets, &store)?);
         let modes = Modes::open(&config, env.clone())?;
+        let logical = Mappings::open(&config, env.clone())?;
         let settings = Settings::open(&config, &env)?;
         let now_ms = env.clock.now_ms();
         let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
         let dedup = Dedup::open(&config, &topics, &store);
         Ok(Arc::new(Broker {
             topics,
+            logical,
             groups,
             offsets,
             delays,
@@ -509,7 +515,7 @@ impl Service for Broker {
                     Outcome::Silent
                 }
                 Some(fault) => Outcome::Reply(fault.into_frame(frame.opaque)),
-                None => route(self, peer, frame),
+                None => logical::serve(self, peer, frame),
             },
         }
     }

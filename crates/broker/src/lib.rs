@@ -26,6 +26,7 @@ mod hold;
 mod lag;
 mod latency;
 mod lock;
+mod logical;
 mod memory;
 mod metrics;
 mod names;

@@ -465,17 +465,15 @@ fn registration(b: &Broker, data_version: DataVersion, topics: Vec<TopicConfig>)
         }
         (topic.topic_name.clone(), topic)
     };
+    let table: BTreeMap<_, _> = topics.into_iter().map(masked).collect();
     let body = RegisterBrokerBody {
         filter_server_list: Vec::new(),
         topic_config_serialize_wrapper: TopicConfigTable {
             data_version,
-            mapping_data_version: Some(DataVersion {
-                timestamp: b.counts.started_ms(),
-                ..DataVersion::default()
-            }),
-            topic_config_table: topics.into_iter().map(masked).collect(),
+            mapping_data_version: Some(b.logical.version()),
+            topic_queue_mapping_info_map: Some(b.logical.infos(|topic| table.contains_key(topic))),
+            topic_config_table: table,
             topic_queue_mapping_detail_map: Some(BTreeMap::new()),
-            topic_queue_mapping_info_map: Some(BTreeMap::new()),
         },
     };
     let body = fastjson::to_vec(&body);

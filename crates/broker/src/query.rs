@@ -150,8 +150,10 @@ fn topics_of_interest(b: &Broker, group: &str, one: Option<&str>, several: Optio
 
 fn consume_offset(b: &Broker, group: &str, topic: &str, queue_id: i32) -> ConsumeOffset {
     let queue = find_queue(b, topic, queue_id);
-    let consumed = b.offsets.query(group, topic, queue_id).unwrap_or(0);
-    let pulled = b.offsets.query_pulled(group, topic, queue_id).unwrap_or(0);
+    // Of a static topic tools look on other brokers when nothing is committed here.
+    let nothing = if b.logical.get(topic).is_some() { -1 } else { 0 };
+    let consumed = b.offsets.query(group, topic, queue_id).unwrap_or(nothing);
+    let pulled = b.offsets.query_pulled(group, topic, queue_id).unwrap_or(nothing);
     let last = queue
         .as_ref()
         .filter(|_| consumed > 0)

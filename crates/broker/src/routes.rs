@@ -47,14 +47,15 @@ use wire::api::stats::ViewBrokerStatsData;
 use wire::api::timer::{CancelTimer, GetTimerCheckPoint, GetTimerMetrics, ListTimers, RecallMessage};
 use wire::api::topic::{
     DeleteTopicInBroker, GetAllTopicConfig, GetSystemTopicListFromBroker, GetTopicConfig, GetTopicStatsInfo,
-    QueryTopicConsumeByWho, QueryTopicsByConsumer, UpdateAndCreateTopic, UpdateAndCreateTopicList,
+    QueryTopicConsumeByWho, QueryTopicsByConsumer, UpdateAndCreateStaticTopic, UpdateAndCreateTopic,
+    UpdateAndCreateTopicList,
 };
 use wire::api::transaction::{EndTransaction, ForceTransaction, ListTransactions, ResumeCheckHalfMessage};
 
 use crate::admin::{clean, elsewhere, settings};
 use crate::broker::Broker;
 use crate::{
-    admin, assign, delay, explain, group, heartbeat, lock, offset, peers, pop, pull, query, relay,
+    admin, assign, delay, explain, group, heartbeat, lock, logical, offset, peers, pop, pull, query, relay,
     replication, send, stats, timer, topic, transaction,
 };
 
@@ -132,6 +133,7 @@ net::routes! { Broker;
 
     UpdateAndCreateTopic => topic::requests::update_topic, logged;
     UpdateAndCreateTopicList => topic::requests::update_topics, logged;
+    UpdateAndCreateStaticTopic => logical::requests::update_static_topic, logged;
     GetAllTopicConfig => topic::requests::all_topics;
     GetTopicConfig => topic::requests::one_topic;
     DeleteTopicInBroker => topic::requests::delete_topic, logged;

@@ -126,7 +126,7 @@ fn replies_and_requests_of(code: Code) -> (Vec<Golden>, Vec<Golden>) {
 #[test]
 fn every_captured_frame_reads_as_an_independent_reader_saw_it() {
     let all = golden();
-    assert_eq!(all.len(), 750);
+    assert_eq!(all.len(), 782);
     for Golden {
         case,
         raw,
@@ -366,6 +366,7 @@ fn every_typed_header_of_servers_and_tools_reads_and_writes_the_captured_fields_
         api::pull::LitePullMessage,
         api::heartbeat::CheckClientConfig,
         api::topic::UpdateAndCreateTopicList,
+        api::topic::UpdateAndCreateStaticTopic,
         api::group::UpdateAndCreateSubscriptiongroupList,
         api::group::GetSubscriptiongroupConfig,
         api::register::QueryDataVersion,
@@ -460,6 +461,7 @@ fn every_json_body_reads_and_writes_the_captured_json() {
     check_body::<topic::GroupList>(Code::QUERY_TOPIC_CONSUME_BY_WHO, true);
     check_body::<register::RegisterBrokerBody>(Code::REGISTER_BROKER, false);
     check_body::<topic_route::TopicRoute>(Code::GET_ROUTEINFO_BY_TOPIC, true);
+    check_body::<topic_route::TopicQueueMapping>(Code::UPDATE_AND_CREATE_STATIC_TOPIC, false);
     check_body::<topic_route::ClusterInfo>(Code::GET_BROKER_CLUSTER_INFO, true);
     check_body::<topic_route::BrokerMemberGroupBody>(Code::GET_BROKER_MEMBER_GROUP, true);
     check_body::<group::SubscriptionGroupConfig>(Code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, false);
@@ -508,4 +510,5 @@ fn every_configuration_file_is_written_line_for_line_as_the_reference_does() {
     check_file::<group::SubscriptionGroupTable>("subscriptionGroup.json");
     check_file::<stats::OffsetTable>("consumerOffset.json");
     check_file::<stats::DelayOffsetTable>("delayOffset.json");
+    check_file::<topic_route::TopicQueueMappingTable>("topicQueueMapping.json");
 }

@@ -204,7 +204,6 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("flushConsumeQueueLeastPages", Int),
     ("flushConsumerOffsetHistoryInterval", Int),
     ("flushLeastPagesWhenWarmMapedFile", Int),
-    ("forwardTimeout", Int),
     ("globalColdReadThreshold", Int),
     ("haMaxTimeSlaveNotCatchup", Int),
     ("heartbeatThreadPoolNums", Int),

@@ -181,6 +181,8 @@ settings! {
     live enable_mixed_message_type: bool = false, "enableMixedMessageType";
     /// Deleting a topic deletes its pop retry topics too.
     live clear_retry_topic_when_delete_topic: bool = true, "clearRetryTopicWhenDeleteTopic";
+    /// Milliseconds another broker has to answer about its part of a logical queue of a static topic.
+    live forward_timeout: u64 = 3_000, "forwardTimeout";
     /// Answer requests 21 and 201 in pages when they ask for a page.
     live enable_split_metadata: bool = true, "enableSplitMetadata";
     /// Most entries of such a page.

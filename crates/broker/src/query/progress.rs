@@ -148,10 +148,12 @@ fn topic_progress(b: &Broker, group: &str, topic: &Str, is_order: bool) -> Optio
     }
     let mut stats = ConsumeStats::default();
     for queue_id in 0..known.config.write_queue_nums {
+        let offsets = consume_offset(b, group, topic, queue_id);
         let offsets = ConsumeOffset {
+            consumer_offset: offsets.consumer_offset.max(0),
             // The reference leaves it out here, and what is in flight is then less than nothing.
             pull_offset: 0,
-            ..consume_offset(b, group, topic, queue_id)
+            ..offsets
         };
         let queue = queue_named(b, topic, queue_id);
         stats.offset_table.insert(QueueKey(queue), offsets);

@@ -61,6 +61,7 @@ pub(crate) fn refusal(b: &Broker, frame: &Frame) -> Option<Fault> {
         Code::CLEAN_UNUSED_TOPIC => refuse(ResponseCode::SYSTEM_ERROR, UNKNOWN_TOPICS),
         Code::UPDATE_AND_CREATE_TOPIC
         | Code::UPDATE_AND_CREATE_TOPIC_LIST
+        | Code::UPDATE_AND_CREATE_STATIC_TOPIC
         | Code::DELETE_TOPIC_IN_BROKER
         | Code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
         | Code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST

@@ -237,7 +237,16 @@ async fn fetch_settings(
         for topic in &changed {
             b.note_topic(topic);
         }
-        if !changed.is_empty() {
+        let mappings = topics.topic_queue_mapping_detail_map.as_ref();
+        let version = topics.mapping_data_version.unwrap_or_default();
+        let has_others = match mappings {
+            Some(mappings) => b.logical.follow(version, mappings)?,
+            None => false,
+        };
+        if has_others {
+            b.topics.touch()?;
+        }
+        if has_others || !changed.is_empty() {
             // Nobody waits for it.
             drop(b.announce());
         }

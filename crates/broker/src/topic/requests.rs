@@ -15,6 +15,7 @@ use wire::api::topic::{
 use wire::body::queue::{MessageQueue, QueueKey};
 use wire::body::stats::{TopicOffset, TopicStats};
 use wire::body::topic::{DataVersion, GroupList, TopicConfig, TopicConfigList, TopicFilterType, TopicList};
+use wire::body::topic_route::TopicQueueMapping;
 use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::{Str, fastjson};
 
@@ -32,9 +33,13 @@ pub(crate) fn update_topic(
     b: &Arc<Broker>,
     call: Call<UpdateAndCreateTopic>,
 ) -> Result<Answer<NoHeader>, Fault> {
-    let asked = call.header;
+    update(b, &call.peer, vec![asked_topic(call.header)?])
+}
+
+/// The settings that a request asks for, with the changes of the attributes.
+pub(crate) fn asked_topic(asked: UpdateAndCreateTopic) -> Result<TopicConfig, Fault> {
     let changes = attributes::parse(asked.attributes.as_deref().unwrap_or_default());
-    let config = TopicConfig {
+    Ok(TopicConfig {
         attributes: changes.map_err(|e| refused_attributes(&e))?,
         order: asked.order,
         perm: asked.perm,
@@ -46,8 +51,14 @@ pub(crate) fn update_topic(
         topic_name: asked.topic,
         topic_sys_flag: asked.topic_sys_flag.unwrap_or_default(),
         write_queue_nums: asked.write_queue_nums,
-    };
-    update(b, &call.peer, vec![config])
+    })
+}
+
+/// The same as they are to be, if there may be such a topic.
+pub(crate) fn checked_topic(b: &Broker, asked: TopicConfig) -> Result<TopicConfig, Fault> {
+    let topic = settled(b, asked)?;
+    within_limits(b, std::slice::from_ref(&topic))?;
+    Ok(topic)
 }
 
 /// Code 18.
@@ -259,8 +270,7 @@ struct TopicTable<'a> {
     data_version: DataVersion,
     mapping_data_version: DataVersion,
     topic_config_table: BTreeMap<&'a str, &'a TopicConfig>,
-    /// Static topics, of which there are none.
-    topic_queue_mapping_detail_map: Empty,
+    topic_queue_mapping_detail_map: BTreeMap<Str, Arc<TopicQueueMapping>>,
     topic_queue_mapping_info_map: Empty,
 }
 
@@ -277,19 +287,17 @@ pub(crate) fn all_topics(
         header.max_topic_num,
         header.data_version.as_deref(),
     );
+    let topics = page.cut(
+        all.topics
+            .iter()
+            .map(|(name, topic)| (name.as_str(), &topic.config)),
+        all.version,
+    );
     let table = TopicTable {
         data_version: all.version,
-        mapping_data_version: DataVersion {
-            timestamp: b.counts.started_ms(),
-            ..DataVersion::default()
-        },
-        topic_config_table: page.cut(
-            all.topics
-                .iter()
-                .map(|(name, topic)| (name.as_str(), &topic.config)),
-            all.version,
-        ),
-        topic_queue_mapping_detail_map: Empty {},
+        mapping_data_version: b.logical.version(),
+        topic_queue_mapping_detail_map: b.logical.details(|topic| topics.contains_key(topic)),
+        topic_config_table: topics,
         topic_queue_mapping_info_map: Empty {},
     };
     let reply = Reply::ok(GetAllTopicConfigReply {
@@ -308,9 +316,47 @@ pub(crate) fn one_topic(b: &Arc<Broker>, call: Call<GetTopicConfig>) -> Result<A
         )
     };
     let topic = b.topics.get(name).ok_or_else(missing)?;
-    Ok(Reply::ok(NoHeader)
-        .with_body(fastjson::to_vec(&topic.config))
-        .into())
+    let asks_for_queues = call
+        .ext
+        .get("lo")
+        .is_some_and(|lo| lo.eq_ignore_ascii_case("true"));
+    let mapping = b.logical.get(name).filter(|_| asks_for_queues);
+    let body = match mapping {
+        None => fastjson::to_vec(&topic.config),
+        Some(mapping_detail) => fastjson::to_vec(&StaticTopic::of(&topic.config, mapping_detail)),
+    };
+    Ok(Reply::ok(NoHeader).with_body(body).into())
+}
+
+/// The body of the answer to 351 about a static topic.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StaticTopic<'a> {
+    attributes: &'a Attributes,
+    mapping_detail: Arc<TopicQueueMapping>,
+    order: bool,
+    perm: i32,
+    read_queue_nums: i32,
+    topic_filter_type: TopicFilterType,
+    topic_name: &'a str,
+    topic_sys_flag: i32,
+    write_queue_nums: i32,
+}
+
+impl StaticTopic<'_> {
+    fn of(topic: &TopicConfig, mapping_detail: Arc<TopicQueueMapping>) -> StaticTopic<'_> {
+        StaticTopic {
+            attributes: &topic.attributes,
+            mapping_detail,
+            order: topic.order,
+            perm: topic.perm,
+            read_queue_nums: topic.read_queue_nums,
+            topic_filter_type: topic.topic_filter_type,
+            topic_name: &topic.topic_name,
+            topic_sys_flag: topic.topic_sys_flag,
+            write_queue_nums: topic.write_queue_nums,
+        }
+    }
 }
 
 /// Code 215. The topic goes with its offsets, its queues and the retry topics of its pop consumers.
@@ -349,6 +395,7 @@ pub(crate) fn delete_topic(
             return Err(fault);
         }
         for name in &names {
+            b.logical.remove(name).map_err(|e| unsaved(&e))?;
             b.timing.forget(name);
             b.dedup.forget_topic(name);
             b.pop.remove_topic(name);

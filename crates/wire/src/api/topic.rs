@@ -37,6 +37,16 @@ impl Request for UpdateAndCreateTopic {
     type Reply = NoHeader;
 }
 
+/// Creates or changes a static topic; the part of its logical queues that the broker has is in the body.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UpdateAndCreateStaticTopic(pub UpdateAndCreateTopic);
+
+impl Request for UpdateAndCreateStaticTopic {
+    const CODE: Code = Code::UPDATE_AND_CREATE_STATIC_TOPIC;
+    type Reply = NoHeader;
+}
+
 /// Creates or changes several topics; they are in the body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateAndCreateTopicList {}

@@ -5,10 +5,12 @@
 //! `fastjson::to_vec_standard` quotes them, the form of route answers to peers of version 401 and later.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Str;
+use crate::body::topic::DataVersion;
 
 /// Where a topic is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,8 +118,18 @@ pub struct TopicQueueMapping {
     pub total_queues: i32,
 }
 
-/// A stretch of a logical queue that lives in one physical queue.
+/// The static topics of a broker. Also the layout of `topicQueueMapping.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TopicQueueMappingTable {
+    /// Version of the table.
+    pub data_version: DataVersion,
+    /// By topic, in the long form.
+    pub topic_queue_mapping_info_map: BTreeMap<Str, Arc<TopicQueueMapping>>,
+}
+
+/// A stretch of a logical queue that lives in one physical queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LogicQueueItem {
     /// Broker name.
@@ -137,4 +149,20 @@ pub struct LogicQueueItem {
     pub time_of_end: i64,
     /// When it began, ms.
     pub time_of_start: i64,
+}
+
+impl Default for LogicQueueItem {
+    /// What is not said is not decided.
+    fn default() -> LogicQueueItem {
+        LogicQueueItem {
+            bname: Str::default(),
+            end_offset: -1,
+            generation: 0,
+            logic_offset: 0,
+            queue_id: 0,
+            start_offset: 0,
+            time_of_end: -1,
+            time_of_start: -1,
+        }
+    }
 }

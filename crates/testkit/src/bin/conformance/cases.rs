@@ -15,6 +15,7 @@ mod reply;
 mod reset;
 mod route;
 mod send;
+mod statics;
 mod stats;
 mod timer;
 mod transaction;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Case> {
         stats::cases(),
         transaction::cases(),
         admin::cases(),
+        statics::cases(),
     ]
     .into_iter()
     .flatten()
