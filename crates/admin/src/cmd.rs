@@ -35,6 +35,12 @@ pub static OURS: &[&Command] = &[
     &ours::doctor::DOCTOR,
 ];
 
+/// What is called like a command of this table, and is run by another crate: name and what it does.
+pub const BENCH: (&str, &str) = (
+    "bench",
+    "Load a server and tell how it did; same as barque bench.",
+);
+
 /// What is listed by `help` of the reference.
 pub static ALL: &[&Command] = &[
     &topic::update::UPDATE_TOPIC,

@@ -38,7 +38,8 @@ fn words(command: &Command) -> String {
 
 /// Also read by zsh.
 fn bash() -> String {
-    let names: Vec<&str> = commands().map(|command| command.name).collect();
+    let names = commands().map(|command| command.name);
+    let names: Vec<&str> = names.chain([cmd::BENCH.0]).collect();
     let mut out = String::from(
         "_barque_admin() {\n\
          \x20 local word=\"${COMP_WORDS[COMP_CWORD]}\" at=1\n\
@@ -73,19 +74,26 @@ fn bash() -> String {
     out
 }
 
+/// The programs, and when the next word is a command.
+const PROGRAMS: [(&str, &str); 2] = [
+    ("mqadmin", "__fish_use_subcommand"),
+    ("barque", "__fish_seen_subcommand_from admin"),
+];
+
 fn fish() -> String {
     let mut out = String::new();
-    for command in commands() {
-        let about = command.about.replace('\'', "\\'");
-        for (program, first) in [
-            ("mqadmin", "__fish_use_subcommand"),
-            ("barque", "__fish_seen_subcommand_from admin"),
-        ] {
+    let names = commands().map(|command| (command.name, command.about));
+    for (name, about) in names.chain([cmd::BENCH]) {
+        let about = about.replace('\'', "\\'");
+        for (program, first) in PROGRAMS {
             let _ok = writeln!(
                 out,
-                "complete -c {program} -f -n '{first}' -a {} -d '{about}'",
-                command.name
+                "complete -c {program} -f -n '{first}' -a {name} -d '{about}'"
             );
+        }
+    }
+    for command in commands() {
+        for (program, _) in PROGRAMS {
             for opt in options::table(command.options) {
                 let long = opt.long.filter(|name| !name.contains(' '));
                 let long = long.map(|name| format!(" -l {name}")).unwrap_or_default();

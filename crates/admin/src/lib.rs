@@ -106,8 +106,9 @@ fn list(called: Called) -> String {
     text.push_str("\nSee 'mqadmin help <command>' for more information on a specific command.\n");
     if called == Called::Barque {
         text.push_str("\nThe reference has none of these:\n");
-        for command in cmd::OURS {
-            let _ok = writeln!(text, "   {:<35} {}", command.name, command.about);
+        let ours = cmd::OURS.iter().map(|command| (command.name, command.about));
+        for (name, about) in ours.chain([cmd::BENCH]) {
+            let _ok = writeln!(text, "   {name:<35} {about}");
         }
         text.push_str(&format!("\n{ON_TOP}"));
         text = text.replace("mqadmin", "barque admin");
@@ -139,7 +140,7 @@ fn usage(called: Called, command: &Command) -> String {
 /// The command of a name, or why there is none.
 fn find(name: &str) -> Result<&'static Command, String> {
     let Some(command) = cmd::every().find(|command| command.is(name)) else {
-        let names = cmd::every().map(|command| command.name);
+        let names = cmd::every().map(|command| command.name).chain([cmd::BENCH.0]);
         let meant = nearest::nearest(name, names).map(|name| format!(" Did you mean '{name}'?"));
         let meant = meant.unwrap_or_default();
         return Err(format!("The sub command {name} not exist.{meant}"));

@@ -227,9 +227,22 @@ pub(crate) fn with_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsSt
         Some("mqbroker") => &["broker", "--log=files"],
         Some("mqshutdown") => &["shutdown"],
         Some(MQADMIN) => &["admin"],
-        _ => return args,
+        _ => &[],
     };
     args.splice(1..1, command.iter().map(OsString::from));
+    // One of the commands of operators has a crate and options of its own.
+    let words: Vec<&str> = args
+        .iter()
+        .skip(1)
+        .map(|arg| arg.to_str().unwrap_or_default())
+        .collect();
+    match words[..] {
+        ["admin", "bench", ..] => drop(args.remove(1)),
+        ["admin", "help", "bench"] => args
+            .splice(1.., ["bench", "--help"].map(OsString::from))
+            .for_each(drop),
+        _ => {}
+    }
     args
 }
 
@@ -255,6 +268,14 @@ mod tests {
             panic!("mqadmin is the tool of operators");
         };
         assert_eq!(admin.words, ["topicRoute", "-h", "-t", "x"]);
+        assert!(matches!(
+            parse(&["mqadmin", "bench", "produce"]),
+            Command::Bench(_)
+        ));
+        assert!(matches!(
+            parse(&["barque", "admin", "bench", "e2e"]),
+            Command::Bench(_)
+        ));
         assert_eq!(broker.logging.log, LogTo::Files);
         let Command::Nameserver(nameserver) = parse(&["mqnamesrv", "-p", "--log", "stdout"]) else {
             panic!("mqnamesrv is a name server");
