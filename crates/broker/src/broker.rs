@@ -156,6 +156,9 @@ pub enum OpenError {
     /// A table is damaged.
     #[error(transparent)]
     Table(#[from] LoadError),
+    /// A table that was mended cannot be written.
+    #[error(transparent)]
+    Mended(#[from] SaveError),
     /// The timers are damaged, or cannot be read with these settings.
     #[error(transparent)]
     Timers(#[from] TimerError),
@@ -230,6 +233,7 @@ impl Broker {
         let pop = Arc::new(Pop::open(&config, &env, &offsets, &store)?);
         let modes = Modes::open(&config, env.clone())?;
         let logical = Mappings::open(&config, env.clone())?;
+        logical.keep(|topic| topics.get(topic).is_some())?;
         let settings = Settings::open(&config, &env)?;
         let now_ms = env.clock.now_ms();
         let salt = u32::try_from(env.rng.below(1 << 32)).unwrap_or_default();
@@ -661,9 +665,14 @@ async fn keep_sampling(b: Arc<Broker>, stop: CancellationToken) {
         if due.is_any() {
             let max = b.config().dedup_messages_max as usize;
             b.dedup.sweep(&b.topics, now_ms, max);
-            for topic in b.topics.all().topics.values() {
-                topic.traffic.sample(now_ms, due);
-            }
+            // There may be very many: not on a thread that serves.
+            let sampled = Arc::clone(&b);
+            let sampling = tokio::task::spawn_blocking(move || {
+                for topic in sampled.topics.all().topics.values() {
+                    topic.traffic.sample(now_ms, due);
+                }
+            });
+            drop(sampling.await);
         }
         seconds += 1;
     }

@@ -5,6 +5,7 @@
 //!
 //! Tools decide what is where (request 513) and tell every broker. A broker takes what does not contradict what it has.
 
+mod away;
 mod item;
 mod pull;
 pub(crate) mod requests;
@@ -18,11 +19,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use store::Env;
 use thiserror::Error;
+use tracing::warn;
 use wire::Str;
 use wire::body::topic::DataVersion;
 use wire::body::topic_route::{LogicQueueItem, TopicQueueMapping, TopicQueueMappingTable};
 
 use crate::config::Config;
+use crate::logical::away::Away;
 use crate::saved::{self, LoadError, SaveError};
 pub(crate) use translate::serve;
 
@@ -56,6 +59,9 @@ pub(crate) struct Mappings {
     now: ArcSwap<TopicQueueMappingTable>,
     /// Held while they change.
     changing: Mutex<()>,
+    /// Held while a topic and its mapping change together.
+    pub(crate) pairing: Mutex<()>,
+    away: Away,
     path: PathBuf,
     env: Env,
 }
@@ -70,9 +76,21 @@ impl Mappings {
         Ok(Mappings {
             now: ArcSwap::from_pointee(file),
             changing: Mutex::new(()),
+            pairing: Mutex::new(()),
+            away: Away::default(),
             path,
             env,
         })
+    }
+
+    /// Forgets the mappings of topics that are not there: a crash came between the deletion of a topic and that of its mapping.
+    pub(crate) fn keep(&self, is_topic: impl Fn(&str) -> bool) -> Result<(), SaveError> {
+        let gone = self.details(|topic| !is_topic(topic));
+        for topic in gone.keys() {
+            warn!(%topic, "the mapping of a static topic that was deleted is dropped");
+            self.remove(topic)?;
+        }
+        Ok(())
     }
 
     /// Whether there is none, as nearly everywhere.
@@ -100,9 +118,14 @@ impl Mappings {
     /// The same in the short form, for name servers: which logical queues are written to here.
     pub(crate) fn infos(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<Str, TopicQueueMapping> {
         let short = |mapping: Arc<TopicQueueMapping>| TopicQueueMapping {
+            bname: mapping.bname.clone(),
             curr_id_map: Some(written_here(&mapping)),
+            dirty: mapping.dirty,
+            epoch: mapping.epoch,
             hosted_queues: None,
-            ..TopicQueueMapping::clone(&mapping)
+            scope: mapping.scope.clone(),
+            topic: mapping.topic.clone(),
+            total_queues: mapping.total_queues,
         };
         let details = self.details(wanted).into_iter();
         details.map(|(topic, mapping)| (topic, short(mapping))).collect()

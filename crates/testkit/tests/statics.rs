@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Static topics: logical queues that move from one broker to another, over real sockets.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a crash is played by putting a file back, with no server running"
+)]
 
 use std::path::Path;
 use std::time::Duration;
@@ -53,6 +57,10 @@ impl Client {
 
     /// Code, queue and offset of the answer.
     async fn send(&self, queue: &str, body: &str) -> Result<(i32, String, String)> {
+        self.send_to(queue, body, &[]).await
+    }
+
+    async fn send_to(&self, queue: &str, body: &str, more: &[(&str, &str)]) -> Result<(i32, String, String)> {
         let fields = [
             ("a", "PG"),
             ("b", "S"),
@@ -63,6 +71,7 @@ impl Client {
             ("g", "1"),
             ("h", "0"),
         ];
+        let fields = [&fields[..], more].concat();
         let reply = self.ask(Code::SEND_MESSAGE_V2, &fields, body).await?;
         let field = |name| reply.ext.get(name).unwrap_or_default().to_string();
         Ok((reply.code, field("queueId"), field("queueOffset")))
@@ -301,6 +310,39 @@ async fn name_servers_know_who_writes_a_logical_queue_and_a_broker_does_after_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stretch_elsewhere_is_read_while_name_servers_are_away() -> Result {
+    let pair = Pair::moved().await?;
+    assert_eq!(pair.b.pull(3).await?.3, bodies(&["a3"]));
+    let Pair {
+        names,
+        first,
+        second,
+        a,
+        b,
+        dir,
+    } = pair;
+    names.stop().await?;
+    assert_eq!(b.pull(2).await?.3, bodies(&["a2", "a3"]));
+    drop((a, b));
+    first.stop().await?;
+    second.stop().await?;
+    drop(dir);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_behind_the_end_of_a_stretch_is_not_of_the_logical_queue() -> Result {
+    let pair = Pair::moved().await?;
+    let Pair { a, b, .. } = &pair;
+    // Somebody writes to the queue itself.
+    let (code, _, offset) = a.send_to("1", "stranger", &[("lo", "false")]).await?;
+    assert_eq!((code, offset.as_str()), (0, "4"));
+    assert_eq!(b.pull(2).await?, (0, 4, 0, bodies(&["a2", "a3"])));
+    assert_eq!(b.pull(4).await?, (20, 1000, 1000, bodies(&[])));
+    pair.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mappings_that_contradict_what_is_known_are_refused_and_a_topic_goes_with_its_mapping() -> Result {
     let (names, dir) = (Names::start().await?, tempfile::tempdir()?);
     let node = node(&names, dir.path(), "first").await?;
@@ -347,6 +389,7 @@ async fn mappings_that_contradict_what_is_known_are_refused_and_a_topic_goes_wit
         Ok(fastjson::from_str(&text)?)
     };
     assert_eq!(kept()?.topic_queue_mapping_info_map.len(), 1);
+    let before = std::fs::read(&file)?;
 
     let deleted = client
         .ask(Code::DELETE_TOPIC_IN_BROKER, &[("topic", "S")], "")
@@ -354,6 +397,12 @@ async fn mappings_that_contradict_what_is_known_are_refused_and_a_topic_goes_wit
     assert_eq!(deleted.code, 0, "{:?}", deleted.remark);
     assert!(kept()?.topic_queue_mapping_info_map.is_empty());
     drop(client);
+    node.stop().await?;
+
+    // As after a crash between the two.
+    std::fs::write(&file, before)?;
+    let node = self::node(&names, dir.path(), "first").await?;
+    assert!(kept()?.topic_queue_mapping_info_map.is_empty());
     node.stop().await?;
     names.stop().await
 }

@@ -82,7 +82,7 @@ pub(super) fn fault_of(items: &[LogicQueueItem]) -> Option<&'static str> {
             return Some("The gen does not increase monotonically");
         }
         if is_placed(next)
-            && (item.logic_offset >= next.logic_offset || logical_end(item) > next.logic_offset)
+            && (item.logic_offset >= next.logic_offset || logical_end(item) >= next.logic_offset)
         {
             return Some("The logic offset does not increase monotonically");
         }

@@ -42,6 +42,7 @@ pub(crate) fn update_static_topic(
     Ok(Answer::Later(Box::pin(async move {
         let saving = Arc::clone(&b);
         let saved = blocking::run(&b, &peer, move || {
+            let _one = saving.logical.pairing.lock();
             saving.logical.put(mapping, force)?;
             let changed = saving.topics.put(vec![topic])?;
             for topic in &changed {

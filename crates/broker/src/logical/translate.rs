@@ -18,7 +18,6 @@ use wire::frame::Frame;
 use super::item::{behind, holding, is_ended, is_placed, to_logical, to_logical_within, to_physical};
 use super::{items, pull};
 use crate::broker::Broker;
-use crate::peers::Route;
 use crate::routes::route;
 
 const ONEWAY: i32 = 2;
@@ -99,11 +98,7 @@ impl Asked {
             .filter(|leader| leader.bname == self.mapping.bname)
             .cloned()
         else {
-            let remark = format!(
-                "{}-{} does not exit in request process of current broker {}",
-                self.topic, self.queue, self.mapping.bname
-            );
-            return self.refused(Fault::new(ResponseCode::NOT_LEADER_FOR_QUEUE, remark));
+            return self.refused(self.not_leader());
         };
         if is_send {
             return self.send(queue_key, &leader);
@@ -132,6 +127,24 @@ impl Asked {
             true => Outcome::Oneway(fault.code),
             false => Outcome::Reply(fault.into_frame(self.frame.opaque)),
         }
+    }
+
+    /// In the words of the reference, which has others for each.
+    fn not_leader(&self) -> Fault {
+        let (topic, queue, broker) = (&self.topic, self.queue, &self.mapping.bname);
+        let remark = match Code(self.frame.code) {
+            Code::PULL_MESSAGE | Code::LITE_PULL_MESSAGE => {
+                format!(
+                    "{topic}-{queue} cannot find mapping item in request process of current broker {broker}"
+                )
+            }
+            Code::GET_MIN_OFFSET => {
+                let code = self.frame.code;
+                format!("{topic}-{queue} is not leader in broker {broker}, request code {code}")
+            }
+            _ => format!("{topic}-{queue} does not exit in request process of current broker {broker}"),
+        };
+        Fault::new(ResponseCode::NOT_LEADER_FOR_QUEUE, remark)
     }
 
     fn items(&self) -> &[LogicQueueItem] {
@@ -190,7 +203,12 @@ impl Asked {
         let offset = to_physical(item, asked);
         let mut wanted = i64::from(header.max_msg_nums);
         if is_ended(item) {
-            wanted = wanted.min((item.end_offset - offset).max(1));
+            let left = item.end_offset.saturating_sub(offset);
+            if left <= 0 && !is_leader {
+                // What stands there in the queue is not of this logical queue.
+                return Ok(self.passed(item, offset));
+            }
+            wanted = wanted.min(left.max(1));
         }
         let fields = [
             ("queueOffset", offset.to_string()),
@@ -198,11 +216,28 @@ impl Asked {
             ("sysFlag", flags.to_string()),
             ("maxMsgNums", wanted.to_string()),
         ];
-        let mut answer = self.ask(item, &fields).await?;
+        let answer = self.ask(item, &fields).await?;
+        Ok(self.revised(item, offset, answer))
+    }
+
+    /// The answer to a pull from the end of a stretch that others follow.
+    fn passed(&self, item: &LogicQueueItem, offset: i64) -> Frame {
+        let reply = PullReply {
+            next_begin_offset: item.end_offset,
+            min_offset: item.start_offset,
+            max_offset: item.end_offset,
+            ..PullReply::default()
+        };
+        let mut frame = Frame::reply(self.frame.opaque, ResponseCode::PULL_NOT_FOUND);
+        frame.ext = Ext::of(&reply);
+        self.revised(item, offset, frame)
+    }
+
+    fn revised(&self, item: &LogicQueueItem, offset: i64, mut answer: Frame) -> Frame {
         // One that does not say where the queue is says that it is not pulled from at all.
         if let Ok(reply) = answer.ext.read::<PullReply>() {
             let told = (ResponseCode(answer.code), reply);
-            let (code, reply) = pull::revise(items, item, offset, told);
+            let (code, reply) = pull::revise(self.items(), item, offset, told);
             answer.code = code.0;
             answer.ext = Ext::of(&reply);
             if code != ResponseCode::SUCCESS {
@@ -210,7 +245,7 @@ impl Asked {
                 answer.remark = None;
             }
         }
-        Ok(answer)
+        answer
     }
 
     /// Code 14: what the newest of the brokers knows that knows anything.
@@ -314,16 +349,15 @@ impl Asked {
             );
             Fault::new(ResponseCode::SYSTEM_ERROR, remark)
         };
-        let Route::Found(route) = self.b.peers.route(&self.b, &self.topic).await else {
-            return Err(unreachable(&"no name server says where it is"));
-        };
-        let mut brokers = route.broker_datas.into_iter();
-        let broker = brokers.find(|broker| broker.broker_name == item.bname);
-        let address = broker.and_then(|broker| broker.broker_addrs.into_values().next());
-        let address = address.ok_or_else(|| unreachable(&"no name server knows it"))?;
+        let away = &self.b.logical.away;
+        let address = away.address(&self.b, &self.topic, &item.bname).await;
+        let address = address.map_err(|why| unreachable(&why))?;
         let patience = Duration::from_millis(self.b.config().forward_timeout);
         let answer = self.b.escape.call(&self.b, &address, frame, patience).await;
-        answer.map_err(|error| unreachable(&error))
+        answer.map_err(|error| {
+            away.forget(&item.bname);
+            unreachable(&error)
+        })
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Fault> {

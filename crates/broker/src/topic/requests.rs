@@ -372,6 +372,10 @@ pub(crate) fn delete_topic(
     if b.config().validate_system_topic_when_update_topic && b.topics.is_system(&name) {
         return refuse(format!("The topic[{name}] is conflict with system topic."));
     }
+    // One that has such a name all the same can be deleted.
+    if let Some(error) = topic_error(&name).filter(|_| b.topics.get(&name).is_none()) {
+        return refuse(error);
+    }
     let mut names = vec![name];
     if b.config().clear_retry_topic_when_delete_topic {
         let topic = names[0].clone();
@@ -385,6 +389,7 @@ pub(crate) fn delete_topic(
         // one would get nothing until the new one is as long.
         let before: Vec<_> = names.iter().map(|name| b.offsets.of_topic(name)).collect();
         let forgotten = forget_offsets(&b, &names);
+        let pairing = b.logical.pairing.lock();
         if let Err(fault) = forgotten.and_then(|()| b.topics.remove(&names).map_err(|e| unsaved(&e))) {
             // The topic stays, and so do those who read it.
             for (name, offsets) in names.iter().zip(before) {
@@ -396,6 +401,9 @@ pub(crate) fn delete_topic(
         }
         for name in &names {
             b.logical.remove(name).map_err(|e| unsaved(&e))?;
+        }
+        drop(pairing);
+        for name in &names {
             b.timing.forget(name);
             b.dedup.forget_topic(name);
             b.pop.remove_topic(name);
