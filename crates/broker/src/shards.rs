@@ -102,12 +102,18 @@ impl<V: Clone + PartialEq> PartialEq for Shards<V> {
     }
 }
 
-/// Names often differ in their ends only: those decide.
+/// Names may differ anywhere, and mostly do so in a few places: all of it decides. Eight bytes at once, since every request does it.
 fn shard_of(name: &str) -> usize {
-    let end = name.bytes().rev().take(6);
-    end.fold(name.len(), |hash, byte| {
-        hash.wrapping_mul(31).wrapping_add(usize::from(byte))
-    }) % SHARDS
+    /// Odd, with its bits spread.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = name.len() as u64;
+    for part in name.as_bytes().chunks(8) {
+        let mut word = [0; 8];
+        word[..part.len()].copy_from_slice(part);
+        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(SPREAD);
+    }
+    // What was multiplied gathers in the high bits.
+    (hash >> 56) as usize % SHARDS
 }
 
 #[cfg(test)]
@@ -153,10 +159,16 @@ mod tests {
 
     #[test]
     fn names_that_differ_in_a_number_are_spread() {
-        let table: Shards<()> = (0..10_000)
-            .map(|i| (Str::from(format!("orders-of-shop-{i:06}-eu")), ()))
-            .collect();
-        let fullest = table.shards.iter().map(|shard| shard.len()).max();
-        assert!(fullest < Some(200), "{fullest:?}");
+        let names: [fn(u32) -> String; 4] = [
+            |i| format!("orders-of-shop-{i:06}-eu"),
+            |i| format!("tenant-{i:05}-orders"),
+            |i| format!("topic{i}"),
+            |i| format!("{i}-of-a-name-that-is-rather-long-and-ends-alike"),
+        ];
+        for name in names {
+            let table: Shards<()> = (0..10_000).map(|i| (Str::from(name(i)), ())).collect();
+            let fullest = table.shards.iter().map(|shard| shard.len()).max();
+            assert!(fullest < Some(200), "{}: {fullest:?}", name(7));
+        }
     }
 }
