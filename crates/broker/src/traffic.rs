@@ -2,12 +2,13 @@
 //! What went into a topic and out of it, counted beside the topic: by the kind of message that came in, and by the group
 //! that read.
 //!
-//! A send costs two relaxed additions here, a pull that found something three. All that is told of a topic (metrics,
+//! A send costs two relaxed additions here, a pull that found something a look for its group and three. All that is told of a topic (metrics,
 //! request 315, the rate in its statistics) comes from these numbers; they live as long as the topic.
 
 mod history;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use metrics::{Counter, Histogram};
@@ -23,6 +24,14 @@ pub(crate) const SIZE_BOUNDS: &[u64] = &[1 << 10, 4 << 10, 512 << 10, 1 << 20, 2
 pub(crate) const FINISH_BOUNDS: &[u64] = &[5, 60, 600, 3_600, 43_200, 86_400];
 /// Bounds of how long timer messages are to wait, in seconds.
 pub(crate) const DELAY_BOUNDS: &[u64] = &[60, 600, 3_600, 43_200, 86_400, 259_200];
+
+/// Pairs of topic and group that are counted in a process. Both are made by clients, the pairs by what they read: some 3 KiB each.
+const READERS_MAX: usize = 250_000;
+/// Who the others are.
+const OTHERS: &str = "%OTHERS%";
+
+/// How many there are.
+static READERS: AtomicUsize = AtomicUsize::new(0);
 
 /// What went into and out of one topic.
 #[derive(Debug, Default)]
@@ -79,7 +88,7 @@ pub(crate) struct Timed {
 }
 
 /// What one group took out of a topic.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) pulled: Outflow,
     pub(crate) popped: Outflow,
@@ -98,6 +107,30 @@ pub(crate) struct Reader {
     /// Milliseconds its pulls waited for the disk.
     pub(crate) waited_ms: Counter,
     history: Mutex<History>,
+}
+
+impl Default for Reader {
+    fn default() -> Reader {
+        READERS.fetch_add(1, Ordering::Relaxed);
+        Reader {
+            pulled: Outflow::default(),
+            popped: Outflow::default(),
+            popped_again: Outflow::default(),
+            leases: Counter::default(),
+            acks: Counter::default(),
+            revived: Counter::default(),
+            backs: Counter::default(),
+            dead: Counter::default(),
+            waited_ms: Counter::default(),
+            history: Mutex::default(),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        READERS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Messages that went out in one way.
@@ -177,7 +210,19 @@ impl Traffic {
         if let Some(reader) = self.readers.read().get(group) {
             return Arc::clone(reader);
         }
-        Arc::clone(self.readers.write().entry(group.into()).or_default())
+        let is_full = READERS.load(Ordering::Relaxed) >= READERS_MAX;
+        self.reader_within(group, is_full)
+    }
+
+    /// The same of a new group; where there are too many, that of all others.
+    fn reader_within(&self, group: &str, is_full: bool) -> Arc<Reader> {
+        let mut readers = self.readers.write();
+        let name = if is_full && !readers.contains_key(group) {
+            OTHERS
+        } else {
+            group
+        };
+        Arc::clone(readers.entry(name.into()).or_default())
     }
 
     /// The same if it has taken anything.
@@ -271,6 +316,22 @@ mod tests {
         assert_eq!(traffic.came(MessageType::Fifo).messages, 0);
         let totals = traffic.totals();
         assert_eq!((totals.number, totals.times), (5, 3));
+    }
+
+    #[test]
+    fn groups_beyond_the_limit_are_counted_together() {
+        let traffic = Traffic::default();
+        traffic.reader_within("known", false).backs.add(1);
+        for group in ["known", "one", "another"] {
+            traffic.reader_within(group, true).backs.add(1);
+        }
+        let mut seen: Vec<_> = traffic.readers().into_iter().collect();
+        seen.sort_by(|a, b| a.0.cmp(&b.0));
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|(group, reader)| (group.as_str(), reader.backs.total()))
+            .collect();
+        assert_eq!(seen, [(OTHERS, 2), ("known", 2)]);
     }
 
     #[test]

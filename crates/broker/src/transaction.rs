@@ -349,7 +349,7 @@ fn count(b: &Broker, half: &Stored<'_>, decision: Decision) {
         Decision::Commit => {
             let bytes = half.head.total_size as u64;
             b.counts.put(&topic, (MessageType::Transaction, 1, bytes));
-            let age_ms = b.env.clock.now_ms() - half.head.parts.born_at;
+            let age_ms = b.env.clock.now_ms().saturating_sub(half.head.parts.born_at);
             ended.commits.add(1);
             // Whole seconds, as in the reference.
             let seconds = age_ms.max(0).unsigned_abs() / 1000;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use net::{Answer, Call, Fault, Reply};
 use store::{Gate, LogPos, ReadError};
 use tracing::info;
+use wire::Str;
 use wire::api::send::ConsumerSendMsgBack;
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::topic::TopicConfig;
@@ -221,6 +222,7 @@ impl Back {
             let id = offset_id(parts.store_host, head.stamp.physical_offset);
             properties.set(ORIGIN_MESSAGE_ID, &id);
         }
+        let origin = properties.get(RETRY_TOPIC).map(Str::from).unwrap_or_default();
         properties.set(WAIT, "false");
         properties.set(DELAY, &level.to_string());
         let mut text = properties.into_bytes();
@@ -243,7 +245,7 @@ impl Back {
             MessageType::Normal
         };
         b.count_put(put.topic, (kind, 1, receipt.size as u64));
-        self.count(b, parts.topic, level);
+        self.count(b, &origin, level);
         if level == 0 {
             info!(
                 group = %self.header.group, topic = parts.topic, deliveries = parts.reconsume_times, id = self.header.origin_msg_id.as_deref(),
@@ -255,9 +257,8 @@ impl Back {
 }
 
 impl Back {
-    /// Takes note of a message that was given back, or up.
-    fn count(&self, b: &Broker, topic: &str, level: i32) {
-        let origin = self.header.origin_topic.as_deref().unwrap_or(topic);
+    /// Takes note of a message that was given back, or up, at the topic it was sent to; what the request says of that is not asked.
+    fn count(&self, b: &Broker, origin: &str, level: i32) {
         if let Some(origin) = b.topics.get(origin) {
             let reader = origin.traffic.reader(&self.header.group);
             reader.backs.add(1);

@@ -623,7 +623,6 @@ impl Patience {
     }
 }
 
-/// What was read; `None` when there is nothing and never will be. An error: it is to be tried again.
 /// Takes note of what a turn did, for metrics.
 fn count(b: &Broker, staged: &Staged) {
     for (topic, bytes) in &staged.puts {
@@ -646,9 +645,10 @@ fn count(b: &Broker, staged: &Staged) {
 }
 
 fn seconds_to_wait(out_ms: i64, head: &RecordHead<'_>) -> u64 {
-    (out_ms - head.parts.born_at).max(0).unsigned_abs() / 1000
+    out_ms.saturating_sub(head.parts.born_at).max(0).unsigned_abs() / 1000
 }
 
+/// What was read; `None` when there is nothing and never will be. An error: it is to be tried again.
 fn reading<T>(
     b: &Broker,
     unread: &mut Patience,
