@@ -173,16 +173,20 @@ pub(crate) fn delete_group(
     b: &Arc<Broker>,
     call: Call<DeleteSubscriptiongroup>,
 ) -> Result<Answer<NoHeader>, Fault> {
+    let name = &call.header.group_name;
+    if let Some(error) = group_error(name).filter(|_| b.groups.find(name).is_none()) {
+        return Err(Fault::new(ResponseCode::INVALID_PARAMETER, error));
+    }
     let b = Arc::clone(b);
     Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let group = &call.header.group_name;
         b.groups.remove(group).map_err(|e| unsaved(&e))?;
+        for topic in b.topics.all().topics.values() {
+            topic.traffic.forget(group);
+        }
         if call.header.clean_offset == Some(true) {
             b.pop.remove_group(group);
             b.offsets.remove_group(group);
-            for topic in b.topics.all().topics.values() {
-                topic.traffic.forget(group);
-            }
             b.keep_offsets().map_err(|e| not_kept(&e))?;
         }
         Ok(Reply::ok(NoHeader))

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Codes 17, 18, 21, 202, 215, 300, 305 and 351.
 
+use wire::api::group::{DeleteSubscriptiongroup, UpdateAndCreateSubscriptiongroup};
 use wire::api::offset::UpdateConsumerOffset;
 use wire::api::topic::{
     DeleteTopicInBroker, GetAllTopicConfig, GetAllTopicConfigReply, GetSystemTopicListFromBroker,
     GetTopicConfig, GetTopicStatsInfo, QueryTopicConsumeByWho, UpdateAndCreateTopic,
     UpdateAndCreateTopicList,
 };
+use wire::body::group::SubscriptionGroupConfig;
 use wire::body::stats::TopicStats;
 use wire::body::topic::{GroupList, TopicConfig, TopicConfigList, TopicConfigTable, TopicList};
 use wire::fastjson;
@@ -167,6 +169,41 @@ async fn a_table_written_by_the_reference_is_read_and_its_backup_when_it_is_dama
     );
     assert_eq!(all(&client).await.data_version.counter, 15);
     assert_eq!(config_of(&client, "TBW102").await.perm, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_a_path_is_refused_by_whatever_makes_or_deletes() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let outside = rig.dir.path().join("outside/0");
+    std::fs::create_dir_all(&outside).unwrap();
+    std::fs::write(outside.join("00000000000000000000"), "mine").unwrap();
+    // From where the queues of topics are.
+    let name = "../../outside";
+    let group = SubscriptionGroupConfig {
+        group_name: name.into(),
+        ..SubscriptionGroupConfig::default()
+    };
+    let delete_group = DeleteSubscriptiongroup {
+        group_name: name.into(),
+        clean_offset: Some(true),
+    };
+    let answers = [
+        client.ask(&wanted(name, "")).await,
+        client.ask(&DeleteTopicInBroker { topic: name.into() }).await,
+        client
+            .ask_with(&UpdateAndCreateSubscriptiongroup, fastjson::to_vec(&group))
+            .await,
+        client.ask(&delete_group).await,
+        client.ask_with(&crate::sends::send(name, 0, ""), "x").await,
+    ];
+    for answer in answers {
+        let remark = answer.remark.unwrap_or_default();
+        assert!(remark.contains("illegal characters"), "{} {remark}", answer.code);
+    }
+    let kept = std::fs::read_dir(&outside).unwrap().count();
+    let made = std::fs::read_dir(rig.dir.path()).unwrap().count();
+    assert_eq!((kept, made), (1, 2), "nothing beside the store");
 }
 
 #[tokio::test(flavor = "multi_thread")]
