@@ -6,8 +6,7 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY crates crates
-RUN cargo build --release --locked --package barque \
- && strip target/release/barque
+RUN cargo build --release --locked --package barque
 
 FROM debian:bookworm-slim
 RUN groupadd --gid 3000 rocketmq \

@@ -9,6 +9,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use wire::api::config::GetBrokerConfig;
 use wire::api::group::UpdateAndCreateSubscriptiongroupList;
 use wire::api::offset::GetMaxOffset;
 use wire::api::send::SendMessageV2;
@@ -40,7 +43,7 @@ impl Broker {
             "--set",
             "brokerName=a",
             "--set",
-            "metricsExporterType=DISABLE",
+            "metricsPromExporterPort=0",
         ]);
         // So many queues with files of the usual size are no trouble for a real disk; a test folder may be in memory.
         command.args([
@@ -147,12 +150,32 @@ async fn make(channel: &Channel) {
     }
 }
 
+/// Asks for its numbers as Prometheus does; how long the page is.
+async fn scrape(channel: &Channel) -> usize {
+    let config = ask(channel, Frame::request(1, &GetBrokerConfig)).await.body;
+    let config = String::from_utf8(config.to_vec()).expect("text");
+    let port = config
+        .lines()
+        .find_map(|line| line.strip_prefix("metricsPromExporterPort="))
+        .and_then(|port| port.parse::<u16>().ok())
+        .expect("a port");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("it reads");
+    let mut page = Vec::new();
+    stream.read_to_end(&mut page).await.expect("it answers")
+}
+
 #[tokio::test]
 async fn ten_thousand_topics_and_groups_survive_a_kill_and_fit_in_300_megabytes() {
     let home = TempDir::new().unwrap();
     let broker = Broker::start(home.path());
     let channel = Channel::connect(broker.addr, SECONDS).await.unwrap();
     make(&channel).await;
+    for _ in 0..3 {
+        let bytes = scrape(&channel).await;
+        assert!(bytes > TOPICS * 1000, "the numbers of every topic: {bytes} bytes");
+    }
     assert!(broker.memory_kb() < 300_000, "{} kB", broker.memory_kb());
     drop(broker);
 

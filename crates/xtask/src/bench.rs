@@ -8,6 +8,9 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The stripped program is small: it is fetched by every node of a cluster.
+const PROGRAM_BYTES_MAX: u64 = 25_000_000;
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// `java` (the official broker), `floor` (the least a send costs on this machine) or `all`
@@ -32,6 +35,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         "barque, release build",
         &mut cargo(&["build", "--locked", "--release", "-p", "barque"]),
     )?;
+    let bytes = std::fs::metadata(target().join("release/barque"))?.len();
+    if bytes > PROGRAM_BYTES_MAX {
+        bail!(
+            "the program has {bytes} bytes, allowed are {PROGRAM_BYTES_MAX}: a new package may be too large"
+        );
+    }
     let loadgen = build_loadgen()?;
     // The floor server delays nothing and ends no transactions.
     let plain = !matches!(options.set.as_str(), "delay" | "timer" | "transaction");
