@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use net::Channel;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -214,5 +214,57 @@ fn called_by_the_names_of_the_reference_servers_log_and_print_where_its_scripts_
     assert!(
         text.contains("stopping"),
         "the last lines are written before the end: {text}"
+    );
+}
+
+/// Runs `barque dev` until it is up, stops it, and returns what it printed to stdout and to stderr.
+fn printed(args: &[&str]) -> (String, String) {
+    let home = TempDir::new().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_barque"));
+    command
+        .args(["dev", "--nameserver-port", "0", "--broker-port", "0"])
+        .args(args)
+        .current_dir(home.path())
+        .env("HOME", home.path())
+        .env("RUST_LOG", "info");
+    let spawned = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = spawned.expect("the program starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    let mut told = String::new();
+    while !told.contains("  broker ") {
+        assert!(stdout.read_line(&mut told).expect("text") > 0, "{told}");
+    }
+    let asked = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(asked.expect("kill starts").success());
+    stdout.read_to_string(&mut told).expect("text");
+    let ended = child.wait_with_output().expect("it ends");
+    assert!(ended.status.success());
+    (told, String::from_utf8(ended.stderr).expect("text"))
+}
+
+#[test]
+fn lines_go_to_stderr_or_to_stdout_as_text_or_as_json() {
+    let (stdout, stderr) = printed(&[]);
+    assert!(
+        stderr.contains("broker is started") && !stdout.contains("broker is started"),
+        "{stderr}"
+    );
+    let (stdout, stderr) = printed(&["--log", "stdout", "--log-format", "json"]);
+    assert_eq!(stderr, "");
+    let mut lines = stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let started = lines.find(|line| line["message"] == "broker is started");
+    let started = started.expect("a line of JSON");
+    assert_eq!(
+        (&started["level"], &started["broker"]),
+        (&"INFO".into(), &"broker-a".into()),
+        "{started}"
     );
 }
