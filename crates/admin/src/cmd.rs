@@ -15,6 +15,7 @@ mod ours;
 mod progress;
 mod queue;
 mod running;
+mod statics;
 mod stats;
 mod topic;
 
@@ -106,12 +107,8 @@ pub static ALL: &[&Command] = &[
     &queue::QUERY_CQ,
     &message::send::SEND_MESSAGE,
     &message::consume::CONSUME_MESSAGE,
-    &Command::absent(
-        "updateStaticTopic",
-        "static topics",
-        "Update or create static topic, which has fixed number of queues.",
-    ),
-    &Command::absent("remappingStaticTopic", "static topics", "Remapping static topic."),
+    &statics::update::UPDATE_STATIC_TOPIC,
+    &statics::remap::REMAPPING_STATIC_TOPIC,
     &export::metadata::EXPORT_METADATA,
     &export::configs::EXPORT_CONFIGS,
     &export::metrics::EXPORT_METRICS,

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `topicStatus`: the ends of the queues of a topic.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use wire::Str;
 use wire::api::topic::GetTopicStatsInfo;
-use wire::body::stats::TopicStats;
+use wire::body::queue::MessageQueue;
+use wire::body::stats::{TopicOffset, TopicStats};
 
-use crate::cmd::lookup;
+use crate::cmd::{lookup, statics};
 use crate::command::Command;
 use crate::ctx::Ctx;
 use crate::failure::Failure;
@@ -57,21 +60,20 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
         queues: Vec::new(),
         put_tps: 0.0,
     };
+    let mut ends = BTreeMap::new();
     for addr in route.broker_datas.iter().filter_map(lookup::any_addr) {
         let header = GetTopicStatsInfo { topic: topic.into() };
         let stats: TopicStats = ctx.client.ask(addr, &header).await?.body()?;
         status.put_tps += stats.topic_put_tps;
-        status
-            .queues
-            .extend(stats.offset_table.into_iter().map(|(key, offset)| Queue {
-                topic: key.0.topic,
-                broker: key.0.broker_name,
-                queue: key.0.queue_id,
-                min_offset: offset.min_offset,
-                max_offset: offset.max_offset,
-                last_updated: (offset.last_update_timestamp > 0).then(|| time(offset.last_update_timestamp)),
-            }));
+        ends.extend(stats.offset_table);
     }
+    // With a cluster the reference leaves logical queues out.
+    let logical = match args.has("c") {
+        true => Vec::new(),
+        false => statics::ends::ends(ctx, topic, &route, &ends).await?,
+    };
+    let queues = ends.into_iter().map(|(key, ends)| (key.0, ends));
+    status.queues.extend(queues.chain(logical).map(row));
     if status.queues.is_empty() && !args.has("c") {
         return Err(Failure::Other(format!(
             "no broker has queues of the topic {topic}"
@@ -80,6 +82,17 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     status.queues.sort();
     ctx.show(&status, || text(&status));
     Ok(())
+}
+
+fn row((queue, ends): (MessageQueue, TopicOffset)) -> Queue {
+    Queue {
+        topic: queue.topic,
+        broker: queue.broker_name,
+        queue: queue.queue_id,
+        min_offset: ends.min_offset,
+        max_offset: ends.max_offset,
+        last_updated: (ends.last_update_timestamp > 0).then(|| time(ends.last_update_timestamp)),
+    }
 }
 
 fn text(status: &Status) -> String {

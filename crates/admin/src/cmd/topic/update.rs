@@ -149,7 +149,7 @@ pub(crate) async fn create(ctx: &Ctx, addr: &str, topic: &TopicConfig) -> Result
     ctx.client.ask(addr, &header).await.map(|_| ())
 }
 
-fn filter_name(kind: TopicFilterType) -> &'static str {
+pub(crate) fn filter_name(kind: TopicFilterType) -> &'static str {
     match kind {
         TopicFilterType::SingleTag => "SINGLE_TAG",
         TopicFilterType::MultiTag => "MULTI_TAG",

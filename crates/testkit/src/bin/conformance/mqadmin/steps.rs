@@ -24,7 +24,6 @@ pub(crate) enum Area {
     Auth,
     ColdData,
     RocksDb,
-    StaticTopics,
 }
 
 /// Whose a command is; the other name of one counts, and its case does not.
@@ -91,8 +90,8 @@ pub(crate) const COMMANDS: &[(&str, Area)] = &[
     ("queryCq", Area::Here),
     ("sendMessage", Area::Here),
     ("consumeMessage", Area::Here),
-    ("updateStaticTopic", Area::StaticTopics),
-    ("remappingStaticTopic", Area::StaticTopics),
+    ("updateStaticTopic", Area::Here),
+    ("remappingStaticTopic", Area::Here),
     ("exportMetadata", Area::Here),
     ("exportConfigs", Area::Here),
     ("exportMetrics", Area::Here),

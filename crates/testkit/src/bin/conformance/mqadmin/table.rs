@@ -124,7 +124,6 @@ impl Area {
             Area::Auth => "other area: auth",
             Area::ColdData => "other area: cold data",
             Area::RocksDb => "other area: RocksDB",
-            Area::StaticTopics => "other area: static topics",
         }
     }
 }
