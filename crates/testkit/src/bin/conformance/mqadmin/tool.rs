@@ -92,6 +92,7 @@ pub(crate) fn jvm(dir: &Path) -> anyhow::Result<Command> {
         "-Djava.security.manager=allow",
     ]);
     java.arg(format!("-Duser.home={}", dir.display()));
+    java.arg(format!("-Djava.io.tmpdir={}", dir.display()));
     java.arg("-cp").arg(classes).arg("mqadmin.Main").current_dir(dir);
     Ok(java)
 }
@@ -152,7 +153,7 @@ fn ours(binary: &Path, step: &Step, known: &[(String, String)], dir: &Path) -> a
 fn once(binary: &Path, step: &Step, known: &[(String, String)], dir: &Path) -> anyhow::Result<Printed> {
     let mut command = Command::new(binary);
     command.args(arguments(step, known));
-    command.current_dir(dir).env("HOME", dir);
+    command.current_dir(dir).env("HOME", dir).env("TMPDIR", dir);
     let began = Instant::now();
     let mut process = Process::start("step", dir, command)?;
     let lines = step.lines.unwrap_or(usize::MAX);

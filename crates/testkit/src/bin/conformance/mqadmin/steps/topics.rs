@@ -184,7 +184,7 @@ fn orders() -> Vec<Step> {
 
 const FROM_FILE: &str = "the map file is carried out; the official tool passes over it and calculates anew";
 
-/// Whether queues of such topics are told of is asked elsewhere too, so they come late.
+/// They come late: what lists all topics is asked without them.
 pub(super) fn statics() -> Vec<Step> {
     vec![
         step("updateStaticTopic -c DefaultCluster -t T_static -qn 4"),
