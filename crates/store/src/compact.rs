@@ -217,7 +217,7 @@ impl Store {
                 Ok(()) => {}
                 Err(error) if is_sync_failure(&error) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(topic = queue.topic(), queue = queue.id(), %error, "not copied");
+                    tracing::warn!(topic = queue.topic(), queue = queue.id(), %error, "messages of a compacted topic are not copied; trying again, their log files stay until then");
                     copied = copied.min(self.uncopied(&queue));
                 }
             }
@@ -313,7 +313,7 @@ impl Store {
                 queue = id,
                 from,
                 count,
-                "damaged compacted records skipped"
+                "damaged compacted records are skipped"
             );
         }
         Ok(Some(Batch {

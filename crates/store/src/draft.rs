@@ -123,7 +123,7 @@ pub enum AppendError {
         pending_bytes: usize,
     },
     /// The disk is fuller than the warning level.
-    #[error("disk is full")]
+    #[error("disk is full; make room")]
     DiskFull,
     /// The topic was deleted; ask for the queue again.
     #[error("topic was deleted")]

@@ -116,7 +116,8 @@ impl Store {
             match written {
                 Ok(()) => self.after_write(&mut batch),
                 Err(error) => {
-                    tracing::error!(%error, bytes = batch.bytes, "log write failed, its messages are refused");
+                    let pos = self.log.written.load(Ordering::Acquire);
+                    tracing::error!(pos, bytes = batch.bytes, %error, "log write failed, its messages are refused; look at the disk");
                     self.after_failure(writer, &mut batch);
                 }
             }
@@ -199,7 +200,7 @@ impl Store {
         batch.staged.clear();
         batch.hashes.clear();
         if let Err(error) = self.heal(writer) {
-            tracing::warn!(%error, "rest of a failed write stays until the next one");
+            tracing::warn!(from = written, to = writer.dirty_end, %error, "rest of a failed write stays in the log until the next one");
         }
     }
 
@@ -257,8 +258,9 @@ impl Store {
             tracing::warn!(
                 topic = queue.topic(),
                 queue = queue.id(),
-                max,
                 offset,
+                max,
+                pos = staged.unit.pos,
                 "a message at an impossible offset is in no queue"
             );
             return false;

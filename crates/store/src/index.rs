@@ -160,7 +160,7 @@ impl KeyIndex {
         {
             let may_roll = len >= PENDING_MAX;
             if let Err(error) = self.put_away(&mut files, may_roll) {
-                tracing::warn!(%error, "key index is behind");
+                tracing::warn!(file = %files.dir.display(), %error, "key index is behind; trying again");
             }
         }
     }

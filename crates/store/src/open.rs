@@ -107,7 +107,10 @@ impl Store {
         // Recovery is over only when its result is durable. On a full disk that has to wait; reading works.
         match store.checkpoint(&mut store.tidy.lock()) {
             Err(error) if is_sync_failure(&error) => tried("make the recovery durable", Err(error))?,
-            Err(error) => tracing::warn!(%error, "first checkpoint has to wait"),
+            Err(error) => {
+                let root = store.config.root.display();
+                tracing::warn!(file = %root, %error, "first checkpoint has to wait; trying again");
+            }
             Ok(()) => {}
         }
         Ok(Arc::new(store))

@@ -537,7 +537,7 @@ impl Reading<'_> {
                 from,
                 to = self.next,
                 count,
-                "damaged entries or records skipped"
+                "damaged entries or records are skipped"
             );
         }
     }

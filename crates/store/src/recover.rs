@@ -277,7 +277,11 @@ impl<'a> Recovery<'a> {
         if end >= mark.end_pos {
             return Ok(i64::MAX);
         }
-        tracing::warn!(end, expected = mark.end_pos, "key index is incomplete");
+        tracing::warn!(
+            end,
+            expected = mark.end_pos,
+            "key index is incomplete, reading the log from its end on"
+        );
         Ok(end)
     }
 
@@ -398,7 +402,13 @@ impl<'a> Recovery<'a> {
         for start in starts {
             match found {
                 Some((end, _)) if end >= *start => continue,
-                Some((at, _)) => tracing::error!(at, on = start, "damaged record inside the log"),
+                Some((pos, _)) => {
+                    tracing::error!(
+                        pos,
+                        to = start,
+                        "damaged record inside the log, reading goes on behind it"
+                    );
+                }
                 None => {}
             }
             found = Some(self.dispatch_from(*start, gaps)?);
@@ -470,9 +480,10 @@ impl<'a> Recovery<'a> {
             tracing::warn!(
                 topic = queue.topic(),
                 queue = queue.id(),
-                max,
                 offset,
-                "impossible queue offset"
+                max,
+                pos = unit.pos,
+                "a message at an impossible offset is in no queue"
             );
             return Ok(());
         }
@@ -480,9 +491,10 @@ impl<'a> Recovery<'a> {
             tracing::warn!(
                 topic = queue.topic(),
                 queue = queue.id(),
-                max,
                 offset,
-                "consume queue lacks units"
+                max,
+                pos = unit.pos,
+                "a consume queue lacks units and is rebuilt"
             );
             self.lacking.insert(queue.key, Arc::clone(queue));
             return Ok(());
@@ -495,9 +507,10 @@ impl<'a> Recovery<'a> {
             tracing::warn!(
                 topic = queue.topic(),
                 queue = queue.id(),
-                max,
                 offset,
-                "second message at an offset"
+                max,
+                pos = unit.pos,
+                "a second message at an offset is in no queue"
             );
             return Ok(());
         } else if offset > max && max == 0 {

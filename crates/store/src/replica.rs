@@ -233,7 +233,8 @@ impl Store {
             // A file was made, and what it was made for is lost or was never written.
             let removed = self.log.remove_behind(0);
             removed.map_err(|error| {
-                tracing::warn!(%error, "empty log file");
+                let first = self.log.segments().first().map(|segment| segment.path.display().to_string());
+                tracing::warn!(file = first.as_deref(), %error, "an empty log file cannot be removed; trying again");
                 ReplicateError::Stopped("its first file, which is empty, cannot be removed")
             })?;
         }

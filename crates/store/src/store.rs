@@ -213,8 +213,12 @@ impl Store {
         self.tidy_bell.stop();
         self.compact_bell.stop();
         for thread in self.threads.lock().drain(..) {
+            let name = thread.thread().name().map(str::to_owned);
             if thread.join().is_err() {
-                tracing::error!("a thread of the store panicked");
+                tracing::error!(
+                    thread = name.as_deref(),
+                    "a thread of the store panicked; please report it, with the lines before this one"
+                );
             }
         }
     }
@@ -222,7 +226,8 @@ impl Store {
     /// The store cannot go on: nothing is acknowledged any more.
     pub(crate) fn fail(&self, what: &str, error: &io::Error) {
         if self.failure.set(format!("{what}: {error}")).is_ok() {
-            tracing::error!(%error, what, "the store has failed and stops acknowledging");
+            let root = self.config.root.display();
+            tracing::error!(what, file = %root, %error, "the store has failed and stops acknowledging; look at the disk");
         }
         self.progress.notify_waiters();
         self.failing.notify_waiters();

@@ -100,7 +100,7 @@ pub(crate) fn survey(config: &StoreConfig, disk: &dyn Disk, index_bytes: u64) ->
         let dir = config.root.join("index");
         for entry in tried("list the index", disk.list(&dir))? {
             let Some(name) = index::parse_name(&entry.name).filter(|_| !entry.is_dir) else {
-                tracing::warn!(name = entry.name, "not an index file, left alone");
+                tracing::warn!(file = %dir.join(&entry.name).display(), "not an index file, left alone");
                 continue;
             };
             let path = dir.join(&entry.name);
@@ -241,7 +241,10 @@ fn numbered_dirs(disk: &dyn Disk, root: &Path) -> Result<Vec<(String, u32, PathB
         for queue in tried("list queues", disk.list(&of_topic))? {
             match queue.name.parse() {
                 Ok(id) if queue.is_dir => dirs.push((topic.name.clone(), id, of_topic.join(&queue.name))),
-                _ => tracing::warn!(topic = topic.name, name = queue.name, "not a queue, left alone"),
+                _ => {
+                    let path = of_topic.join(&queue.name);
+                    tracing::warn!(topic = topic.name, file = %path.display(), "not a queue, left alone");
+                }
             }
         }
     }

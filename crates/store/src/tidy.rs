@@ -92,7 +92,8 @@ impl Store {
         if is_sync_failure(error) {
             self.fail(what, error);
         } else {
-            tracing::warn!(%error, what, "tidying failed, tried again later");
+            let root = self.config.root.display();
+            tracing::warn!(what, file = %root, %error, "tidying failed; trying again");
         }
     }
 
@@ -207,11 +208,12 @@ impl Store {
             },
         );
         if verdict.is_full != self.is_disk_full.swap(verdict.is_full, Ordering::Relaxed) {
-            tracing::warn!(
-                used_percent,
-                full = verdict.is_full,
-                "disk usage crossed the warning level"
-            );
+            let dirs = &self.config.commit_log_dirs;
+            if verdict.is_full {
+                tracing::warn!(file = ?dirs, used_percent, "the disk is too full: messages are refused; make room");
+            } else {
+                tracing::warn!(file = ?dirs, used_percent, "the disk has room again: messages are taken");
+            }
         }
         if !may_remove {
             return Ok(());
@@ -237,7 +239,10 @@ impl Store {
         for removed in 0..count {
             let end = self.log.min().saturating_add(self.log.segment_bytes());
             if self.log.base_of(end) > before {
-                tracing::warn!(before, "files of the log stay that hold what is not copied");
+                tracing::warn!(
+                    pos = before,
+                    "old files of the log stay until their messages of compacted topics are copied"
+                );
                 return (removed, Ok(()));
             }
             match self.log.remove_first() {

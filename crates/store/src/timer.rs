@@ -207,7 +207,7 @@ impl Timers {
             self.read_ms = now;
             self.is_changed = true;
         }
-        tracing::warn!(back_ms = back, "the clock was set back, and the timers with it");
+        tracing::warn!(ms = back, "the clock was set back, and the timers with it");
         self.write_ms = now;
     }
 

@@ -240,7 +240,8 @@ impl Shelf {
                     topic = self.topic,
                     queue = self.id,
                     offset,
-                    "a message larger than compactionMappedFileSize is not kept"
+                    bytes = record.len(),
+                    "a message larger than compactionMappedFileSize is not kept; send smaller ones"
                 );
                 continue;
             }

@@ -246,8 +246,9 @@ impl Volumes {
 
     /// Makes a file of units anew from its records. None are there when an end came between the making of the two.
     fn make_units(&self, base: i64) -> io::Result<()> {
-        tracing::warn!(dir = %self.log_dir.display(), base, "a compacted log file without its queue file, which is made anew");
-        let log = self.disk.open(&self.log_dir.join(file_name(base)))?;
+        let path = self.log_dir.join(file_name(base));
+        tracing::warn!(file = %path.display(), "a compacted log file lacks its queue file, which is made anew");
+        let log = self.disk.open(&path)?;
         let (mut units, mut at) = (Vec::new(), 0);
         while let Some(record) = self.record_in(&*log, base, at)?
             && let Ok(head) = RecordHead::scan(&record)

@@ -51,7 +51,13 @@ impl Chain {
                 if log.has(at) {
                     return Ok(Opened::Broken(at));
                 }
-                tracing::error!(tick_ms, at, seen, "the timer log lacks the file of an entry");
+                let path = log.file_of(at);
+                tracing::error!(
+                    tick_ms,
+                    file = %path.display(),
+                    count = seen,
+                    "a file of the timer log is missing: of this tick only the newest messages fire"
+                );
                 break;
             };
             if seen % PIECE == 0 && at >= done_pos {

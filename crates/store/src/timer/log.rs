@@ -174,7 +174,10 @@ impl TimerLog {
         for entry in disk.list(&dir)? {
             match entry.name.parse() {
                 Ok(base) if !entry.is_dir && entry.name.len() == 20 => found.push((base, entry.len)),
-                _ => tracing::warn!(name = entry.name, "no file of the timer log"),
+                _ => {
+                    let path = dir.join(&entry.name);
+                    tracing::warn!(file = %path.display(), "not a file of the timer log, left alone");
+                }
             }
         }
         found.sort_unstable();
@@ -214,6 +217,11 @@ impl TimerLog {
 
     fn path(&self, base: i64) -> PathBuf {
         self.dir.join(format!("{base:020}"))
+    }
+
+    /// The file that a place belongs to, for what is logged of it.
+    pub(crate) fn file_of(&self, at: i64) -> PathBuf {
+        self.path(self.base_of(at))
     }
 
     pub(crate) fn file_bytes(&self) -> i64 {

@@ -125,9 +125,11 @@ pub(crate) fn mend(log: &mut TimerLog, seats: &BTreeMap<i64, i64>, first: i64) -
         }
         Ok(())
     })?;
+    let path = log.file_of(first);
     tracing::error!(
-        entries = fresh.len(),
-        "entries of the timer log were damaged, and are looked for"
+        file = %path.display(),
+        count = fresh.len(),
+        "entries of the timer log were damaged from this file on, and are looked for"
     );
     log.replace(&fresh)
 }

@@ -55,7 +55,9 @@ impl Timers {
         // A blank may follow the last entry.
         if log.seat(log.end()) < mark.log_end {
             let (end, expected) = (log.end(), mark.log_end);
+            let path = log.file_of(end);
             tracing::error!(
+                file = %path.display(),
                 end,
                 expected,
                 "the timer log has lost its end, which is looked for"
@@ -191,7 +193,12 @@ fn settle(
         mend(log, &seats, first)?;
     }
     if !beyond.is_empty() {
-        tracing::error!(ticks = beyond.len(), "the wheel points behind the timer log");
+        let path = log.file_of(log.end());
+        tracing::error!(
+            file = %path.display(),
+            count = beyond.len(),
+            "ticks of the wheel point behind the timer log and are rebuilt from it"
+        );
         rebuild(log, wheel, fired, &beyond)?;
     }
     Ok(furthest_ms)
