@@ -8,6 +8,7 @@ pub(crate) mod dev;
 pub(crate) mod nameserver;
 pub(crate) mod shutdown;
 
+use crate::configuration::Warning;
 use anyhow::Context as _;
 use std::io::Write as _;
 use tokio::runtime::{Builder, Runtime};
@@ -29,14 +30,15 @@ fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// Logs what there is to say about the settings.
-fn tell(warnings: &[String]) {
+fn tell(warnings: &[Warning]) {
     for warning in warnings {
-        warn!("{warning}");
+        let Warning { place, key, why } = warning;
+        warn!(place, key, "a setting does nothing: {why}");
     }
 }
 
 /// The same to stderr, where a program ends before there is a log.
-fn tell_at_once(warnings: &[String]) {
+fn tell_at_once(warnings: &[Warning]) {
     for warning in warnings {
         eprintln!("warning: {warning}");
     }

@@ -6,10 +6,45 @@ use crate::cli::Settings;
 use anyhow::{Context as _, anyhow};
 use broker::config::Surroundings;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What there is to say about settings, once there is a log.
-pub(crate) type Warnings = Vec<String>;
+pub(crate) type Warnings = Vec<Warning>;
+
+/// A setting that does nothing, or several for the same reason.
+pub(crate) struct Warning {
+    /// Where it stands: file and line, or the command line.
+    pub(crate) place: Option<String>,
+    pub(crate) key: String,
+    pub(crate) why: &'static str,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        write!(f, "{}: {}", self.key, self.why)
+    }
+}
+
+impl From<broker::config::Warning> for Warning {
+    fn from(warning: broker::config::Warning) -> Warning {
+        match warning {
+            broker::config::Warning::NoMeaning(keys) => Warning {
+                place: None,
+                key: keys.join(", "),
+                why: "without a meaning here",
+            },
+            broker::config::Warning::Unknown { place, key } => Warning {
+                place: Some(place.to_string()),
+                key: key.to_string(),
+                why: "unknown setting",
+            },
+        }
+    }
+}
 
 /// The settings of a broker, not yet completed from the host it runs on.
 pub(crate) fn broker(file: Option<&Path>, settings: &Settings) -> anyhow::Result<(broker::Config, Warnings)> {
@@ -23,7 +58,7 @@ pub(crate) fn broker(file: Option<&Path>, settings: &Settings) -> anyhow::Result
     if let Some(path) = file {
         config.broker_config_path = path.display().to_string().into();
     }
-    Ok((config, warnings.iter().map(ToString::to_string).collect()))
+    Ok((config, warnings.into_iter().map(Warning::from).collect()))
 }
 
 /// What the file and `--set` set of a broker, whatever to.
@@ -48,20 +83,22 @@ pub(crate) fn nameserver(
         Some(path) => {
             let name = path.display().to_string();
             let (config, told) = nameserver::config::Config::parse(&home, &name, &read(path)?)?;
-            warnings.extend(
-                told.into_iter()
-                    .map(|w| format!("{name}:{}: {}: {}", w.line, w.key, w.reason)),
-            );
+            warnings.extend(told.into_iter().map(|w| Warning {
+                place: Some(format!("{name}:{}", w.line)),
+                key: w.key,
+                why: w.reason,
+            }));
             config
         }
     };
     for (key, value) in &settings.set {
         let line = wire::java_properties::write([(key.as_str(), value.as_str())]);
         let told = config.apply("command line", &line)?;
-        warnings.extend(
-            told.into_iter()
-                .map(|w| format!("command line: {}: {}", w.key, w.reason)),
-        );
+        warnings.extend(told.into_iter().map(|w| Warning {
+            place: Some("command line".to_owned()),
+            key: w.key,
+            why: w.reason,
+        }));
     }
     Ok((config, warnings))
 }

@@ -87,7 +87,7 @@ impl Log {
     /// Logs at these levels from now on.
     pub(crate) fn set(&self, levels: &Levels) {
         if let Err(error) = self.levels.reload(filter(levels.get(), self.unset)) {
-            warn!(%error, "the level of the log stays as it is");
+            warn!(key = "logLevel", levels = %levels, %error, "the level of the log stays as it is; set it again");
         }
     }
 

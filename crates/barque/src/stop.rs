@@ -16,16 +16,20 @@ pub(crate) fn on_signal() -> anyhow::Result<CancellationToken> {
         next(&mut interrupt, &mut terminate).await;
         info!("stopping");
         token.cancel();
-        next(&mut interrupt, &mut terminate).await;
-        warn!("second signal, the process ends without a clean stop");
+        let signal = next(&mut interrupt, &mut terminate).await;
+        warn!(
+            signal,
+            "second signal, the process ends without a clean stop; the next start recovers"
+        );
         std::process::exit(1);
     });
     Ok(stop)
 }
 
-async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
+/// The name of the next one.
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
     }
 }

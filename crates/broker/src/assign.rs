@@ -29,8 +29,10 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::fault::{bad_body, unsaved};
 use crate::names::RETRY_PREFIX;
+use crate::names::quoted;
 use crate::peers::Route;
 use crate::saved::{self, LoadError, SaveError};
+use crate::subject::Subject;
 use crate::topic::perm;
 
 /// What was chosen for groups and topics: `config/messageRequestMode.json`.
@@ -198,7 +200,13 @@ fn assign(
         "AVG" => average,
         "AVG_BY_CIRCLE" => circle,
         other => {
-            warn!(group = %asked.consumer_group, strategy = other, "unknown strategy of assignment");
+            warn!(
+                topic = %quoted(&asked.topic),
+                group = %quoted(&asked.consumer_group),
+                client = %quoted(&asked.client_id),
+                strategy = %quoted(other),
+                "unknown strategy of assignment, the client keeps its queues; it may be AVG or AVG_BY_CIRCLE"
+            );
             return None;
         }
     };
@@ -263,7 +271,9 @@ pub(crate) fn set_mode(
                 let remark = "subscription group does not exist";
                 return Err(Fault::new(ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
             }
-            b.modes.set(chosen).map_err(|error| unsaved(&error))
+            let (topic, group) = (chosen.topic.clone(), chosen.consumer_group.clone());
+            let set = b.modes.set(chosen);
+            set.map_err(|error| unsaved(&error, Subject::topic(&topic).of(&group)))
         };
         blocking::create(&b, &call.peer, set).await??;
         Ok(Reply::ok(NoHeader))

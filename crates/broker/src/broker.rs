@@ -55,6 +55,7 @@ use crate::ports::Ports;
 use crate::replication::Replication;
 use crate::saved::{LoadError, SaveError};
 use crate::send::ReplyRoom;
+use crate::subject::Subject;
 use crate::timer::{self, TimerCloseError, TimerError, Timing};
 use crate::topic::{Topic, Topics};
 use crate::traffic::Tick;
@@ -338,7 +339,8 @@ impl Broker {
             reason = self.store.failed() => Err(RunError::StoreFailed(reason)),
         };
         if let Err(error) = &ended {
-            error!(%error, "stopping");
+            let root = self.config().store_path_root_dir.clone();
+            error!(file = %root, %error, "stopping; look at the disk before the next start");
         }
         self.is_stopping.store(true, Ordering::Relaxed);
         // Clients must not be sent here any more before connections end.
@@ -425,7 +427,7 @@ impl Broker {
     /// Tells the store of a topic that was made or changed. Waits for the disk.
     pub(crate) fn note_topic(&self, topic: &str) {
         if let Err(error) = self.store.note_topic(topic) {
-            tracing::warn!(topic, %error, "files of older queues of a topic remain");
+            tracing::warn!(topic, %error, "files of older queues of a topic remain; trying again");
         }
     }
 
@@ -461,7 +463,13 @@ impl Broker {
                 }
                 self.announce();
             }
-            Err(error) => tracing::warn!(%error, "retry topics cannot be created or changed"),
+            Err(error) => {
+                let group = groups.first().map(|joined| joined.group.as_str());
+                tracing::warn!(
+                    group, count = groups.len(), file = %error.path.display(), error = %error.source,
+                    "retry topics of groups cannot be created or changed; trying again with their next heartbeat"
+                );
+            }
         }
     }
 
@@ -543,7 +551,9 @@ impl Service for Broker {
         };
         let kept = match self.store.state(&gate, level) {
             GateState::Passed => Due::Passed,
-            GateState::Failed => return Due::Failed(not_appended(&store::AppendError::Failed)),
+            GateState::Failed => {
+                return Due::Failed(not_appended(&store::AppendError::Failed, Subject::default()));
+            }
             GateState::Waiting if self.is_over(ticket.deadline) => {
                 Due::Late(ResponseCode::FLUSH_DISK_TIMEOUT)
             }

@@ -110,7 +110,9 @@ async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
             let saving = Arc::clone(&b);
             match tokio::task::spawn_blocking(move || saving.delays.save(saving.store.durable())).await {
                 Ok(Ok(left)) => is_left = left,
-                Ok(Err(error)) => error!(%error, "delay offsets are not saved, and will be tried again"),
+                Ok(Err(error)) => {
+                    error!(file = %error.path.display(), error = %error.source, "delay offsets are not saved; trying again")
+                }
                 Err(_) => return,
             }
         }

@@ -12,6 +12,7 @@ use tracing::{error, info};
 
 use crate::broker::Broker;
 use crate::config::{BrokerRole, Config};
+use crate::names::HALF_TOPIC;
 use crate::{blocking, delay, pop, timer, transaction};
 
 /// On or off; may change while the broker runs.
@@ -102,7 +103,8 @@ pub(crate) async fn keep(b: Arc<Broker>, stop: CancellationToken) {
             b.duty.is_ready.store(false, Ordering::Release);
             let broker = Arc::clone(&b);
             if let Ok(Err(error)) = blocking::run_own(move || broker.timing.rest(&broker)).await {
-                error!(%error, "what timers have fired at last is not noted");
+                let root = b.config().store_path_root_dir.clone();
+                error!(file = %root, %error, "what timers have fired at last is not noted: it may fire again");
             }
         }
     }
@@ -143,7 +145,7 @@ fn go_on(b: &Broker) -> bool {
     b.pop.begin_anew();
     let read = b.transactions.read_again(b);
     if let Err(error) = &read {
-        error!(%error, "transactions have to wait for the master: it cannot be found out which have not ended");
+        error!(topic = HALF_TOPIC, %error, "transactions have to wait for the master: it cannot be found out which have not ended");
     }
     read.is_ok()
 }

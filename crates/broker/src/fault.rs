@@ -14,10 +14,12 @@ use wire::code::ResponseCode;
 use wire::fastjson::JsonError;
 
 use crate::attributes::AttributeError;
+use crate::names::quoted;
 use crate::saved::SaveError;
+use crate::subject::Subject;
 
 /// The store does not take a message.
-pub(crate) fn not_appended(error: &AppendError) -> Fault {
+pub(crate) fn not_appended(error: &AppendError, about: Subject<'_>) -> Fault {
     let code = match error {
         AppendError::RecordTooLarge { .. }
         | AppendError::PropertiesTooLarge { .. }
@@ -34,39 +36,52 @@ pub(crate) fn not_appended(error: &AppendError) -> Fault {
         }
         AppendError::Failed => ResponseCode::SYSTEM_ERROR,
     };
-    Fault::new(code, format!("the message is not stored: {error}"))
+    Fault::new(code, format!("the message is not stored{about}: {error}"))
 }
 
 /// The store cannot read what should be there.
-pub(crate) fn not_read(error: &ReadError) -> Fault {
-    error!(%error, "the store cannot be read");
+pub(crate) fn not_read(error: &ReadError, about: Subject<'_>) -> Fault {
+    let peer = about.peer.map(tracing::field::display);
+    error!(
+        topic = about.topic.map(quoted), queue = about.queue, offset = about.offset, pos = about.pos,
+        group = about.group.map(quoted), peer, %error,
+        "the store cannot be read; look at the disk"
+    );
     Fault::new(
         ResponseCode::SYSTEM_ERROR,
-        format!("the store cannot be read: {error}"),
+        format!("the store cannot be read{about}: {error}"),
     )
 }
 
 /// A change is not made because it cannot be saved.
-pub(crate) fn unsaved(error: &SaveError) -> Fault {
-    error!(%error, "a change is refused because it cannot be saved");
+pub(crate) fn unsaved(error: &SaveError, about: Subject<'_>) -> Fault {
+    error!(
+        topic = about.topic.map(quoted), group = about.group.map(quoted),
+        file = %error.path.display(), error = %error.source,
+        "a change is refused because it cannot be saved; look at the disk, and ask again"
+    );
     Fault::new(
         ResponseCode::SYSTEM_ERROR,
-        format!("the change is not made: {error}"),
+        format!("the change is not made{about}: {error}"),
     )
 }
 
 /// A change is made, and is lost if the broker is killed before the next one can be saved.
-pub(crate) fn not_kept(error: &SaveError) -> Fault {
-    error!(%error, "a change of consumer offsets is not saved");
+pub(crate) fn not_kept(error: &SaveError, about: Subject<'_>) -> Fault {
+    error!(
+        topic = about.topic.map(quoted), group = about.group.map(quoted),
+        file = %error.path.display(), error = %error.source,
+        "a change of consumer offsets is not saved; trying again, a kill before that undoes it"
+    );
     Fault::new(
         ResponseCode::SYSTEM_ERROR,
-        format!("the offsets are changed, but not saved: {error}"),
+        format!("the offsets are changed, but not saved{about}: {error}"),
     )
 }
 
 /// A topic is deleted, but its files are not.
 pub(crate) fn files_remain(topic: &str, error: &io::Error) -> Fault {
-    error!(topic, %error, "the queues of a deleted topic cannot be removed");
+    error!(topic, %error, "the queues of a deleted topic cannot be removed; trying again");
     Fault::new(
         ResponseCode::SYSTEM_ERROR,
         format!("topic {topic} is deleted, its files are not: {error}"),

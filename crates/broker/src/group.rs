@@ -167,7 +167,7 @@ impl Groups {
         match change.publish() {
             Ok(()) => Some(made),
             Err(error) => {
-                warn!(group, %error, "group cannot be created");
+                warn!(group, file = %error.path.display(), error = %error.source, "group cannot be created; clients try again");
                 None
             }
         }
@@ -178,6 +178,7 @@ impl Groups {
         let mut change = self.change();
         let known = change.now.groups.len();
         let room = (config.groups_max as usize).saturating_sub(known);
+        let mut first = None;
         for group in groups {
             let is_known = change.now.groups.contains_key(group);
             if is_known || change.now.groups.len() >= known + room || !self.may_come_into_being(config, group)
@@ -185,12 +186,14 @@ impl Groups {
                 continue;
             }
             change.insert(settings_of(group));
+            first = first.or(Some(group.as_str()));
         }
+        let count = change.now.groups.len() - known;
         if change.now.groups.len() == known {
             return;
         }
         if let Err(error) = change.publish() {
-            warn!(%error, "groups cannot be created");
+            warn!(group = first, count, file = %error.path.display(), error = %error.source, "groups cannot be created; trying again with their next heartbeat");
         }
     }
 

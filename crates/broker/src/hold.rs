@@ -110,7 +110,7 @@ pub(crate) fn hold(
             // when it is needed.
             let found = match pull::look(b, &ask, &plan, from) {
                 Err(ReadError::NotCached) => Box::pin(pull::read(b, &ask, &plan, from)).await?,
-                found => found.map_err(|error| not_read(&error))?,
+                found => found.map_err(|error| not_read(&error, plan.about(&ask, from)))?,
             };
             match found {
                 // What was passed over need not be looked at again.

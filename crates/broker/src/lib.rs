@@ -44,6 +44,7 @@ mod saved;
 mod send;
 mod shards;
 mod stats;
+mod subject;
 mod timer;
 mod topic;
 mod traffic;

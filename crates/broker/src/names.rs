@@ -190,7 +190,7 @@ fn name_error(what: &str, name: &str, bytes_max: usize) -> Option<String> {
 }
 
 /// As much of a name as an answer says: it may be as long as a frame.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     const TOLD_CHARS: usize = 512;
     match name.char_indices().nth(TOLD_CHARS) {
         Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),

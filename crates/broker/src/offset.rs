@@ -213,7 +213,7 @@ pub(crate) fn reconcile(offsets: &Offsets, store: &Store) {
     };
     if clamped > 0 {
         warn!(
-            clamped,
+            count = clamped,
             "consumer offsets beyond the ends of their queues are taken back"
         );
     } else if !offsets.needs_file() {
@@ -221,7 +221,7 @@ pub(crate) fn reconcile(offsets: &Offsets, store: &Store) {
     }
     // Before there are new messages: after another crash nobody could tell these from those.
     if let Err(error) = offsets.save_over(|| is_durable(store)) {
-        error!(%error, "consumer offsets are not saved, and will be tried again");
+        error!(file = %error.path.display(), error = %error.source, "consumer offsets are not saved; trying again");
     }
 }
 
@@ -250,7 +250,7 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
         match tokio::task::spawn_blocking(save).await {
             Ok(Ok(is_saved)) => has_failed = !is_saved,
             Ok(Err(error)) => {
-                error!(%error, "consumer offsets are not saved, and will be tried again");
+                error!(file = %error.path.display(), error = %error.source, "consumer offsets are not saved; trying again");
                 has_failed = true;
             }
             Err(_) => return,
@@ -274,7 +274,7 @@ pub(crate) async fn keep_journal(b: Arc<Broker>, stop: CancellationToken) {
         match tokio::task::spawn_blocking(move || writing.offsets.write_journal()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                error!(%error, "commits of the last seconds would not outlive a kill until consumer offsets are saved");
+                error!(file = %error.path.display(), error = %error.source, "commits of the last seconds would not outlive a kill until consumer offsets are saved");
                 wait = Duration::from_millis(u64::from(b.config().flush_consumer_offset_interval)).max(wait);
             }
             Err(_) => return,

@@ -365,7 +365,7 @@ async fn attend(b: &Arc<Broker>, link: &Link, channel: &Channel, luck: &mut Luck
             Err(error) if error.is_fatal() => return error,
             Err(error) if is_refused => debug!(server = %link.server, %error, "name server still refuses"),
             Err(error) => {
-                warn!(server = %link.server, %error, "name server refuses the registration");
+                warn!(server = %link.server, %error, "name server refuses the registration; trying again");
                 is_refused = true;
             }
         }
@@ -448,10 +448,14 @@ async fn register(
                 b.topics.mark_ordered(ordered.table.keys().map(Str::as_str))
             });
             if let Ok(Err(error)) = marking.await {
-                warn!(%error, "ordered topics are not saved");
+                let server = channel.peer().addr;
+                warn!(%server, file = %error.path.display(), error = %error.source, "ordered topics are not saved; trying again");
             }
         }
-        Err(error) => warn!(%error, "the list of ordered topics makes no sense"),
+        Err(error) => {
+            let server = channel.peer().addr;
+            warn!(%server, %error, "the list of ordered topics makes no sense and is left out");
+        }
     }
     Ok(())
 }

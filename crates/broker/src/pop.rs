@@ -74,7 +74,7 @@ async fn keep_flushing(b: Arc<Broker>, stop: CancellationToken) {
             match tokio::task::spawn_blocking(move || broker.pop.flush()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    error!(%error, "the pop journal is not on disk");
+                    error!(file = %b.pop.dir().display(), %error, "the pop journal is not on disk; trying again");
                     b.store.fail_if_unsynced("sync of the pop journal", &error);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -87,8 +87,8 @@ impl Ports {
             }),
             Err(BindError { addr, source }) => {
                 warn!(
-                    %addr, error = %source,
-                    "there is no port for /metrics, /healthz and /readyz; choose another with metricsPromExporterPort"
+                    key = "metricsPromExporterPort", listen = %addr, error = %source,
+                    "there is no port for /metrics, /healthz and /readyz; choose another with this key"
                 );
                 Ok(None)
             }

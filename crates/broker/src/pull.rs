@@ -30,6 +30,7 @@ use crate::hold::{self, Place};
 use crate::memory;
 use crate::names::{SYSTEM_GROUP_PREFIX, SYSTEM_GROUPS, group_of_retry_topic};
 use crate::offset::{self, Arrival, Puller};
+use crate::subject::Subject;
 use crate::topic::{Topic, perm};
 
 /// Bits of a pull's flags.
@@ -68,6 +69,14 @@ pub(crate) struct Plan {
     topic: Arc<Topic>,
     wanted: Wanted,
     group_sys_flag: i32,
+}
+
+impl Plan {
+    /// What an error of reading is about.
+    pub(crate) fn about<'a>(&'a self, ask: &'a Ask, from: i64) -> Subject<'a> {
+        let about = Subject::queue(self.queue.topic(), self.queue.id(), from);
+        about.of(&ask.header.consumer_group).asked_by(ask.peer.addr)
+    }
 }
 
 /// What a look into a queue came to.
@@ -214,7 +223,7 @@ fn start(b: &Arc<Broker>, ask: Ask) -> Result<Answer<PullReply>, Fault> {
     arrive(b, &ask, found.as_ref().ok());
     let found = match found {
         Err(ReadError::NotCached) => return Ok(Answer::Later(Box::pin(first(Arc::clone(b), ask, plan)))),
-        found => found.map_err(|error| not_read(&error))?,
+        found => found.map_err(|error| not_read(&error, plan.about(&ask, ask.header.queue_offset)))?,
     };
     if may_wait(&ask, &found) {
         return Ok(Answer::Later(Box::pin(hold::hold(Place::take(b)?, ask, plan))));
@@ -510,7 +519,7 @@ pub(crate) async fn read(b: &Arc<Broker>, ask: &Ask, plan: &Plan, from: i64) -> 
     };
     found
         .map(|found| as_role(b, found, from))
-        .map_err(|error| not_read(&error))
+        .map_err(|error| not_read(&error, plan.about(ask, from)))
 }
 
 /// Looks into the part of the queue that is in memory.

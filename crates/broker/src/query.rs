@@ -25,6 +25,7 @@ use crate::blocking::later;
 use crate::broker::Broker;
 use crate::fault::not_read;
 use crate::offset::find_queue;
+use crate::subject::Subject;
 
 /// Most bytes of one answer; the frame around it must stay below 16 MiB.
 const BODY_BYTES_MAX: usize = 15 * 1024 * 1024;
@@ -66,14 +67,15 @@ pub(crate) fn query_message(
             begin_ms: *begin_timestamp,
             end_ms: *end_timestamp,
         });
-        let hits = hits.map_err(|error| not_read(&error))?;
+        let hits = hits.map_err(|error| not_read(&error, Subject::topic(topic).asked_by(call.peer.addr)))?;
         let header = QueryMessageReply {
             index_last_update_timestamp: hits.last_update_ms,
             index_last_update_phyoffset: hits.last_update_pos.0,
         };
         if hits.records.is_empty() {
             if let Some(error) = hits.unread {
-                return Err(not_read(&ReadError::Io(error)));
+                let about = Subject::topic(topic).asked_by(call.peer.addr);
+                return Err(not_read(&ReadError::Io(error), about));
             }
             let fault = Fault::new(
                 ResponseCode::QUERY_NOT_FOUND,

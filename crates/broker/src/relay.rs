@@ -107,6 +107,7 @@ pub(crate) fn consumer_status(
     let asked = members
         .into_iter()
         .filter(move |member| only.as_ref().is_none_or(|id| *id == member.id));
+    let asked_group = group.clone();
     let ask = GetConsumerStatusFromClient {
         topic,
         group,
@@ -135,13 +136,13 @@ pub(crate) fn consumer_status(
                 // What was said until now must do.
                 () = &mut time_is_up => break,
             };
-            let Some(its) = status_of(&id, answer) else {
+            let Some(its) = status_of((&asked_group, &id), answer) else {
                 continue;
             };
             // As it will stand in the answer: names that were left out are written there.
             bytes += id.len() + fastjson::to_vec(&its).len();
             if bytes > ALL_STATUS_BYTES_MAX {
-                warn!(client = %id, "consumers say more than an answer holds, the others are left out");
+                warn!(group = %asked_group, client = %id, "consumers say more than an answer holds, the others are left out");
                 break;
             }
             status.consumer_table.insert(id, its.message_queue_table);
@@ -151,7 +152,7 @@ pub(crate) fn consumer_status(
 }
 
 /// What a consumer says of how far it is, if that can be used.
-fn status_of(id: &Str, answer: Result<Frame, CallError>) -> Option<ConsumerStatus> {
+fn status_of((group, id): (&Str, &Str), answer: Result<Frame, CallError>) -> Option<ConsumerStatus> {
     let said = match answer {
         Ok(frame) if frame.code == 0 && frame.body.len() <= STATUS_BYTES_MAX => {
             fastjson::from_slice(&frame.body).map_err(|error| error.to_string())
@@ -159,7 +160,7 @@ fn status_of(id: &Str, answer: Result<Frame, CallError>) -> Option<ConsumerStatu
         Ok(frame) => Err(format!("code {}, {} bytes", frame.code, frame.body.len())),
         Err(error) => Err(error.to_string()),
     };
-    said.inspect_err(|error| warn!(client = %id, %error, "a consumer does not say how far it is"))
+    said.inspect_err(|error| warn!(%group, client = %id, %error, "a consumer does not say how far it is"))
         .ok()
 }
 

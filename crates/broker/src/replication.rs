@@ -289,8 +289,8 @@ pub(crate) async fn hand_over(b: &Broker) {
     if tokio::time::timeout(HAND_OVER_MAX, all).await.is_err() {
         warn!(
             end,
-            lacks = lacks(),
-            "stopped before every slave has the whole log"
+            bytes = lacks(),
+            "stopped before every slave has the whole log; do not make one that lacks something the master"
         );
     }
 }

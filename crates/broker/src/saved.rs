@@ -68,7 +68,7 @@ pub(crate) fn load_with_bytes<T: DeserializeOwned>(
         match fastjson::from_slice(&bytes) {
             Ok(table) => return Ok(Some((table, bytes))),
             Err(error) => {
-                warn!(path = %candidate.display(), %error, "table is damaged");
+                warn!(file = %candidate.display(), %error, "a table is damaged; its backup is used if that is whole");
                 damage.get_or_insert(error);
             }
         }

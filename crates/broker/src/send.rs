@@ -39,6 +39,7 @@ use crate::dedup::{self, First, Print};
 use crate::fault::{batch_malformed, no_group, not_appended, unsaved};
 use crate::names::{dlq_topic, group_of_retry_topic};
 use crate::peers::Announced;
+use crate::subject::Subject;
 use crate::timer;
 use crate::topic::{Topic, sys_flag};
 use once::Shared;
@@ -280,7 +281,9 @@ impl Target {
     }
 
     fn make(b: &Broker, topic: TopicConfig) -> Result<Announced, Fault> {
-        let (_, announced) = b.ensure_topic(topic).map_err(|e| unsaved(&e))?;
+        let name = topic.topic_name.clone();
+        let made = b.ensure_topic(topic);
+        let (_, announced) = made.map_err(|e| unsaved(&e, Subject::topic(&name)))?;
         Ok(announced)
     }
 }
@@ -527,6 +530,6 @@ impl Staging<'_> {
 
     fn not_appended(&self, error: &AppendError) -> Fault {
         self.b.counts.put_failures.fetch_add(1, Ordering::Relaxed);
-        not_appended(error)
+        not_appended(error, Subject::topic(&self.target.topic.config.topic_name))
     }
 }

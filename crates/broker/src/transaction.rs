@@ -55,6 +55,7 @@ use crate::names::{HALF_OP_TOPIC, HALF_TOPIC};
 use crate::put::Put;
 use crate::send::park::Parked;
 use crate::send::properties::MessageType;
+use crate::subject::Subject;
 use crate::traffic::FINISH_BOUNDS;
 
 pub use self::recover::RecoverError;
@@ -149,12 +150,15 @@ pub(crate) fn end_transaction(
     let (b, peer) = (Arc::clone(b), call.peer);
     Ok(Answer::Later(Box::pin(async move {
         let reading = Arc::clone(&b);
+        let about = Subject::pos(header.commit_log_offset).asked_by(peer.addr);
         let done = blocking::run(&b, &peer, move || {
             let ended = answer(&reading, &header, decision, Look::Anywhere);
             reading.store.drive();
             ended
         });
-        let (reply, ticket) = done.await??.ok_or_else(|| not_read(&ReadError::NotCached))?;
+        let (reply, ticket) = done
+            .await??
+            .ok_or_else(|| not_read(&ReadError::NotCached, about))?;
         match ticket {
             Some(ticket) => b.pass(reply, ticket).await,
             None => Ok(reply),
@@ -186,16 +190,17 @@ fn answer(
         Look::Cached => b.store.record_at_cached(pos),
         Look::Anywhere => b.store.record_at(pos),
     };
+    let about = Subject::pos(header.commit_log_offset).of(&header.producer_group);
     let record = match record {
         Err(ReadError::NotCached) => return Ok(None),
-        Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
+        Err(error @ ReadError::Io(_)) => return Err(not_read(&error, about)),
         record => record.map_err(|error| missing(&error))?,
     };
     let half = Stored::read(&record).map_err(|error| missing(&error))?;
     may_end(b, header, &half)?;
     match is_where_it_says(b, &half, look) {
         Err(ReadError::NotCached) => return Ok(None),
-        Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
+        Err(error @ ReadError::Io(_)) => return Err(not_read(&error, about)),
         found => found.map_err(|error| missing(&error))?,
     }
     Ok(Some(match b.transactions.end(b, &half, decision)? {
@@ -333,7 +338,13 @@ impl Transactions {
                 count(b, half, decision);
                 Ok(Ended::Now(gate))
             }
-            Err(error) => Err(not_appended(&error)),
+            Err(error) => {
+                let about = half.entry();
+                Err(not_appended(
+                    &error,
+                    Subject::topic(&about.topic).of(&about.group),
+                ))
+            }
         }
     }
 }

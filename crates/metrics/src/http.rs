@@ -94,7 +94,7 @@ pub async fn serve<P: Pages>(listening: Listening, pages: Arc<P>, stop: Cancella
             }
             Err(error) => {
                 // Out of descriptors: accepting again at once would spin.
-                warn!(%error, "cannot accept on the port for metrics");
+                warn!(listen = %listening.local_addr(), %error, "cannot accept on the port for metrics; trying again");
                 tokio::time::sleep(PAUSE).await;
             }
         }

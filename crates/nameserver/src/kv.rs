@@ -67,7 +67,7 @@ impl Kv {
             Ok(None) => load(&*disk, &backup_of(&path))?.unwrap_or_default(),
             Err(error) => match load(&*disk, &backup_of(&path)) {
                 Ok(Some(table)) => {
-                    warn!(%error, "the backup is used");
+                    warn!(file = %path.display(), %error, "the key-value table cannot be read, its backup is used");
                     table
                 }
                 _ => return Err(error),

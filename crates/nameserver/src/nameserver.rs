@@ -138,8 +138,9 @@ impl NameServer {
         let Some(notice) = notice.filter(|_| self.config.load().notify_min_broker_id_changed) else {
             return;
         };
+        let broker = notice.broker.clone();
         if let Err(error) = self.notices.try_send(notice) {
-            warn!(%error, "a change of the smallest broker id is not told");
+            warn!(%broker, %error, "a change of the smallest broker id is not told; brokers see it when they ask");
         }
     }
 }

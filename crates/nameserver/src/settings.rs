@@ -36,11 +36,13 @@ impl Changes {
         let history = match env.disk.load(&path) {
             Ok(bytes) => bytes.and_then(|bytes| {
                 let read = fastjson::from_slice(&bytes);
-                read.inspect_err(|error| error!(%error, "the list of changes of settings begins anew"))
-                    .ok()
+                read.inspect_err(|error| {
+                    error!(file = %path.display(), %error, "the list of changes of settings begins anew");
+                })
+                .ok()
             }),
             Err(error) => {
-                error!(%error, "the list of changes of settings cannot be read");
+                error!(file = %path.display(), %error, "the list of changes of settings cannot be read and begins anew");
                 None
             }
         };
@@ -150,7 +152,8 @@ fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -
             "the change is not made: cannot write {}: {source}",
             saved.config_store_path
         );
-        error!("{remark}");
+        let (file, peer) = (&saved.config_store_path, call.peer.addr);
+        error!(%file, %peer, error = %source, "a change of settings is refused because it cannot be saved; look at the disk, and ask again");
         Fault::new(ResponseCode::SYSTEM_ERROR, remark)
     })?;
     changes.saved = saved;
@@ -168,7 +171,7 @@ fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -
         changes.history.note(&by, s.env.clock.now_ms(), made);
         let bytes = fastjson::to_vec_pretty(&changes.history);
         if let Err(error) = s.env.disk.replace(&changes.path, &bytes) {
-            error!(%error, "a change of settings is made, and is missing in the list of changes after a restart");
+            error!(peer = %call.peer.addr, file = %changes.path.display(), %error, "a change of settings is made, and is missing in the list of changes after a restart");
             remark.push_str("; not noted for LIST_CONFIG_CHANGES after a restart: the disk refused it");
         }
     }

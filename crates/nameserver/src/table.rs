@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Requests about the key-value table. Changes run on the blocking pool, since they end with a sync of a file.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use net::{Answer, Call, Fault, Reply};
@@ -9,8 +10,11 @@ use wire::api::kv::{DeleteKvConfig, GetKvConfig, GetKvConfigReply, GetKvlistByNa
 use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::ext::Ext;
 
-use crate::kv::table_body;
+use crate::kv::{ChangeError, table_body};
 use crate::nameserver::{Answered, NameServer};
+
+/// How much of a name stands in the log.
+const TOLD_CHARS: usize = 128;
 
 /// 100
 pub(crate) fn put_kv(s: &Arc<NameServer>, call: Call<PutKvConfig>) -> Answered<NoHeader> {
@@ -20,7 +24,8 @@ pub(crate) fn put_kv(s: &Arc<NameServer>, call: Call<PutKvConfig>) -> Answered<N
             key,
             value,
         } = &call.header;
-        s.kv.put(namespace, key, value).map_err(|e| failed(&e))
+        let put = s.kv.put(namespace, key, value);
+        put.map_err(|e| refused(call.peer.addr, (namespace, key), &e))
     }))
 }
 
@@ -39,8 +44,9 @@ pub(crate) fn get_kv(s: &Arc<NameServer>, call: Call<GetKvConfig>) -> Answered<G
 /// 102
 pub(crate) fn delete_kv(s: &Arc<NameServer>, call: Call<DeleteKvConfig>) -> Answered<NoHeader> {
     Ok(blocking(s, move |s| {
-        s.kv.delete(&call.header.namespace, &call.header.key)
-            .map_err(|e| failed(&e))
+        let DeleteKvConfig { namespace, key } = &call.header;
+        let deleted = s.kv.delete(namespace, key);
+        deleted.map_err(|e| refused(call.peer.addr, (namespace, key), &e))
     }))
 }
 
@@ -65,12 +71,15 @@ fn blocking(
     Answer::Later(Box::pin(async move {
         match tokio::task::spawn_blocking(move || change(&s)).await {
             Ok(changed) => changed.map(|()| Reply::ok(NoHeader)),
-            Err(ended) => Err(failed(&ended)),
+            Err(ended) => Err(Fault::new(ResponseCode::SYSTEM_ERROR, ended.to_string())),
         }
     }))
 }
 
-fn failed(error: &dyn std::error::Error) -> Fault {
-    warn!(%error, "change refused");
+fn refused(peer: SocketAddr, (namespace, key): (&str, &str), error: &ChangeError) -> Fault {
+    // Of names that may be as long as a frame a line has the beginning.
+    let beginning = |name: &str| name.chars().take(TOLD_CHARS).collect::<String>();
+    let (namespace, key) = (beginning(namespace), beginning(key));
+    warn!(%peer, namespace, key, %error, "a change of the key-value table is refused");
     Fault::new(ResponseCode::SYSTEM_ERROR, error.to_string())
 }

@@ -91,7 +91,7 @@ impl Listening {
                 },
                 Err(error) => {
                     // Out of descriptors: accepting again at once would spin.
-                    warn!(%error, "cannot accept");
+                    warn!(listen = %self.addr, %error, "cannot accept; trying again");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }

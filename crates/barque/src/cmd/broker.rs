@@ -79,7 +79,10 @@ async fn serve(mut config: Config, log: &Log) -> anyhow::Result<(Arc<Broker>, an
     let broker = Broker::open(config, Env::real());
     let broker = broker.map_err(|error| report::not_opened(error, &dir, "storePathRootDir"))?;
     if alone {
-        warn!("no name server is configured: clients cannot find this broker (-n HOST:PORT)");
+        warn!(
+            key = "namesrvAddr",
+            "no name server is configured: clients cannot find this broker (-n HOST:PORT)"
+        );
     }
     let stop = stop::on_signal()?;
     cmd::print(&success(&broker.config(), broker.host));

@@ -135,7 +135,7 @@ async fn announce(
         .await
         .is_err()
     {
-        warn!("the broker is not registered with the name server yet");
+        warn!(broker = %name, server = %nameserver, "the broker is not registered with the name server yet; trying again");
     }
     let metrics = metrics.map_or_else(String::new, |addr| {
         format!("  metrics      http://{}/metrics\n", reachable(addr))

@@ -23,6 +23,7 @@ use crate::broker::Broker;
 use crate::config::{Assigned, Config, HIDDEN, Place, When, bytes_of, is_fixed, is_secret, text_of};
 use crate::fault::unsaved;
 use crate::saved::{self, LoadError, SaveError};
+use crate::subject::Subject;
 
 /// Settings of one request, and the bytes of each value.
 const CHANGES_MAX: usize = 1000;
@@ -50,7 +51,7 @@ impl Settings {
             },
             history: match saved::load(env, &path) {
                 Err(error @ LoadError::Damaged { .. }) => {
-                    error!(%error, "the list of changes of settings begins anew");
+                    error!(file = %path.display(), %error, "the list of changes of settings begins anew");
                     ConfigHistory::default()
                 }
                 found => found?.unwrap_or_default(),
@@ -161,7 +162,7 @@ fn change<R>(b: &Broker, call: &Call<R>, entries: &[Entry]) -> Result<Changed, F
     }
     let permission = live.broker_permission != before.broker_permission;
     if permission {
-        b.topics.touch().map_err(|e| unsaved(&e))?;
+        b.topics.touch().map_err(|e| unsaved(&e, Subject::default()))?;
     }
     b.set_config(live);
     let now_ms = b.env.clock.now_ms();
@@ -172,7 +173,7 @@ fn change<R>(b: &Broker, call: &Call<R>, entries: &[Entry]) -> Result<Changed, F
     if !done.changes.is_empty() {
         state.history.note(&by(b, call), now_ms, done.changes);
         if let Err(error) = saved::save(&b.env, &b.settings.path, &state.history) {
-            error!(%error, "a change of settings is made, and is missing in the list of changes after a restart");
+            error!(peer = %call.peer.addr, file = %error.path.display(), error = %error.source, "a change of settings is made, and is missing in the list of changes after a restart");
             remark.push_str("; not noted for LIST_CONFIG_CHANGES after a restart: the disk refused it");
         }
     }
@@ -266,7 +267,7 @@ impl ConfigFile {
         let path = Path::new(path).to_path_buf();
         let bytes = env.disk.load(&path).map_err(|source| {
             let path = path.clone();
-            unsaved(&SaveError { path, source })
+            unsaved(&SaveError { path, source }, Subject::default())
         })?;
         let bytes = bytes.unwrap_or_default();
         let is_utf8 = std::str::from_utf8(&bytes).is_ok();
@@ -306,7 +307,7 @@ impl ConfigFile {
         let written = env.disk.replace(&self.path, &bytes_of(&self.text, self.is_utf8));
         written.map_err(|source| {
             let path = self.path.clone();
-            unsaved(&SaveError { path, source })
+            unsaved(&SaveError { path, source }, Subject::default())
         })
     }
 }

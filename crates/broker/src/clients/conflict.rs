@@ -333,11 +333,11 @@ impl Reports {
                 group = %conflict.group,
                 differs = %one.said.differences(&two.said).join(","),
                 client = %one.client.id,
-                client_at = %one.client.peer.addr,
+                peer = %one.client.peer.addr,
                 other_client = %two.client.id,
-                other_client_at = %two.client.peer.addr,
+                other_peer = %two.client.peer.addr,
                 left_out,
-                "members of a group subscribe to different things, messages may be lost to it"
+                "members of a group subscribe to different things, messages may be lost to it; let all subscribe to the same"
             );
         }
     }

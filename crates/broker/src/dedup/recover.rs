@@ -70,7 +70,7 @@ fn read_topic(store: &Store, topic: &Str, since_ms: i64, max: usize) -> Vec<(Pri
                 keep_newest(&mut found, max);
             }
         }) {
-            warn!(%topic, queue = queue.id(), %error, "messages that were stored lately cannot be read and may be stored again");
+            warn!(%topic, queue = queue.id(), offset = *from, %error, "messages that were stored lately cannot be read and may be stored again");
         }
     }
     keep_newest(&mut found, max);

@@ -112,10 +112,10 @@ impl Line {
         if self.at < min || self.at > end {
             warn!(
                 level = self.level,
-                at = self.at,
+                offset = self.at,
                 min,
                 end,
-                "delayed messages are gone"
+                "delayed messages are gone, going on with those that are there"
             );
             self.advance(self.at.clamp(min, end.max(min)), LogPos(0));
         }
@@ -142,9 +142,12 @@ impl Line {
     async fn pass_over(&mut self) -> Wait {
         match self.read(1).await {
             Ok(batch) if batch.status == ReadStatus::EntriesMissing => {
-                let (level, at, to) = (self.level, self.at, batch.next_offset);
-                warn!(level, at, to, "entries of delayed messages are gone");
-                self.advance(to.max(at), LogPos(0));
+                let (level, from, to) = (self.level, self.at, batch.next_offset);
+                warn!(
+                    level,
+                    from, to, "entries of delayed messages are gone and passed over"
+                );
+                self.advance(to.max(from), LogPos(0));
                 Wait::Turn
             }
             // They are there: nobody has looked yet when they are due.
@@ -226,7 +229,8 @@ impl Line {
                 Wait::Turn
             }
             Err(Undelivered::Never(error)) if batch.count <= 1 => {
-                error!(level = self.level, offset = self.at, %error, "a delayed message cannot be delivered and is skipped");
+                let topic = first_topic(&batch.bytes);
+                error!(topic, level = self.level, offset = self.at, %error, "a delayed message cannot be delivered and is skipped");
                 self.advance(batch.next_offset.max(self.at), LogPos(0));
                 Wait::Turn
             }
@@ -236,7 +240,8 @@ impl Line {
             }
             Err(Undelivered::Later(error)) => {
                 if !std::mem::replace(&mut self.is_in_trouble, true) {
-                    warn!(level = self.level, offset = self.at, %error, "delayed messages cannot be delivered now");
+                    let topic = first_topic(&batch.bytes);
+                    warn!(topic, level = self.level, offset = self.at, %error, "delayed messages cannot be delivered now; trying again");
                 }
                 Wait::Retry
             }
@@ -258,7 +263,7 @@ impl Line {
             };
             if let Err(error) = escape::send(&self.b, leaver).await {
                 if !std::mem::replace(&mut self.is_in_trouble, true) {
-                    warn!(level = self.level, offset = self.at, %error, "delayed messages find no way out now");
+                    warn!(topic, level = self.level, offset = self.at, %error, "delayed messages find no way out now; trying again");
                 }
                 self.away_pause = (self.away_pause * 2).min(AWAY_PAUSE_MAX);
                 return Wait::Pause(self.away_pause);
@@ -352,7 +357,7 @@ impl Line {
 
     fn unreadable(&mut self, error: &ReadError) -> Wait {
         if !std::mem::replace(&mut self.is_in_trouble, true) {
-            error!(level = self.level, offset = self.at, %error, "delayed messages cannot be read");
+            error!(level = self.level, offset = self.at, %error, "delayed messages cannot be read; trying again");
         }
         Wait::Retry
     }
@@ -406,7 +411,8 @@ fn copies<'a>(b: &Broker, mut records: &'a [u8]) -> Vec<Copied<'a>> {
                 None => {
                     error!(
                         topic,
-                        "a delayed message for a topic that does not exist is dropped: there are too many topics"
+                        pos = head.stamp.physical_offset,
+                        "a delayed message for a topic that does not exist is dropped: there are too many (topicsMax)"
                     );
                     continue;
                 }
@@ -424,11 +430,18 @@ fn real_queue_or_warn<'a>(head: &RecordHead<'a>) -> Option<(&'a str, u32)> {
     let real = real_queue(head.parts.properties);
     if real.is_none() {
         warn!(
+            offset = head.stamp.queue_offset,
             pos = head.stamp.physical_offset,
             "a delayed message does not say where it belongs, and is dropped"
         );
     }
     real
+}
+
+/// Where the first of these messages belongs, for what is logged of it.
+fn first_topic(records: &[u8]) -> Option<&str> {
+    let head = RecordHead::scan(records).ok()?;
+    real_queue(head.parts.properties).map(|(topic, _)| topic)
 }
 
 /// The queue a parked message was sent to. Not one that takes no sends, such as that of the half messages.

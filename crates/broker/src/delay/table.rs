@@ -130,7 +130,7 @@ impl Delays {
             if offset != saved {
                 warn!(
                     level,
-                    saved, min, max, "offset of a delay level lies outside of its queue"
+                    saved, min, max, "offset of a delay level lies outside of its queue, going on inside"
                 );
                 *progress = Progress::at(offset);
             }

@@ -20,6 +20,7 @@ use crate::fault::not_read;
 use crate::names::{CHECK_MAX_TIME_TOPIC, HALF_TOPIC, SCHEDULE_TOPIC, TIMER_TOPIC, dlq_topic, retry_topic};
 use crate::offset::find_queue;
 use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_OUT_MS};
+use crate::subject::Subject;
 use crate::transaction;
 
 /// Records of one look into the index, and the bytes that are read for it.
@@ -158,7 +159,7 @@ fn by_pos(b: &Broker, topic: &str, pos: i64) -> Result<Message, Fault> {
     };
     let found = match b.store.record_at(LogPos(pos)) {
         Ok(record) => Found::of(&record),
-        Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
+        Err(error @ ReadError::Io(_)) => return Err(not_read(&error, Subject::pos(pos))),
         Err(_) => None,
     };
     let Some(found) = found else { return Ok(none()) };
@@ -204,7 +205,9 @@ fn by_place(b: &Broker, topic: &str, queue_id: i32, offset: i64) -> Result<Messa
     };
     let found = match b.store.read(&queue, offset, &one, &All) {
         Ok(batch) if batch.count > 0 => Found::of(&batch.bytes),
-        Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
+        Err(error @ ReadError::Io(_)) => {
+            return Err(not_read(&error, Subject::queue(topic, queue_id, offset)));
+        }
         Ok(_) | Err(_) => None,
     };
     // A batch stands for several offsets; of a compacted topic there is only what comes next.
@@ -282,9 +285,9 @@ fn waiting(b: &Broker, topic: &str, found: Found) -> Result<Message, Fault> {
         });
     }
     let (verdict, sentence) = if found.shown.topic == HALF_TOPIC {
-        let half = b.store.record_at(LogPos(found.shown.physical_offset));
-        let half = match half {
-            Err(error @ ReadError::Io(_)) => return Err(not_read(&error)),
+        let pos = found.shown.physical_offset;
+        let half = match b.store.record_at(LogPos(pos)) {
+            Err(error @ ReadError::Io(_)) => return Err(not_read(&error, Subject::pos(pos))),
             half => half.unwrap_or_default(),
         };
         if transaction::admin::is_open(b, &half)? {
@@ -393,7 +396,7 @@ fn hits(
         found.extend(Found::of(record).filter(is_it));
         ControlFlow::Continue(())
     });
-    looked.map_err(|error| not_read(&error))?;
+    looked.map_err(|error| not_read(&error, Subject::topic(topic)))?;
     if order == Order::NewestFirst {
         found.reverse();
     }

@@ -147,7 +147,7 @@ impl Filters {
         let sql = match self.compile(&data.expression_type, &data.expression) {
             Ok(sql) => sql,
             Err(error) => {
-                warn!(%topic, %group, %error, "a filter that was saved cannot be used");
+                warn!(%topic, %group, %error, "a filter that was saved cannot be used, until its consumers register it again");
                 return;
             }
         };
@@ -402,7 +402,9 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
         let save = move || saving.filters.save(saving.config().filter_data_clean_time_span);
         match tokio::task::spawn_blocking(save).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(%error, "filters are not saved, and will be tried again"),
+            Ok(Err(error)) => {
+                error!(file = %error.path.display(), error = %error.source, "filters are not saved; trying again")
+            }
             Err(_) => return,
         }
     }

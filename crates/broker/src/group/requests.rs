@@ -22,6 +22,7 @@ use crate::blocking;
 use crate::broker::Broker;
 use crate::fault::{bad_body, no_group, not_kept, refused_attributes, unsaved};
 use crate::names::group_error;
+use crate::subject::Subject;
 use crate::topic::requests::Page;
 
 /// Code 200.
@@ -62,11 +63,12 @@ fn update(
     within_limit(b, &settings)?;
     let b = Arc::clone(b);
     let began = b.env.clock.instant();
+    let first = settings.first().map(|group| group.group_name.clone());
     Ok(blocking::later(&b.clone(), peer, move || {
         let put = b.groups.put(settings);
         let took = b.env.clock.instant().saturating_duration_since(began);
         b.measured.group_made(put.is_ok(), took);
-        put.map_err(|e| unsaved(&e))?;
+        put.map_err(|e| unsaved(&e, Subject::group(&first.unwrap_or_default())))?;
         Ok(Reply::ok(NoHeader))
     }))
 }
@@ -155,7 +157,7 @@ pub(crate) fn forbid(
             }
             b.groups
                 .forbid(&group, &topic, !readable)
-                .map_err(|e| unsaved(&e))?;
+                .map_err(|e| unsaved(&e, Subject::topic(&topic).of(&group)))?;
         }
         let now = GroupForbidden {
             readable: !b.groups.may_not_read(&group, &topic),
@@ -180,14 +182,15 @@ pub(crate) fn delete_group(
     let b = Arc::clone(b);
     Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
         let group = &call.header.group_name;
-        b.groups.remove(group).map_err(|e| unsaved(&e))?;
+        let about = Subject::group(group);
+        b.groups.remove(group).map_err(|e| unsaved(&e, about))?;
         for topic in b.topics.all().topics.values() {
             topic.traffic.forget(group);
         }
         if call.header.clean_offset == Some(true) {
             b.pop.remove_group(group);
             b.offsets.remove_group(group);
-            b.keep_offsets().map_err(|e| not_kept(&e))?;
+            b.keep_offsets().map_err(|e| not_kept(&e, about))?;
         }
         Ok(Reply::ok(NoHeader))
     }))

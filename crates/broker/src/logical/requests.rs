@@ -13,6 +13,7 @@ use super::MappingError;
 use crate::blocking;
 use crate::broker::Broker;
 use crate::fault::{bad_body, unsaved};
+use crate::subject::Subject;
 use crate::topic::requests::{asked_topic, checked_topic};
 
 /// The topic and the part of its logical queues that this broker has. The answer waits until the name servers know.
@@ -40,7 +41,7 @@ pub(crate) fn update_static_topic(
     }
     let (b, peer) = (Arc::clone(b), call.peer);
     Ok(Answer::Later(Box::pin(async move {
-        let saving = Arc::clone(&b);
+        let (saving, name) = (Arc::clone(&b), topic.topic_name.clone());
         let saved = blocking::run(&b, &peer, move || {
             let _one = saving.logical.pairing.lock();
             saving.logical.put(mapping, force)?;
@@ -53,7 +54,7 @@ pub(crate) fn update_static_topic(
             Ok::<_, MappingError>(())
         });
         saved.await?.map_err(|error| match error {
-            MappingError::Save(error) => unsaved(&error),
+            MappingError::Save(error) => unsaved(&error, Subject::topic(&name)),
             error => Fault::new(ResponseCode::SYSTEM_ERROR, error.to_string()),
         })?;
         b.announce().await;

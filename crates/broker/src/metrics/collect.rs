@@ -61,7 +61,7 @@ fn dropped(b: &Broker, export: &mut Export<'_>) {
         warn!(
             limit,
             ?metrics,
-            "metrics have more values than metricsOtelCardinalityLimit: some are left out"
+            "metrics have more values than metricsOtelCardinalityLimit: some are left out; raise it to see all"
         );
     }
     export.unlimited(c::DROPPED, |series| {

@@ -120,6 +120,9 @@ impl OffsetJournal {
             });
         });
         let journal = opened.map_err(failed)?;
+        if reading == Reading::Damaged {
+            warn!(file = %dir.display(), "the journal of the consumer offsets holds what this version does not know; that and what follows it is left out");
+        }
         match reading {
             Reading::Belongs | Reading::Damaged => {
                 info!(found, "changes of consumer offsets are in the journal")
@@ -275,7 +278,7 @@ fn long_bytes(file: u64) -> u64 {
 }
 
 fn told(error: &SaveError) {
-    warn!(%error, "the journal of the consumer offsets begins anew with the next file");
+    warn!(file = %error.path.display(), error = %error.source, "the journal of the consumer offsets begins anew with the next file");
 }
 
 fn mark(journal: &Journal, Snapshot(len, check): Snapshot) -> std::io::Result<()> {
@@ -310,7 +313,6 @@ impl Reading {
                 Some(Read::Entry(entry)) if *self == Reading::Belongs => apply(entry),
                 Some(Read::Entry(_)) => {}
                 None => {
-                    warn!("the journal of the consumer offsets holds what this version does not know");
                     if *self == Reading::Belongs {
                         *self = Reading::Damaged;
                     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use net::{Answer, Call, Fault, Peer, Reply};
+use net::{Answer, Call, Fault, Reply};
 use store::Boundary;
 use tracing::{info, warn};
 use wire::Str;
@@ -22,6 +22,7 @@ use crate::blocking::later;
 use crate::broker::Broker;
 use crate::clients::Lookup;
 use crate::fault::{no_group, not_kept};
+use crate::subject::Subject;
 
 /// Means "the newest" where a time is expected, and "none" where an offset is.
 const NEWEST: i64 = -1;
@@ -101,7 +102,8 @@ fn on_server(b: &Broker, header: &InvokeBrokerToResetOffset) -> Result<BTreeMap<
             queue.nudge();
         }
     }
-    b.keep_offsets().map_err(|e| not_kept(&e))?;
+    b.keep_offsets()
+        .map_err(|e| not_kept(&e, Subject::topic(topic).of(group)))?;
     Ok(offsets)
 }
 
@@ -186,18 +188,15 @@ fn on_clients(
         is_force: false,
     };
     for member in members {
-        tell(
-            &member.peer,
-            Frame::request(0, &told).with_body(body.clone()).oneway(),
-        );
+        let frame = Frame::request(0, &told).with_body(body.clone()).oneway();
+        if let Err(error) = member.peer.push(frame) {
+            warn!(
+                %topic, %group, client = %member.id, peer = %member.peer.addr, %error,
+                "a consumer is not told of its new offsets; reset them again"
+            );
+        }
     }
     Ok(offsets)
-}
-
-fn tell(peer: &Peer, frame: Frame) {
-    if let Err(error) = peer.push(frame) {
-        warn!(%error, "a consumer is not told of its new offsets");
-    }
 }
 
 /// Code 314. Sets a group to where another one is: in one topic, or, unlike the reference, which then copies nothing, in all
@@ -243,7 +242,8 @@ fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
             }
         }
     }
-    b.keep_offsets().map_err(|e| not_kept(&e))
+    b.keep_offsets()
+        .map_err(|e| not_kept(&e, Subject::group(dest_group)))
 }
 
 /// Code 308. How far the slowest of all groups has read each queue; where the group compared with is behind that, the

@@ -666,7 +666,7 @@ fn groups_of(table: BTreeMap<Str, BTreeMap<i32, i64>>) -> Groups {
     let mut groups = Groups::new();
     for (key, offsets) in table {
         let Some((topic, group)) = key.split_once('@') else {
-            warn!(%key, "consumer offsets of no group are dropped");
+            warn!(topic = %key, "consumer offsets of no group are dropped");
             continue;
         };
         let offsets = offsets

@@ -196,7 +196,7 @@ fn note_rival(b: &Broker, link: &Link, members: &BTreeMap<i64, Str>) {
     match rival(members) {
         now if now == before => {}
         Some(rival) => error!(
-            server = %link.server, %rival, name = %b.config().broker_name,
+            server = %link.server, %rival, broker = %b.config().broker_name,
             "another broker has registered as the master of this name: clients find only one of the two; stop one, or give it another brokerName"
         ),
         None => {

@@ -16,6 +16,7 @@ use crate::blocking;
 use crate::broker::Broker;
 use crate::fault::not_read;
 use crate::pull::{Found, limit_of};
+use crate::subject::Subject;
 use crate::topic::Topic;
 
 /// What was found so far.
@@ -132,7 +133,14 @@ async fn one_queue(
     let from = from.clamp(queue.min(), queue.max().max(queue.min()));
     let store = Arc::clone(&b.store);
     let found = blocking::run(b, peer, move || Found::of(store.read(&queue, from, &limit, &All))).await?;
-    if let Found::Messages { records, count, .. } = found.map_err(|error| not_read(&error))? {
+    if let Found::Messages { records, count, .. } = found.map_err(|error| {
+        not_read(
+            &error,
+            Subject::queue(&topic.config.topic_name, queue_id, from)
+                .of(&header.consumer_group)
+                .asked_by(peer.addr),
+        )
+    })? {
         peeked.bodies.push(records);
         peeked.count += count;
     }

@@ -31,6 +31,7 @@ use crate::names::{RETRY_PREFIX, popped_topic};
 use crate::offset::find_queue;
 use crate::put::Put;
 use crate::send::properties::MessageType;
+use crate::subject::Subject;
 
 /// Leases of one turn.
 const LEASES_MAX: usize = 256;
@@ -211,11 +212,11 @@ pub(super) async fn bring_back(b: &Arc<Broker>, due: Vec<Due>, mut tails: Tails)
             *back = Back::Failed;
         }
     }
-    let failed = back.iter().filter(|back| **back == Back::Failed).count();
-    if failed > 0 {
+    let mut failed = due.iter().zip(&back).filter(|(_, back)| **back == Back::Failed);
+    if let Some((Due { name, offset, .. }, _)) = failed.next() {
         error!(
-            failed,
-            "messages were not written to their retry topics, and will be again"
+            group = %name.group, topic = %name.topic, queue = name.queue_id, offset, count = 1 + failed.count(),
+            "messages were not written to their retry topics; trying again"
         );
     }
     let bells: HashSet<_> = due
@@ -274,10 +275,11 @@ fn try_stage(b: &Broker, due: &Due, tails: &mut Tails) -> Result<Option<Gate>, n
             | AppendError::InnerBatch
             | AppendError::Empty),
         ) => {
-            error!(%error, %retry, offset = due.offset, "a message cannot come again, and is given up");
+            let Due { name, offset, .. } = due;
+            error!(group = %name.group, topic = %name.topic, queue = name.queue_id, offset, %error, "a message cannot come again, and is given up");
             Ok(None)
         }
-        Err(error) => Err(not_appended(&error)),
+        Err(error) => Err(not_appended(&error, Subject::topic(&retry).of(&due.name.group))),
     }
 }
 
@@ -294,7 +296,10 @@ fn message(b: &Broker, due: &Due) -> Result<Option<Bytes>, net::Fault> {
     };
     match b.store.read(&queue, due.offset, &limit, &All) {
         Ok(batch) => Ok((batch.status == ReadStatus::Found).then_some(batch.bytes)),
-        Err(error @ (ReadError::Io(_) | ReadError::NotCached)) => Err(not_read(&error)),
+        Err(error @ (ReadError::Io(_) | ReadError::NotCached)) => Err(not_read(
+            &error,
+            Subject::queue(&due.name.topic, due.name.queue_id, due.offset).of(&due.name.group),
+        )),
         Err(_) => Ok(None),
     }
 }
@@ -307,7 +312,7 @@ fn retry_topic(b: &Broker, name: &Name) -> Result<Option<Str>, net::Fault> {
         .get(topic)
         .filter(|_| b.groups.find(&name.group).is_some());
     let Some(known) = known else {
-        warn!(group = %name.group, %topic, "messages of a deleted topic or group do not come again");
+        warn!(group = %name.group, %topic, queue = name.queue_id, "messages of a deleted topic or group do not come again");
         return Ok(None);
     };
     let retry = retry_name(b, name);
@@ -326,7 +331,8 @@ fn retry_topic(b: &Broker, name: &Name) -> Result<Option<Str>, net::Fault> {
                 .collect(),
             ..TopicConfig::default()
         };
-        drop(b.ensure_topic(config).map_err(|error| unsaved(&error))?);
+        let made = b.ensure_topic(config);
+        drop(made.map_err(|error| unsaved(&error, Subject::topic(&retry).of(&name.group)))?);
         if b.offsets.query(&name.group, &retry, 0).is_none() {
             let step = b.config().consumer_offset_update_version_step;
             b.offsets.commit(&name.group, &retry, (0, 0), step);

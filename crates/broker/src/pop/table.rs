@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -24,6 +25,7 @@ use crate::config::{Config, FlushDiskType};
 use crate::names::popped_topic;
 use crate::offset::Offsets;
 use crate::saved::LoadError;
+use crate::subject::Subject;
 
 /// The journal is written anew when its newest file is larger than this and than all of the state twice over.
 const JOURNAL_BYTES_MAX: u64 = 16 << 20;
@@ -33,6 +35,8 @@ type ByName<T> = HashMap<Str, HashMap<Str, T>>;
 /// Everything about leases.
 pub(crate) struct Pop {
     journal: Journal,
+    /// Where it lies.
+    dir: PathBuf,
     is_sync: bool,
     /// Group, topic, queue.
     lines: RwLock<ByName<BTreeMap<i32, Arc<Line>>>>,
@@ -118,13 +122,14 @@ impl Pop {
         store: &Store,
     ) -> Result<Pop, PopError> {
         let mut replayed = Replayed::default();
-        let dir = std::path::Path::new(config.store_path_root_dir.as_str()).join("barque-pop");
+        let dir = Path::new(config.store_path_root_dir.as_str()).join("barque-pop");
         let journal = Journal::open(env.clone(), &dir, |record| replayed.read(record))?;
         let is_clean = replayed.is_clean;
         let now_ms = env.clock.now_ms();
         let (queues, next_id) = replayed.into_queues();
         let pop = Pop {
             journal,
+            dir,
             is_sync: config.flush_disk_type == FlushDiskType::Sync,
             lines: RwLock::default(),
             bells: RwLock::default(),
@@ -235,7 +240,7 @@ impl Pop {
         let written = log::snapshot(id, &name, &flight, |record| {
             self.journal.append(&record).map(drop)
         });
-        written.map_err(|error| not_written(&error))?;
+        written.map_err(|error| self.not_written(Some(&name), &error))?;
         let line = Arc::new(Line::new(id, name.clone(), bell, flight, committed));
         queues.insert(name.queue_id, Arc::clone(&line));
         Ok(line)
@@ -437,7 +442,7 @@ impl Pop {
                 });
             }
             Err(fault) => {
-                error!(group, topic, queue_id, remark = %fault.remark, "a new offset is not in the pop journal");
+                error!(group, topic, queue = queue_id, offset = committed, remark = %fault.remark, "a new offset is not in the pop journal: a kill may undo it");
             }
         }
     }
@@ -447,7 +452,7 @@ impl Pop {
         if let Some(line) = self.line(group, topic, queue_id)
             && let Err(fault) = self.follow(offsets, &line, &mut line.state.lock())
         {
-            error!(group, topic, queue_id, remark = %fault.remark, "a new offset is not in the pop journal");
+            error!(group, topic, queue = queue_id, remark = %fault.remark, "a new offset is not in the pop journal: a kill may undo it");
         }
     }
 
@@ -480,7 +485,7 @@ impl Pop {
             match done {
                 Ok(()) => state.published = Some(committed),
                 Err(fault) => {
-                    error!(%group, %topic, queue_id, remark = %fault.remark, "what was settled elsewhere is not in the pop journal");
+                    error!(%group, %topic, queue = queue_id, offset = committed, remark = %fault.remark, "what was settled elsewhere is not in the pop journal: it may come again");
                 }
             }
         }
@@ -519,14 +524,42 @@ impl Pop {
         for line in removed {
             line.state.lock().is_dropped = true;
             if let Err(error) = self.journal.append(&log::encode(line.id, Record::Dropped)) {
-                error!(%error, "the end of a topic or group is not in the pop journal");
+                let Name {
+                    group,
+                    topic,
+                    queue_id,
+                } = &line.name;
+                error!(
+                    %group, %topic, queue = queue_id, file = %self.dir.display(), %error,
+                    "the end of a topic or group is not in the pop journal"
+                );
             }
         }
     }
 
     fn write(&self, line: &Line, record: Record<'_>) -> Result<Written, Fault> {
         let written = self.journal.append(&log::encode(line.id, record));
-        written.map(Written).map_err(|error| not_written(&error))
+        written
+            .map(Written)
+            .map_err(|error| self.not_written(Some(&line.name), &error))
+    }
+
+    /// What a client is told, and the log. Without a name it is about all queues that were just popped from.
+    fn not_written(&self, name: Option<&Name>, error: &io::Error) -> Fault {
+        error!(
+            group = name.map(|name| name.group.as_str()), topic = name.map(|name| name.topic.as_str()),
+            queue = name.map(|name| name.queue_id), file = %self.dir.display(), %error,
+            "the pop journal cannot be written; look at the disk"
+        );
+        let about = name.map(|name| Subject::topic(&name.topic).of(&name.group));
+        let about = about.unwrap_or_default();
+        let remark = format!("the lease is not kept{about}: {error}");
+        Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+    }
+
+    /// Where the journal lies.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Returns when a change is as safe as its answer promises.
@@ -539,10 +572,10 @@ impl Pop {
             let pop = Arc::clone(self);
             run_own(move || pop.flush())
                 .await?
-                .map_err(|error| not_written(&error))?;
+                .map_err(|error| self.not_written(None, &error))?;
         }
         let reached = self.journal.reach(written.0).await;
-        reached.map_err(|error| not_written(&error))
+        reached.map_err(|error| self.not_written(None, &error))
     }
 
     /// Nobody waits for what was asked for any more.
@@ -669,12 +702,6 @@ fn reconcile(flight: &mut Flight, committed: Option<i64>, is_clean: bool) {
 pub(super) fn moved() -> Fault {
     let remark = "the offset of the group was changed in this moment, ask again";
     Fault::new(ResponseCode::SYSTEM_BUSY, remark)
-}
-
-fn not_written(error: &io::Error) -> Fault {
-    error!(%error, "the pop journal cannot be written");
-    let remark = format!("the lease is not kept: {error}");
-    Fault::new(ResponseCode::SYSTEM_ERROR, remark)
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use crate::filter::Wanted;
 use crate::offset::{begins_in_memory, find_queue};
 use crate::pull::{Found, limit_of};
 use crate::replication::NO_POPS;
+use crate::subject::Subject;
 use crate::topic::Topic;
 
 /// Messages of one answer.
@@ -195,7 +196,7 @@ pub(super) async fn round(b: &Arc<Broker>, ask: &Ask) -> Result<Round, Fault> {
         if round.is_empty() {
             return Err(fault);
         }
-        warn!(group = %header.consumer_group, topic = %header.topic, remark = %fault.remark, "one queue could not be popped from");
+        warn!(group = %header.consumer_group, topic = %header.topic, remark = %fault.remark, "one queue could not be popped from, the others were");
     }
     b.pop.safe(round.written).await?;
     Ok(round)
@@ -247,7 +248,10 @@ async fn one_queue(
         config.enable_pop_message_threshold && in_flight > config.pop_inflight_message_threshold
     };
     if is_stopped {
-        warn!(group = %line.name.group, topic = %line.name.topic, queue_id, in_flight, "too many messages are not settled");
+        warn!(
+            group = %line.name.group, topic = %line.name.topic, queue = queue_id, count = in_flight,
+            "too many messages are not settled, this queue waits for consumers (popInflightMessageThreshold)"
+        );
         round.rest += (queue.max() - next).max(0);
         return Ok(());
     }
@@ -327,7 +331,7 @@ async fn take(
             Found::TooLarge { max } => max,
             Found::AtEnd | Found::Empty | Found::NoQueue | Found::AtMaster { .. } => queue.max(),
         };
-        warn!(group = %line.name.group, topic = %line.name.topic, queue = line.name.queue_id, from, corrected, "pop goes on where the queue has messages");
+        warn!(group = %line.name.group, topic = %line.name.topic, queue = line.name.queue_id, from, to = corrected, "pop goes on where the queue has messages");
         let mut state = line.state.lock();
         if state.flight.next() == from {
             round.written = round.written.max(b.pop.move_to(line, &mut state, corrected)?);
@@ -498,7 +502,10 @@ async fn read(
         }
         found => found,
     };
-    found.map_err(|error| not_read(&error))
+    found.map_err(|error| {
+        let about = Subject::queue(queue.topic(), queue.id(), from).of(&ask.header.consumer_group);
+        not_read(&error, about.asked_by(ask.peer.addr))
+    })
 }
 
 /// The line of a queue for the group that asks. A group that never committed begins where the request says.

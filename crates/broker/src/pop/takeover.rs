@@ -40,6 +40,7 @@ use crate::fault::not_appended;
 use crate::names::TIMER_TOPIC;
 use crate::put::Put;
 use crate::send::properties::name::{TIMER_DELIVER_MS, TIMER_OUT_MS};
+use crate::subject::Subject;
 
 /// The group whose offsets say how far the revive topic is dealt with.
 const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
@@ -108,6 +109,8 @@ impl Scan {
                     );
                 } else {
                     warn!(
+                        topic = head.parts.topic,
+                        queue = head.parts.queue_id,
                         offset = head.stamp.queue_offset,
                         "a check point that makes no sense is passed over"
                     );
@@ -207,7 +210,7 @@ async fn turn(b: &Arc<Broker>, (topic, queue_id): (&Str, i32), from: &mut i64, s
             }
             Ok(Err(ReadError::TooSmall { min, .. })) => *from = min,
             Ok(Err(ReadError::Io(error))) => {
-                warn!(%error, "check points of the reference cannot be read now");
+                warn!(%topic, queue = queue_id, offset = *from, %error, "check points of the reference cannot be read now; trying again");
                 return;
             }
             _ => return,
@@ -295,7 +298,7 @@ async fn dues_of(
         }
     }
     if let Some(first) = unfetched.first() {
-        warn!(broker = %first.bn, topic = %first.t, messages = unfetched.len(), due_ms = first.revive_ms(), "messages of another broker cannot be fetched, and are tried again");
+        warn!(broker = %first.bn, topic = %first.t, group = %first.c, count = unfetched.len(), due_ms = first.revive_ms(), "messages of another broker cannot be fetched; trying again");
         let broker = Arc::clone(b);
         let written = run_own(move || {
             let done = unfetched
@@ -473,7 +476,9 @@ impl Note {
             body: &self.body,
             properties: properties.as_bytes(),
         };
-        b.put(&put).map(drop).map_err(|error| not_appended(&error))
+        b.put(&put)
+            .map(drop)
+            .map_err(|error| not_appended(&error, Subject::topic(topic)))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::blocking::later;
 use crate::broker::Broker;
 use crate::fault::not_read;
 use crate::offset::find_queue;
+use crate::subject::Subject;
 
 /// Bytes of one queue in the answer to 317 beside its names.
 const STATS_BYTES: usize = 160;
@@ -177,7 +178,13 @@ pub(crate) fn queue_contents(
         let queue = find_queue(&b, topic, queue_id).ok_or_else(missing)?;
         let count = i64::from(asked.count.min(ENTRIES_MAX));
         let entries = b.store.stored_entries(&queue, asked.index, count);
-        let Some(entries) = entries.map_err(|error| not_read(&error))? else {
+        let Some(entries) = entries.map_err(|error| {
+            not_read(
+                &error,
+                Subject::queue(topic, queue_id, asked.index).asked_by(call.peer.addr),
+            )
+        })?
+        else {
             let remark = format!("Index {} of {queue_id}@{topic} is not exist!", asked.index);
             return Ok(Reply::ok(NoHeader).with_remark(remark));
         };

@@ -73,7 +73,7 @@ pub(crate) fn exchange(
     Ok(Answer::Later(Box::pin(async move {
         if let Err(error) = be_led(&b, (replication, address), from).await {
             if b.replication.service.is_refusal_news(b.env.clock.instant()) {
-                warn!(%from, %error, "somebody who says that it is the master is not believed");
+                warn!(peer = %from, %error, "somebody who says that it is the master is not believed");
             }
             return Err(Fault::new(ResponseCode::SYSTEM_ERROR, error.to_string()));
         }

@@ -111,7 +111,7 @@ pub(super) async fn keep_feeding(b: Arc<Broker>, port: Listening, stop: Cancella
         let slaves_max = (b.config().ha_slaves_max as usize).min(SLAVES_MAX);
         match accepted {
             Ok((_, addr)) if links.len() >= slaves_max + STRANGERS_MAX => {
-                warn!(slave = %addr, "turned away: too many connections to the replication port");
+                warn!(slave = %addr, limit = slaves_max + STRANGERS_MAX, "turned away: too many connections to the replication port");
             }
             Ok((stream, addr)) => {
                 let (b, stop) = (Arc::clone(&b), stop.clone());
@@ -135,7 +135,7 @@ pub(super) async fn keep_feeding(b: Arc<Broker>, port: Listening, stop: Cancella
             }
             Err(error) => {
                 // Out of descriptors: accepting again at once would spin.
-                warn!(%error, "cannot accept slaves");
+                warn!(listen = %port.local_addr(), %error, "cannot accept slaves; trying again");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

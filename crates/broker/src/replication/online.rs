@@ -155,7 +155,7 @@ pub(super) async fn come_online(b: Arc<Broker>, stop: CancellationToken) {
         let Err(error) = ready else { break };
         let now = error.to_string();
         if now != said {
-            warn!(%error, "not in service yet; trying again");
+            warn!(broker = %b.address, %error, "not in service yet; trying again");
             said = now;
         }
         tokio::select! {

@@ -121,7 +121,8 @@ pub(super) async fn keep_fetching(b: Arc<Broker>, stop: CancellationToken) {
                 link = None;
                 let now = error.to_string();
                 if now != said && !matches!(error, FetchError::Unknown) {
-                    warn!(%error, "tables of the master are not followed; trying again");
+                    let master = followed(&b);
+                    warn!(master = master.as_deref(), %error, "tables of the master are not followed; trying again");
                     said = now;
                 }
                 PAUSE_MIN
@@ -400,6 +401,6 @@ fn forget(b: &Broker, topic: &Str, begun: LogPos) {
         return;
     }
     if let Err(error) = b.store.delete_topic(topic) {
-        warn!(%topic, %error, "files of a deleted topic remain");
+        warn!(%topic, %error, "files of a deleted topic remain; trying again");
     }
 }

@@ -100,7 +100,7 @@ impl Ledger {
                 match fastjson::from_slice(json) {
                     Ok(change) => changes.push(change),
                     Err(error) => {
-                        warn!(path = %dir.display(), number, %error, "a change in the journal makes no sense; it and those behind it are lost");
+                        warn!(file = %dir.display(), number, %error, "a change in the journal makes no sense; it and those behind it are lost");
                         state.is_broken = true;
                         break;
                     }
@@ -223,7 +223,7 @@ impl Ledger {
                 // The process ends.
                 Err(_) => return,
                 Ok(Err(error)) => {
-                    warn!(%error, "a table is only in its journal; trying again");
+                    warn!(file = %error.path.display(), error = %error.source, "a table is only in its journal; trying again");
                     self.wake.notify_one();
                     PAUSE
                 }

@@ -26,6 +26,7 @@ use crate::fault::{no_group, not_appended, not_read, unsaved};
 use crate::names::{dlq_topic, retry_topic};
 use crate::put::Put;
 use crate::send::properties::MessageType;
+use crate::subject::Subject;
 use crate::topic::{perm, sys_flag};
 
 /// The id of the first copy.
@@ -88,7 +89,8 @@ pub(crate) fn consumer_send_msg_back(
                         let make = move |b: &Broker| match make {
                             Make::Group => b.group(&group).map(|_| None).ok_or_else(|| no_group(&group)),
                             Make::Topic(topic) => {
-                                let made = b.ensure_topic(topic).map_err(|e| unsaved(&e))?;
+                                let group = Subject::group(&group);
+                                let made = b.ensure_topic(topic).map_err(|e| unsaved(&e, group))?;
                                 Ok(Some(made.1))
                             }
                         };
@@ -174,7 +176,7 @@ impl Back {
         }
         let record = b.store.record_at(LogPos(header.offset));
         record.map_err(|error| match error {
-            ReadError::Io(_) => not_read(&error),
+            ReadError::Io(_) => not_read(&error, Subject::pos(header.offset).of(&header.group)),
             error => no_message(header.offset, &error),
         })
     }
@@ -238,7 +240,9 @@ impl Back {
             reconsume_times: parts.reconsume_times.saturating_add(1),
             ..Put::again(parts, place, &text)
         };
-        let receipt = b.put(&put).map_err(|error| not_appended(&error))?;
+        let receipt = b
+            .put(&put)
+            .map_err(|error| not_appended(&error, Subject::topic(place.0).of(&self.header.group)))?;
         let kind = if parked.is_some() {
             MessageType::Delay
         } else {

@@ -31,6 +31,7 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::fault::not_appended;
 use crate::put::Put;
+use crate::subject::Subject;
 
 /// The client id of who asked.
 const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
@@ -102,7 +103,10 @@ async fn hand_over_and_store(b: &Arc<Broker>, send: Send) -> Result<Reply<SendRe
                 told.queue_offset = receipt.queue_offset;
             }
             // Nobody is waiting for the copy: who asked has the reply, or will not get it.
-            Err(fault) => warn!(topic = %send.header.topic, remark = %fault.remark, "a reply is not stored"),
+            Err(fault) => {
+                let (topic, peer) = (&send.header.topic, send.peer.addr);
+                warn!(%topic, queue = queue_id, %peer, remark = %fault.remark, "the copy of a reply is not stored");
+            }
         }
     }
     let mark = |fault: Fault| {
@@ -235,7 +239,7 @@ async fn store(
     });
     let receipt = receipt.map_err(|error| {
         b.counts.put_failures.fetch_add(1, Ordering::Relaxed);
-        not_appended(&error)
+        not_appended(&error, Subject::topic(name))
     })?;
     b.store.drive();
     b.settled(receipt.gate).await?;

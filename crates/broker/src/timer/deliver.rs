@@ -7,13 +7,13 @@ use bytes::Bytes;
 use store::{AppendError, Gate, GateState, Level, LogPos, ReadError, Timed};
 use tracing::{error, warn};
 use wire::Str;
-use wire::properties::name::{CRC32, REAL_QID, REAL_TOPIC};
+use wire::properties::name::{CRC32, REAL_QID, REAL_TOPIC, UNIQ_KEY};
 use wire::properties::{Properties, get};
 use wire::record::{Parts, RecordHead};
 
 use crate::broker::Broker;
 use crate::escape::{self, EscapeError, Leaver};
-use crate::names::{TIMER_TOPIC, may_be_real, real_queue_id};
+use crate::names::{TIMER_TOPIC, may_be_real, quoted, real_queue_id};
 use crate::put::Put;
 
 const ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
@@ -157,7 +157,8 @@ pub(super) fn deliver(
     } else {
         error!(
             topic = real,
-            "a timer message for a topic that does not exist is given up: there are too many topics"
+            id = get(parts.properties, UNIQ_KEY).map(quoted),
+            "a timer message for a topic that does not exist is given up: there are too many (topicsMax)"
         );
         return Ok(());
     };
@@ -178,7 +179,7 @@ pub(super) fn deliver(
             Ok(())
         }
         Err(Refused::Never(error)) => {
-            error!(topic, %error, "a timer message cannot be delivered, and is given up");
+            error!(topic, queue = queue_id, id = get(parts.properties, UNIQ_KEY).map(quoted), %error, "a timer message cannot be delivered, and is given up");
             Ok(())
         }
         Err(Refused::Later) => Err(()),
@@ -193,7 +194,7 @@ fn send_away(b: &Broker, parts: &Parts<'_>, topic: &str, properties: Properties)
     };
     escape::send_blocking(b, leaver).map_err(|error| match error {
         EscapeError::Over => {}
-        error => warn!(topic, %error, "timer messages find no way out now"),
+        error => warn!(topic, %error, "timer messages find no way out now; trying again"),
     })
 }
 

@@ -33,6 +33,7 @@ use crate::names::TIMER_TOPIC;
 use crate::put::Put;
 use crate::send::properties::Asks;
 use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_DELIVER_MS, TIMER_OUT_MS};
+use crate::subject::Subject;
 use crate::topic::perm;
 
 const RECALL_TAG: &str = "_RECALL_TAG_";
@@ -163,7 +164,7 @@ impl Marker<'_> {
         };
         b.put(&put)
             .map(|receipt| receipt.gate)
-            .map_err(|e| not_appended(&e))
+            .map_err(|e| not_appended(&e, Subject::topic(&parked.topic)))
     }
 }
 
@@ -342,7 +343,7 @@ impl<'a> Listing<'a> {
 }
 
 fn unread(error: std::io::Error) -> Fault {
-    not_read(&error.into())
+    not_read(&error.into(), Subject::topic(TIMER_TOPIC))
 }
 
 /// Code 900061. Takes a message back as an operator, whether or not producers may. It is found by its key.
@@ -387,7 +388,7 @@ fn cancel(b: &Broker, header: &CancelTimer, sent_from: SocketAddr) -> Result<Gat
             None => ControlFlow::Continue(()),
         }
     });
-    looked.map_err(|e| not_read(&e))?;
+    looked.map_err(|e| not_read(&e, Subject::topic(&header.topic).asked_by(sent_from)))?;
     let Some(out_ms) = out_ms else {
         let remark = format!("no message {} for topic {} waits", header.uniq_key, header.topic);
         return Err(Fault::new(ResponseCode::QUERY_NOT_FOUND, remark));

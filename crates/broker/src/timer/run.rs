@@ -141,7 +141,13 @@ impl Running {
             return Ok(());
         }
         if self.timers.queue_offset() > slave.queue_offset {
-            warn!("a slave that acted had not read all timers that are here: those due meanwhile fire again");
+            let (offset, expected) = (slave.queue_offset, self.timers.queue_offset());
+            warn!(
+                topic = TIMER_TOPIC,
+                offset,
+                expected,
+                "a slave that acted had not read all timers that are here: those due meanwhile fire again"
+            );
             return Ok(());
         }
         let known = TimerMark {
@@ -184,7 +190,7 @@ impl Running {
             Ok(turn) => turn,
             Err(error) => {
                 b.store.fail_if_unsynced("timers", &error);
-                error!(%error, "timers have to wait");
+                error!(topic = TIMER_TOPIC, offset = self.timers.queue_offset(), %error, "timers have to wait; trying again");
                 Turn::Pause
             }
         }
@@ -198,7 +204,11 @@ impl Running {
                     return Ok(Turn::Written);
                 }
                 GateState::Failed => {
-                    warn!("timer messages were not written, and will be again");
+                    warn!(
+                        topic = TIMER_TOPIC,
+                        count = staged.puts.len(),
+                        "timer messages were not written; trying again"
+                    );
                     return Ok(Turn::Pause);
                 }
                 GateState::Passed => {
@@ -281,7 +291,7 @@ impl Running {
         self.timers.park(&staged.parked)?;
         let parked = std::mem::take(&mut staged.parked);
         if let Err(error) = self.note_crowds(b, &parked) {
-            warn!(%error, "how many messages some ticks have is not known, and senders are not told");
+            warn!(topic = TIMER_TOPIC, %error, "how many messages some ticks have is not known, and senders are not told");
         }
         if let Some(offset) = staged.queue_offset {
             self.timers.set_queue_offset(offset);
@@ -324,14 +334,13 @@ impl Running {
         let from = self.timers.queue_offset();
         let batch = match self.read_topic(b, &queue, from) {
             Ok(batch) => batch,
-            Err(ReadError::TooSmall { min, .. }) => {
-                warn!(from, min, "messages of the timer topic are gone");
-                self.timers.set_queue_offset(min);
-                return Ok(Some(Staged::default()));
-            }
-            Err(ReadError::BeyondEnd { max, .. }) => {
-                warn!(from, max, "the timer topic is shorter than it was");
-                self.timers.set_queue_offset(max);
+            // Older messages are gone from the log, or it has lost its end.
+            Err(ReadError::TooSmall { min: to, .. } | ReadError::BeyondEnd { max: to, .. }) => {
+                warn!(
+                    topic = TIMER_TOPIC,
+                    from, to, "the timer topic does not have this offset any more; going on"
+                );
+                self.timers.set_queue_offset(to);
                 return Ok(Some(Staged::default()));
             }
             Err(ReadError::AtEnd { .. } | ReadError::Empty | ReadError::NoQueue) => return Ok(None),
@@ -394,7 +403,7 @@ impl Running {
             return false;
         }
         b.timing.pass_over();
-        error!(from, %error, "a message of the timer topic is damaged or missing, and is passed over");
+        error!(topic = TIMER_TOPIC, offset = from, %error, "a message of the timer topic is damaged or missing, and is passed over");
         true
     }
 
@@ -408,7 +417,7 @@ impl Running {
         let (properties, pos) = (head.parts.properties, LogPos(head.stamp.physical_offset));
         let Some((out_ms, real)) = claims(properties) else {
             // Anybody may send to this topic, and claim anything.
-            warn!(%pos, "a message of the timer topic says no time or no topic, and is passed over");
+            warn!(topic = TIMER_TOPIC, offset = head.stamp.queue_offset, %pos, "a message of the timer topic says no time or no topic, and is passed over");
             return Ok(());
         };
         if self.timers.knows(pos) {
@@ -500,7 +509,7 @@ impl Running {
             if !is_missing || Some(pos) <= lost.after {
                 continue;
             }
-            warn!(%pos, "a timer message whose entry was damaged is found again");
+            warn!(topic = TIMER_TOPIC, offset, %pos, "a timer message whose entry was damaged is found again");
             if self.take(b, (&head, &recalls), &mut staged).is_err() {
                 (next, is_over, staged.is_cut_short) = (offset, false, true);
                 break;
@@ -662,7 +671,7 @@ fn reading<T>(
         }
         Err(error @ Unread::Gone(_)) => {
             b.timing.pass_over();
-            error!(%pos, %error, "a timer message cannot be read, and is passed over");
+            error!(topic = TIMER_TOPIC, %pos, %error, "a timer message cannot be read, and is passed over");
             Ok(None)
         }
         Err(error) => {
@@ -754,7 +763,7 @@ pub(crate) async fn keep_flushing(b: Arc<Broker>, stop: CancellationToken) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 b.store.fail_if_unsynced("timers", &error);
-                error!(%error, "the timers are not durable yet, and will be tried again");
+                error!(file = %b.config().store_path_root_dir, %error, "the timers are not durable yet; trying again");
             }
             Err(_) => return,
         }

@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::fault::{bad_body, files_remain, not_kept, refused_attributes, unsaved};
 use crate::names::{retry_topic, topic_error};
 use crate::saved::SaveError;
+use crate::subject::Subject;
 
 /// Code 17.
 pub(crate) fn update_topic(
@@ -113,6 +114,7 @@ fn settle(
     let (b, peer) = (Arc::clone(b), Arc::clone(peer));
     Ok(Answer::Later(Box::pin(async move {
         let saving = Arc::clone(&b);
+        let first = asked.first().map(|topic| topic.topic_name.clone());
         let changed = blocking::run(&b, &peer, move || {
             let changed = saving.topics.put(asked)?;
             for topic in &changed {
@@ -125,7 +127,7 @@ fn settle(
             b.announce().await;
         }
         timer.done(&b, changed.is_ok());
-        changed.map_err(|e| unsaved(&e))?;
+        changed.map_err(|e| unsaved(&e, Subject::topic(&first.unwrap_or_default())))?;
         Ok(Reply::ok(NoHeader))
     })))
 }
@@ -390,7 +392,12 @@ pub(crate) fn delete_topic(
         let before: Vec<_> = names.iter().map(|name| b.offsets.of_topic(name)).collect();
         let forgotten = forget_offsets(&b, &names);
         let pairing = b.logical.pairing.lock();
-        if let Err(fault) = forgotten.and_then(|()| b.topics.remove(&names).map_err(|e| unsaved(&e))) {
+        let remove = || {
+            b.topics
+                .remove(&names)
+                .map_err(|e| unsaved(&e, Subject::topic(&names[0])))
+        };
+        if let Err(fault) = forgotten.and_then(|()| remove()) {
             // The topic stays, and so do those who read it.
             for (name, offsets) in names.iter().zip(before) {
                 for (group, queue, offset) in offsets {
@@ -400,7 +407,9 @@ pub(crate) fn delete_topic(
             return Err(fault);
         }
         for name in &names {
-            b.logical.remove(name).map_err(|e| unsaved(&e))?;
+            b.logical
+                .remove(name)
+                .map_err(|e| unsaved(&e, Subject::topic(name)))?;
         }
         drop(pairing);
         for name in &names {
@@ -421,7 +430,9 @@ fn forget_offsets(b: &Broker, names: &[Str]) -> Result<(), Fault> {
     for name in names {
         b.offsets.remove_topic(name);
     }
-    b.keep_offsets().map_err(|e| not_kept(&e))
+    let about = names.first().map(|name| Subject::topic(name));
+    b.keep_offsets()
+        .map_err(|e| not_kept(&e, about.unwrap_or_default()))
 }
 
 /// The topic that holds what pop consumers of a group did not acknowledge, in either of its two spellings.

@@ -21,6 +21,7 @@ use crate::blocking::{later, run};
 use crate::broker::Broker;
 use crate::fault::{not_appended, not_read};
 use crate::names::HALF_TOPIC;
+use crate::subject::Subject;
 
 /// Transactions of one answer.
 const LISTED_MAX: usize = 1000;
@@ -38,7 +39,7 @@ pub(crate) fn list(b: &Arc<Broker>, call: Call<ListTransactions>) -> Result<Answ
         let max = max.map_or(LISTED_MAX, |max| max.min(LISTED_MAX));
         let pending_max = b.config().transactions_pending_max as usize;
         let scanned = b.transactions.catch_up(&b.store, pending_max);
-        scanned.map_err(|error| not_read(&error))?;
+        scanned.map_err(|error| not_read(&error, Subject::topic(HALF_TOPIC)))?;
         let now_ms = b.env.clock.now_ms();
         let (mut pending, mut next_offset) = (Vec::new(), None);
         b.transactions.each(&b, from_offset, |offset, half| {
@@ -90,13 +91,14 @@ pub(crate) fn force(b: &Arc<Broker>, call: Call<ForceTransaction>) -> Result<Ans
     Ok(gated((b, &call.peer), move |b| {
         let pending_max = b.config().transactions_pending_max as usize;
         let scanned = b.transactions.catch_up(&b.store, pending_max);
-        scanned.map_err(|error| not_read(&error))?;
+        scanned.map_err(|error| not_read(&error, Subject::topic(HALF_TOPIC)))?;
         let pos = b.transactions.table(b).get(offset).map(|half| half.pos);
         let pos = pos.ok_or_else(|| {
             let remark = format!("no transaction is pending at {offset} of {HALF_TOPIC}");
             Fault::new(ResponseCode::QUERY_NOT_FOUND, remark)
         })?;
-        let record = b.store.record_at(LogPos(pos)).map_err(|error| not_read(&error))?;
+        let record = b.store.record_at(LogPos(pos));
+        let record = record.map_err(|error| not_read(&error, Subject::pos(pos)))?;
         let half = Stored::read(&record).map_err(|error| wrong(error.to_string()))?;
         let gate = match b.transactions.end(b, &half, decision)? {
             Ended::Now(gate) => Some(gate),
@@ -113,7 +115,7 @@ pub(crate) fn is_open(b: &Broker, record: &[u8]) -> Result<bool, Fault> {
     };
     let pending_max = b.config().transactions_pending_max as usize;
     let scanned = b.transactions.catch_up(&b.store, pending_max);
-    scanned.map_err(|error| not_read(&error))?;
+    scanned.map_err(|error| not_read(&error, Subject::topic(HALF_TOPIC)))?;
     let standing = b.transactions.table(b).standing(half.offset(), half.print());
     Ok(matches!(standing, Standing::Open(_)))
 }
@@ -131,18 +133,18 @@ pub(crate) fn resume(b: &Arc<Broker>, call: Call<ResumeCheckHalfMessage>) -> Res
     };
     Ok(gated((b, &call.peer), move |b| {
         let record = b.store.record_at(LogPos(pos)).map_err(|error| match error {
-            ReadError::Io(_) => not_read(&error),
+            ReadError::Io(_) => not_read(&error, Subject::pos(pos)),
             error => failed(&error),
         })?;
         let half = Stored::read_any(&record).map_err(|error| failed(&error))?;
         is_where_it_says(b, &half, Look::Anywhere).map_err(|error| match error {
-            ReadError::Io(_) => not_read(&error),
+            ReadError::Io(_) => not_read(&error, Subject::pos(pos)),
             error => failed(&error),
         })?;
         let properties = half.checked_properties(0);
         let pending_max = b.config().transactions_pending_max as usize;
         let scanned = b.transactions.catch_up(&b.store, pending_max);
-        scanned.map_err(|error| not_read(&error))?;
+        scanned.map_err(|error| not_read(&error, Subject::topic(HALF_TOPIC)))?;
         let mut table = b.transactions.table(b);
         // The new copy takes the place of one that is pending; it must not count beside it.
         let before = match table.standing(half.offset(), half.print()) {
@@ -156,7 +158,9 @@ pub(crate) fn resume(b: &Arc<Broker>, call: Call<ResumeCheckHalfMessage>) -> Res
             Standing::Ending(_) | Standing::Ended(_) => return Err(failed(&"the transaction has ended")),
         };
         let put = half.again(HALF_TOPIC, &properties);
-        let receipt = b.put(&put).map_err(|error| not_appended(&error))?;
+        let receipt = b
+            .put(&put)
+            .map_err(|error| not_appended(&error, Subject::topic(HALF_TOPIC).of(half.group)))?;
         let copy = Half {
             pos: receipt.pos.0,
             checks: 0,

@@ -17,6 +17,8 @@ use super::half::Stored;
 use crate::blocking;
 use crate::broker::Broker;
 use crate::escape::{self, Leaver};
+use crate::names::HALF_TOPIC;
+use crate::subject::Subject;
 
 /// Halves that go before the progress is saved.
 const TOGETHER: usize = 256;
@@ -46,7 +48,10 @@ pub(super) async fn send_away(b: &Arc<Broker>) -> Result<(), Fault> {
 fn send_some(b: &Broker) -> (usize, Option<Fault>) {
     let pending_max = b.config().transactions_pending_max as usize;
     if let Err(error) = b.transactions.catch_up(&b.store, pending_max) {
-        return (0, Some(crate::fault::not_read(&error)));
+        return (
+            0,
+            Some(crate::fault::not_read(&error, Subject::topic(HALF_TOPIC))),
+        );
     }
     let mut halves = Vec::new();
     b.transactions.each(b, 0, |offset, half| {

@@ -32,6 +32,7 @@ use crate::clients::Client;
 use crate::config::Config;
 use crate::fault::not_appended;
 use crate::names::{CHECK_MAX_TIME_TOPIC, HALF_OP_TOPIC, HALF_TOPIC};
+use crate::subject::Subject;
 
 /// Halves that are written again together.
 const TOGETHER: usize = 64;
@@ -105,7 +106,7 @@ pub(crate) async fn keep_checking(b: Arc<Broker>, stop: CancellationToken) {
         if b.is_slave() {
             // It ends by itself when this broker does not act any more, and then what went is in the progress.
             if let Err(fault) = away::send_away(&b).await {
-                warn!(reason = %fault.remark, "halves find no way out now");
+                warn!(topic = HALF_TOPIC, remark = %fault.remark, "halves find no way out now; trying again");
             }
             continue;
         }
@@ -117,7 +118,7 @@ pub(crate) async fn keep_checking(b: Arc<Broker>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             done = round => {
                 if let Err(fault) = done {
-                    error!(reason = %fault.remark, "a round of transaction checks is cut short");
+                    error!(topic = HALF_TOPIC, remark = %fault.remark, "a round of transaction checks is cut short; trying again with the next");
                 }
             }
         }
@@ -143,7 +144,7 @@ pub(crate) async fn keep_counting(b: Arc<Broker>, stop: CancellationToken) {
             advanced = advance(&b) => advanced,
         };
         if let Err(fault) = advanced {
-            warn!(reason = %fault.remark, "the progress on transactions does not move");
+            warn!(topic = HALF_TOPIC, remark = %fault.remark, "the progress on transactions does not move; trying again");
         }
     }
 }
@@ -154,7 +155,7 @@ impl Transactions {
     pub(crate) fn count(&self, b: &Broker) {
         let pending_max = b.config().transactions_pending_max as usize;
         if let Err(error) = self.catch_up(&b.store, pending_max) {
-            warn!(%error, "new half messages cannot be read");
+            warn!(topic = HALF_TOPIC, %error, "new half messages cannot be read; trying again");
         }
         let mut topics: BTreeMap<Str, i64> = BTreeMap::new();
         let mut groups: HashMap<Str, usize> = HashMap::new();
@@ -166,11 +167,11 @@ impl Transactions {
         groups.retain(|_, count| *count > pending_max / 2);
         let crowded: HashSet<Str> = groups.into_keys().collect();
         for group in crowded.difference(&self.crowded.load()) {
-            warn!(%group, "too many of its transactions are pending, it may send no more half messages for now");
+            warn!(%group, limit = pending_max / 2, "too many of its transactions are pending, it may send no more half messages until some end");
         }
         self.crowded.store(Arc::new(crowded));
         if let Err(error) = self.metrics.save(&topics) {
-            warn!(%error, "the numbers of pending transactions are not saved");
+            warn!(file = %error.path.display(), error = %error.source, "the numbers of pending transactions are not saved; trying again");
         }
     }
 }
@@ -270,7 +271,7 @@ fn due_now(b: &Broker) -> Vec<(i64, Due)> {
         .transactions
         .catch_up(&b.store, config.transactions_pending_max as usize)
     {
-        warn!(%error, "new half messages cannot be read");
+        warn!(topic = HALF_TOPIC, %error, "new half messages cannot be read; trying again");
     }
     let (patience, now_ms) = (Patience::of(&config), b.env.clock.now_ms());
     let end = b.transactions.table(b).scanned();
@@ -312,11 +313,13 @@ impl Round {
             match done {
                 Ok(gate) => written.gate = gate.or(written.gate),
                 Err(error) if is_final(&error) => {
-                    error!(offset, %error, "a half message can neither be written again nor given up, nobody is asked about it");
+                    let (topic, group) = (&half.topic, &half.group);
+                    error!(%topic, %group, offset, %error, "a half message can neither be written again nor given up, nobody is asked about it");
                     continue;
                 }
                 Err(error) => {
-                    written.failed = Some(not_appended(&error));
+                    let about = Subject::topic(&half.topic).of(&half.group);
+                    written.failed = Some(not_appended(&error, about));
                     break;
                 }
             }
@@ -351,7 +354,9 @@ fn is_final(error: &AppendError) -> bool {
 pub(super) fn record_of(b: &Broker, (offset, pos): (i64, i64)) -> Option<Bytes> {
     match b.store.record_at(LogPos(pos)) {
         Ok(record) => return Some(record),
-        Err(error @ ReadError::Io(_)) => warn!(offset, %error, "a half message cannot be read now"),
+        Err(error @ ReadError::Io(_)) => {
+            warn!(topic = HALF_TOPIC, offset, pos, %error, "a half message cannot be read now; trying again");
+        }
         Err(error) => pass_over(b, offset, &error),
     }
     None
@@ -383,7 +388,7 @@ fn one(
 
 /// A half that is damaged can neither be delivered nor asked about.
 pub(super) fn pass_over(b: &Broker, offset: i64, why: &dyn std::fmt::Display) {
-    error!(offset, %why, "a half message is damaged and passed over, its transaction is lost");
+    error!(topic = HALF_TOPIC, offset, error = %why, "a half message is damaged and passed over, its transaction is lost");
     let mut table = b.transactions.table(b);
     if table.get(offset).is_some() && end_with(b, &mut table, &[offset], None).is_err() {
         table.ended(offset);
@@ -457,7 +462,7 @@ fn give_up(b: &Broker, stored: &Stored<'_>) -> Result<Option<Gate>, AppendError>
         ..TopicConfig::default()
     };
     if let Err(error) = b.ensure_topic(topic) {
-        warn!(%error, "{CHECK_MAX_TIME_TOPIC} cannot be made, its messages can only be read later");
+        warn!(topic = CHECK_MAX_TIME_TOPIC, file = %error.path.display(), error = %error.source, "a topic cannot be made, its messages can only be read later");
     }
     let put = stored.again(CHECK_MAX_TIME_TOPIC, stored.head.parts.properties);
     let mut table = b.transactions.table(b);
@@ -468,6 +473,7 @@ fn give_up(b: &Broker, stored: &Stored<'_>) -> Result<Option<Gate>, AppendError>
     warn!(
         topic = stored.topic,
         group = stored.group,
+        offset = stored.offset(),
         id = stored.unique,
         checks = stored.checks(),
         "a transaction is given up to {CHECK_MAX_TIME_TOPIC}"
@@ -521,11 +527,11 @@ pub(crate) async fn advance(b: &Arc<Broker>) -> Result<(), Fault> {
     };
     let behind_all = b.store.tail_gate();
     let reached = b.store.reach(behind_all, Level::Durable).await;
-    reached.map_err(|error| not_appended(&error))?;
+    reached.map_err(|error| not_appended(&error, Subject::topic(HALF_TOPIC)))?;
     b.transactions.save(b, halves, ops);
     let saving = Arc::clone(b);
     if let Err(error) = blocking::run_own(move || saving.save_offsets()).await? {
-        warn!(%error, "the progress on transactions is not saved, and will be tried again");
+        warn!(file = %error.path.display(), error = %error.source, "the progress on transactions is not saved; trying again");
     }
     Ok(())
 }

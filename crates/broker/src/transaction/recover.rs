@@ -127,7 +127,10 @@ fn read_table(store: &Store, offsets: &Offsets, pending_max: usize) -> Result<Ta
         let saved = offsets.query(PROGRESS_GROUP, topic, 0).unwrap_or(0);
         let (min, max) = (queue.min(), queue.max());
         if saved > max {
-            warn!(topic, saved, max, "the progress is behind the end of the queue");
+            warn!(
+                topic,
+                saved, max, "the progress is behind the end of the queue, going on at the end"
+            );
         }
         (saved.clamp(min, max), queue)
     };
@@ -240,7 +243,14 @@ fn make_good(store: &Store, table: &mut Table, host: SocketAddr) {
             table.note_op(receipt.queue_offset, offsets.into_iter().max().unwrap_or(-1));
         }
         // It is the last message still, for the next start, or behind it comes another that the table knows of.
-        _ => error!("the op record of a transaction that ended with the last run cannot be written"),
+        _ => {
+            let (topic, offset) = (HALF_TOPIC, offsets.first());
+            error!(
+                topic,
+                offset,
+                "the op record of a transaction that ended with the last run cannot be written; it is known here that it has ended"
+            );
+        }
     }
 }
 
@@ -292,10 +302,11 @@ fn read(
     if missing > 0 || damage.is_some() {
         let damage = damage.unwrap_or_default();
         warn!(
+            topic = queue.topic(),
             from,
             to = next,
-            missing,
-            damage,
+            count = missing,
+            error = damage,
             "damaged half messages are passed over"
         );
     }
