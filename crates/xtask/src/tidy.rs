@@ -2,6 +2,7 @@
 //! `cargo xtask tidy`: the rules of the tree that neither compiler nor clippy checks. There is no list of accepted
 //! violations: a rule that needs one is a wrong rule.
 
+mod log;
 mod names;
 mod routes;
 mod source;
@@ -50,6 +51,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut findings = Vec::new();
     let mut files = Vec::new();
     walk(&root, &root, &mut files)?;
+    let mut fields = log::Names::of(&std::fs::read_to_string(root.join(log::PAGE))?);
     for file in &files {
         let Ok(content) = std::fs::read_to_string(root.join(file)) else {
             continue; // not text
@@ -57,6 +59,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         if file.ends_with(".rs") {
             source::check(file, &content, &mut findings);
             names::check(file, &content, &mut findings);
+            fields.check(file, &content, &mut findings);
         }
         text::check(&root, file, &content, &mut findings);
         if file == "Cargo.lock" {
@@ -64,6 +67,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         }
     }
     routes::check(&root, &mut findings);
+    fields.finish(&mut findings);
     findings.sort();
     for f in &findings {
         eprintln!("{}:{}: {}", f.file, f.line, f.text);
