@@ -5,6 +5,7 @@
     clippy::disallowed_methods,
     reason = "real brokers live in real time, and their logs are real files"
 )]
+use anyhow::Context as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use net::Channel;
@@ -172,12 +173,15 @@ async fn what_is_due_on_an_acting_slave_is_stored_by_another_master() -> Result 
     .await?;
     in_step(&master, &slave).await?;
     master.stop().await?;
-    until("what was due is elsewhere", async || {
-        let here = bodies(&all(&other, "T").await?);
-        let halves = bodies(&all(&other, "RMQ_SYS_TRANS_HALF_TOPIC").await?);
-        Ok(here.len() >= 2 && halves == ["half"])
-    })
-    .await?;
+    let mut seen = (Vec::new(), Vec::new());
+    let all_there = until("what was due is elsewhere", async || {
+        seen = (
+            bodies(&all(&other, "T").await?),
+            bodies(&all(&other, "RMQ_SYS_TRANS_HALF_TOPIC").await?),
+        );
+        Ok(seen.0.len() >= 2 && seen.1 == ["half"])
+    });
+    all_there.await.with_context(|| format!("seen: {seen:?}"))?;
     let mut delivered = all(&other, "T").await?;
     delivered.sort_by_key(|record| record.body.clone());
     assert_eq!(bodies(&delivered), ["delayed", "timed"], "each once, at once");
