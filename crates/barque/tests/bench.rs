@@ -123,6 +123,24 @@ fn ctrl_c_ends_a_run_with_its_result_and_exit_code_0() {
 }
 
 #[test]
+fn a_run_with_more_connections_than_descriptors_does_not_begin() {
+    let home = TempDir::new().expect("a directory");
+    let dev = Dev::start(home.path());
+    let bench = format!(
+        "ulimit -n 100; exec {} bench produce -n {} --connections 70 --duration 1s",
+        env!("CARGO_BIN_EXE_barque"),
+        dev.nameserver
+    );
+    let output = Command::new("sh").args(["-c", &bench]).output().expect("it runs");
+    let (out, err) = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    assert!(
+        out.is_empty() && err.contains("Too many open files") && err.lines().count() == 1,
+        "{out}{err}"
+    );
+}
+
+#[test]
 fn a_wrong_command_line_is_exit_code_2_and_a_run_that_cannot_begin_1() {
     let home = TempDir::new().expect("a directory");
     let begin = ["bench", "produce", "--broker", "127.0.0.1:1"];

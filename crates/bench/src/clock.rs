@@ -61,13 +61,16 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
+    pub(crate) fn new() -> std::io::Result<Alarm> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        Alarm::on(timerfd_create(TimerfdClockId::Monotonic, flags)?)
+    }
+
     #[expect(
         deprecated,
         reason = "unsound only for a type that lends a descriptor it does not own; what replaces it is unsafe"
     )]
-    pub(crate) fn new() -> std::io::Result<Alarm> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    fn on(timer: OwnedFd) -> std::io::Result<Alarm> {
         Ok(Alarm {
             timer: AsyncFd::new(timer)?,
         })
@@ -112,8 +115,15 @@ pub(crate) fn cpu_time() -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// One that cannot be set.
+    pub(crate) fn broken_alarm() -> Alarm {
+        let (no_timer, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        no_timer.set_nonblocking(true).unwrap();
+        Alarm::on(no_timer.into()).unwrap()
+    }
 
     #[tokio::test]
     async fn an_alarm_that_was_given_up_does_not_wake_the_next_one() {

@@ -62,6 +62,9 @@ pub enum ClusterError {
     /// The topic is not there or not usable.
     #[error("{0}")]
     Topic(String),
+    /// The system has no timer for a connection.
+    #[error("no timer for connection {0}: {1}; each connection takes two descriptors (`ulimit -n`)")]
+    Alarm(usize, std::io::Error),
 }
 
 /// A broker that has the topic.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use net::Pipe;
 use tokio::task::JoinSet;
 
+use crate::clock::Alarm;
 use crate::cluster::{self, ClusterError, Place};
 use crate::ledger::Order;
 use crate::line::{connect, drive};
@@ -26,6 +27,7 @@ const TIMES: u64 = 0x7135;
 /// A connection that was made, and what it is for.
 struct Member {
     pipe: Pipe,
+    alarm: Alarm,
     place: usize,
     lane: u64,
 }
@@ -70,16 +72,13 @@ impl Crew {
                 crew.bounds.push(cluster::bounds(place, options).await?);
             }
             for lane in 0..options.connections as u64 {
-                let member = |pipe| Member {
-                    pipe,
-                    place: at,
-                    lane,
-                };
                 if options.kind.sends() {
-                    crew.senders.push(member(connect(place.addr).await?));
+                    let member = crew.member((at, place), lane).await?;
+                    crew.senders.push(member);
                 }
                 if reads && lane < u64::from(place.read_queues) {
-                    crew.readers.push(member(connect(place.addr).await?));
+                    let member = crew.member((at, place), lane).await?;
+                    crew.readers.push(member);
                 }
             }
         }
@@ -87,6 +86,19 @@ impl Crew {
             crew.delay_ms = ms;
         }
         Ok(crew)
+    }
+
+    /// Connects. Everything that a connection needs of the system is taken here, so that a run that has begun does not
+    /// lack it.
+    async fn member(&self, (at, place): (usize, &Place), lane: u64) -> Result<Member, ClusterError> {
+        let pipe = connect(place.addr).await?;
+        let alarm = Alarm::new().map_err(|error| ClusterError::Alarm(self.connections() + 1, error))?;
+        Ok(Member {
+            pipe,
+            alarm,
+            place: at,
+            lane,
+        })
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -122,20 +134,12 @@ impl Crew {
             let (pipe, shared) = ((member.pipe, place.addr), Arc::clone(shared));
             if self.options.pop {
                 let in_flight = queues.len() + self.options.in_flight;
-                tasks.spawn(drive(
-                    Pop::new(receiver, queues, &place.name),
-                    pipe,
-                    in_flight,
-                    shared,
-                ));
+                let work = Pop::new(receiver, queues, &place.name);
+                tasks.spawn(drive(work, pipe, member.alarm, in_flight, shared));
             } else {
                 let in_flight = queues.len();
-                tasks.spawn(drive(
-                    Pull::new(receiver, queues, &place.name),
-                    pipe,
-                    in_flight,
-                    shared,
-                ));
+                let work = Pull::new(receiver, queues, &place.name);
+                tasks.spawn(drive(work, pipe, member.alarm, in_flight, shared));
             }
         }
     }
@@ -169,10 +173,10 @@ impl Crew {
             let (pipe, shared) = ((member.pipe, place.addr), Arc::clone(shared));
             if self.options.kind == Kind::Transaction {
                 let work = Transact::new(&shared, connection, schedule, maker);
-                tasks.spawn(drive(work, pipe, in_flight, shared));
+                tasks.spawn(drive(work, pipe, member.alarm, in_flight, shared));
             } else {
                 let work = Produce::new(&shared, connection, schedule, maker, self.delay_ms);
-                tasks.spawn(drive(work, pipe, in_flight, shared));
+                tasks.spawn(drive(work, pipe, member.alarm, in_flight, shared));
             }
         }
     }

@@ -130,14 +130,16 @@ pub(crate) async fn connect(addr: SocketAddr) -> Result<Pipe, net::ConnectError>
     Pipe::connect(addr, CONNECT_MAX, Encoding::Json).await
 }
 
-/// Runs the work on a connection until it is done, or the run is over.
+/// Runs the work on a connection until it is done, or the run is over. An error is one of this side's: the connection does
+/// nothing more, and what is due on it until the end was not sent.
 pub(crate) async fn drive<W: Work>(
     mut work: W,
     (pipe, addr): (Pipe, SocketAddr),
+    mut alarm: Alarm,
     in_flight: usize,
     shared: Arc<Shared>,
 ) -> std::io::Result<()> {
-    let mut alarm = Alarm::new()?;
+    let mut fault = Ok(());
     let flight = Flight::new(in_flight);
     let mut line = Line { pipe, flight };
     let mut next_look = 0;
@@ -154,12 +156,17 @@ pub(crate) async fn drive<W: Work>(
         if next == Next::Done && line.flight.len() == 0 && line.is_written() {
             break;
         }
-        let turned = turn(&mut line, next, (now, next_look), &mut alarm).await?;
-        if let Err(error) = turned.and_then(|()| take(&mut work, &mut line, &shared)) {
-            let now = shared.clock.now();
-            for asked in line.flight.lost() {
-                work.lost(asked, Lost::Broken, now);
+        let turned = match turn(&mut line, next, (now, next_look), &mut alarm).await {
+            Ok(turned) => turned,
+            Err(error) => {
+                lose(&mut work, &mut line, Lost::Broken, &shared);
+                unneeded(&work, &shared).await;
+                fault = Err(error);
+                break;
             }
+        };
+        if let Err(error) = turned.and_then(|()| take(&mut work, &mut line, &shared)) {
+            lose(&mut work, &mut line, Lost::Broken, &shared);
             match again(addr, &work, (&shared, &error)).await {
                 Some(pipe) => line.pipe = pipe,
                 None => break,
@@ -168,7 +175,15 @@ pub(crate) async fn drive<W: Work>(
         }
     }
     work.ended();
-    Ok(())
+    fault
+}
+
+/// Tells the work of everything that is under way that it is lost.
+fn lose<W: Work>(work: &mut W, line: &mut Line<W::Asked>, why: Lost, shared: &Shared) {
+    let now = shared.clock.now();
+    for asked in line.flight.lost() {
+        work.lost(asked, why, now);
+    }
 }
 
 /// Writes, and waits until something has come or the work wants to go on.
@@ -210,19 +225,108 @@ fn take<W: Work>(work: &mut W, line: &mut Line<W::Asked>, shared: &Shared) -> Re
 /// A new connection in place of a broken one; `None` when it is not needed any more. What is due in the meantime waits.
 async fn again<W: Work>(addr: SocketAddr, work: &W, (shared, error): (&Shared, &PipeError)) -> Option<Pipe> {
     shared.note_break(&format!("connection to {addr}: {error}"));
+    tokio::select! {
+        biased;
+        () = unneeded(work, shared) => None,
+        pipe = reconnect(addr, shared) => Some(pipe),
+    }
+}
+
+/// Returns when a connection is not needed any more.
+async fn unneeded<W: Work>(work: &W, shared: &Shared) {
+    while !shared.is_over() && !work.may_rest(shared.clock.now()) {
+        tokio::time::sleep(PAUSE_MIN).await;
+    }
+}
+
+async fn reconnect(addr: SocketAddr, shared: &Shared) -> Pipe {
     let mut pause = PAUSE_MIN;
     loop {
         tokio::time::sleep(pause).await;
-        if shared.is_over() || work.may_rest(shared.clock.now()) {
-            return None;
-        }
         match connect(addr).await {
             Ok(pipe) => {
                 shared.note_reconnect();
-                return Some(pipe);
+                return pipe;
             }
             Err(error) => shared.note_break(&error.to_string()),
         }
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+    use wire::api::heartbeat::HeartBeat;
+
+    use super::*;
+    use crate::clock::tests::broken_alarm;
+    use crate::options::{Kind, Options};
+
+    /// Asks once and waits for the answer; writes down what it is told.
+    struct Once {
+        shared: Arc<Shared>,
+        asked: bool,
+        told: tokio::sync::mpsc::UnboundedSender<(&'static str, u64)>,
+    }
+
+    impl Once {
+        fn tell(&self, what: &'static str) {
+            self.told.send((what, self.shared.clock.now())).unwrap();
+        }
+    }
+
+    impl Work for Once {
+        type Asked = ();
+
+        fn feed(&mut self, line: &mut Line<()>, _now: u64) -> Next {
+            if !self.asked {
+                line.ask(Frame::request(0, &HeartBeat {}), (), u64::MAX);
+            }
+            self.asked = true;
+            Next::Answer
+        }
+
+        fn answered(&mut self, (): (), _frame: &Frame, _now: u64) {
+            self.tell("answered");
+        }
+
+        fn lost(&mut self, (): (), why: Lost, _now: u64) {
+            self.tell(why.reason());
+        }
+
+        fn may_rest(&self, now: u64) -> bool {
+            now >= self.shared.end()
+        }
+
+        fn ended(&mut self) {
+            self.tell("ended");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_timer_loses_what_is_under_way_and_ends_when_the_run_does() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let pipe = connect(addr).await.unwrap();
+        let options = Options {
+            duration: Duration::from_millis(200),
+            ..Options::new(Kind::Produce)
+        };
+        let shared = Arc::new(Shared::new(&options, 1));
+        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let work = Once {
+            shared: Arc::clone(&shared),
+            asked: false,
+            told,
+        };
+        let end = shared.end();
+        let driven = drive(work, (pipe, addr), broken_alarm(), 1, shared).await;
+        assert_eq!(driven.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(heard.recv().await.unwrap().0, Lost::Broken.reason());
+        let (what, at) = heard.recv().await.unwrap();
+        assert!(what == "ended" && at >= end, "{what} at {at}, the end is {end}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -86,14 +86,11 @@ pub async fn run(
         .wait_for_the_rest((&mut senders, crew.delay_ms), &stop, &mut progress)
         .await;
     shared.rest();
-    let ended = async {
-        while readers.join_next().await.is_some() {}
-        shared.finish();
-        while senders.join_next().await.is_some() {}
-    };
-    // What does not end by itself ends with its set.
-    let _late = tokio::time::timeout(HURRY, ended).await;
+    watch.join(&mut readers).await;
     shared.finish();
+    watch.join(&mut readers).await;
+    watch.join(&mut senders).await;
+    watch.note_unended(readers.len() + senders.len());
     Ok(watch.report(servers))
 }
 
@@ -146,12 +143,10 @@ impl Watch {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => { self.interrupted = true; break }
-                ended = ended(working) => {
-                    if let Some(error) = ended {
-                        self.sum.failure(&format!("a connection ended: {error}"), 1);
-                    }
-                    break;
-                }
+                ended = working.join_next() => match ended {
+                    Some(ended) => { self.note_end(ended); continue }
+                    None => break,
+                },
                 () = tokio::time::sleep_until(self.at(next)) => {}
             }
             if self.shared.clock.now() >= self.shared.end() {
@@ -240,7 +235,9 @@ impl Watch {
         let deadline = Instant::now() + longest;
         let mut told = Instant::now();
         while Instant::now() < deadline {
-            while senders.try_join_next().is_some() {}
+            while let Some(ended) = senders.try_join_next() {
+                self.note_end(ended);
+            }
             let unanswered = !senders.is_empty() && self.shared.unknown() == 0;
             let missing = self.shared.options.kind.expects() && !self.shared.ledger.lock().is_complete();
             let unasked = self.shared.unknown() > 0;
@@ -272,6 +269,35 @@ impl Watch {
                 }
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
+        }
+    }
+
+    /// A connection has ended. That it did not by itself is an error of the run.
+    fn note_end(&mut self, ended: Result<std::io::Result<()>, JoinError>) {
+        let error = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.sum.failure(&format!("a connection ended: {error}"), 1);
+    }
+
+    /// Waits until these connections have ended, but not for long.
+    async fn join(&mut self, tasks: &mut JoinSet<std::io::Result<()>>) {
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                self.note_end(ended);
+            }
+        };
+        // What is left is seen by who looks at the set.
+        let _all_or_late = tokio::time::timeout(HURRY, all).await;
+    }
+
+    /// Connections that do not end end with their sets, and nobody knows what they had under way.
+    fn note_unended(&mut self, connections: usize) {
+        if connections > 0 {
+            self.sum
+                .failure("connections did not end with the run", connections as u64);
         }
     }
 
@@ -328,20 +354,6 @@ impl Watch {
     }
 }
 
-/// Returns when all have ended, with the first error of them.
-async fn ended(tasks: &mut JoinSet<std::io::Result<()>>) -> Option<String> {
-    let mut first = None;
-    while let Some(ended) = tasks.join_next().await {
-        let error = match ended {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        first = first.or(error);
-    }
-    first
-}
-
 fn notes(options: &Options) -> Vec<String> {
     let mut notes = Vec::new();
     if options.kind.sends() && options.rate == Rate::Max {
@@ -364,4 +376,29 @@ fn notes(options: &Options) -> Vec<String> {
         ));
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn how_a_connection_ended_is_in_the_result_though_others_go_on() {
+        let options = Options {
+            duration: Duration::from_secs(60),
+            ..Options::new(Kind::Produce)
+        };
+        let mut watch = Watch::new(Arc::new(Shared::new(&options, 1)));
+        let (stop, done) = (CancellationToken::new(), CancellationToken::new());
+        let mut working = JoinSet::new();
+        working.spawn(async { Err(std::io::Error::other("no more of it")) });
+        let goes_on = done.clone();
+        working.spawn(async move {
+            goes_on.cancelled().await;
+            Ok(())
+        });
+        watch.measure(&mut working, &stop, &mut |_| done.cancel()).await;
+        assert_eq!(watch.sum.counts.failures["a connection ended: no more of it"], 1);
+        assert!(!watch.interrupted && working.is_empty());
+    }
 }
