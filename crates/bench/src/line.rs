@@ -43,6 +43,8 @@ pub(crate) enum Lost {
     Late,
     /// The connection broke.
     Broken,
+    /// The run is over, and did not wait for it.
+    Ended,
 }
 
 impl Lost {
@@ -50,6 +52,7 @@ impl Lost {
         match self {
             Lost::Late => "no answer in time",
             Lost::Broken => "connection broke before the answer",
+            Lost::Ended => "under way when the run was ended",
         }
     }
 }
@@ -174,6 +177,7 @@ pub(crate) async fn drive<W: Work>(
             work.connected();
         }
     }
+    lose(&mut work, &mut line, Lost::Ended, &shared);
     work.ended();
     fault
 }

@@ -186,6 +186,8 @@ impl Work for Pop {
 
     fn lost(&mut self, popped: Popped, why: Lost, now: u64) {
         let what = match popped {
+            // Perhaps there was nothing to bring.
+            Popped::Pop { .. } if why == Lost::Ended => return,
             Popped::Pop { queue, .. } => {
                 self.turns.pause(queue, now);
                 "pop"

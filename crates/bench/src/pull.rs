@@ -186,6 +186,10 @@ impl Work for Pull {
     }
 
     fn lost(&mut self, pulled: Pulled, why: Lost, now: u64) {
+        if why == Lost::Ended {
+            // Perhaps there was nothing to bring.
+            return;
+        }
         self.fail(&pulled, &format!("pull: {}", why.reason()), now);
     }
 }

@@ -309,6 +309,7 @@ impl Work for Transact {
                 tally.time(Measure::End, now - at, 1);
             }
             Asked::Half { .. } | Asked::End { .. } => {}
+            Asked::Beat if why == Lost::Ended => {}
             Asked::Beat => tally.failure(&format!("heartbeat: {}", why.reason()), 1),
         }
     }
@@ -330,5 +331,11 @@ impl Work for Transact {
 
     fn ended(&mut self) {
         give_up(&self.shared, self.connection, &mut self.schedule, Measure::Half);
+        let unsent = self.ends.drain(..).filter(|end| end.due >= self.shared.warm);
+        let unsent = unsent.count() as u64;
+        if unsent > 0 {
+            let mut tally = self.shared.tally(self.connection).lock();
+            tally.failure("end of a transaction: not sent before the end", unsent);
+        }
     }
 }

@@ -170,6 +170,30 @@ async fn refusals_lost_answers_and_broken_connections_are_counted_by_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_under_way_when_a_run_is_ended_early_is_counted() {
+    let silent = |number| match number {
+        0..100 => Deed::Answer,
+        _ => Deed::Forget,
+    };
+    let endless = Options {
+        duration: Duration::from_secs(3600),
+        timeout: Duration::from_secs(600),
+        ..options(server(silent).await)
+    };
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    let running = bench::run(endless, stop, move |_| token.cancel());
+    let report = Box::pin(running).await.expect("a result");
+    let (counts, table) = (&report.counts, report.table());
+    assert!(report.interrupted && counts.ok == 100, "{table}");
+    assert!(
+        counts.failures["under way when the run was ended"] > 500,
+        "{table}"
+    );
+    assert_eq!(counts.due, counts.ok + report.errors, "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_due_and_could_not_be_sent_is_an_error_and_its_waiting_counts() {
     // One request at a time, ten milliseconds each: a tenth of what is due.
     let slow = |_| Deed::StandStill(Duration::from_millis(10));
