@@ -55,6 +55,24 @@ impl Lost {
             Lost::Ended => "under way when the run was ended",
         }
     }
+
+    /// The same of what had not even left.
+    pub(crate) fn reason_unwritten(self) -> &'static str {
+        match self {
+            Lost::Late | Lost::Ended => "not written when the run was ended",
+            Lost::Broken => "connection broke before it was written",
+        }
+    }
+}
+
+/// Messages that are queued and not written.
+pub(crate) struct Leaving {
+    /// They are when so much of the connection is: [`Line::queued_until`].
+    pub(crate) until: u64,
+    pub(crate) due: u64,
+    pub(crate) messages: u64,
+    /// Of their bodies.
+    pub(crate) bytes: u64,
 }
 
 /// What one connection is for.
@@ -70,6 +88,16 @@ pub(crate) trait Work: Send {
 
     /// No answer.
     fn lost(&mut self, asked: Self::Asked, why: Lost, now: u64);
+
+    /// Some of what was queued may have left.
+    fn written(&mut self, line: &Line<Self::Asked>, now: u64) {
+        let _ = (line, now);
+    }
+
+    /// What was queued and has not left never will.
+    fn unwritten(&mut self, why: Lost, now: u64) {
+        let _ = (why, now);
+    }
 
     /// A request of the other side.
     fn request(&mut self, frame: &Frame, now: u64) {
@@ -93,6 +121,8 @@ pub(crate) trait Work: Send {
 pub(crate) struct Line<T> {
     pipe: Pipe,
     flight: Flight<T>,
+    /// Bytes that were queued on this connection so far.
+    queued: u64,
 }
 
 impl<T> Line<T> {
@@ -109,12 +139,28 @@ impl<T> Line<T> {
     /// Queues a request that is answered until `deadline`.
     pub(crate) fn ask(&mut self, mut frame: Frame, asked: T, deadline: u64) {
         frame.opaque = self.flight.put(asked, deadline);
-        self.pipe.queue(&frame);
+        self.queue(&frame);
     }
 
     /// Queues a request that is not answered.
     pub(crate) fn tell(&mut self, frame: Frame) {
-        self.pipe.queue(&frame.oneway());
+        self.queue(&frame.oneway());
+    }
+
+    fn queue(&mut self, frame: &Frame) {
+        let before = self.pipe.queued();
+        self.pipe.queue(frame);
+        self.queued += (self.pipe.queued() - before) as u64;
+    }
+
+    /// Where the last request ends, in bytes of this connection.
+    pub(crate) fn queued_until(&self) -> u64 {
+        self.queued
+    }
+
+    /// How much of them has left.
+    pub(crate) fn written_until(&self) -> u64 {
+        self.queued - self.pipe.queued() as u64
     }
 
     /// Answers to what is under way are not waited for.
@@ -144,11 +190,16 @@ pub(crate) async fn drive<W: Work>(
 ) -> std::io::Result<()> {
     let mut fault = Ok(());
     let flight = Flight::new(in_flight);
-    let mut line = Line { pipe, flight };
+    let mut line = Line {
+        pipe,
+        flight,
+        queued: 0,
+    };
     let mut next_look = 0;
     work.connected();
     while !shared.is_over() {
         let now = shared.clock.now();
+        work.written(&line, now);
         if now >= next_look {
             next_look = now + LOOK_NS;
             for asked in line.flight.expired(now) {
@@ -156,10 +207,16 @@ pub(crate) async fn drive<W: Work>(
             }
         }
         let next = work.feed(&mut line, now);
+        let flushed = line.pipe.flush();
+        work.written(&line, shared.clock.now());
         if next == Next::Done && line.flight.len() == 0 && line.is_written() {
             break;
         }
-        let turned = match turn(&mut line, next, (now, next_look), &mut alarm).await {
+        let turned = match flushed {
+            Ok(_) => turn(&mut line, next, (now, next_look), &mut alarm).await,
+            Err(error) => Ok(Err(error)),
+        };
+        let turned = match turned {
             Ok(turned) => turned,
             Err(error) => {
                 lose(&mut work, &mut line, Lost::Broken, &shared);
@@ -171,7 +228,7 @@ pub(crate) async fn drive<W: Work>(
         if let Err(error) = turned.and_then(|()| take(&mut work, &mut line, &shared)) {
             lose(&mut work, &mut line, Lost::Broken, &shared);
             match again(addr, &work, (&shared, &error)).await {
-                Some(pipe) => line.pipe = pipe,
+                Some(pipe) => (line.pipe, line.queued) = (pipe, 0),
                 None => break,
             }
             work.connected();
@@ -188,9 +245,10 @@ fn lose<W: Work>(work: &mut W, line: &mut Line<W::Asked>, why: Lost, shared: &Sh
     for asked in line.flight.lost() {
         work.lost(asked, why, now);
     }
+    work.unwritten(why, now);
 }
 
-/// Writes, and waits until something has come or the work wants to go on.
+/// Writes what has not left, and waits until something has come or the work wants to go on.
 async fn turn<T>(
     line: &mut Line<T>,
     next: Next,
@@ -199,11 +257,8 @@ async fn turn<T>(
 ) -> std::io::Result<Result<(), PipeError>> {
     let until = match next {
         Next::At(at) => at.min(next_look),
-        Next::Room => match line.pipe.flush() {
-            Ok(true) => now,
-            Ok(false) => next_look,
-            Err(error) => return Ok(Err(error)),
-        },
+        Next::Room if line.is_written() => now,
+        Next::Room => next_look,
         Next::Done | Next::Answer => next_look,
     };
     tokio::select! {

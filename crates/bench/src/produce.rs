@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sends what is due on one connection, and notes how it was answered.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use wire::frame::Frame;
 
-use crate::line::{Line, Lost, Next, Work};
+use crate::line::{Leaving, Line, Lost, Next, Work};
 use crate::message::Maker;
 use crate::schedule::{Due, SECOND_NS, Schedule};
 use crate::shared::Shared;
@@ -25,6 +26,8 @@ pub(crate) struct Produce {
     maker: Maker,
     /// How long delayed messages are held, ms.
     delay_ms: u64,
+    /// Of what is measured.
+    leaving: VecDeque<Leaving>,
 }
 
 /// A send under way.
@@ -113,6 +116,7 @@ impl Produce {
             schedule,
             maker,
             delay_ms,
+            leaving: VecDeque::new(),
         }
     }
 
@@ -130,27 +134,25 @@ impl Produce {
             None => (due.at, None),
         };
         let made = self.maker.make((first, due.queue), mark, now, later);
-        let measured = due.at >= self.shared.warm;
-        if measured {
-            let mut tally = self.shared.tally(self.connection).lock();
-            tally.counts.due += batch;
-            tally.time(Measure::Wait, now - due.at, batch);
-            if options.oneway {
-                tally.time(Measure::Send, now - due.at, batch);
-                tally.counts.ok += batch;
-                tally.counts.bytes += made.bytes;
-                tally.counts.requests += 1;
-            }
-        }
         if options.oneway {
-            return line.tell(made.frame);
+            line.tell(made.frame);
+        } else {
+            let sent = Sent {
+                first,
+                due: due.at,
+                bytes: made.bytes,
+            };
+            line.ask(made.frame, sent, now + options.timeout.as_nanos() as u64);
         }
-        let sent = Sent {
-            first,
-            due: due.at,
-            bytes: made.bytes,
-        };
-        line.ask(made.frame, sent, now + options.timeout.as_nanos() as u64);
+        if due.at >= self.shared.warm {
+            self.shared.tally(self.connection).lock().counts.due += batch;
+            self.leaving.push_back(Leaving {
+                until: line.queued_until(),
+                due: due.at,
+                messages: batch,
+                bytes: made.bytes,
+            });
+        }
     }
 }
 
@@ -201,6 +203,34 @@ impl Work for Produce {
         let mut tally = self.shared.tally(self.connection).lock();
         tally.failure(why.reason(), batch);
         tally.time(Measure::Send, now - sent.due, batch);
+    }
+
+    fn written(&mut self, line: &Line<Sent>, now: u64) {
+        let written = line.written_until();
+        if self.leaving.front().is_none_or(|first| first.until > written) {
+            return;
+        }
+        let mut tally = self.shared.tally(self.connection).lock();
+        while let Some(left) = self.leaving.pop_front_if(|next| next.until <= written) {
+            tally.time(Measure::Wait, now - left.due, left.messages);
+            if self.shared.options.oneway {
+                tally.time(Measure::Send, now - left.due, left.messages);
+                tally.counts.ok += left.messages;
+                tally.counts.bytes += left.bytes;
+                tally.counts.requests += 1;
+            }
+        }
+    }
+
+    fn unwritten(&mut self, why: Lost, now: u64) {
+        for left in self.leaving.drain(..) {
+            // What is answered is counted with what is not answered.
+            if self.shared.options.oneway {
+                let mut tally = self.shared.tally(self.connection).lock();
+                tally.failure(why.reason_unwritten(), left.messages);
+                tally.time(Measure::Send, now - left.due, left.messages);
+            }
+        }
     }
 
     fn may_rest(&self, now: u64) -> bool {

@@ -17,7 +17,7 @@ use wire::message_id::decode_offset_id;
 use wire::record::{RecordHead, sysflag};
 
 use crate::body::Head;
-use crate::line::{Line, Lost, Next, Work};
+use crate::line::{Leaving, Line, Lost, Next, Work};
 use crate::message::Maker;
 use crate::produce::{close_in_time, give_up, is_at_end, next, take};
 use crate::receive::Fate;
@@ -41,6 +41,8 @@ pub(crate) struct Transact {
     /// Answers to checks.
     checked: VecDeque<EndTransaction>,
     next_beat: u64,
+    /// Halves that are measured.
+    leaving: VecDeque<Leaving>,
 }
 
 struct End {
@@ -80,6 +82,7 @@ impl Transact {
             ends: VecDeque::new(),
             checked: VecDeque::new(),
             next_beat: 0,
+            leaving: VecDeque::new(),
         }
     }
 
@@ -104,11 +107,6 @@ impl Transact {
             return false;
         };
         let made = self.maker.make((due.number, due.queue), due.at, now, None);
-        if due.at >= self.shared.warm {
-            let mut tally = self.shared.tally(self.connection).lock();
-            tally.counts.due += 1;
-            tally.time(Measure::Wait, now - due.at, 1);
-        }
         let asked = Asked::Half {
             number: due.number,
             due: due.at,
@@ -116,6 +114,15 @@ impl Transact {
             unique: made.unique,
         };
         line.ask(made.frame, asked, self.deadline(now));
+        if due.at >= self.shared.warm {
+            self.shared.tally(self.connection).lock().counts.due += 1;
+            self.leaving.push_back(Leaving {
+                until: line.queued_until(),
+                due: due.at,
+                messages: 1,
+                bytes: made.bytes,
+            });
+        }
         true
     }
 
@@ -312,6 +319,18 @@ impl Work for Transact {
             Asked::Beat if why == Lost::Ended => {}
             Asked::Beat => tally.failure(&format!("heartbeat: {}", why.reason()), 1),
         }
+    }
+
+    fn written(&mut self, line: &Line<Asked>, now: u64) {
+        let written = line.written_until();
+        while let Some(left) = self.leaving.pop_front_if(|next| next.until <= written) {
+            let mut tally = self.shared.tally(self.connection).lock();
+            tally.time(Measure::Wait, now - left.due, left.messages);
+        }
+    }
+
+    fn unwritten(&mut self, _why: Lost, _now: u64) {
+        self.leaving.clear();
     }
 
     fn request(&mut self, frame: &Frame, now: u64) {

@@ -10,6 +10,7 @@ use bench::{Kind, Measure, Options, Rate, Report, Sizes};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use wire::api::offset::OffsetReply;
 use wire::api::pull::PullReply;
@@ -21,10 +22,11 @@ use wire::fastjson;
 use wire::frame::{Decoder, Encoding, Frame};
 
 /// What a server does with the send of a number.
-#[derive(Clone, Copy)]
 enum Deed {
     Answer,
     StandStill(Duration),
+    /// Reads nothing more until then.
+    ReadOnAt(Arc<Notify>),
     Refuse,
     Forget,
     HangUp,
@@ -34,38 +36,60 @@ type Plan = Arc<dyn Fn(u64) -> Deed + Send + Sync>;
 
 /// Answers sends as planned, and everything else that a run asks at its start.
 async fn server(plan: impl Fn(u64) -> Deed + Send + Sync + 'static) -> SocketAddr {
+    server_that_counts(plan).await.0
+}
+
+/// The same; tells of each connection that has ended how many sends came on it.
+async fn server_that_counts(
+    plan: impl Fn(u64) -> Deed + Send + Sync + 'static,
+) -> (SocketAddr, mpsc::UnboundedReceiver<u64>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("a free port");
     let addr = listener.local_addr().expect("an address");
     let plan: Plan = Arc::new(plan);
     let sends = Arc::new(AtomicU64::new(0));
+    let (tell, told) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&plan), Arc::clone(&sends)));
+            let (plan, sends, tell) = (Arc::clone(&plan), Arc::clone(&sends), tell.clone());
+            tokio::spawn(async move {
+                let mut came = 0;
+                serve(stream, plan, (&sends, &mut came)).await;
+                // Not every test listens.
+                let _nobody = tell.send(came);
+            });
         }
     });
-    addr
+    (addr, told)
 }
 
-async fn serve(mut stream: TcpStream, plan: Plan, sends: Arc<AtomicU64>) -> Option<()> {
+async fn serve(mut stream: TcpStream, plan: Plan, (sends, came): (&AtomicU64, &mut u64)) -> Option<()> {
     let mut inbox = BytesMut::new();
     loop {
         while let Some(frame) = Decoder::default().next(&mut inbox).expect("a frame") {
             let mut deed = Deed::Answer;
             if frame.code == Code::SEND_MESSAGE_V2.0 {
+                *came += 1;
                 deed = plan(sends.fetch_add(1, Ordering::Relaxed));
             }
             let mut answer = Frame::reply(frame.opaque, ResponseCode::SUCCESS);
             match deed {
                 Deed::Answer => {}
                 Deed::StandStill(time) => tokio::time::sleep(time).await,
+                Deed::ReadOnAt(time) => {
+                    time.notified().await;
+                    continue;
+                }
                 Deed::Refuse => {
                     answer.code = ResponseCode::SYSTEM_BUSY.0;
                     answer.remark = Some("too much".into());
                 }
                 Deed::Forget => continue,
                 Deed::HangUp => return None,
+            }
+            if frame.is_oneway() {
+                continue;
             }
             fill(&frame, &mut answer);
             let mut out = BytesMut::new();
@@ -191,6 +215,41 @@ async fn what_is_under_way_when_a_run_is_ended_early_is_counted() {
         "{table}"
     );
     assert_eq!(counts.due, counts.ok + report.errors, "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_way_messages_count_when_they_are_written_and_not_before() {
+    let end = Arc::new(Notify::new());
+    let reads_on = Arc::clone(&end);
+    let plan = move |number| match number {
+        10 => Deed::ReadOnAt(Arc::clone(&reads_on)),
+        _ => Deed::Answer,
+    };
+    let (addr, mut told) = server_that_counts(plan).await;
+    // Much more than sockets hold.
+    let report = run(Options {
+        oneway: true,
+        duration: Duration::from_millis(500),
+        rate: Rate::PerSecond(2000),
+        sizes: Sizes::of(50_000),
+        timeout: Duration::from_millis(100),
+        drain: Duration::ZERO,
+        ..options(addr)
+    })
+    .await;
+    end.notify_one();
+    let mut came = 0;
+    while came == 0 {
+        came = told.recv().await.expect("the server goes on");
+    }
+    let (counts, table) = (&report.counts, report.table());
+    assert_eq!(counts.ok, came, "{table}");
+    assert!(
+        counts.failures["not written when the run was ended"] > 0,
+        "{table}"
+    );
+    assert_eq!(report.latencies[&Measure::Wait].count, came, "{table}");
+    assert_eq!((counts.due, counts.ok + report.errors), (1000, 1000), "{table}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
