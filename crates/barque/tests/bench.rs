@@ -89,12 +89,24 @@ fn the_result_is_a_table_on_stdout_and_json_where_it_is_wanted_with_a_plain_line
     assert_eq!(json["delivery"]["received"], 1000, "{json}");
     assert_eq!((&json["kind"], &json["label"]), (&"e2e".into(), &"one".into()));
 
-    let args = ["produce", "-d", "1s", "--json", "-", "--interval", "0"];
+    let args = [
+        "produce",
+        "-d",
+        "1s",
+        "--json",
+        "-",
+        "--interval",
+        "0",
+        "--percentiles",
+        "5,50,100",
+    ];
     let output = dev.bench(home.path(), &args).output().expect("it runs");
     let (out, err) = told(&output);
     let json: serde_json::Value = serde_json::from_str(&out).expect("nothing but JSON");
     assert_eq!(json["counts"]["ok"], 500);
-    assert!(err.contains("throughput"), "{err}");
+    let heads = err.lines().find(|line| line.starts_with("times (ms)"));
+    let heads: Vec<&str> = heads.expect("a table").split_whitespace().collect();
+    assert_eq!(heads[2..6], ["p5", "p50", "p100", "max"], "{err}");
 }
 
 #[test]

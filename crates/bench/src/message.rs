@@ -46,10 +46,11 @@ impl Maker {
         }
     }
 
-    /// The messages from number `first` on, for a queue. `due` is what their heads say; `later` when they are to be
+    /// The messages of the request of a number, for a queue. `due` is what their heads say; `later` when they are to be
     /// delivered, ms since 1970.
-    pub(crate) fn make(&self, (first, queue): (u64, u64), due: u64, now: u64, later: Option<u64>) -> Made {
+    pub(crate) fn make(&self, (number, queue): (u64, u64), due: u64, now: u64, later: Option<u64>) -> Made {
         let options = &self.shared.options;
+        let first = number * u64::from(options.batch);
         let born_ms = self.shared.clock.wall_ms(now);
         let (properties, unique) = self.properties(first, born_ms, later);
         let mut header = SendMessageV2 {
@@ -81,7 +82,7 @@ impl Maker {
         }
         let mut one = Vec::new();
         let mut properties = properties;
-        for number in first..first + u64::from(options.batch) {
+        for number in first..first + options.in_request(number) {
             if number > first {
                 (properties, _) = self.properties(number, born_ms, later);
             }

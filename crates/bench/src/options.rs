@@ -303,6 +303,15 @@ impl Options {
         self.kind.sends() && self.rate != Rate::Max
     }
 
+    /// How many messages the request of a number has: the last one has what is left.
+    pub(crate) fn in_request(&self, number: u64) -> u64 {
+        let batch = u64::from(self.batch);
+        match self.messages {
+            Some(all) if self.kind.sends() => batch.min(all.saturating_sub(number * batch)),
+            _ => batch,
+        }
+    }
+
     /// Whether everything is within its limits and goes together.
     pub fn check(&self) -> Result<(), Usage> {
         self.check_place()?;

@@ -32,8 +32,8 @@ pub(crate) struct Produce {
 
 /// A send under way.
 pub(crate) struct Sent {
-    /// Number of its first message.
-    first: u64,
+    /// Its number.
+    number: u64,
     due: u64,
     bytes: u64,
 }
@@ -42,8 +42,7 @@ pub(crate) struct Sent {
 /// look as if only the fast ones had been due.
 pub(crate) fn give_up(shared: &Shared, connection: usize, schedule: &mut Schedule, measure: Measure) {
     let now = shared.clock.now();
-    let batch = u64::from(shared.options.batch);
-    let mut count = 0;
+    let (mut requests, mut unsent) = (0, 0);
     let mut tally = shared.tally(connection).lock();
     while shared.options.is_open()
         && let Some(due) = take(shared, schedule, now)
@@ -51,15 +50,17 @@ pub(crate) fn give_up(shared: &Shared, connection: usize, schedule: &mut Schedul
         if due.at < shared.warm {
             continue;
         }
-        count += 1;
-        if count <= SAMPLES_MAX || count % 1024 == 0 {
-            let stands_for = if count <= SAMPLES_MAX { batch } else { batch * 1024 };
-            tally.time(measure, now.saturating_sub(due.at), stands_for);
+        let messages = shared.options.in_request(due.number);
+        requests += 1;
+        unsent += messages;
+        if requests <= SAMPLES_MAX || requests % 1024 == 0 {
+            let stands_for = if requests <= SAMPLES_MAX { 1 } else { 1024 };
+            tally.time(measure, now.saturating_sub(due.at), messages * stands_for);
         }
     }
-    if count > 0 {
-        tally.counts.due += count * batch;
-        tally.failure("due, but not sent before the end", count * batch);
+    if unsent > 0 {
+        tally.counts.due += unsent;
+        tally.failure("due, but not sent before the end", unsent);
     }
     schedule.close();
 }
@@ -122,8 +123,7 @@ impl Produce {
 
     fn send(&mut self, line: &mut Line<Sent>, due: Due, now: u64) {
         let options = &self.shared.options;
-        let batch = u64::from(options.batch);
-        let first = due.number * batch;
+        let messages = options.in_request(due.number);
         // What a delayed message carries is when it is promised. A broker counts milliseconds, from the one in which it
         // gets the message.
         let (mark, later) = match options.later {
@@ -133,23 +133,23 @@ impl Produce {
             }
             None => (due.at, None),
         };
-        let made = self.maker.make((first, due.queue), mark, now, later);
+        let made = self.maker.make((due.number, due.queue), mark, now, later);
         if options.oneway {
             line.tell(made.frame);
         } else {
             let sent = Sent {
-                first,
+                number: due.number,
                 due: due.at,
                 bytes: made.bytes,
             };
             line.ask(made.frame, sent, now + options.timeout.as_nanos() as u64);
         }
         if due.at >= self.shared.warm {
-            self.shared.tally(self.connection).lock().counts.due += batch;
+            self.shared.tally(self.connection).lock().counts.due += messages;
             self.leaving.push_back(Leaving {
                 until: line.queued_until(),
                 due: due.at,
-                messages: batch,
+                messages,
                 bytes: made.bytes,
             });
         }
@@ -171,11 +171,13 @@ impl Work for Produce {
     }
 
     fn answered(&mut self, sent: Sent, frame: &Frame, now: u64) {
-        let batch = u64::from(self.shared.options.batch);
+        let options = &self.shared.options;
+        let messages = options.in_request(sent.number);
         let well = frame.code == 0;
-        if well && self.shared.options.kind.expects() {
+        if well && options.kind.expects() {
+            let first = sent.number * u64::from(options.batch);
             let mut ledger = self.shared.ledger.lock();
-            for number in sent.first..sent.first + batch {
+            for number in first..first + messages {
                 ledger.acked(number);
             }
         }
@@ -183,12 +185,12 @@ impl Work for Produce {
             return;
         }
         let mut tally = self.shared.tally(self.connection).lock();
-        tally.answer(frame.code, frame.remark.as_deref(), batch);
+        tally.answer(frame.code, frame.remark.as_deref(), messages);
         if well {
-            tally.time(Measure::Send, now - sent.due, batch);
+            tally.time(Measure::Send, now - sent.due, messages);
             // Where messages are read too, those that were received count.
-            if !self.shared.options.kind.expects() {
-                tally.counts.ok += batch;
+            if !options.kind.expects() {
+                tally.counts.ok += messages;
                 tally.counts.bytes += sent.bytes;
                 tally.counts.requests += 1;
             }
@@ -199,10 +201,10 @@ impl Work for Produce {
         if sent.due < self.shared.warm {
             return;
         }
-        let batch = u64::from(self.shared.options.batch);
+        let messages = self.shared.options.in_request(sent.number);
         let mut tally = self.shared.tally(self.connection).lock();
-        tally.failure(why.reason(), batch);
-        tally.time(Measure::Send, now - sent.due, batch);
+        tally.failure(why.reason(), messages);
+        tally.time(Measure::Send, now - sent.due, messages);
     }
 
     fn written(&mut self, line: &Line<Sent>, now: u64) {

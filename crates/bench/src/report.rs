@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::Server;
 use crate::ledger::Delivery;
 use crate::options::Kind;
+use crate::percentiles::Percentiles;
 use crate::tally::{Counts, Latencies, Measure};
 
 /// Version of the JSON.
@@ -31,7 +32,7 @@ pub struct Latency {
     /// The longest.
     pub max_us: u64,
     /// So many percent are not longer.
-    pub percentiles: BTreeMap<String, u64>,
+    pub percentiles: Percentiles,
     /// All of it: an HDR histogram, V2, compressed, in base 64, as in the logs of HdrHistogram.
     pub hdr: String,
 }
@@ -209,8 +210,8 @@ impl Report {
     }
 
     fn put_times(&self, out: &mut String) {
-        let columns: Vec<&String> = match self.latencies.values().next() {
-            Some(first) => first.percentiles.keys().collect(),
+        let columns: Vec<&str> = match self.latencies.values().next() {
+            Some(first) => first.percentiles.names().collect(),
             None => return,
         };
         let mut text = format!("{:<12}", "times (ms)");
@@ -224,7 +225,7 @@ impl Report {
         for (measure, latency) in &self.latencies {
             put(&mut text, format_args!("{:<12}", name(*measure)));
             for column in &columns {
-                let us = latency.percentiles.get(*column).copied().unwrap_or_default();
+                let us = latency.percentiles.get(column).unwrap_or_default();
                 put(&mut text, format_args!(" {:>10}", milliseconds(us as f64)));
             }
             let (max, mean) = (milliseconds(latency.max_us as f64), milliseconds(latency.mean_us));
@@ -333,6 +334,19 @@ mod tests {
     use hdrhistogram::serialization::Deserializer;
 
     #[test]
+    fn percentiles_keep_the_order_in_which_they_were_asked_for() {
+        let latency = Latency::of(&crate::tally::latencies(), &[5.0, 50.0, 100.0, 99.9, 50.0]);
+        let asked = ["5", "50", "100", "99.9"];
+        let json = serde_json::to_string(&latency).unwrap();
+        assert!(
+            json.contains(r#""percentiles":{"5":0,"50":0,"100":0,"99.9":0}"#),
+            "{json}"
+        );
+        let read: Latency = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.percentiles.names().collect::<Vec<_>>(), asked);
+    }
+
+    #[test]
     fn histograms_of_two_runs_can_be_put_together() {
         let one = |values: [u64; 3]| {
             let mut histogram = crate::tally::latencies();
@@ -342,8 +356,7 @@ mod tests {
             Latency::of(&histogram, &[50.0, 99.9])
         };
         let (a, b) = (one([1, 2, 3]), one([1000, 2000, 3_000_000]));
-        assert_eq!(a.percentiles.keys().collect::<Vec<_>>(), ["50", "99.9"]);
-        assert_eq!((a.count, a.percentiles["50"], a.max_us), (3, 2, 3));
+        assert_eq!((a.count, a.percentiles.get("50"), a.max_us), (3, Some(2), 3));
         assert!(
             a.hdr.starts_with("HISTFAAA"),
             "as other tools write it: {}",

@@ -122,6 +122,28 @@ async fn batches_and_one_way_messages_arrive_and_popped_ones_are_acknowledged() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_batch_has_what_is_left_of_the_messages() {
+    let cluster = Cluster::start(&[]).await.unwrap();
+    let report = run(Options {
+        batch: 4,
+        messages: Some(5),
+        verify: true,
+        ..options(&cluster, Kind::E2e)
+    })
+    .await;
+    let delivery = report.delivery.unwrap();
+    assert_eq!(
+        (report.counts.due, delivery.expected, delivery.received),
+        (5, 5, 5),
+        "{}",
+        report.table()
+    );
+    assert_eq!(report.latencies[&Measure::Wait].count, 5);
+    assert_eq!(report.complaint(0), None, "{}", report.table());
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn end_to_end_every_message_is_received_once_however_it_is_read() {
     let cluster = Cluster::start(&[]).await.unwrap();
     for (pop, broker, connections) in [(false, false, 1), (true, false, 2), (false, true, 9)] {
@@ -159,7 +181,11 @@ async fn delayed_messages_are_measured_against_their_promised_time() {
         all_came(&report);
         let late = &report.latencies[&Measure::Late];
         assert_eq!(late.count, 600, "none came early: {}", report.table());
-        assert!(late.percentiles["50"] < 1_500_000, "{}", report.table());
+        assert!(
+            late.percentiles.get("50").unwrap() < 1_500_000,
+            "{}",
+            report.table()
+        );
     }
     let missing = Options {
         later: Some(Later::Level(3)),
