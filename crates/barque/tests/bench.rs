@@ -110,6 +110,48 @@ fn the_result_is_a_table_on_stdout_and_json_where_it_is_wanted_with_a_plain_line
 }
 
 #[test]
+fn a_file_keeps_the_last_result_until_there_is_another() {
+    let home = TempDir::new().expect("a directory");
+    let file = home.path().join("result.json");
+    let bench = |broker: &str, file: &str| {
+        let args = ["bench", "produce", "-d", "1s", "--broker", broker, "--json", file];
+        let output = barque(home.path(), &args).output().expect("it runs");
+        (output.status.code(), told(&output).1)
+    };
+    std::fs::write(&file, "the last one").expect("a file");
+    std::os::unix::fs::symlink(&file, home.path().join("link.json")).expect("a link");
+    let (code, err) = bench("127.0.0.1:1", "result.json");
+    assert_eq!(code, Some(1), "{err}");
+    assert_eq!(
+        std::fs::read_to_string(&file).expect("it is there"),
+        "the last one"
+    );
+    // A place that cannot be written is found before anything is connected.
+    for place in ["none/result.json", "."] {
+        let (code, err) = bench("127.0.0.1:1", place);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(
+            err.contains(&format!("cannot write the result to {place}")),
+            "{err}"
+        );
+    }
+
+    let dev = Dev::start(home.path());
+    let args = ["produce", "-d", "1s", "--json", "link.json"];
+    let output = dev.bench(home.path(), &args).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output).1);
+    let text = std::fs::read(&file).expect("the result");
+    let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!(json["counts"]["ok"], 500, "{json}");
+    let names = std::fs::read_dir(home.path()).expect("a directory");
+    let left_over = names.filter(|entry| {
+        let name = entry.as_ref().expect("an entry").file_name();
+        name.to_string_lossy().ends_with(".part")
+    });
+    assert_eq!(left_over.count(), 0);
+}
+
+#[test]
 fn ctrl_c_ends_a_run_with_its_result_and_exit_code_0() {
     let home = TempDir::new().expect("a directory");
     let dev = Dev::start(home.path());

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `barque bench`: loads a server and tells how it did. What happens is in the crate `bench`; here is the terminal.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the result is written where the user says, which is no file of a store"
-)]
+
+mod file;
 
 use crate::cli::bench::Bench;
 use crate::{cmd, report};
 use anyhow::Context as _;
 use bench::{Kind, Progress, RunError};
-use std::fs::File;
+use file::ResultFile;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,10 +41,11 @@ fn measure(args: &Bench) -> anyhow::Result<ExitCode> {
     }
     let telling = &args.telling;
     // Before the run: it would be a pity to have no place for its result.
-    let mut file = match telling.json.as_deref() {
-        None | Some("-") => None,
-        Some(path) => Some(File::create(path).with_context(|| format!("cannot write the result to {path}"))?),
-    };
+    let mut file = None;
+    if let Some(path) = telling.json.as_deref().filter(|path| *path != "-") {
+        let found = ResultFile::find(Path::new(path));
+        file = Some(found.with_context(|| format!("cannot write the result to {path}"))?);
+    }
     let runtime = cmd::runtime()?;
     let mut ticker = Ticker::new(telling.interval, options.duration);
     let result = runtime.block_on(async {
@@ -56,15 +56,15 @@ fn measure(args: &Bench) -> anyhow::Result<ExitCode> {
     ticker.clear();
     let result = result?;
     let json = || serde_json::to_string_pretty(&result).context("cannot write the result as JSON");
-    if let Some(file) = &mut file {
-        file.write_all(format!("{}\n", json()?).as_bytes())
-            .context("cannot write the result")?;
-    }
     if telling.json.as_deref() == Some("-") {
         cmd::print(&format!("{}\n", json()?));
         eprint!("{}", result.table());
     } else {
         cmd::print(&result.table());
+    }
+    if let Some(file) = file {
+        file.write(&format!("{}\n", json()?))
+            .context("cannot write the result")?;
     }
     let Some(complaint) = result.complaint(telling.max_errors) else {
         return Ok(ExitCode::SUCCESS);
