@@ -89,6 +89,18 @@ impl Ledger {
         first
     }
 
+    /// Whether the server has promised that.
+    pub(crate) fn has_acked(&self, number: u64) -> bool {
+        match self.slots.get((number / PAGE) as usize) {
+            Some(Slot::Open(page)) => {
+                let word = page.acked.get((number % PAGE / 64) as usize);
+                word.is_some_and(|word| word & (1 << (number % 64)) != 0)
+            }
+            Some(Slot::Settled) => true,
+            Some(Slot::Untouched) | None => false,
+        }
+    }
+
     /// It has come.
     pub(crate) fn came(&mut self, number: u64) -> Came {
         let mut first = false;

@@ -39,7 +39,7 @@ pub enum RunError {
 /// What a run says while it goes on.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// Seconds measured so far; negative while it gets warm.
+    /// Seconds measured so far. While it gets warm nothing is told.
     pub elapsed: f64,
     /// Messages that ended well, per second, in the last second.
     pub per_second: f64,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the connections of a run share: its clock, its notes, and whether it goes on.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -18,6 +18,29 @@ const BREAKS_MAX: usize = 20;
 /// Commits whose message has not been received: of more the time is not taken.
 const COMMITS_MAX: usize = 1 << 20;
 
+/// Halves that failed, and may be asked about nevertheless: more of them count as ended well when they are.
+const FAILED_MAX: usize = 1 << 20;
+
+/// The broker asks about a half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// For the first time.
+    First,
+    /// For the first time; that it failed has been counted.
+    OfFailed,
+    /// Once more.
+    Again,
+}
+
+/// Halves whose end the broker has to ask for.
+#[derive(Debug, Default)]
+struct Unknown {
+    /// It has not asked about so many that were sent and did not fail.
+    open: u64,
+    /// Those that failed, by number.
+    failed: HashSet<u64>,
+}
+
 /// One for all connections of a run.
 pub(crate) struct Shared {
     pub(crate) options: Options,
@@ -32,8 +55,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Mutex<Ledger>,
     /// When what was committed and has not been received was committed, by number.
     pub(crate) commits: Mutex<HashMap<u64, u64>>,
-    /// Halves whose end the broker has to ask for.
-    unknown: AtomicI64,
+    /// Taken before the ledger.
+    unknown: Mutex<Unknown>,
     tallies: Vec<Mutex<Tally>>,
     breaks: Mutex<BTreeMap<String, u64>>,
     reconnects: AtomicU64,
@@ -55,7 +78,7 @@ impl Shared {
             end: AtomicU64::new(warm + options.duration.as_nanos() as u64),
             ledger: Mutex::default(),
             commits: Mutex::default(),
-            unknown: AtomicI64::new(0),
+            unknown: Mutex::default(),
             tallies: (0..tallies.max(1)).map(|_| Mutex::default()).collect(),
             breaks: Mutex::default(),
             reconnects: AtomicU64::new(0),
@@ -92,13 +115,40 @@ impl Shared {
         }
     }
 
-    /// More halves, or fewer, whose end the broker has to ask for.
-    pub(crate) fn note_unknown(&self, more: i64) {
-        self.unknown.fetch_add(more, Ordering::Relaxed);
+    /// A half is sent whose end the broker has to ask for.
+    pub(crate) fn unknown_sent(&self) {
+        self.unknown.lock().open += 1;
     }
 
+    /// It was refused, or not answered. Whether that is an error: when the broker has asked before, it has ended well.
+    pub(crate) fn unknown_failed(&self, number: u64) -> bool {
+        let mut unknown = self.unknown.lock();
+        if self.ledger.lock().has_acked(number) {
+            return false;
+        }
+        unknown.open = unknown.open.saturating_sub(1);
+        if unknown.failed.len() < FAILED_MAX {
+            unknown.failed.insert(number);
+        }
+        true
+    }
+
+    /// The broker asks for its end, and is told to commit it.
+    pub(crate) fn unknown_asked(&self, number: u64) -> Question {
+        let mut unknown = self.unknown.lock();
+        if !self.ledger.lock().acked(number) {
+            return Question::Again;
+        }
+        if unknown.failed.remove(&number) {
+            return Question::OfFailed;
+        }
+        unknown.open = unknown.open.saturating_sub(1);
+        Question::First
+    }
+
+    /// Halves that the broker still has to ask about.
     pub(crate) fn unknown(&self) -> u64 {
-        self.unknown.load(Ordering::Relaxed).max(0) as u64
+        self.unknown.lock().open
     }
 
     /// Nothing is due from then on, ns.

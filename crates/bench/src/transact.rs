@@ -22,7 +22,7 @@ use crate::message::Maker;
 use crate::produce::{close_in_time, give_up, is_at_end, next, take};
 use crate::receive::Fate;
 use crate::schedule::{SECOND_NS, Schedule};
-use crate::shared::Shared;
+use crate::shared::{Question, Shared};
 use crate::tally::Measure;
 
 /// A broker forgets a producer that says nothing for two minutes.
@@ -114,6 +114,9 @@ impl Transact {
             unique: made.unique,
         };
         line.ask(made.frame, asked, self.deadline(now));
+        if Fate::of(&self.shared, due.number) == Fate::Unknown {
+            self.shared.unknown_sent();
+        }
         if due.at >= self.shared.warm {
             self.shared.tally(self.connection).lock().counts.due += 1;
             self.leaving.push_back(Leaving {
@@ -155,8 +158,11 @@ impl Transact {
             let (_, pos) = decode_offset_id(&receipt.msg_id)?;
             Some((receipt.queue_offset, pos))
         });
-        let mut tally = self.shared.tally(self.connection).lock();
         let Some((offset, pos)) = place.filter(|_| frame.code == 0) else {
+            if !self.half_failed(number) {
+                return;
+            }
+            let mut tally = self.shared.tally(self.connection).lock();
             if frame.code == 0 {
                 tally.failure("the answer to a half message names no place", 1);
             } else if measured {
@@ -165,15 +171,13 @@ impl Transact {
             return;
         };
         if measured {
+            let mut tally = self.shared.tally(self.connection).lock();
             tally.time(Measure::Half, now - due, 1);
         }
         let end = match Fate::of(&self.shared, number) {
             Fate::Commit => sysflag::COMMIT,
             Fate::Rollback => sysflag::ROLLBACK,
-            Fate::Unknown => {
-                self.shared.note_unknown(1);
-                return;
-            }
+            Fate::Unknown => return,
         };
         self.ends.push_back(End {
             header: EndTransaction {
@@ -190,6 +194,11 @@ impl Transact {
             due,
             bytes,
         });
+    }
+
+    /// A half was refused, or not answered; whether that is an error.
+    fn half_failed(&self, number: u64) -> bool {
+        Fate::of(&self.shared, number) != Fate::Unknown || self.shared.unknown_failed(number)
     }
 
     fn end_answered(&mut self, (number, due, bytes): (u64, u64, u64), at: u64, (frame, now): (&Frame, u64)) {
@@ -224,17 +233,19 @@ impl Transact {
         if self.checked.len() >= CHECKS_MAX {
             return None;
         }
-        let is_new = fate == Fate::Unknown && self.shared.ledger.lock().acked(head.number);
+        let question = match fate {
+            Fate::Unknown => self.shared.unknown_asked(head.number),
+            Fate::Commit | Fate::Rollback => Question::Again,
+        };
+        if question != Question::Again {
+            self.shared.note_commit(head.number, now);
+        }
         let mut tally = self.shared.tally(self.connection).lock();
         tally.counts.checks += 1;
-        if is_new {
-            self.shared.note_commit(head.number, now);
-            self.shared.note_unknown(-1);
-            if head.due >= self.shared.warm {
-                tally.answer(0, None, 1);
-                tally.counts.ok += 1;
-                tally.counts.bytes += record.parts.body.len() as u64;
-            }
+        if question == Question::First && head.due >= self.shared.warm {
+            tally.answer(0, None, 1);
+            tally.counts.ok += 1;
+            tally.counts.bytes += record.parts.body.len() as u64;
         }
         drop(tally);
         self.checked.push_back(EndTransaction {
@@ -305,6 +316,11 @@ impl Work for Transact {
     }
 
     fn lost(&mut self, asked: Asked, why: Lost, now: u64) {
+        if let Asked::Half { number, .. } = &asked
+            && !self.half_failed(*number)
+        {
+            return;
+        }
         let mut tally = self.shared.tally(self.connection).lock();
         match asked {
             Asked::Half { due, .. } if due >= self.shared.warm => {

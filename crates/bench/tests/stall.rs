@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Servers that behave badly: the result says so.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,11 +15,14 @@ use tokio_util::sync::CancellationToken;
 use wire::api::offset::OffsetReply;
 use wire::api::pull::PullReply;
 use wire::api::send::SendReceipt;
+use wire::api::transaction::CheckTransactionState;
 use wire::body::topic::TopicConfig;
 use wire::code::{Code, ResponseCode};
 use wire::ext::Ext;
 use wire::fastjson;
 use wire::frame::{Decoder, Encoding, Frame};
+use wire::message_id::offset_id;
+use wire::record::{Parts, Seal, Stamp, crc31, encode_record};
 
 /// What a server does with the send of a number.
 enum Deed {
@@ -29,8 +32,16 @@ enum Deed {
     ReadOnAt(Arc<Notify>),
     Refuse,
     Forget,
+    /// Asks about the transaction, and does not answer.
+    Ask,
+    /// Answers, and asks.
+    AnswerAndAsk,
+    /// The same, and asks about all that were refused or forgotten before.
+    AskAboutAll,
     HangUp,
 }
+
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 type Plan = Arc<dyn Fn(u64) -> Deed + Send + Sync>;
 
@@ -66,6 +77,7 @@ async fn server_that_counts(
 
 async fn serve(mut stream: TcpStream, plan: Plan, (sends, came): (&AtomicU64, &mut u64)) -> Option<()> {
     let mut inbox = BytesMut::new();
+    let mut failed = Vec::new();
     loop {
         while let Some(frame) = Decoder::default().next(&mut inbox).expect("a frame") {
             let mut deed = Deed::Answer;
@@ -74,8 +86,18 @@ async fn serve(mut stream: TcpStream, plan: Plan, (sends, came): (&AtomicU64, &m
                 deed = plan(sends.fetch_add(1, Ordering::Relaxed));
             }
             let mut answer = Frame::reply(frame.opaque, ResponseCode::SUCCESS);
+            let mut asked = Vec::new();
             match deed {
                 Deed::Answer => {}
+                Deed::AnswerAndAsk => asked.push(question(&frame)),
+                Deed::AskAboutAll => {
+                    asked.push(question(&frame));
+                    asked.append(&mut failed);
+                }
+                Deed::Ask => {
+                    send(&mut stream, &question(&frame)).await?;
+                    continue;
+                }
                 Deed::StandStill(time) => tokio::time::sleep(time).await,
                 Deed::ReadOnAt(time) => {
                     time.notified().await;
@@ -84,22 +106,61 @@ async fn serve(mut stream: TcpStream, plan: Plan, (sends, came): (&AtomicU64, &m
                 Deed::Refuse => {
                     answer.code = ResponseCode::SYSTEM_BUSY.0;
                     answer.remark = Some("too much".into());
+                    failed.push(question(&frame));
                 }
-                Deed::Forget => continue,
+                Deed::Forget => {
+                    failed.push(question(&frame));
+                    continue;
+                }
                 Deed::HangUp => return None,
             }
             if frame.is_oneway() {
                 continue;
             }
             fill(&frame, &mut answer);
-            let mut out = BytesMut::new();
-            answer.encode(&mut out, Encoding::Json);
-            stream.write_all(&out).await.ok()?;
+            send(&mut stream, &answer).await?;
+            for question in asked {
+                send(&mut stream, &question).await?;
+            }
         }
         if stream.read_buf(&mut inbox).await.ok()? == 0 {
             return None;
         }
     }
+}
+
+async fn send(stream: &mut TcpStream, frame: &Frame) -> Option<()> {
+    let mut out = BytesMut::new();
+    frame.encode(&mut out, Encoding::Json);
+    stream.write_all(&out).await.ok()
+}
+
+/// What a broker asks about a half message that it has stored.
+fn question(half: &Frame) -> Frame {
+    let parts = Parts {
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_at: 0,
+        born_host: ANYWHERE,
+        store_host: ANYWHERE,
+        reconsume_times: 0,
+        prepared_pos: 0,
+        body: &half.body,
+        body_crc: crc31(&half.body),
+        topic: "half",
+        properties: b"",
+    };
+    let stamp = Stamp {
+        queue_offset: 0,
+        physical_offset: 0,
+        stored_at: 0,
+    };
+    let mut record = Vec::new();
+    encode_record(&mut record, &parts, &stamp, Seal::Absent);
+    Frame::request(0, &CheckTransactionState::default())
+        .with_body(record)
+        .oneway()
 }
 
 fn fill(frame: &Frame, answer: &mut Frame) {
@@ -110,7 +171,12 @@ fn fill(frame: &Frame, answer: &mut Frame) {
             answer.code = ResponseCode::PULL_NOT_FOUND.0;
             answer.ext = Ext::of(&PullReply::default());
         }
-        Code::SEND_MESSAGE_V2 => answer.ext = Ext::of(&SendReceipt::default()),
+        Code::SEND_MESSAGE_V2 => {
+            answer.ext = Ext::of(&SendReceipt {
+                msg_id: offset_id(ANYWHERE, 0),
+                ..SendReceipt::default()
+            });
+        }
         _ => {}
     }
 }
@@ -254,6 +320,39 @@ async fn one_way_messages_count_when_they_are_written_and_not_before() {
     );
     assert_eq!(report.latencies[&Measure::Wait].count, came, "{table}");
     assert_eq!((counts.due, counts.ok + report.errors), (1000, 1000), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_counts_once_whether_its_half_fails_before_or_after_the_broker_asks() {
+    let plan = |number| match number {
+        10 => Deed::Forget,
+        20 => Deed::Ask,
+        30 => Deed::Refuse,
+        // Long after the time for the answer to 10.
+        80 => Deed::AskAboutAll,
+        // Nobody ever asks about this one.
+        90 => Deed::Answer,
+        _ => Deed::AnswerAndAsk,
+    };
+    let report = run(Options {
+        kind: Kind::Transaction,
+        unknown: 100,
+        rate: Rate::PerSecond(50),
+        duration: Duration::from_secs(2),
+        timeout: Duration::from_millis(800),
+        drain: Duration::ZERO,
+        ..options(server(plan).await)
+    })
+    .await;
+    let (counts, table) = (&report.counts, report.table());
+    assert_eq!((counts.due, counts.ok, report.errors), (100, 97, 3), "{table}");
+    assert_eq!(counts.failures["half message: no answer in time"], 1, "{table}");
+    assert_eq!(counts.answers["SYSTEM_BUSY (2)"], 1, "{table}");
+    assert_eq!(
+        counts.failures["transactions that the broker never asked about"], 1,
+        "{table}"
+    );
+    assert_eq!(counts.checks, 99, "{table}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
