@@ -129,8 +129,11 @@ pub(crate) mod tests {
     async fn an_alarm_that_was_given_up_does_not_wake_the_next_one() {
         let clock = Clock::start();
         let mut alarm = Alarm::new().unwrap();
-        let early = tokio::time::timeout(Duration::from_millis(1), alarm.after(5_000_000)).await;
-        assert!(early.is_err());
+        // On a busy machine it may ring before it is given up.
+        while tokio::time::timeout(Duration::from_millis(1), alarm.after(5_000_000))
+            .await
+            .is_ok()
+        {}
         let before = clock.now();
         alarm.after(20_000_000).await.unwrap();
         let waited = clock.now() - before;
