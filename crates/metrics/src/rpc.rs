@@ -2,8 +2,8 @@
 //! How long requests take, by their code, the code of the answer and what became of it.
 //!
 //! Each request code that is served has a place, found by a search in a sorted list of about a hundred numbers; what most
-//! requests end with is counted there without a lock. Codes that nobody serves share one place: who invents numbers makes no
-//! series.
+//! requests end with is counted there without a lock. Codes that nobody serves share one place, and so do answers whose code has
+//! no name (clients answer too, and what they say is handed on): who invents numbers makes no series.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,12 @@ pub const RPC_LABELS: &[&str] = &[
     "result",
 ];
 
+/// Stands for all codes that have no place of their own.
+const OTHER: &str = "other";
+
 type Times = Histogram<10>;
+/// The code of the answer, if it has a name, and what became of it.
+type End = (Option<i32>, Manner);
 
 /// One request code.
 #[derive(Debug, Default)]
@@ -36,7 +41,7 @@ struct Place {
     plain: Times,
     /// Nobody waited, and it went well.
     oneway: Times,
-    others: Mutex<BTreeMap<(i32, Manner), Arc<Times>>>,
+    others: Mutex<BTreeMap<End, Arc<Times>>>,
 }
 
 /// All request codes.
@@ -70,8 +75,9 @@ impl Rpc {
         match (how.response, how.manner) {
             (0, Manner::Sent) => place.plain.add(RPC_BOUNDS, ms, count),
             (0, Manner::Oneway) => place.oneway.add(RPC_BOUNDS, ms, count),
-            other => {
-                let times = Arc::clone(place.others.lock().entry(other).or_default());
+            (response, manner) => {
+                let end = (ResponseCode(response).name().map(|_| response), manner);
+                let times = Arc::clone(place.others.lock().entry(end).or_default());
                 times.add(RPC_BOUNDS, ms, count);
             }
         }
@@ -80,9 +86,9 @@ impl Rpc {
     /// Hands out what was counted.
     pub fn write(&self, series: &mut Series<'_>) {
         let names = self.codes.iter().map(|code| request_name(*code));
-        for (at, name) in names.chain(["other".to_owned()]).enumerate() {
+        for (at, name) in names.chain([OTHER.to_owned()]).enumerate() {
             let places = self.places.all().filter_map(|places| places.get(at));
-            let mut ends: BTreeMap<(i32, Manner), Reading<10>> = BTreeMap::new();
+            let mut ends: BTreeMap<End, Reading<10>> = BTreeMap::new();
             for place in places {
                 for (end, times) in place.read() {
                     let all = ends.entry(end).or_insert(Reading {
@@ -114,10 +120,10 @@ impl Rpc {
 
 impl Place {
     /// What was counted.
-    fn read(&self) -> Vec<((i32, Manner), Reading<10>)> {
+    fn read(&self) -> Vec<(End, Reading<10>)> {
         let mut all = vec![
-            ((0, Manner::Sent), self.plain.read()),
-            ((0, Manner::Oneway), self.oneway.read()),
+            ((Some(0), Manner::Sent), self.plain.read()),
+            ((Some(0), Manner::Oneway), self.oneway.read()),
         ];
         let others = self.others.lock();
         all.extend(others.iter().map(|(end, times)| (*end, times.read())));
@@ -133,9 +139,9 @@ fn request_name(code: i32) -> String {
         .map_or_else(|| code.to_string(), str::to_lowercase)
 }
 
-fn response_name(code: i32) -> String {
-    let name = ResponseCode(code).name();
-    name.map_or_else(|| code.to_string(), str::to_lowercase)
+fn response_name(code: Option<i32>) -> String {
+    let name = code.and_then(|code| ResponseCode(code).name());
+    name.map_or_else(|| OTHER.to_owned(), str::to_lowercase)
 }
 
 #[cfg(test)]
@@ -155,6 +161,23 @@ mod tests {
         let mut text = Text::new(&[]);
         Export::new(&mut text, None).metric(&RPC, |series| rpc.write(series));
         text.finish()
+    }
+
+    #[test]
+    fn who_invents_codes_of_answers_makes_one_series_of_them() {
+        let rpc = Rpc::of([Code::GET_CONSUMER_RUNNING_INFO].into_iter());
+        for invented in 1_000_000..1_001_000 {
+            let how = Answered {
+                request: 307,
+                response: invented,
+                manner: Manner::SentAfterWait,
+            };
+            rpc.add(how, 1, Duration::ZERO);
+        }
+        let told = told(&rpc);
+        assert_eq!(told.matches("_sum{").count(), 1);
+        assert!(told.contains("response_code=\"other\""), "{told}");
+        assert!(told.contains("} 1000\n"), "{told}");
     }
 
     #[test]
