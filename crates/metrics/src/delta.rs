@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What counters and histograms have grown by since somebody was told last. What was told counts once the one it was told to has
-//! taken it, so that a push that fails loses nothing.
+//! taken it, so that a push that fails loses nothing. What is gone is forgotten: a value that a round does not meet, although it
+//! meets others of the metric (of a metric that is switched off everything is kept, for when it comes back).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::sink::{Kind, Metric, Sink};
 
@@ -16,17 +17,31 @@ enum Told {
     Histogram(Vec<u64>, u64),
 }
 
+/// What was told last of a value, and in which round the value was last met.
+#[derive(Debug)]
+struct Last {
+    told: Told,
+    round: u64,
+}
+
 /// What was told so far.
 #[derive(Debug, Default)]
 pub struct Deltas {
-    told: HashMap<Key, Told>,
+    told: HashMap<Key, Last>,
+    round: u64,
+    /// Metrics that this round met.
+    met: HashSet<&'static str>,
     pending: Vec<(Key, Told)>,
     taken: usize,
 }
 
 impl Deltas {
-    /// A sink that hands on to another one what has grown.
+    /// A sink that hands on to another one what has grown. A round begins: the one before met all values that there were.
     pub fn since<'a>(&'a mut self, sink: &'a mut dyn Sink) -> Since<'a> {
+        let Deltas { told, round, met, .. } = self;
+        told.retain(|(metric, _), last| last.round == *round || !met.contains(metric));
+        met.clear();
+        *round += 1;
         self.pending.clear();
         self.taken = 0;
         Since {
@@ -41,8 +56,20 @@ impl Deltas {
     pub fn taken(&mut self, count: usize) {
         let end = (self.taken + count).min(self.pending.len());
         let taken = self.pending.get(self.taken..end).unwrap_or_default();
-        self.told.extend(taken.iter().cloned());
+        let round = self.round;
+        let last = |(key, told): &(Key, Told)| {
+            let told = told.clone();
+            (key.clone(), Last { told, round })
+        };
+        self.told.extend(taken.iter().map(last));
         self.taken = end;
+    }
+
+    /// What was told last of a value that there is.
+    fn meet(&mut self, key: &Key) -> Option<&Told> {
+        let last = self.told.get_mut(key)?;
+        last.round = self.round;
+        Some(&last.told)
     }
 
     /// Everything was taken that was handed on.
@@ -69,6 +96,7 @@ impl Since<'_> {
 
 impl Sink for Since<'_> {
     fn begin(&mut self, metric: &'static Metric) {
+        self.deltas.met.insert(metric.name);
         self.metric = Some(metric);
         self.is_begun = false;
     }
@@ -81,7 +109,7 @@ impl Sink for Since<'_> {
             return;
         }
         let key = key(metric, labels);
-        let before = match self.deltas.told.get(&key) {
+        let before = match self.deltas.meet(&key) {
             // A topic that was deleted and made again begins anew.
             Some(Told::Count(before)) if *before <= value => *before,
             _ => 0,
@@ -96,7 +124,7 @@ impl Sink for Since<'_> {
     fn histogram(&mut self, labels: &[&str], counts: &[u64], sum: u64) {
         let Some(metric) = self.metric else { return };
         let key = key(metric, labels);
-        let (before, sum_before) = match self.deltas.told.get(&key) {
+        let (before, sum_before) = match self.deltas.meet(&key) {
             Some(Told::Histogram(before, sum)) if before.iter().zip(counts).all(|(b, now)| b <= now) => {
                 (before.clone(), *sum)
             }
@@ -114,6 +142,12 @@ impl Sink for Since<'_> {
             self.deltas
                 .pending
                 .push((key, Told::Histogram(counts.to_vec(), sum)));
+        }
+    }
+
+    fn left_out(&mut self, labels: &[&str]) {
+        if let Some(metric) = self.metric {
+            self.deltas.meet(&key(metric, labels));
         }
     }
 }
@@ -164,5 +198,47 @@ mod tests {
         deltas.all_taken();
         assert_eq!(told(&mut deltas, 9), "now{} 7");
         assert_eq!(told(&mut deltas, 2), "sent{topic=\"a\"} 2 now{} 7");
+    }
+
+    /// What is told of these counts by topic, where a metric may have so many values.
+    fn told_of(deltas: &mut Deltas, limit: Option<usize>, sent: &[(&str, i64)]) -> String {
+        let mut text = Text::new(&[]);
+        let mut since = deltas.since(&mut text);
+        Export::new(&mut since, limit).metric(&SENT, |series| {
+            sent.iter()
+                .for_each(|(topic, count)| series.value(&[topic], *count));
+        });
+        deltas.all_taken();
+        let told = text.finish();
+        let lines = told.lines().filter(|line| !line.starts_with('#'));
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_value_that_is_gone_is_forgotten() {
+        let mut deltas = Deltas::default();
+        for round in 0..100 {
+            let fleeting = format!("t{round}");
+            told_of(&mut deltas, None, &[("stays", 1), (&fleeting, 1)]);
+        }
+        assert!(deltas.told.len() <= 3, "{}", deltas.told.len());
+        assert_eq!(
+            told_of(&mut deltas, None, &[("stays", 3)]),
+            "sent{topic=\"stays\"} 2"
+        );
+    }
+
+    #[test]
+    fn what_was_told_of_a_value_is_kept_while_it_is_left_out_or_its_metric_is_switched_off() {
+        let mut deltas = Deltas::default();
+        assert_eq!(told_of(&mut deltas, Some(1), &[("b", 5)]), "sent{topic=\"b\"} 5");
+        for _ in 0..3 {
+            told_of(&mut deltas, Some(1), &[("a", 1), ("b", 6)]);
+        }
+        assert_eq!(told_of(&mut deltas, Some(1), &[("b", 7)]), "sent{topic=\"b\"} 2");
+        for _ in 0..3 {
+            told_of(&mut deltas, None, &[]);
+        }
+        assert_eq!(told_of(&mut deltas, None, &[("b", 8)]), "sent{topic=\"b\"} 1");
     }
 }

@@ -91,6 +91,8 @@ pub trait Sink {
     fn value(&mut self, labels: &[&str], value: i64);
     /// One histogram: how many values were in each range, and their sum.
     fn histogram(&mut self, labels: &[&str], counts: &[u64], sum: u64);
+    /// There is a value with these labels, and it is beyond what the metric may have.
+    fn left_out(&mut self, _labels: &[&str]) {}
 }
 
 /// Hands values to a sink, and knows how many a metric may have.
@@ -158,7 +160,7 @@ impl Series<'_> {
     /// One value. Labels are in the order of the metric's; an empty one is absent.
     pub fn value(&mut self, labels: &[&str], value: i64) {
         debug_assert_eq!(labels.len(), self.metric.labels.len(), "{}", self.metric.name);
-        if self.take() {
+        if self.take(labels) {
             self.sink.value(labels, value);
         }
     }
@@ -171,14 +173,15 @@ impl Series<'_> {
     /// One histogram.
     pub fn histogram(&mut self, labels: &[&str], counts: &[u64], sum: u64) {
         debug_assert_eq!(labels.len(), self.metric.labels.len(), "{}", self.metric.name);
-        if self.take() {
+        if self.take(labels) {
             self.sink.histogram(labels, counts, sum);
         }
     }
 
-    fn take(&mut self) -> bool {
+    fn take(&mut self, labels: &[&str]) -> bool {
         if self.left == 0 {
             self.dropped += 1;
+            self.sink.left_out(labels);
             return false;
         }
         self.left -= 1;
