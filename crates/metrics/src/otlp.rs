@@ -59,17 +59,18 @@ pub enum PushError {
         /// Its words.
         message: String,
     },
-    /// It took a part.
-    #[error("the collector refuses {values} values: {message}")]
-    Partial {
-        /// How many it refuses.
-        values: i64,
-        /// Its words.
-        message: String,
-    },
     /// A header is none.
     #[error("header {0} cannot be sent")]
     Header(String),
+}
+
+/// What a collector will never take of a push that it has taken otherwise.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// How many values.
+    pub values: i64,
+    /// Its words, of the last message it said so of.
+    pub why: String,
 }
 
 /// Numbers on their way.
@@ -106,16 +107,22 @@ impl Batch {
     }
 
     /// Pushes everything, in order. `taken` hears of each message that was taken how many values of counters and histograms it
-    /// held; what comes behind an error was not taken.
-    pub async fn push(self, target: &Target, mut taken: impl FnMut(usize)) -> Result<(), PushError> {
+    /// held; what comes behind an error was not taken. A message of which the collector rejects some values counts as taken: the
+    /// protocol forbids to send it again.
+    pub async fn push(self, target: &Target, mut taken: impl FnMut(usize)) -> Result<Rejected, PushError> {
+        let mut all = Rejected::default();
         let mut connection = Connection::open(target).await?;
         for part in self.parts {
             let counted = part.counted;
             let message = Pushed::of(part.metrics, self.scope).encode_to_vec();
-            connection.send(target, &message).await?;
+            let rejected = connection.send(target, &message).await?;
             taken(counted);
+            if rejected.values > 0 {
+                all.values = all.values.saturating_add(rejected.values);
+                all.why = rejected.why;
+            }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// The metric at hand, in a message that has room.
@@ -201,7 +208,7 @@ impl Connection {
         in_time(target.timeout, opening).await
     }
 
-    async fn send(&mut self, target: &Target, message: &[u8]) -> Result<(), PushError> {
+    async fn send(&mut self, target: &Target, message: &[u8]) -> Result<Rejected, PushError> {
         let request = request(target, message)?;
         let answered = async {
             let protocol = |e: hyper::Error| PushError::Protocol(e.to_string());
@@ -242,7 +249,7 @@ fn request(target: &Target, message: &[u8]) -> Result<Request<Full<Bytes>>, Push
     Ok(request)
 }
 
-async fn read(response: Response<Incoming>) -> Result<(), PushError> {
+async fn read(response: Response<Incoming>) -> Result<Rejected, PushError> {
     if response.status() != StatusCode::OK {
         return Err(PushError::Protocol(response.status().to_string()));
     }
@@ -272,11 +279,9 @@ async fn read(response: Response<Incoming>) -> Result<(), PushError> {
     }
     let bytes = body.to_bytes();
     let answer = Answer::decode(bytes.get(5..).unwrap_or_default());
-    match answer.ok().and_then(|answer| answer.partial_success) {
-        Some(partial) if partial.rejected_data_points > 0 => Err(PushError::Partial {
-            values: partial.rejected_data_points,
-            message: partial.error_message,
-        }),
-        _ => Ok(()),
-    }
+    let partial = answer.ok().and_then(|answer| answer.partial_success);
+    Ok(partial.map_or_else(Rejected::default, |partial| Rejected {
+        values: partial.rejected_data_points,
+        why: partial.error_message,
+    }))
 }

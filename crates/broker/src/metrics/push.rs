@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::otlp::{Batch, PushError, Target};
+use metrics::otlp::{Batch, PushError, Rejected, Target};
 use metrics::{Deltas, Export, Lines, Sink};
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -34,6 +34,7 @@ pub(crate) fn start(b: &Arc<Broker>, tasks: &TaskTracker, stop: &CancellationTok
         since: nanos(b.counts.started_ms()),
         target: target(&config),
         is_bad: false,
+        has_rejected: false,
     };
     tasks.spawn(leaving.keep(Duration::from_millis(every_ms), stop.clone()));
 }
@@ -65,6 +66,8 @@ struct Leaving {
     target: Target,
     /// The last push failed, and that was logged.
     is_bad: bool,
+    /// The collector has rejected values, and that was logged.
+    has_rejected: bool,
 }
 
 impl Leaving {
@@ -89,10 +92,12 @@ impl Leaving {
             return;
         }
         match self.push().await {
-            Ok(()) if std::mem::take(&mut self.is_bad) => {
-                info!(collector = %self.target.authority, "metrics are pushed again");
+            Ok(rejected) => {
+                if std::mem::take(&mut self.is_bad) {
+                    info!(collector = %self.target.authority, "metrics are pushed again");
+                }
+                self.tell(&rejected);
             }
-            Ok(()) => {}
             Err(error) => {
                 if !std::mem::replace(&mut self.is_bad, true) {
                     warn!(collector = %self.target.authority, %error, "metrics are not pushed; trying again");
@@ -101,7 +106,15 @@ impl Leaving {
         }
     }
 
-    async fn push(&mut self) -> Result<(), PushError> {
+    /// Says once that the collector rejects values.
+    fn tell(&mut self, rejected: &Rejected) {
+        if rejected.values > 0 && !std::mem::replace(&mut self.has_rejected, true) {
+            let (count, error) = (rejected.values, &rejected.why);
+            warn!(collector = %self.target.authority, count, error, "the collector rejects some metrics; they are not pushed again");
+        }
+    }
+
+    async fn push(&mut self) -> Result<Rejected, PushError> {
         let config = self.b.config().clone();
         let is_delta = config.metrics_in_delta;
         let now = nanos(self.b.env.clock.now_ms());
@@ -117,12 +130,12 @@ impl Leaving {
             batch
         });
         let Ok(batch) = gathered.await else {
-            return Ok(());
+            return Ok(Rejected::default());
         };
         let taken = |count| self.deltas.lock().taken(count);
-        batch.push(&self.target, taken).await?;
+        let rejected = batch.push(&self.target, taken).await?;
         self.since = now;
-        Ok(())
+        Ok(rejected)
     }
 
     async fn log(&mut self) {

@@ -15,6 +15,8 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use metrics::otlp::{Batch, Target};
+use metrics::{Kind, Metric, Sink as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -154,7 +156,7 @@ fn seen(message: &[u8]) -> Vec<Seen> {
 /// A collector that takes or refuses.
 struct Collector {
     addr: SocketAddr,
-    /// What it says to the next pushes: the status of gRPC.
+    /// What it says to the next pushes: the status of gRPC, or "partial".
     says: Arc<Mutex<&'static str>>,
     pushed: mpsc::UnboundedReceiver<(HeaderMap, Vec<Seen>)>,
 }
@@ -202,6 +204,9 @@ impl Collector {
     }
 }
 
+/// An answer of success that rejects seven values and says "bad".
+const PARTIAL: &[u8] = b"\0\0\0\0\x09\x0a\x07\x08\x07\x12\x03bad";
+
 type Answer = Response<http_body_util::combinators::BoxBody<Bytes, Infallible>>;
 
 async fn answer(
@@ -217,13 +222,18 @@ async fn answer(
     let body = body.collect().await.unwrap().to_bytes();
     let length = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
     assert_eq!((body[0], length), (0, body.len() - 5));
-    let status = *says.lock().unwrap();
+    let says = *says.lock().unwrap();
     pushes.send((head.headers, seen(&body[5..]))).ok();
+    let (status, said) = match says {
+        "partial" => ("0", PARTIAL),
+        status => (status, &[0; 5][..]),
+    };
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", status.parse().unwrap());
     trailers.insert("grpc-message", "not now".parse().unwrap());
-    let empty = Full::new(Bytes::from_static(&[0; 5]));
-    let body = empty.with_trailers(async move { Some(Ok(trailers)) }).boxed();
+    let body = Full::new(Bytes::from_static(said))
+        .with_trailers(async move { Some(Ok(trailers)) })
+        .boxed();
     let mut response = Response::new(body);
     response
         .headers_mut()
@@ -321,6 +331,32 @@ async fn in_delta_a_push_that_was_refused_is_made_good_for_by_the_next() {
     assert_eq!(grown.value, 1);
     assert!(grown.start > refused.start);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_collector_rejects_of_a_push_stops_nothing_behind_it_and_counts_as_taken() {
+    let mut collector = Collector::open().await;
+    *collector.says.lock().unwrap() = "partial";
+    let is_counter = |metric: &&&Metric| metric.kind == Kind::Counter;
+    let counter = broker::METRICS.iter().find(is_counter).unwrap();
+    let mut batch = Batch::new(Vec::new(), "broker-meter", true, (1, 2));
+    batch.begin(counter);
+    for value in 0..9_000 {
+        batch.value(&[], value);
+    }
+    let target = Target {
+        authority: collector.addr.to_string(),
+        headers: Vec::new(),
+        timeout: Duration::from_secs(20),
+    };
+    let mut taken = 0;
+    let rejected = batch.push(&target, |count| taken += count).await.unwrap();
+    assert_eq!(taken, 9_000);
+    assert_eq!((rejected.values, rejected.why.as_str()), (3 * 7, "bad"));
+    let mut pushed = 0;
+    while pushed < 9_000 {
+        pushed += collector.next().await.1.len();
+    }
 }
 
 #[tokio::test]
