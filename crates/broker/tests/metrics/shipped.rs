@@ -141,6 +141,16 @@ fn the_dashboard_has_one_place_for_each_panel_and_says_what_each_shows() {
     }
 }
 
+/// `absent` is silent as long as any broker is left.
+#[test]
+fn an_alert_compares_which_brokers_there_are_with_which_there_were_and_names_the_one_that_is_gone() {
+    let rules = rules(ALERTS).unwrap();
+    let compares = |expr: &str| expr.contains("barque_up offset ") && expr.contains(" unless ");
+    let rule = rules.iter().find(|rule| compares(&rule["expr"])).unwrap();
+    let labels = BTreeSet::from(["cluster", "node_id"].map(str::to_owned));
+    assert_eq!(promql::read(&rule["expr"]).unwrap().groups, labels);
+}
+
 #[test]
 fn every_alert_says_when_it_fires_how_bad_it_is_and_what_to_do() {
     let rules = rules(ALERTS).unwrap();
