@@ -6,6 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::Builder;
 use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
@@ -201,18 +202,23 @@ impl Disk for RealDisk {
     fn sync_many(&self, things: &[Unsynced]) -> Vec<io::Result<()>> {
         let share = things.len().div_ceil(SYNCS_AT_ONCE).max(1);
         std::thread::scope(|scope| {
-            let parts = things.chunks(share);
             let work = |part: &[Unsynced]| part.iter().map(|thing| thing.sync(self)).collect::<Vec<_>>();
-            let threads: Vec<_> = parts
-                .map(|part| (part, scope.spawn(move || work(part))))
-                .collect();
+            let begin = |part| {
+                let thread = Builder::new().name("store-sync".to_owned());
+                (part, thread.spawn_scoped(scope, move || work(part)))
+            };
+            let threads: Vec<_> = things.chunks(share).map(begin).collect();
             let joined = threads.into_iter().flat_map(|(part, thread)| {
                 let ended = || {
                     part.iter()
                         .map(|_| Err(io::Error::other("a thread has ended")))
                         .collect()
                 };
-                thread.join().unwrap_or_else(|_| ended())
+                match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(|_| ended()),
+                    // The system gives no more threads: this one does it.
+                    Err(_) => work(part),
+                }
             });
             joined.collect()
         })
