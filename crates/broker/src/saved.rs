@@ -47,14 +47,22 @@ pub struct SaveError {
 
 /// Reads a table; `None` when there is none yet. A file that is missing, empty or damaged gives way to its backup.
 pub(crate) fn load<T: DeserializeOwned>(env: &Env, path: &Path) -> Result<Option<T>, LoadError> {
-    Ok(load_with_bytes(env, path)?.map(|(table, _)| table))
+    Ok(load_with_bytes(env, path)?.map(|loaded| loaded.table))
 }
 
-/// The same, with the bytes that the table was read from.
+/// A table, and what it was read from.
+pub(crate) struct Loaded<T> {
+    pub(crate) table: T,
+    pub(crate) bytes: Vec<u8>,
+    /// The file itself is missing, empty or damaged.
+    pub(crate) is_backup: bool,
+}
+
+/// The same, with what the table was read from.
 pub(crate) fn load_with_bytes<T: DeserializeOwned>(
     env: &Env,
     path: &Path,
-) -> Result<Option<(T, Vec<u8>)>, LoadError> {
+) -> Result<Option<Loaded<T>>, LoadError> {
     let mut damage = None;
     for candidate in [path.to_path_buf(), backup_of(path)] {
         let bytes = env.disk.load(&candidate);
@@ -66,7 +74,14 @@ pub(crate) fn load_with_bytes<T: DeserializeOwned>(
             continue;
         };
         match fastjson::from_slice(&bytes) {
-            Ok(table) => return Ok(Some((table, bytes))),
+            Ok(table) => {
+                let is_backup = candidate != path;
+                return Ok(Some(Loaded {
+                    table,
+                    bytes,
+                    is_backup,
+                }));
+            }
             Err(error) => {
                 warn!(file = %candidate.display(), %error, "a table is damaged; its backup is used if that is whole");
                 damage.get_or_insert(error);

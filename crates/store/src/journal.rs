@@ -151,6 +151,11 @@ impl Journal {
         })
     }
 
+    /// Whether a sync has failed, after which only [`Journal::begin`] helps.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// Resolves when everything before the position is durable, for which somebody has to [`Journal::sync`]; with an
     /// error when it never will be.
     pub async fn reach(&self, pos: u64) -> io::Result<()> {
@@ -235,15 +240,22 @@ fn has_failed() -> io::Error {
 }
 
 fn create(disk: &dyn Disk, dir: &Path, seq: u64) -> io::Result<Arc<dyn File>> {
-    let file = disk.create(&path_of(dir, seq), 0)?;
-    let mut head = Vec::with_capacity(HEAD_BYTES as usize);
-    head.extend_from_slice(MAGIC);
-    head.extend_from_slice(&VERSION.to_be_bytes());
-    head.extend_from_slice(&[0; 4]);
-    file.write_at(&head, 0)?;
-    synced(file.sync())?;
-    synced(disk.sync_dir(dir))?;
-    Ok(file)
+    let path = path_of(dir, seq);
+    let begin = || {
+        let file = disk.create(&path, 0)?;
+        let mut head = Vec::with_capacity(HEAD_BYTES as usize);
+        head.extend_from_slice(MAGIC);
+        head.extend_from_slice(&VERSION.to_be_bytes());
+        head.extend_from_slice(&[0; 4]);
+        file.write_at(&head, 0)?;
+        synced(file.sync())?;
+        synced(disk.sync_dir(dir))?;
+        Ok(file)
+    };
+    begin().inspect_err(|_| {
+        // Nothing is in it, and the next try takes another number: on a full disk each would leave a file.
+        let _may_not_be_there = disk.remove(&path);
+    })
 }
 
 fn path_of(dir: &Path, seq: u64) -> PathBuf {
@@ -374,6 +386,26 @@ mod tests {
         journal.finish().unwrap();
         disk.crash(crate::disk::sim::Loss::Everything);
         assert_eq!(open(&env).1, [b"state".to_vec()]);
+    }
+
+    #[test]
+    fn a_new_file_that_cannot_be_made_leaves_none_behind() {
+        let (disk, env) = world(5);
+        let (journal, _) = open(&env);
+        journal.append(b"one").unwrap();
+        let files = || env.disk.list(Path::new("/j")).unwrap().len();
+        // Its name, its length, its head, and both syncs.
+        for step in 0..5 {
+            disk.fail_at(disk.ops() + step, Fault::Full);
+            journal.begin().unwrap_err();
+            assert_eq!(files(), 1, "step {step}");
+        }
+        journal.append(b"two").unwrap();
+        journal.begin().unwrap();
+        journal.append(b"state").unwrap();
+        disk.crash(Loss::Nothing);
+        let found = [b"one".to_vec(), b"two".to_vec(), b"state".to_vec()];
+        assert_eq!(open(&env).1, found);
     }
 
     #[test]

@@ -112,7 +112,8 @@ impl Offsets {
     pub(crate) fn open(config: &Config, env: Env) -> Result<Offsets, LoadError> {
         let path = file_of(config);
         let loaded = saved::load_with_bytes::<OffsetTable>(&env, &path)?;
-        let (mut table, bytes) = loaded.map_or_else(Default::default, |(table, bytes)| (table, Some(bytes)));
+        let (mut table, bytes) =
+            loaded.map_or_else(Default::default, |loaded| (loaded.table, Some(loaded.bytes)));
         let mut groups = groups_of(table.offset_table);
         let is_synced = config.flush_disk_type == FlushDiskType::Sync;
         let mut is_changed = false;

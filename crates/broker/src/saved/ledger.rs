@@ -10,7 +10,10 @@
 //!
 //! Changes are absolute and numbered. A start applies those behind the number that the mark of its file has. A file without a
 //! mark is from somewhere else (a Java broker has written it since, or somebody has put it there), and the journal counts for
-//! nothing. After an end in order the file has everything.
+//! nothing, which is told. After an end in order the file has everything.
+//!
+//! A new file of the journal is begun once for each file of the table that gets there, not for each try: what is begun holds
+//! every change behind the number at which it was, so also those behind any later one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,7 +30,7 @@ use tracing::{info, warn};
 use wire::fastjson;
 use wire::record::crc31;
 
-use super::{LoadError, SaveError, load_with_bytes, save_bytes};
+use super::{LoadError, Loaded, SaveError, load_with_bytes, save_bytes};
 
 const MARK: u8 = 1;
 const CHANGE: u8 = 2;
@@ -36,8 +39,9 @@ const RECORD_BYTES_MAX: usize = 8 << 20;
 /// A file is not written again before so many times as long as it took.
 const REST: u32 = 10;
 const REST_MAX: Duration = Duration::from_secs(5);
-/// After a failure.
+/// After a failure, and twice as long after each further one, up to the second.
 const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// A table file and its journal, open for changes.
 pub(crate) struct Ledger {
@@ -46,8 +50,6 @@ pub(crate) struct Ledger {
     dir: PathBuf,
     /// Opened with the first change, so that a start that is refused later leaves everything as it was.
     journal: OnceLock<Journal>,
-    /// The mark that the file has to get then, and its number.
-    unmarked: Option<((u64, u32), u64)>,
     state: Mutex<State>,
     /// Held while the file is written.
     saving: Mutex<()>,
@@ -62,6 +64,10 @@ struct State {
     saved: u64,
     /// Something is missing in the journal: the next change is made by writing the file.
     is_broken: bool,
+    /// The mark that the file has to get before the first change, and its number.
+    unmarked: Option<((u64, u32), u64)>,
+    /// The newest file of the journal was begun for a file of the table that is not there yet.
+    is_begun: bool,
 }
 
 /// What a start finds.
@@ -79,8 +85,8 @@ impl Ledger {
         env: &Env,
         path: &Path,
     ) -> Result<Found<T, C>, LoadError> {
-        let (table, bytes) = load_with_bytes::<T>(env, path)?.unzip();
-        let mark = bytes.as_deref().map_or((0, 0), file_mark);
+        let loaded = load_with_bytes::<T>(env, path)?;
+        let mark = loaded.as_ref().map_or((0, 0), |loaded| file_mark(&loaded.bytes));
         let dir = path.with_extension("journal");
         let failed = |source| LoadError::Io {
             path: dir.clone(),
@@ -88,10 +94,14 @@ impl Ledger {
         };
         let mut reading = Reading::default();
         Journal::read(env, &dir, |payload| reading.record(payload, mark)).map_err(failed)?;
+        if let Some((count, error)) = reading.dropped(loaded.as_ref()) {
+            warn!(file = %path.display(), count, error, "changes in the journal count for nothing: those that the table lacks are lost");
+        }
         let mut state = State {
             number: reading.last,
             saved: reading.last,
-            is_broken: false,
+            unmarked: reading.base.is_none().then_some((mark, reading.last)),
+            ..State::default()
         };
         let mut changes = Vec::new();
         if let Some(base) = reading.base {
@@ -115,14 +125,13 @@ impl Ledger {
             path: path.to_path_buf(),
             dir,
             journal: OnceLock::new(),
-            unmarked: reading.base.is_none().then_some((mark, state.number)),
             state: Mutex::new(state),
             saving: Mutex::new(()),
             wake: Notify::new(),
         };
         ledger.wake.notify_one();
         Ok(Found {
-            table,
+            table: loaded.map(|loaded| loaded.table),
             changes,
             ledger,
         })
@@ -174,11 +183,16 @@ impl Ledger {
             }
             state.number
         };
-        self.journal()
-            .and_then(Journal::begin)
-            .map_err(|source| self.error(source))?;
+        let journal = self.journal().and_then(|journal| {
+            if !self.state.lock().is_begun || journal.has_failed() {
+                journal.begin()?;
+                self.state.lock().is_begun = true;
+            }
+            Ok(journal)
+        });
         Ok(Some(Saving {
             ledger: self,
+            journal: journal.map_err(|source| self.error(source))?,
             number,
             _one: one,
         }))
@@ -186,15 +200,23 @@ impl Ledger {
 
     /// Whoever calls it is the only one to do so.
     fn journal(&self) -> io::Result<&Journal> {
-        if let Some(journal) = self.journal.get() {
-            return Ok(journal);
-        }
-        let journal = Journal::open(self.env.clone(), &self.dir, |_| {})?;
-        if let Some((mark, number)) = self.unmarked {
-            append_mark(&journal, mark, number)?;
+        let journal = match self.journal.get() {
+            Some(journal) => journal,
+            None => {
+                let journal = Journal::open(self.env.clone(), &self.dir, |_| {})?;
+                self.journal.get_or_init(|| journal)
+            }
+        };
+        let unmarked = self.state.lock().unmarked;
+        if let Some((mark, number)) = unmarked {
+            if journal.has_failed() {
+                journal.begin()?;
+            }
+            append_mark(journal, mark, number)?;
             journal.finish()?;
+            self.state.lock().unmarked = None;
         }
-        Ok(self.journal.get_or_init(|| journal))
+        Ok(journal)
     }
 
     fn error(&self, source: io::Error) -> SaveError {
@@ -210,6 +232,7 @@ impl Ledger {
         save: impl Fn() -> Result<(), SaveError> + Clone + Send + 'static,
         stop: CancellationToken,
     ) {
+        let mut pause = PAUSE;
         loop {
             tokio::select! {
                 () = self.wake.notified() => {}
@@ -219,13 +242,17 @@ impl Ledger {
             let saved = crate::blocking::run_own(work).await;
             let took = self.env.clock.instant().saturating_duration_since(begun);
             let rest = match saved {
-                Ok(Ok(())) => (took * REST).min(REST_MAX),
+                Ok(Ok(())) => {
+                    pause = PAUSE;
+                    (took * REST).min(REST_MAX)
+                }
                 // The process ends.
                 Err(_) => return,
                 Ok(Err(error)) => {
                     warn!(file = %error.path.display(), error = %error.source, "a table is only in its journal; trying again");
                     self.wake.notify_one();
-                    PAUSE
+                    let longer = (pause * 2).min(PAUSE_MAX);
+                    std::mem::replace(&mut pause, longer)
                 }
             };
             tokio::select! {
@@ -239,6 +266,7 @@ impl Ledger {
 /// A file on its way.
 pub(crate) struct Saving<'a> {
     ledger: &'a Ledger,
+    journal: &'a Journal,
     number: u64,
     _one: MutexGuard<'a, ()>,
 }
@@ -247,10 +275,7 @@ impl Saving<'_> {
     /// Writes it. Waits for the disk.
     pub(crate) fn finish(self, bytes: &[u8]) -> Result<(), SaveError> {
         let Ledger { env, path, .. } = self.ledger;
-        let journal = self
-            .ledger
-            .journal()
-            .map_err(|source| self.ledger.error(source))?;
+        let journal = self.journal;
         let marked = append_mark(journal, file_mark(bytes), self.number).and_then(|()| journal.sync());
         marked.map_err(|source| self.ledger.error(source))?;
         save_bytes(env, path, bytes)?;
@@ -258,6 +283,7 @@ impl Saving<'_> {
         let mut state = self.ledger.state.lock();
         state.saved = self.number;
         state.is_broken = false;
+        state.is_begun = false;
         Ok(())
     }
 }
@@ -272,6 +298,21 @@ struct Reading {
 }
 
 impl Reading {
+    /// How many changes count for nothing, and why.
+    fn dropped<T>(&self, file: Option<&Loaded<T>>) -> Option<(usize, &'static str)> {
+        if self.base.is_some() || self.changes.is_empty() {
+            return None;
+        }
+        let why = match file {
+            None => "there is no file",
+            Some(Loaded { is_backup: true, .. }) => {
+                "the file is damaged or missing, and they do not follow on its backup"
+            }
+            Some(_) => "somebody else has written the file since, or put it there",
+        };
+        Some((self.changes.len(), why))
+    }
+
     fn record(&mut self, payload: &[u8], file: (u64, u32)) {
         match payload.split_first() {
             Some((&MARK, rest)) => {

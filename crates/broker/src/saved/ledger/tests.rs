@@ -3,16 +3,30 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use store::disk::sim::{Fault, Loss};
+use store::env::Rng as _;
+use store::env::sim::SimRng;
+use tokio_util::sync::CancellationToken;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
+use super::Ledger;
 use crate::broker::Broker;
+use crate::saved::SaveError;
 use crate::world::World;
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::topic::{TopicConfig, TopicConfigTable};
 use wire::{Str, fastjson};
 
 const TOPICS: &str = "/store/config/topics.json";
+/// A directory of this name keeps the file from being written.
+const IN_THE_WAY: &str = "/store/config/topics.json.tmp";
+const JOURNAL: &str = "/store/config/topics.journal";
 
 fn topic(name: &str, queues: i32) -> TopicConfig {
     TopicConfig {
@@ -31,7 +45,9 @@ fn group(name: &str) -> SubscriptionGroupConfig {
 }
 
 /// What operators have made: topics with their queues, groups, and whether the first group may not read the first topic.
-fn made(b: &Broker) -> (Vec<(Str, i32)>, Vec<Str>, bool) {
+type Made = (Vec<(Str, i32)>, Vec<Str>, bool);
+
+fn made(b: &Broker) -> Made {
     let (topics, groups) = (b.topics.all(), b.groups.all());
     let of = |name: &&Str| name.starts_with("made-");
     let mut named: Vec<_> = topics.topics.keys().filter(of).cloned().collect();
@@ -97,7 +113,7 @@ fn whatever_is_answered_outlives_the_end_of_the_machine_at_any_moment() {
 }
 
 /// Whether two states differ in one entry at most.
-fn is_next(found: &(Vec<(Str, i32)>, Vec<Str>, bool), before: &(Vec<(Str, i32)>, Vec<Str>, bool)) -> bool {
+fn is_next(found: &Made, before: &Made) -> bool {
     let topics = found.0.iter().filter(|topic| !before.0.contains(topic)).count();
     let gone = before
         .0
@@ -169,6 +185,203 @@ fn a_change_that_the_disk_refuses_is_not_made_and_those_after_it_are() {
         drop(b);
         world.disk.crash(Loss::Everything);
         assert_eq!(made(&world.open(&[])), before, "{fault:?}");
+    }
+}
+
+fn journal_files(b: &Broker) -> usize {
+    b.env.disk.list(Path::new(JOURNAL)).unwrap().len()
+}
+
+#[test]
+fn while_the_file_cannot_be_written_its_journal_is_one_file_more_however_often_it_is_tried() {
+    let world = World::new(7, &[]);
+    let b = world.open(&[]);
+    b.topics.put(vec![topic("made-1", 3)]).unwrap();
+    b.topics.save().unwrap();
+    b.env.disk.make_dirs(Path::new(IN_THE_WAY)).unwrap();
+    for i in 0..20 {
+        b.topics.put(vec![topic("made-2", i + 1)]).unwrap();
+        b.topics.save().unwrap_err();
+    }
+    assert_eq!(journal_files(&b), 2);
+    // It is a broken journal, too, that costs a file once.
+    world.disk.fail_at(world.disk.ops() + 1, Fault::Broken);
+    for _ in 0..20 {
+        b.topics.put(vec![topic("made-3", 3)]).unwrap_err();
+    }
+    assert_eq!(journal_files(&b), 3);
+    let before = made(&b);
+    drop(b);
+    world.disk.crash(Loss::Everything);
+    let b = world.open(&[]);
+    assert_eq!(made(&b), before);
+
+    b.env.disk.remove_tree(Path::new(IN_THE_WAY)).unwrap();
+    b.topics.put(vec![topic("made-3", 3)]).unwrap();
+    b.topics.save().unwrap();
+    assert_eq!(journal_files(&b), 1, "the file has everything");
+    let before = made(&b);
+    drop(b);
+    world.disk.crash(Loss::Everything);
+    assert_eq!(made(&world.open(&[])), before);
+}
+
+/// What one table holds, entry by entry.
+fn entries(made: &Made) -> [Vec<String>; 2] {
+    let topics = made.0.iter().map(|topic| format!("{topic:?}")).collect();
+    let mut groups: Vec<_> = made.1.iter().map(|group| format!("{group:?}")).collect();
+    groups.push(format!("{}", made.2));
+    [topics, groups]
+}
+
+/// Whether two states of a table are one change apart at most: an entry that came, went or became another.
+fn is_near(one: &[String], other: &[String]) -> bool {
+    let lacks = |one: &[String], other: &[String]| one.iter().filter(|entry| !other.contains(entry)).count();
+    lacks(one, other) <= 1 && lacks(other, one) <= 1
+}
+
+#[test]
+fn a_disk_that_refuses_this_and_that_loses_nothing_that_was_answered() {
+    let mut answered = 0;
+    for seed in 0..16 {
+        let world = World::new(seed, &[]);
+        let rng = SimRng::seeded(seed);
+        for life in 0..3 {
+            let b = world.open(&[]);
+            // The directories of the journals are there before anything is refused.
+            b.topics.touch().unwrap();
+            b.groups.put(vec![group("first")]).unwrap();
+            let first = world.disk.ops();
+            for op in (first..first + 2_000).filter(|_| rng.below(40) == 0) {
+                let fault = [Fault::Broken, Fault::Full][rng.below(2) as usize];
+                world.disk.fail_at(op, fault);
+            }
+            // Whether something was refused since a table last took a change or was written.
+            let mut is_open = [false; 2];
+            for number in 0..40 {
+                let _it_may_fail = match number % 13 {
+                    4 => b.env.disk.make_dirs(Path::new(IN_THE_WAY)),
+                    11 => b.env.disk.remove_tree(Path::new(IN_THE_WAY)),
+                    _ => Ok(()),
+                };
+                let before = entries(&made(&b));
+                let is_done = step(&b, number + life);
+                let after = entries(&made(&b));
+                let is_save = (number + life) % 7 == 6;
+                for (at, is_open) in is_open.iter_mut().enumerate() {
+                    let is_taken = is_done && (is_save || before[at] != after[at]);
+                    answered += u32::from(is_taken && !is_save);
+                    *is_open = !is_taken && (*is_open || !is_done);
+                }
+            }
+            let before = entries(&made(&b));
+            drop(b);
+            world
+                .disk
+                .crash([Loss::Everything, Loss::Random][rng.below(2) as usize]);
+            let found = entries(&made(&world.open(&[])));
+            for ((found, before), is_open) in found.iter().zip(&before).zip(is_open) {
+                assert!(
+                    found == before || (is_open && is_near(found, before)),
+                    "seed {seed}, life {life}: {found:?}, not {before:?}; refused at the end: {is_open}"
+                );
+            }
+        }
+    }
+    assert!(answered > 300, "{answered}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_cannot_be_written_is_tried_less_and_less_often() {
+    let world = World::new(7, &[]);
+    let env = world.open(&[]).env.clone();
+    let found = Ledger::open::<TopicConfigTable, TopicConfig>(&env, Path::new("/t.json")).unwrap();
+    let tries = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&tries);
+    let save = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Err(SaveError {
+            path: TOPICS.into(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        })
+    };
+    let stop = CancellationToken::new();
+    let saving = found.ledger.keep_saving(save, stop.clone());
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        stop.cancel();
+    };
+    tokio::join!(saving, end);
+    let tries = tries.load(Ordering::Relaxed);
+    assert!((15..30).contains(&tries), "{tries}");
+}
+
+/// Warnings of this thread.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!("{field}={value:?} "));
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().push(line.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn changes_in_a_journal_that_counts_for_nothing_are_told_with_their_number_and_why() {
+    let cases: [(&[u8], &str); 3] = [
+        (b"{\"dataVersion\":{},\"topicConfigTable\":{}}", "somebody else"),
+        (b"{ damaged", "damaged"),
+        (b"", "damaged or missing"),
+    ];
+    for (bytes, why) in cases {
+        let world = World::new(7, &[]);
+        let b = world.open(&[]);
+        for name in ["made-1", "made-2", "made-3"] {
+            b.topics.put(vec![topic(name, 3)]).unwrap();
+            b.topics.save().unwrap();
+        }
+        for name in ["made-4", "made-5"] {
+            b.topics.put(vec![topic(name, 3)]).unwrap();
+        }
+        let file = b.env.disk.open(Path::new(TOPICS)).unwrap();
+        file.set_len(0).unwrap();
+        file.write_at(bytes, 0).unwrap();
+        drop(b);
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || drop(world.open(&[])));
+        let lines = warnings.0.lock();
+        let told = lines.iter().find(|line| line.contains("count for nothing"));
+        let told = told.unwrap_or_else(|| panic!("{why}: {lines:?}"));
+        assert!(
+            told.contains("count=2 ") && told.contains(why) && told.contains("topics.json"),
+            "{told}"
+        );
     }
 }
 
