@@ -5,10 +5,12 @@
 //! log is a file of its own beside it.
 
 mod files;
+mod line;
 
 use crate::cli;
 use anyhow::{Context as _, anyhow};
 use files::{Bounds, Lines};
+use line::OneLine;
 use net::Levels;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -126,7 +128,12 @@ where
     S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let layer = fmt::layer().with_writer(writer).with_ansi(ansi);
+    let to = OneLine {
+        to: writer,
+        format,
+        ansi,
+    };
+    let layer = fmt::layer().with_writer(to).with_ansi(ansi);
     match format {
         cli::LogFormat::Text => layer.with_target(false).boxed(),
         cli::LogFormat::Json => layer

@@ -2,7 +2,7 @@
 //! The access log: one line for each request of an administrator, with who asked, from where, for what, and what came of it.
 //!
 //! Lines have the target `access`, so that a log can keep them apart. A `routes!` table says which requests are logged. What a
-//! request carries is shown up to a length; signatures never, and of a body only where the table says so.
+//! request and its answer carry is shown up to a length; signatures never, and of a body only where the table says so.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use wire::frame::{Frame, Language};
 use crate::peer::Peer;
 use crate::service::Outcome;
 
-/// Most that is shown of the fields, and of the body, of one request (bytes).
+/// Most that is shown of the fields and the body of one request, and of the remark of its answer (bytes).
 const SHOWN_MAX: usize = 512;
 /// Fields that prove who asks: no line shows them.
 const PROOFS: [&str; 2] = ["Signature", "SecurityToken"];
@@ -88,10 +88,15 @@ impl Entry {
     }
 
     fn tell_of(&self, answer: &Frame) {
-        self.tell(Some(answer.code), answer.remark.as_deref());
+        let remark = answer.remark.as_deref().map(|remark| {
+            let mut shown = String::new();
+            append(&mut shown, remark);
+            shown
+        });
+        self.tell(Some(answer.code), remark);
     }
 
-    fn tell(&self, result: Option<i32>, remark: Option<&str>) {
+    fn tell(&self, result: Option<i32>, remark: Option<String>) {
         info!(
             target: "access",
             request = %self.code,
@@ -126,8 +131,13 @@ fn append(what: &mut String, part: &str) {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::sync::Arc;
 
+    use parking_lot::Mutex;
     use serde::{Deserialize, Serialize};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
     use wire::code::{NoHeader, Request};
 
     use super::*;
@@ -178,5 +188,55 @@ mod tests {
         let long = entry(&"ä".repeat(100_000), "never shown", Logged::Whole).what;
         assert!(long.chars().count() <= SHOWN_MAX + 1, "{}", long.len());
         assert!(long.ends_with('…'), "{long}");
+    }
+
+    /// The field `remark` of each event.
+    #[derive(Clone, Default)]
+    struct Remarks(Arc<Mutex<Vec<String>>>);
+
+    impl Visit for Remarks {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "remark" {
+                self.0.lock().push(format!("{value:?}"));
+            }
+        }
+    }
+
+    impl Subscriber for Remarks {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut self.clone());
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_long_remark_is_shown_up_to_a_length_and_breaks_no_line() {
+        let mut answer = Frame::reply(7, wire::code::ResponseCode::SYSTEM_ERROR);
+        answer.remark = Some(format!("no such key: a\nb{}", "k".repeat(1 << 20)).into());
+        let remarks = Remarks::default();
+        tracing::subscriber::with_default(remarks.clone(), || {
+            entry("T", "", Logged::Header).follow(Outcome::Reply(answer));
+        });
+        let told = remarks.0.lock();
+        let [remark] = told.as_slice() else {
+            panic!("{} events", told.len())
+        };
+        assert!(remark.starts_with("\"no such key: a bkk"), "{}", &remark[..40]);
+        assert!(remark.len() < SHOWN_MAX + 10, "{}", remark.len());
     }
 }

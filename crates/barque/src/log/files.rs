@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A log file that rolls: when it is full it is compressed into `otherdays`, where the oldest goes.
 //!
-//! Lines wait for their thread in a bounded queue, so that a slow disk stops no request; what finds no room is counted and told.
+//! Lines wait for their thread in a queue of bounded length and size, so that a slow disk stops no request; what finds no room is counted and told.
 //! A disk that refuses a line loses it: logging never ends the program.
 
 use flate2::Compression;
@@ -10,13 +10,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that wait to be written.
 const WAITING_MAX: usize = 8_192;
+/// And how many bytes these may be.
+const WAITING_BYTES_MAX: usize = 8 << 20;
 /// The directory of the files that were full.
 const OLDER: &str = "otherdays";
 
@@ -44,7 +46,16 @@ pub(super) struct Lines {
 #[derive(Clone)]
 pub(super) struct LineWriter {
     queue: SyncSender<Message>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// What writers and their thread know of each other.
+#[derive(Default)]
+struct Shared {
+    /// Lines that found no room and were not told of yet.
+    lost: AtomicU64,
+    /// Bytes of the lines that wait.
+    waiting: AtomicUsize,
 }
 
 impl Lines {
@@ -52,13 +63,13 @@ impl Lines {
     pub(super) fn open(dir: &Path, name: &str, bounds: Bounds) -> io::Result<Lines> {
         let roll = Roll::open(dir, name, bounds)?;
         let (queue, waiting) = sync_channel(WAITING_MAX);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&lost);
+        let shared = Arc::new(Shared::default());
+        let counted = Arc::clone(&shared);
         let thread = Builder::new()
             .name(format!("log-{name}"))
             .spawn(move || run(roll, &waiting, &counted))?;
         Ok(Lines {
-            writer: LineWriter { queue, lost },
+            writer: LineWriter { queue, shared },
             thread,
         })
     }
@@ -78,8 +89,12 @@ impl Lines {
 
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let Shared { lost, waiting } = &*self.shared;
+        let before = waiting.fetch_add(line.len(), Ordering::Relaxed);
+        let has_room = before.saturating_add(line.len()) <= WAITING_BYTES_MAX;
+        if !has_room || self.queue.try_send(Message::Line(line.to_vec())).is_err() {
+            waiting.fetch_sub(line.len(), Ordering::Relaxed);
+            lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -98,13 +113,13 @@ impl<'a> MakeWriter<'a> for LineWriter {
 }
 
 /// Writes lines until the end is asked for; to the disk whenever no more wait.
-fn run(mut roll: Roll, waiting: &Receiver<Message>, lost: &AtomicU64) {
+fn run(mut roll: Roll, waiting: &Receiver<Message>, shared: &Shared) {
     loop {
         let next = match waiting.try_recv() {
             Ok(message) => message,
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
-                let lines = lost.swap(0, Ordering::Relaxed);
+                let lines = shared.lost.swap(0, Ordering::Relaxed);
                 if lines > 0 {
                     roll.line(
                         format!("{lines} lines of the log are lost: the disk was too slow\n").as_bytes(),
@@ -118,7 +133,10 @@ fn run(mut roll: Roll, waiting: &Receiver<Message>, lost: &AtomicU64) {
             }
         };
         match next {
-            Message::Line(line) => roll.line(&line),
+            Message::Line(line) => {
+                roll.line(&line);
+                shared.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+            }
             Message::End => break,
         }
     }
@@ -263,12 +281,40 @@ mod tests {
         let (queue, _waiting) = sync_channel(1);
         let mut writer = LineWriter {
             queue,
-            lost: Arc::default(),
+            shared: Arc::default(),
         };
         for _ in 0..4 {
             writer.write_all(b"line\n").unwrap();
         }
-        assert_eq!(writer.lost.load(Ordering::Relaxed), 3);
+        assert_eq!(writer.shared.lost.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn lines_that_wait_are_bounded_in_bytes_and_leave_their_room_when_they_are_written() {
+        let (queue, waiting) = sync_channel(WAITING_MAX);
+        let mut writer = LineWriter {
+            queue,
+            shared: Arc::default(),
+        };
+        let line = vec![b'x'; 16 * 1024];
+        for _ in 0..1_000 {
+            writer.write_all(&line).unwrap();
+        }
+        let room = (WAITING_BYTES_MAX / line.len()) as u64;
+        assert_eq!(writer.shared.lost.swap(0, Ordering::Relaxed), 1_000 - room);
+
+        let dir = tempfile::tempdir().unwrap();
+        let bounds = Bounds {
+            bytes: 1 << 30,
+            older: 1,
+        };
+        let roll = Roll::open(dir.path(), "broker", bounds).unwrap();
+        writer.queue.send(Message::End).unwrap();
+        run(roll, &waiting, &writer.shared);
+        writer.write_all(&line).unwrap();
+        assert_eq!(writer.shared.lost.load(Ordering::Relaxed), 0);
+        let written = fs::metadata(dir.path().join("broker.log")).unwrap().len();
+        assert_eq!(written, WAITING_BYTES_MAX as u64);
     }
 
     #[test]
