@@ -195,18 +195,35 @@ impl Roll {
             return Ok(());
         }
         fs::create_dir_all(&self.older)?;
+        let full = self.path.with_extension("log.full");
+        // A roll that came no further than the name: lines go to the full file until there is a new one.
+        if self.path.exists() {
+            self.keep(&full)?;
+            fs::rename(&self.path, &full)?;
+        }
+        self.file = BufWriter::new(append_to(&self.path)?);
+        self.bytes = 0;
+        self.keep(&full)
+    }
+
+    /// Compresses a full file, if there is one, and makes it the newest of the older ones. On an error all are as they were.
+    fn keep(&self, full: &Path) -> io::Result<()> {
+        if !full.exists() {
+            return Ok(());
+        }
+        let packed = self.older.join(format!("{}.log.gz.tmp", self.name));
+        compress(full, &packed).inspect_err(|_| {
+            // Half a file is of no use, and its room may be what is missing.
+            let _may_not_be_there = fs::remove_file(&packed);
+        })?;
         let place = |index: u32| self.older.join(format!("{}.{index}.log.gz", self.name));
         for index in (1..self.bounds.older).rev() {
             if place(index).exists() {
                 fs::rename(place(index), place(index + 1))?;
             }
         }
-        let full = self.path.with_extension("log.full");
-        fs::rename(&self.path, &full)?;
-        self.file = BufWriter::new(append_to(&self.path)?);
-        self.bytes = 0;
-        compress(&full, &place(1))?;
-        fs::remove_file(&full)
+        fs::rename(&packed, place(1))?;
+        fs::remove_file(full)
     }
 }
 
@@ -315,6 +332,63 @@ mod tests {
         assert_eq!(writer.shared.lost.load(Ordering::Relaxed), 0);
         let written = fs::metadata(dir.path().join("broker.log")).unwrap().len();
         assert_eq!(written, WAITING_BYTES_MAX as u64);
+    }
+
+    #[test]
+    fn a_roll_that_did_not_end_is_ended_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("broker.log.full"), "left over\n").unwrap();
+        let lines = Lines::open(dir.path(), "broker", Bounds { bytes: 4, older: 3 }).unwrap();
+        for line in ["one\n", "two\n"] {
+            lines.writer().write_all(line.as_bytes()).unwrap();
+        }
+        lines.close();
+        let older = dir.path().join(OLDER);
+        assert_eq!(unpacked(&older.join("broker.1.log.gz")), "one\n");
+        assert_eq!(unpacked(&older.join("broker.2.log.gz")), "left over\n");
+        assert!(!dir.path().join("broker.log.full").exists());
+    }
+
+    #[test]
+    fn while_a_full_file_cannot_be_compressed_no_older_one_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let older = dir.path().join(OLDER);
+        let bounds = Bounds { bytes: 4, older: 2 };
+        let mut roll = Roll::open(dir.path(), "broker", bounds).unwrap();
+        ["one\n", "two\n"]
+            .iter()
+            .for_each(|line| roll.line(line.as_bytes()));
+        // A directory where the compressed file should come into being.
+        let in_the_way = [older.join("broker.log.gz.tmp"), older.join("broker.2.log.gz")];
+        fs::create_dir_all(in_the_way[0].join("x")).unwrap();
+        for line in ["three\n", "four\n", "five\n"] {
+            roll.line(line.as_bytes());
+        }
+        assert_eq!(unpacked(&older.join("broker.1.log.gz")), "one\n");
+        assert!(!in_the_way[1].exists());
+        fs::remove_dir_all(&in_the_way[0]).unwrap();
+        roll.line(b"six\n");
+        roll.flush();
+        let text = |name: &str| unpacked(&older.join(name));
+        let log = fs::read_to_string(dir.path().join("broker.log")).unwrap();
+        let all = [text("broker.2.log.gz"), text("broker.1.log.gz"), log].concat();
+        assert_eq!(all, "two\nthree\nfour\nfive\nsix\n", "the oldest goes");
+    }
+
+    #[test]
+    fn a_log_whose_file_is_gone_gets_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut roll = Roll::open(dir.path(), "broker", Bounds { bytes: 4, older: 2 }).unwrap();
+        roll.line(b"one\n");
+        roll.flush();
+        // As after a roll that could not open the new file.
+        let log = dir.path().join("broker.log");
+        fs::rename(&log, log.with_extension("log.full")).unwrap();
+        roll.line(b"two\n");
+        roll.flush();
+        assert_eq!(fs::read_to_string(&log).unwrap(), "two\n");
+        let older = dir.path().join(OLDER).join("broker.1.log.gz");
+        assert_eq!(unpacked(&older), "one\n");
     }
 
     #[test]
