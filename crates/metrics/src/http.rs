@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A small HTTP server: pages by their path, within limits. It knows no more of HTTP than a scraper, a probe and a browser
-//! need: GET and HEAD, and packed answers for those who take them.
+//! need: GET and HEAD, packed answers for those who take them, and one answer for each connection.
+//!
+//! Probes ask here whether the process has to be ended, so nobody can keep them out: whoever comes is let in, and where there
+//! are too many, the one that has been there longest goes.
 
 use std::convert::Infallible;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,14 +23,18 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use net::{BoxFuture, Listening};
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-/// Connections that are served at the same time; others are closed at once.
+/// Connections that are served at the same time.
 const CONNECTIONS_MAX: usize = 64;
-/// How long the head of a request may take to arrive, and a connection may be idle.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// How long the head of a request may take to arrive.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection lasts: in that time its answer is made, and taken.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Pages below this size are not packed.
@@ -65,31 +74,28 @@ pub trait Pages: Send + Sync + 'static {
 
 /// Accepts and serves connections until `stop`; returns when the last one has ended.
 pub async fn serve<P: Pages>(listening: Listening, pages: Arc<P>, stop: CancellationToken) {
-    let tasks = TaskTracker::new();
+    let (tasks, mut open) = (TaskTracker::new(), Vec::<Open>::new());
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listening.accept() => accepted,
         };
         match accepted {
-            Ok((_, peer)) if tasks.len() >= CONNECTIONS_MAX => {
-                warn!(%peer, limit = CONNECTIONS_MAX, "refused: too many connections to the port for metrics");
-            }
             Ok((stream, peer)) => {
-                let (pages, stop) = (Arc::clone(&pages), stop.clone());
-                tasks.spawn(async move {
-                    let answering = service_fn(move |request| answer(Arc::clone(&pages), request));
-                    let conn = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(HEAD_WITHIN)
-                        .max_buf_size(HEAD_BYTES_MAX)
-                        .serve_connection(TokioIo::new(stream), answering);
+                make_room(&mut open);
+                let has_asked = Arc::<AtomicBool>::default();
+                let one = one(stream, peer, Arc::clone(&pages), Arc::clone(&has_asked));
+                let stop = stop.clone();
+                let task = tasks.spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        ended = conn => if let Err(error) = ended {
-                            debug!(%peer, %error, "connection to the port for metrics ended");
-                        },
+                        () = one => {}
                     }
+                });
+                open.push(Open {
+                    peer,
+                    has_asked,
+                    task: task.abort_handle(),
                 });
             }
             Err(error) => {
@@ -102,6 +108,45 @@ pub async fn serve<P: Pages>(listening: Listening, pages: Arc<P>, stop: Cancella
     drop(listening);
     tasks.close();
     tasks.wait().await;
+}
+
+/// A connection.
+struct Open {
+    peer: SocketAddr,
+    /// The head of its request is there.
+    has_asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+/// Of too many connections, which are in the order in which they came, the first goes; rather one that has not asked yet.
+fn make_room(open: &mut Vec<Open>) {
+    open.retain(|one| !one.task.is_finished());
+    if open.len() < CONNECTIONS_MAX {
+        return;
+    }
+    let idle = open.iter().position(|one| !one.has_asked.load(Ordering::Relaxed));
+    let Open { peer, task, .. } = open.remove(idle.unwrap_or(0));
+    task.abort();
+    warn!(%peer, limit = CONNECTIONS_MAX, "closed: too many connections to the port for metrics, and this one is the oldest");
+}
+
+/// Serves a connection.
+async fn one<P: Pages>(stream: TcpStream, peer: SocketAddr, pages: Arc<P>, has_asked: Arc<AtomicBool>) {
+    let answering = service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
+        answer(Arc::clone(&pages), request)
+    });
+    let conn = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), answering);
+    match tokio::time::timeout(ANSWERED_WITHIN, conn).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%peer, %error, "connection to the port for metrics ended"),
+        Err(_) => debug!(%peer, "connection to the port for metrics took too long"),
+    }
 }
 
 async fn answer<P: Pages>(

@@ -4,14 +4,20 @@
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
+use bytes::Bytes;
 use flate2::read::GzDecoder;
 use metrics::http::{self, Page, Pages};
 use net::{BoxFuture, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+
+/// More than the system takes off the hands of who writes.
+const HUGE_BYTES: usize = 32 << 20;
+static HUGE: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; HUGE_BYTES].into());
 
 struct Book;
 
@@ -20,6 +26,10 @@ impl Pages for Book {
         let page = match path {
             "/short" => Some(Page::line(200, "short")),
             "/long" => Some(Page::line(200, "x".repeat(100_000))),
+            "/huge" => Some(Page {
+                body: HUGE.clone(),
+                ..Page::line(200, "")
+            }),
             "/ill" => Some(Page::line(503, "not well")),
             _ => None,
         };
@@ -100,4 +110,72 @@ async fn what_is_no_request_gets_an_error_and_a_large_head_too() {
     assert!(head.starts_with("HTTP/1.1 400"), "{head}");
     let (head, _) = ask(addr, &get("/short", &format!("X: {}\r\n", "y".repeat(20_000)))).await;
     assert!(head.starts_with("HTTP/1.1 431"), "{head}");
+}
+
+#[tokio::test]
+async fn who_opens_many_connections_and_asks_nothing_keeps_nobody_out() {
+    let (addr, ..) = open().await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(TcpStream::connect(addr).await.unwrap());
+    }
+    let (head, body) = ask(addr, &get("/short", "")).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!(body, b"short\n");
+    assert_eq!(
+        idle[0].read(&mut [0]).await.unwrap_or(0),
+        0,
+        "the oldest is closed"
+    );
+    let newest = idle.last_mut().unwrap();
+    newest.write_all(get("/short", "").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    newest.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("short\n"), "{answer}");
+}
+
+/// Connections that have the first bytes of a huge answer and take no more.
+async fn slow(addr: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut slow = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let request = "GET /huge HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        slow.push(stream);
+    }
+    slow
+}
+
+/// Bytes that still come until the connection ends.
+async fn rest(stream: &mut TcpStream) -> usize {
+    let mut rest = Vec::new();
+    let _it_may_be_reset = stream.read_to_end(&mut rest).await;
+    rest.len()
+}
+
+#[tokio::test]
+async fn who_takes_no_answers_keeps_nobody_out_and_who_is_asking_stays_before_who_is_not() {
+    let (addr, ..) = open().await;
+    let mut slow = slow(addr, 63).await;
+    let mut idle = TcpStream::connect(addr).await.unwrap();
+    assert!(ask(addr, &get("/short", "")).await.0.starts_with("HTTP/1.1 200"));
+    assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0);
+    assert!(rest(&mut slow[0]).await > HUGE_BYTES, "there was an idle one");
+    let _more = self::slow(addr, 2).await;
+    assert!(ask(addr, &get("/short", "")).await.0.starts_with("HTTP/1.1 200"));
+    assert!(rest(&mut slow[1]).await < HUGE_BYTES, "the oldest is closed");
+}
+
+#[tokio::test]
+async fn a_connection_has_seconds_for_its_request_and_half_a_minute_for_its_answer() {
+    let (addr, ..) = open().await;
+    let mut slow = slow(addr, 1).await;
+    let mut silent = TcpStream::connect(addr).await.unwrap();
+    assert!(ask(addr, &get("/short", "")).await.0.starts_with("HTTP/1.1 200"));
+    tokio::time::pause();
+    let closed = tokio::time::timeout(Duration::from_secs(6), silent.read(&mut [0])).await;
+    assert_eq!(closed.unwrap().unwrap_or(0), 0);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert!(rest(&mut slow[0]).await < HUGE_BYTES);
 }
