@@ -21,6 +21,7 @@ use wire::code::{Code, NoHeader, Request, ResponseCode};
 use wire::{Str, fastjson, java_properties};
 
 use crate::broker::Broker;
+use crate::names::group_error;
 
 type Answered = Result<Answer<NoHeader>, Fault>;
 
@@ -28,6 +29,9 @@ type Answered = Result<Answer<NoHeader>, Fault>;
 const PRESET: &str = "not set any response code";
 /// Groups whose bounds on cold bytes are kept.
 const COLD_GROUPS_MAX: usize = 10_000;
+/// Groups of a request, and characters of each, that an answer shows.
+const SHOWN_GROUPS_MAX: usize = 20;
+const SHOWN_CHARS_MAX: usize = 128;
 /// The reference's defaults.
 const COLD_BYTES_OF_GROUP: i64 = 3_145_728;
 const COLD_BYTES_OF_ALL: i64 = 104_857_600;
@@ -99,21 +103,32 @@ pub(crate) fn set_cold_bounds(b: &Arc<Broker>, call: Call<UpdateColdDataFlowCtrC
     for entry in &entries {
         let has_room = bounds.len() < COLD_GROUPS_MAX || bounds.contains_key(&entry.key);
         match entry.value.trim().parse() {
-            Ok(bytes) if has_room && !entry.key.is_empty() => {
+            Ok(bytes) if has_room && group_error(&entry.key).is_none() => {
                 bounds.insert(entry.key.clone(), bytes);
             }
             _ => ignored.push(entry.key.as_str()),
         }
     }
+    drop(bounds);
     let mut remark =
         "kept until the broker stops, and without effect: coldDataFlowControlEnable is not there".to_owned();
     if !ignored.is_empty() {
         remark.push_str(&format!(
             "; ignored, because they name no group or no number of bytes, or are too many: {}",
-            ignored.join(", ")
+            named(&ignored)
         ));
     }
     Ok(Reply::ok(NoHeader).with_remark(remark).into())
+}
+
+/// The first of them, each cut: a request may have very many, and long ones.
+fn named(groups: &[&str]) -> String {
+    let cut = |group: &&str| group.chars().take(SHOWN_CHARS_MAX).collect::<String>();
+    let shown: Vec<_> = groups.iter().take(SHOWN_GROUPS_MAX).map(cut).collect();
+    match groups.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Code 2002.

@@ -120,6 +120,28 @@ async fn bounds_on_cold_reads_are_kept_and_shown_but_said_to_have_no_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bound_on_cold_reads_is_kept_only_of_what_may_be_a_group_and_the_rest_is_told_in_short() {
+    let rig = Rig::start().await;
+    let client = rig.client().await;
+    let long = "g".repeat(1 << 20);
+    let many: String = (0..1000).map(|n| format!("group{n}=many\n")).collect();
+    let text = format!("{long}=1\nno!group=2\nG=1024\n{many}");
+    let set = client.ask_with(&UpdateColdDataFlowCtrConfig, text).await;
+    let remark = set.remark.unwrap();
+    assert!(
+        set.code == 0 && remark.ends_with(" and 982 more") && remark.len() < 1000,
+        "{} bytes: {remark:.1000}",
+        remark.len()
+    );
+    let shown = client.ask(&GetColdDataFlowCtrInfo).await.body;
+    assert!(
+        shown.starts_with(br#"{"runtimeTable":{},"configTable":{"G":1024},"#),
+        "{} bytes",
+        shown.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_sets_the_read_mode_or_the_timer_engine_is_checked() {
     let rig = Rig::start_with(&[("timerStopEnqueue", "true")]).await;
     let client = rig.client().await;
