@@ -235,16 +235,59 @@ fn into_frame<T: serde::Serialize>(reply: Reply<T>, opaque: i32) -> Frame {
     frame
 }
 
-/// Lists the requests of a server: `routes! { Broker; PullMessage => pull::pull_message; … }`. `, logged` behind a handler sends
-/// its requests to the access log, `, logged_without_body` does so where a body may hold secrets.
+/// Lists the requests of a server: `routes! { Broker; PullMessage => pull::pull_message, open; … }`. Each says in a word who may send it:
+///
+/// * `open`: everybody. It reads, or is what clients and other servers say in the course of their work.
+/// * `logged`: administrators (`adminAllowedFrom`), because it changes something; it goes to the access log.
+/// * `logged_without_body`: the same, and its body may hold secrets.
 ///
 /// Makes `fn route(&Arc<Broker>, &Arc<Peer>, Frame) -> Outcome` and `ROUTES`, the codes in that order.
+///
+/// ```
+/// # use net::{Answer, Call, Fault, Outcome, Peer, Reply, Service};
+/// # use std::sync::Arc;
+/// # use wire::{api::config::GetNamesrvConfig, code::NoHeader, frame::Frame};
+/// # struct Server;
+/// # impl Service for Server {
+/// #     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
+/// #         route(self, peer, frame)
+/// #     }
+/// # }
+/// # fn settings(_: &Arc<Server>, _: Call<GetNamesrvConfig>) -> Result<Answer<NoHeader>, Fault> {
+/// #     Ok(Reply::ok(NoHeader).into())
+/// # }
+/// net::routes! { Server;
+///     GetNamesrvConfig => settings, open;
+/// }
+/// # fn main() {}
+/// ```
+///
+/// Without its word a request does not compile, so that none is open to everybody because somebody forgot it:
+///
+/// ```compile_fail
+/// # use net::{Answer, Call, Fault, Outcome, Peer, Reply, Service};
+/// # use std::sync::Arc;
+/// # use wire::{api::config::GetNamesrvConfig, code::NoHeader, frame::Frame};
+/// # struct Server;
+/// # impl Service for Server {
+/// #     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
+/// #         route(self, peer, frame)
+/// #     }
+/// # }
+/// # fn settings(_: &Arc<Server>, _: Call<GetNamesrvConfig>) -> Result<Answer<NoHeader>, Fault> {
+/// #     Ok(Reply::ok(NoHeader).into())
+/// # }
+/// net::routes! { Server;
+///     GetNamesrvConfig => settings;
+/// }
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! routes {
-    (@logged) => { $crate::Logged::No };
+    (@logged open) => { $crate::Logged::No };
     (@logged logged) => { $crate::Logged::Whole };
     (@logged logged_without_body) => { $crate::Logged::Header };
-    ($owner:ty; $($request:ty => $handler:path $(, $logged:ident)?;)+) => {
+    ($owner:ty; $($request:ty => $handler:path, $logged:ident;)+) => {
         /// Every request that is served, with its handler.
         pub const ROUTES: &[(::wire::code::Code, &str)] =
             &[$((<$request as ::wire::code::Request>::CODE, stringify!($handler))),+];
@@ -257,7 +300,7 @@ macro_rules! routes {
         ) -> $crate::Outcome {
             match ::wire::code::Code(frame.code) {
                 $(<$request as ::wire::code::Request>::CODE => {
-                    let logged = $crate::routes!(@logged $($logged)?);
+                    let logged = $crate::routes!(@logged $logged);
                     $crate::routes::run::<$owner, $request>(owner, peer, frame, $handler, logged)
                 })+
                 _ => $crate::routes::unsupported(&frame),
@@ -331,7 +374,7 @@ mod tests {
     }
 
     crate::routes! { Calculator;
-        Double => double;
+        Double => double, open;
         Forget => forget, logged;
     }
 

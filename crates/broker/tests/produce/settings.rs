@@ -2,6 +2,8 @@
 //! Codes 25, 26 and 28.
 
 use wire::api::config::{GetBrokerConfig, GetBrokerConfigReply, GetBrokerRuntimeInfo, UpdateBrokerConfig};
+use wire::api::elsewhere::{RemoveColdDataFlowCtrConfig, UpdateColdDataFlowCtrConfig};
+use wire::api::ha::ResetMasterFlushOffset;
 use wire::api::topic::DeleteTopicInBroker;
 use wire::body::stats::KvTable;
 use wire::body::topic::DataVersion;
@@ -146,6 +148,17 @@ async fn administration_from_elsewhere_is_refused_and_changes_nothing() {
     let changed = client.ask_with(&UpdateBrokerConfig, "adminAllowedFrom=").await;
     assert_eq!(changed.code, ResponseCode::NO_PERMISSION.0);
     client.send("Made", 0, "the topic is still there").await;
+    let bounds = client.ask_with(&UpdateColdDataFlowCtrConfig, "G=1\n").await;
+    let bound = client.ask_with(&RemoveColdDataFlowCtrConfig, "G").await;
+    let begun = client.ask(&ResetMasterFlushOffset::default()).await;
+    for refused in [bounds, bound, begun] {
+        assert_eq!(
+            refused.code,
+            ResponseCode::NO_PERMISSION.0,
+            "{:?}",
+            refused.remark
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

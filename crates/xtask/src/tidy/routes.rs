@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn requests_are_read_from_the_table_only() {
-        let text = "use x;\nroutes! { Broker;\n    // Old => old::f;\n    SendMessageV2 => send::f;\n    api::Pull => pull::f;\n}\nmatch x { A => b }\n";
+        let text = "use x;\nroutes! { Broker;\n    // Old => old::f, open;\n    SendMessageV2 => send::f, open;\n    api::Pull => pull::f, logged;\n}\nmatch x { A => b }\n";
         assert_eq!(
             requests_of(text),
             [(4, "SendMessageV2".to_owned()), (5, "Pull".to_owned())]
