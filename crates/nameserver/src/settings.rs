@@ -9,17 +9,13 @@ use net::{Answer, Call, Fault, Reply};
 use store::Env;
 use tracing::{error, info};
 use wire::api::config::{GetNamesrvConfig, ListConfigChanges, UpdateNamesrvConfig};
-use wire::body::config::{ChangedBy, ConfigChange, ConfigHistory, Effect};
+use wire::body::config::{ChangedBy, ConfigChange, ConfigHistory, Done, Effect, Kept, limits_error};
 use wire::code::{NoHeader, ResponseCode};
 use wire::java_properties::{self, Entry};
 use wire::{Str, fastjson};
 
 use crate::config::{Assigned, Config, When};
 use crate::nameserver::{Answered, NameServer};
-
-/// Settings of one request, and the bytes of each value.
-const CHANGES_MAX: usize = 1000;
-const VALUE_BYTES_MAX: usize = 4096;
 
 /// What changes with the settings; locked while they do.
 pub(crate) struct Changes {
@@ -63,9 +59,7 @@ pub(crate) fn get_config(s: &Arc<NameServer>, _: Call<GetNamesrvConfig>) -> Answ
 
 /// 900025
 pub(crate) fn changes(s: &Arc<NameServer>, call: Call<ListConfigChanges>) -> Answered<NoHeader> {
-    let ListConfigChanges { key, max, next } = &call.header;
-    let changes = s.changes.lock();
-    let page = changes.history.page(key.as_deref(), *max, *next);
+    let page = s.changes.lock().history.page(&call.header);
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&page)).into())
 }
 
@@ -91,22 +85,14 @@ pub(crate) fn update_config(s: &Arc<NameServer>, call: Call<UpdateNamesrvConfig>
 
 /// Refuses what no request may change, and more than one may.
 fn check(config: &Config, entries: &[Entry]) -> Result<(), Fault> {
-    for Entry { key, value, .. } in entries {
+    if let Some(error) = limits_error(entries) {
+        return Err(invalid(error));
+    }
+    for Entry { key, .. } in entries {
         if let Err(why) = config.may_change(key) {
             let remark = format!("Can not update config in black list: {key}{why}");
             return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
         }
-        if value.len() > VALUE_BYTES_MAX {
-            let remark = format!("{key}: {} bytes, allowed are {VALUE_BYTES_MAX}", value.len());
-            return Err(invalid(remark));
-        }
-    }
-    if entries.len() > CHANGES_MAX {
-        let remark = format!(
-            "{} settings in one request, allowed are {CHANGES_MAX}",
-            entries.len()
-        );
-        return Err(invalid(remark));
     }
     Ok(())
 }
@@ -116,13 +102,13 @@ fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -
     let mut changes = s.changes.lock();
     let mut live = Config::clone(&s.config.load());
     let mut saved = changes.saved.clone();
-    let (mut made, mut unknown) = (Vec::new(), Vec::new());
+    let mut done = Done::default();
     for Entry { key, value, .. } in entries {
         let from = saved.get(key);
         let assigned = saved.assign(key, value).map_err(|e| invalid(e.to_string()))?;
         let effect = match assigned {
             Assigned::Unknown => {
-                unknown.push(key.as_str());
+                done.unknown.push(key.clone());
                 continue;
             }
             Assigned::NoMeaning => Effect::Never,
@@ -141,7 +127,7 @@ fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -
         };
         let from = change.from.as_deref().unwrap_or("nothing");
         info!(%key, from, to = %change.to, ?effect, "a setting is changed by request");
-        made.push(change);
+        done.changes.push(change);
     }
     let written = s.env.disk.replace(
         Path::new(&saved.config_store_path),
@@ -159,16 +145,16 @@ fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -
     changes.saved = saved;
     s.config.store(Arc::new(live));
     s.config_changes.send_replace(());
-    let mut remark = said(&made, &unknown);
+    let mut remark = done.remark(Kept::InFile);
     info!(peer = %call.peer.addr, %remark, "settings are changed");
-    if !made.is_empty() {
+    if !done.changes.is_empty() {
         // No client says its id to a name server.
         let by = ChangedBy {
             peer: call.peer.addr.to_string().into(),
             client_id: None,
             user: call.ext.get("AccessKey"),
         };
-        changes.history.note(&by, s.env.clock.now_ms(), made);
+        changes.history.note(&by, s.env.clock.now_ms(), done.changes);
         let bytes = fastjson::to_vec_pretty(&changes.history);
         if let Err(error) = s.env.disk.replace(&changes.path, &bytes) {
             error!(peer = %call.peer.addr, file = %changes.path.display(), %error, "a change of settings is made, and is missing in the list of changes after a restart");
@@ -176,24 +162,4 @@ fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -
         }
     }
     Ok(remark)
-}
-
-/// Each key, and what becomes of it.
-fn said(made: &[ConfigChange], unknown: &[&str]) -> String {
-    let of = |effect: Effect| {
-        let made = made.iter().filter(move |change| change.effect == effect);
-        made.map(|change| change.key.as_str()).collect::<Vec<_>>()
-    };
-    let parts = [
-        ("in effect now", of(Effect::Now)),
-        ("takes effect at the next start", of(Effect::AfterRestart)),
-        ("ignored, without a meaning here", of(Effect::Never)),
-        ("ignored, unknown", unknown.to_vec()),
-    ];
-    let said: Vec<String> = parts
-        .into_iter()
-        .filter(|(_, keys)| !keys.is_empty())
-        .map(|(what, keys)| format!("{what}: {}", keys.join(", ")))
-        .collect();
-    said.join("; ")
 }

@@ -12,7 +12,7 @@ use store::Env;
 use tracing::{error, info};
 use wire::api::config::{GetBrokerConfig, GetBrokerConfigReply, ListConfigChanges, UpdateBrokerConfig};
 use wire::api::elsewhere::SwitchTimerEngine;
-use wire::body::config::{ChangedBy, ConfigChange, ConfigHistory, Effect};
+use wire::body::config::{ChangedBy, ConfigChange, ConfigHistory, Done, Effect, Kept, limits_error};
 use wire::body::topic::DataVersion;
 use wire::code::{NoHeader, ResponseCode};
 use wire::java_properties::{self, Entry};
@@ -24,10 +24,6 @@ use crate::config::{Assigned, Config, HIDDEN, Place, When, bytes_of, is_fixed, i
 use crate::fault::unsaved;
 use crate::saved::{self, LoadError, SaveError};
 use crate::subject::Subject;
-
-/// Settings of one request, and the bytes of each value.
-const CHANGES_MAX: usize = 1000;
-const VALUE_BYTES_MAX: usize = 4096;
 
 /// How often the settings changed, and how.
 pub(crate) struct Settings {
@@ -95,8 +91,11 @@ pub(crate) fn update_config(
 
 /// Refuses what no request may change, and more than one may.
 fn check(black_list: &str, entries: &[Entry]) -> Result<(), Fault> {
+    if let Some(error) = limits_error(entries) {
+        return Err(invalid(error));
+    }
     let is_listed = |key: &str| black_list.split(';').any(|black| black.trim() == key);
-    for Entry { key, value, .. } in entries {
+    for Entry { key, .. } in entries {
         let refuse = |why: &str| {
             let remark = format!("Can not update config in black list: {key}{why}");
             Err(Fault::new(ResponseCode::NO_PERMISSION, remark))
@@ -107,17 +106,6 @@ fn check(black_list: &str, entries: &[Entry]) -> Result<(), Fault> {
         if is_listed(key) {
             return refuse(" (configBlackList)");
         }
-        if value.len() > VALUE_BYTES_MAX {
-            let remark = format!("{key}: {} bytes, allowed are {VALUE_BYTES_MAX}", value.len());
-            return Err(invalid(remark));
-        }
-    }
-    if entries.len() > CHANGES_MAX {
-        let remark = format!(
-            "{} settings in one request, allowed are {CHANGES_MAX}",
-            entries.len()
-        );
-        return Err(invalid(remark));
     }
     Ok(())
 }
@@ -147,15 +135,13 @@ fn change<R>(b: &Broker, call: &Call<R>, entries: &[Entry]) -> Result<Changed, F
             Assigned::Done(When::Start | When::Fixed) => Effect::AfterRestart,
             Assigned::NoMeaning => Effect::Never,
             Assigned::Unknown => {
-                done.unknown.push(&entry.key);
+                done.unknown.push(entry.key.clone());
                 continue;
             }
         };
         done.changes.push(noted(entry, effect, &file, &before));
     }
-    let known = entries
-        .iter()
-        .filter(|entry| !done.unknown.contains(&&*entry.key));
+    let known = entries.iter().filter(|entry| !done.unknown.contains(&entry.key));
     if let Some(file) = &mut file {
         file.edit(known, &live)?;
         file.write(&b.env)?;
@@ -168,7 +154,8 @@ fn change<R>(b: &Broker, call: &Call<R>, entries: &[Entry]) -> Result<Changed, F
     let now_ms = b.env.clock.now_ms();
     state.version.counter += 1;
     state.version.timestamp = now_ms;
-    let mut remark = done.remark(file.is_some());
+    let kept = file.map_or(Kept::Nowhere, |_| Kept::InFile);
+    let mut remark = done.remark(kept);
     info!(peer = %call.peer.addr, %remark, "settings are changed");
     if !done.changes.is_empty() {
         state.history.note(&by(b, call), now_ms, done.changes);
@@ -211,42 +198,6 @@ fn noted(entry: &Entry, effect: Effect, file: &Option<ConfigFile>, before: &Conf
     let from = change.from.as_deref().unwrap_or("nothing");
     info!(key, from, to = %change.to, effect = ?change.effect, "a setting is changed by request");
     change
-}
-
-/// What becomes of the settings of a request.
-#[derive(Default)]
-struct Done<'a> {
-    changes: Vec<ConfigChange>,
-    unknown: Vec<&'a str>,
-}
-
-impl Done<'_> {
-    /// Each key, and what becomes of it. Empty where nothing was asked.
-    fn remark(&self, is_saved: bool) -> String {
-        let of = |effect: Effect| {
-            let changes = self.changes.iter().filter(move |change| change.effect == effect);
-            changes.map(|change| change.key.as_str()).collect::<Vec<_>>()
-        };
-        let after_restart = match is_saved {
-            true => "takes effect at the next start",
-            false => "would take effect at the next start, but is not saved",
-        };
-        let parts = [
-            ("in effect now", of(Effect::Now)),
-            (after_restart, of(Effect::AfterRestart)),
-            ("ignored, without a meaning here", of(Effect::Never)),
-            ("ignored, unknown", self.unknown.clone()),
-        ];
-        let mut said: Vec<String> = parts
-            .into_iter()
-            .filter(|(_, keys)| !keys.is_empty())
-            .map(|(what, keys)| format!("{what}: {}", keys.join(", ")))
-            .collect();
-        if !is_saved && !self.changes.is_empty() {
-            said.push("not saved: the broker runs without a configuration file".to_owned());
-        }
-        said.join("; ")
-    }
 }
 
 /// The configuration file as it is, and as it is to be.
@@ -347,9 +298,7 @@ fn read_by_tools() -> [(&'static str, String); 2] {
 
 /// Code 900025.
 pub(crate) fn changes(b: &Arc<Broker>, call: Call<ListConfigChanges>) -> Result<Answer<NoHeader>, Fault> {
-    let ListConfigChanges { key, max, next } = &call.header;
-    let state = b.settings.state.lock();
-    let page = state.history.page(key.as_deref(), *max, *next);
+    let page = b.settings.state.lock().history.page(&call.header);
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&page)).into())
 }
 

@@ -102,8 +102,13 @@ async fn what_names_a_place_what_is_listed_and_what_makes_no_sense_is_refused_an
             reply.code
         );
     }
-    let long = format!("regionId={}\n", "x".repeat(5000));
-    assert_eq!(update(&black, &long).await.code, 29);
+    let long_value = format!("regionId={}\n", "x".repeat(5000));
+    let long_name = format!("{}=1\n", "x".repeat(1 << 20));
+    for long in [long_value, long_name] {
+        let reply = update(&black, &format!("longPollingEnable=false\n{long}")).await;
+        let remark = reply.remark.unwrap();
+        assert!(reply.code == 29 && remark.len() < 200, "{} bytes", remark.len());
+    }
     let many: String = (0..1001).map(|n| format!("unknown{n}=1\n")).collect();
     assert_eq!(update(&black, &many).await.code, 29);
     assert_eq!(rig.setting("longPollingEnable"), "true");

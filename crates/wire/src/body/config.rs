@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which settings were changed by requests: the file that broker and name server keep, and the answer to
-//! `LIST_CONFIG_CHANGES`. What is kept is bounded in number and length.
+//! Settings changed by requests: what one may carry, what broker and name server say becomes of each setting, the file that
+//! they keep of it, and the answer to `LIST_CONFIG_CHANGES`. What is taken, said and kept is bounded in number and length.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Str;
+use crate::api::config::ListConfigChanges;
+use crate::java_properties::Entry;
 
+/// Settings of one request, and the bytes of each name and value.
+const ENTRIES_MAX: usize = 1000;
+const KEY_BYTES_MAX: usize = 256;
+const VALUE_BYTES_MAX: usize = 4096;
+/// Characters of an unknown name that an answer shows.
+const UNKNOWN_CHARS_MAX: usize = 64;
 /// Changes that are kept.
 pub const CHANGES_MAX: usize = 1000;
 /// Characters of a value that are kept.
@@ -24,6 +32,87 @@ pub enum Effect {
     /// Never: the setting has no meaning here.
     #[default]
     Never,
+}
+
+/// What is wrong with the settings of a request before anybody looks at what they say, if something is.
+#[must_use]
+pub fn limits_error(entries: &[Entry]) -> Option<String> {
+    if entries.len() > ENTRIES_MAX {
+        let number = entries.len();
+        return Some(format!(
+            "{number} settings in one request, allowed are {ENTRIES_MAX}"
+        ));
+    }
+    entries.iter().find_map(|Entry { key, value, .. }| {
+        let (key_bytes, value_bytes) = (key.len(), value.len());
+        if key_bytes > KEY_BYTES_MAX {
+            let key = cut(key);
+            return Some(format!(
+                "{key}: the name has {key_bytes} bytes, allowed are {KEY_BYTES_MAX}"
+            ));
+        }
+        (value_bytes > VALUE_BYTES_MAX)
+            .then(|| format!("{key}: {value_bytes} bytes, allowed are {VALUE_BYTES_MAX}"))
+    })
+}
+
+/// Whether there is a file that settings are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// There is.
+    InFile,
+    /// A broker may run without one: what takes effect at the next start never does.
+    Nowhere,
+}
+
+/// What becomes of the settings of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Those that are known.
+    pub changes: Vec<ConfigChange>,
+    /// Names that are not.
+    pub unknown: Vec<Str>,
+}
+
+impl Done {
+    /// Each name, and what becomes of it. Empty where nothing was asked.
+    #[must_use]
+    pub fn remark(&self, kept: Kept) -> String {
+        let of = |effect: Effect| {
+            let changes = self.changes.iter().filter(move |change| change.effect == effect);
+            changes.map(|change| change.key.to_string()).collect::<Vec<_>>()
+        };
+        let after_restart = match kept {
+            Kept::InFile => "takes effect at the next start",
+            Kept::Nowhere => "would take effect at the next start, but is not saved",
+        };
+        let parts = [
+            ("in effect now", of(Effect::Now)),
+            (after_restart, of(Effect::AfterRestart)),
+            ("ignored, without a meaning here", of(Effect::Never)),
+            (
+                "ignored, unknown",
+                self.unknown.iter().map(|key| cut(key)).collect(),
+            ),
+        ];
+        let mut said: Vec<String> = parts
+            .into_iter()
+            .filter(|(_, keys)| !keys.is_empty())
+            .map(|(what, keys)| format!("{what}: {}", keys.join(", ")))
+            .collect();
+        if kept == Kept::Nowhere && !self.changes.is_empty() {
+            said.push("not saved: the broker runs without a configuration file".to_owned());
+        }
+        said.join("; ")
+    }
+}
+
+/// A name as far as it is shown.
+fn cut(key: &str) -> String {
+    match key.char_indices().nth(UNKNOWN_CHARS_MAX) {
+        None => key.to_owned(),
+        Some((end, _)) => format!("{}…", key.get(..end).unwrap_or_default()),
+    }
 }
 
 /// One change of one setting.
@@ -105,8 +194,9 @@ impl ConfigHistory {
     }
 
     /// The newest changes, of one setting or of all, in front of `next`.
-    pub fn page(&self, key: Option<&str>, max: Option<i32>, next: Option<i64>) -> ConfigChanges {
-        let max = usize::try_from(max.unwrap_or(LISTED).max(1)).unwrap_or(1);
+    pub fn page(&self, question: &ListConfigChanges) -> ConfigChanges {
+        let (key, next) = (question.key.as_deref(), question.next);
+        let max = usize::try_from(question.max.unwrap_or(LISTED).max(1)).unwrap_or(1);
         let mut wanted = self.changes.iter().rev().filter(|change| {
             key.is_none_or(|key| change.key == key) && next.is_none_or(|next| change.seq < next)
         });
@@ -161,12 +251,54 @@ mod tests {
             history.note(&ChangedBy::default(), 0, vec![change(key, "x")]);
         }
         let seqs = |page: &ConfigChanges| page.changes.iter().map(|change| change.seq).collect::<Vec<_>>();
-        let first = history.page(None, Some(2), None);
+        let ask = |key: Option<&str>, max, next| {
+            history.page(&ListConfigChanges {
+                key: key.map(Str::from),
+                max,
+                next,
+            })
+        };
+        let first = ask(None, Some(2), None);
         assert_eq!((seqs(&first), first.next), (vec![5, 4], Some(4)));
-        let last = history.page(None, Some(3), first.next);
+        let last = ask(None, Some(3), first.next);
         assert_eq!((seqs(&last), last.next), (vec![3, 2, 1], None));
-        let one = history.page(Some("b"), None, None);
+        let one = ask(Some("b"), None, None);
         assert_eq!((seqs(&one), one.next), (vec![4, 2], None));
-        assert_eq!(history.page(Some("c"), Some(-1), None), ConfigChanges::default());
+        assert_eq!(ask(Some("c"), Some(-1), None), ConfigChanges::default());
+    }
+
+    fn entry(key: &str, value: &str) -> Entry {
+        let text = format!("{key}={value}");
+        crate::java_properties::parse(&text).unwrap().remove(0)
+    }
+
+    #[test]
+    fn a_request_with_too_many_or_too_long_settings_is_refused_in_few_words() {
+        let good = entry(&"k".repeat(256), &"v".repeat(4096));
+        assert_eq!(limits_error(&vec![good; 1000]), None);
+        for (entries, word) in [
+            (vec![entry("k", "v"); 1001], "1001 settings"),
+            (
+                vec![entry(&"k".repeat(1 << 20), "v")],
+                "the name has 1048576 bytes",
+            ),
+            (vec![entry("k", &"v".repeat(4097))], "k: 4097 bytes"),
+        ] {
+            let error = limits_error(&entries).unwrap();
+            assert!(error.contains(word) && error.len() < 200, "{error:.300}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_said_as_far_as_it_is_worth_it() {
+        let done = Done {
+            changes: vec![change("known", "x")],
+            unknown: vec!["ü".repeat(100).into(), "short".into()],
+        };
+        let cut = "ü".repeat(64);
+        assert_eq!(
+            done.remark(Kept::InFile),
+            format!("ignored, without a meaning here: known; ignored, unknown: {cut}…, short")
+        );
     }
 }
