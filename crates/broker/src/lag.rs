@@ -96,7 +96,7 @@ fn all(b: &Broker) -> Vec<Lag> {
         let retry = retry_topic(group);
         if b.topics
             .get(&retry)
-            .is_some_and(|topic| has_commits_or_messages(b, group, &topic))
+            .is_some_and(|topic| is_told(b, group, &topic))
         {
             lags.extend(one(
                 b,
@@ -143,8 +143,8 @@ fn pops(b: &Broker, group: &str, topic: &Topic) -> bool {
         .any(|queue| b.pop.standing(&b.offsets, (group, name, queue)).is_some())
 }
 
-/// Whether a retry topic is worth a line: it is made with every group, and mostly empty.
-fn has_commits_or_messages(b: &Broker, group: &str, topic: &Topic) -> bool {
+/// Whether a retry topic is worth a line: it is made with every group, and mostly nothing has ever come to it.
+fn is_told(b: &Broker, group: &str, topic: &Topic) -> bool {
     let name = &topic.config.topic_name;
     let mut queues = b.store.queues_of(name).into_iter();
     queues.any(|queue| queue.max() > 0) && !is_system_group(group)
