@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wire::api::config::UpdateBrokerConfig;
 use wire::api::topic::DeleteTopicInBroker;
+use wire::code::Code;
 use wire::frame::Frame;
 
 const SECONDS: Duration = Duration::from_secs(10);
@@ -185,6 +186,59 @@ async fn what_an_administrator_does_is_in_the_access_log_with_place_and_answer_b
     assert!(!text.contains("of nobody else"), "{text}");
     let other = std::fs::read_to_string(home.path().join("here/broker.log")).unwrap();
     assert!(!other.contains("DELETE_TOPIC_IN_BROKER"), "{other}");
+}
+
+#[tokio::test]
+async fn no_line_says_that_a_setting_is_changed_by_a_request_that_changes_nothing() {
+    let home = TempDir::new().unwrap();
+    let args = [
+        "--log",
+        "files",
+        "--log-dir",
+        "here",
+        "--set",
+        "bindAddress=127.0.0.1",
+    ];
+    let args = [&args[..], &["--set", "listenPort=0"]].concat();
+    let program = Path::new(env!("CARGO_BIN_EXE_barque"));
+    let start = |what: &str, more: &[&str], label: &str| {
+        Server::start(program, home.path(), &[&[what][..], &args, more].concat(), label)
+    };
+    let names = start("nameserver", &[], "boot success. serializeType=JSON, address ");
+    let broker = start(
+        "broker",
+        &["--set", "brokerName=a", "--set", "brokerIP1=127.0.0.1"],
+        "The broker[a, ",
+    );
+    let update = |code: Code, text: &'static str| Frame {
+        code: code.0,
+        ..change(text)
+    };
+    for (server, log, code, good, bad) in [
+        (
+            &names,
+            "namesrv.log",
+            Code::UPDATE_NAMESRV_CONFIG,
+            "enableTopicList=false",
+            "waitSecondsForService=-1",
+        ),
+        (
+            &broker,
+            "broker.log",
+            Code::UPDATE_BROKER_CONFIG,
+            "traceOn=false",
+            "maxMessageSize=0",
+        ),
+    ] {
+        let both: &str = format!("{good}\n{bad}\n").leak();
+        assert_ne!(server.ask(update(code, both)).await.code, 0);
+        assert_eq!(server.ask(update(code, good)).await.code, 0);
+        let text = until(&home.path().join("here").join(log), "settings are changed");
+        let lines = text
+            .lines()
+            .filter(|line| line.contains("a setting is changed by request"));
+        assert_eq!(lines.count(), 1, "{text}");
+    }
 }
 
 #[test]

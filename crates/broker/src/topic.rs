@@ -472,6 +472,14 @@ impl Topics {
         self.change().publish()
     }
 
+    /// The same for what `make` changes elsewhere: it is called when it is durable that this counts, and before anybody sees
+    /// it, so that no name server is told the new version with what was before.
+    pub(crate) fn touch_for<T>(&self, make: impl FnOnce() -> T) -> Result<T, SaveError> {
+        let change = self.change();
+        let version = change.next_version();
+        change.publish_with(version, make)
+    }
+
     fn change(&self) -> Change<'_> {
         let one = self.changing.lock();
         Change {
@@ -527,15 +535,24 @@ impl Change<'_> {
 
     /// Makes the change durable, then shows it to everyone.
     fn publish(self) -> Result<(), SaveError> {
-        let version = DataVersion {
-            counter: self.now.version.counter + 1,
-            timestamp: self.topics.env.clock.now_ms(),
-            ..self.now.version
-        };
+        let version = self.next_version();
         self.publish_as(version)
     }
 
-    fn publish_as(mut self, version: DataVersion) -> Result<(), SaveError> {
+    fn next_version(&self) -> DataVersion {
+        DataVersion {
+            counter: self.now.version.counter + 1,
+            timestamp: self.topics.env.clock.now_ms(),
+            ..self.now.version
+        }
+    }
+
+    fn publish_as(self, version: DataVersion) -> Result<(), SaveError> {
+        self.publish_with(version, || ())
+    }
+
+    /// `make` is called in between.
+    fn publish_with<T>(mut self, version: DataVersion, make: impl FnOnce() -> T) -> Result<T, SaveError> {
         let now = Arc::make_mut(&mut self.now);
         now.version = version;
         now.step += 1;
@@ -546,6 +563,7 @@ impl Change<'_> {
             removed: self.removed,
         };
         self.topics.ledger.record(&change, || now.to_file())?;
+        let made = make();
         // A change without topics is one of all of them; and nobody is told what is gone.
         let is_all = change.put.is_empty() || !change.removed.is_empty();
         let mut news = self.topics.news.lock();
@@ -558,6 +576,6 @@ impl Change<'_> {
         });
         drop(news);
         self.topics.table.store(self.now);
-        Ok(())
+        Ok(made)
     }
 }

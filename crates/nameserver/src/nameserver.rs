@@ -41,8 +41,7 @@ pub(crate) type Answered<T> = Result<Answer<T>, Fault>;
 pub struct NameServer {
     pub(crate) config: ArcSwap<Config>,
     pub(crate) config_changes: watch::Sender<()>,
-    /// Locked while settings change.
-    pub(crate) changes: Mutex<Changes>,
+    pub(crate) changes: Changes,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) kv: Kv,
     pub(crate) env: Env,
@@ -62,7 +61,7 @@ impl NameServer {
         let kv = Kv::open(Arc::clone(&env.disk), PathBuf::from(&config.kv_config_path))?;
         let (notices, outgoing) = mpsc::channel(NOTICES_MAX);
         Ok(Arc::new(NameServer {
-            changes: Mutex::new(Changes::open(&config, &env)),
+            changes: Changes::open(&config, &env),
             config: ArcSwap::from_pointee(config),
             config_changes: watch::Sender::default(),
             registry: RwLock::new(Registry::new(Limits::default())),

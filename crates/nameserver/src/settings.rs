@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use net::{Answer, Call, Fault, Reply};
+use parking_lot::Mutex;
 use store::Env;
 use tracing::{error, info};
 use wire::api::config::{GetNamesrvConfig, ListConfigChanges, UpdateNamesrvConfig};
@@ -17,11 +19,12 @@ use wire::{Str, fastjson};
 use crate::config::{Assigned, Config, When};
 use crate::nameserver::{Answered, NameServer};
 
-/// What changes with the settings; locked while they do.
+/// What changes with the settings.
 pub(crate) struct Changes {
-    /// The settings of the next start.
-    saved: Config,
-    history: ConfigHistory,
+    /// The settings of the next start. Held while settings change, over the disk too: only threads that may wait for it take it.
+    saved: Mutex<Config>,
+    /// For those who ask, who wait for no disk.
+    history: ArcSwap<ConfigHistory>,
     path: PathBuf,
 }
 
@@ -43,8 +46,8 @@ impl Changes {
             }
         };
         Changes {
-            saved: config.clone(),
-            history: history.unwrap_or_default(),
+            saved: Mutex::new(config.clone()),
+            history: ArcSwap::from_pointee(history.unwrap_or_default()),
             path,
         }
     }
@@ -59,7 +62,7 @@ pub(crate) fn get_config(s: &Arc<NameServer>, _: Call<GetNamesrvConfig>) -> Answ
 
 /// 900025
 pub(crate) fn changes(s: &Arc<NameServer>, call: Call<ListConfigChanges>) -> Answered<NoHeader> {
-    let page = s.changes.lock().history.page(&call.header);
+    let page = s.changes.history.load().page(&call.header);
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&page)).into())
 }
 
@@ -99,9 +102,40 @@ fn check(config: &Config, entries: &[Entry]) -> Result<(), Fault> {
 
 /// Returns what is said of each key.
 fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -> Result<String, Fault> {
-    let mut changes = s.changes.lock();
+    let mut next = s.changes.saved.lock();
     let mut live = Config::clone(&s.config.load());
-    let mut saved = changes.saved.clone();
+    let mut saved = next.clone();
+    let done = assign(entries, &mut live, &mut saved)?;
+    let written = s.env.disk.replace(
+        Path::new(&saved.config_store_path),
+        saved.to_properties().as_bytes(),
+    );
+    written.map_err(|source| {
+        let remark = format!(
+            "the change is not made: cannot write {}: {source}",
+            saved.config_store_path
+        );
+        let (file, peer) = (&saved.config_store_path, call.peer.addr);
+        error!(%file, %peer, error = %source, "a change of settings is refused because it cannot be saved; look at the disk, and ask again");
+        Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+    })?;
+    *next = saved;
+    s.config.store(Arc::new(live));
+    s.config_changes.send_replace(());
+    let mut remark = done.remark(Kept::InFile);
+    for change in &done.changes {
+        let from = change.from.as_deref().unwrap_or("nothing");
+        info!(key = %change.key, from, to = %change.to, effect = ?change.effect, "a setting is changed by request");
+    }
+    info!(peer = %call.peer.addr, %remark, "settings are changed");
+    if !done.changes.is_empty() && !note(s, call, done.changes) {
+        remark.push_str("; not noted for LIST_CONFIG_CHANGES after a restart: the disk refused it");
+    }
+    Ok(remark)
+}
+
+/// Sets the entries in what is in effect and in what is saved, and tells what becomes of each.
+fn assign(entries: &[Entry], live: &mut Config, saved: &mut Config) -> Result<Done, Fault> {
     let mut done = Done::default();
     for Entry { key, value, .. } in entries {
         let from = saved.get(key);
@@ -118,48 +152,33 @@ fn change(s: &NameServer, call: &Call<UpdateNamesrvConfig>, entries: &[Entry]) -
         if effect != Effect::AfterRestart {
             live.assign(key, value).map_err(|e| invalid(e.to_string()))?;
         }
-        let change = ConfigChange {
+        done.changes.push(ConfigChange {
             effect,
             from: from.map(Str::from),
             key: key.clone(),
             to: value.trim().into(),
             ..ConfigChange::default()
-        };
-        let from = change.from.as_deref().unwrap_or("nothing");
-        info!(%key, from, to = %change.to, ?effect, "a setting is changed by request");
-        done.changes.push(change);
+        });
     }
-    let written = s.env.disk.replace(
-        Path::new(&saved.config_store_path),
-        saved.to_properties().as_bytes(),
-    );
-    written.map_err(|source| {
-        let remark = format!(
-            "the change is not made: cannot write {}: {source}",
-            saved.config_store_path
-        );
-        let (file, peer) = (&saved.config_store_path, call.peer.addr);
-        error!(%file, %peer, error = %source, "a change of settings is refused because it cannot be saved; look at the disk, and ask again");
-        Fault::new(ResponseCode::SYSTEM_ERROR, remark)
-    })?;
-    changes.saved = saved;
-    s.config.store(Arc::new(live));
-    s.config_changes.send_replace(());
-    let mut remark = done.remark(Kept::InFile);
-    info!(peer = %call.peer.addr, %remark, "settings are changed");
-    if !done.changes.is_empty() {
-        // No client says its id to a name server.
-        let by = ChangedBy {
-            peer: call.peer.addr.to_string().into(),
-            client_id: None,
-            user: call.ext.get("AccessKey"),
-        };
-        changes.history.note(&by, s.env.clock.now_ms(), done.changes);
-        let bytes = fastjson::to_vec_pretty(&changes.history);
-        if let Err(error) = s.env.disk.replace(&changes.path, &bytes) {
-            error!(peer = %call.peer.addr, file = %changes.path.display(), %error, "a change of settings is made, and is missing in the list of changes after a restart");
-            remark.push_str("; not noted for LIST_CONFIG_CHANGES after a restart: the disk refused it");
-        }
-    }
-    Ok(remark)
+    Ok(done)
+}
+
+/// Adds changes to the list of changes. `false`: it is not saved.
+fn note(s: &NameServer, call: &Call<UpdateNamesrvConfig>, made: Vec<ConfigChange>) -> bool {
+    // No client says its id to a name server.
+    let by = ChangedBy {
+        peer: call.peer.addr.to_string().into(),
+        client_id: None,
+        user: call.ext.get("AccessKey"),
+    };
+    let mut history = ConfigHistory::clone(&s.changes.history.load());
+    history.note(&by, s.env.clock.now_ms(), made);
+    let bytes = fastjson::to_vec_pretty(&history);
+    s.changes.history.store(Arc::new(history));
+    let saved = s.env.disk.replace(&s.changes.path, &bytes);
+    saved
+        .inspect_err(|error| {
+            error!(peer = %call.peer.addr, file = %s.changes.path.display(), %error, "a change of settings is made, and is missing in the list of changes after a restart");
+        })
+        .is_ok()
 }

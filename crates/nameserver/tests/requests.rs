@@ -3,16 +3,18 @@
 //! and settings do.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc as blocking};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use nameserver::config::Config;
 use nameserver::nameserver::NameServer;
 use net::{Channel, Outcome, Peer, Server, Service};
+use store::disk::real::RealDisk;
+use store::disk::{Disk, Entry, File, Lock, Space};
 use store::env::sim::SimClock;
 use store::env::{Clock, Env};
 use tempfile::TempDir;
@@ -43,11 +45,16 @@ impl Running {
     }
 
     async fn start_in(dir: TempDir, settings: &str) -> Running {
+        Running::start_on(Arc::new(RealDisk), dir, settings).await
+    }
+
+    async fn start_on(disk: Arc<dyn Disk>, dir: TempDir, settings: &str) -> Running {
         let (home, file) = (dir.path(), dir.path().join("namesrv.conf").display().to_string());
         let (config, _) = Config::parse(home, &file, settings).unwrap();
         let clock = Arc::new(SimClock::at(1_000_000));
         let env = Env {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            disk,
             ..Env::real()
         };
         let server = NameServer::open(config, env).unwrap();
@@ -639,5 +646,67 @@ async fn a_name_server_shows_its_numbers_on_a_port_of_their_own() {
     }
     shown.cancel();
     showing.await.unwrap();
+    running.stop().await;
+}
+
+/// A disk on which one sync of a directory says that it is under way, and waits until it may go on.
+#[derive(Debug)]
+struct Gate(Mutex<Option<(mpsc::UnboundedSender<()>, blocking::Receiver<()>)>>);
+
+impl Disk for Gate {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        RealDisk.open(path)
+    }
+    fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
+        RealDisk.create(path, len)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        RealDisk.list(dir)
+    }
+    fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
+        RealDisk.entry(path)
+    }
+    fn make_dirs(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.make_dirs(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+    fn remove_tree(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.remove_tree(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let gate = self.0.lock().unwrap().take();
+        if let Some((reached, opened)) = gate {
+            reached.send(()).unwrap();
+            let _opened_or_given_up = opened.recv();
+        }
+        RealDisk.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        RealDisk.lock(path)
+    }
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        RealDisk.space(path)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_changes_is_read_while_a_change_waits_for_the_disk() {
+    let (reached, mut is_reached) = mpsc::unbounded_channel();
+    let (open, opened) = blocking::channel();
+    let gate = Arc::new(Gate(Mutex::new(Some((reached, opened)))));
+    let running = Running::start_on(gate, TempDir::new().unwrap(), "").await;
+    let (client, other) = (running.connect().await, running.connect().await);
+    let changing = tokio::spawn(async move { client.send(request(318, &[], "enableTopicList=false")).await });
+    is_reached.recv().await.unwrap();
+    assert_eq!(text(&other.ask(900_025, &[]).await), r#"{"changes":[]}"#);
+    open.send(()).unwrap();
+    assert_eq!(changing.await.unwrap().code, 0);
+    let listed = text(&other.ask(900_025, &[]).await);
+    assert!(listed.contains("enableTopicList"), "{listed}");
     running.stop().await;
 }

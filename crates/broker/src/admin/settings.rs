@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use net::{Answer, Call, Fault, Reply};
 use parking_lot::Mutex;
 use store::Env;
@@ -27,12 +28,15 @@ use crate::subject::Subject;
 
 /// How often the settings changed, and how.
 pub(crate) struct Settings {
-    /// Held while they change.
-    state: Mutex<State>,
+    /// Held while they change, over the disk too: only threads that may wait for it take it.
+    changing: Mutex<()>,
+    /// For those who ask, who wait for no disk.
+    told: ArcSwap<Told>,
     path: PathBuf,
 }
 
-struct State {
+#[derive(Clone)]
+struct Told {
     version: DataVersion,
     history: ConfigHistory,
 }
@@ -40,7 +44,7 @@ struct State {
 impl Settings {
     pub(crate) fn open(config: &Config, env: &Env) -> Result<Settings, LoadError> {
         let path = config.config_dir().join("barqueConfigChanges.json");
-        let state = State {
+        let told = Told {
             version: DataVersion {
                 timestamp: env.clock.now_ms(),
                 ..DataVersion::default()
@@ -54,7 +58,8 @@ impl Settings {
             },
         };
         Ok(Settings {
-            state: Mutex::new(state),
+            changing: Mutex::default(),
+            told: ArcSwap::from_pointee(told),
             path,
         })
     }
@@ -74,9 +79,9 @@ pub(crate) fn update_config(
     check(&b.config().config_black_list, &entries)?;
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
-        let (changing, peer) = (Arc::clone(&b), Arc::clone(&call.peer));
-        let changed = move || change(&changing, &call, &entries);
-        let changed = blocking::run(&b, &peer, changed).await??;
+        let (changing, by) = (Arc::clone(&b), by(&b, &call));
+        let changed = move || change(&changing, &by, &entries);
+        let changed = blocking::run(&b, &call.peer, changed).await??;
         if changed.permission {
             b.announce().await;
         }
@@ -117,12 +122,46 @@ struct Changed {
     permission: bool,
 }
 
-fn change<R>(b: &Broker, call: &Call<R>, entries: &[Entry]) -> Result<Changed, Fault> {
-    let mut state = b.settings.state.lock();
+fn change(b: &Broker, by: &ChangedBy, entries: &[Entry]) -> Result<Changed, Fault> {
+    let _one = b.settings.changing.lock();
     let before = b.config();
-    let mut live = Config::clone(&before);
-    let mut file = ConfigFile::read(&b.env, &live.broker_config_path)?;
-    let mut done = Done::default();
+    let mut file = ConfigFile::read(&b.env, &before.broker_config_path)?;
+    let (live, done) = assigned(entries, &before, &file)?;
+    if let Some(file) = &mut file {
+        let known = entries.iter().filter(|entry| !done.unknown.contains(&entry.key));
+        file.edit(known, &live)?;
+    }
+    let permission = live.broker_permission != before.broker_permission;
+    let make = || {
+        if let Some(file) = &file {
+            file.write(&b.env)?;
+        }
+        b.set_config(live);
+        Ok(())
+    };
+    match permission {
+        true => b
+            .topics
+            .touch_for(make)
+            .map_err(|e| unsaved(&e, Subject::default()))??,
+        false => make()?,
+    }
+    let kept = file.map_or(Kept::Nowhere, |_| Kept::InFile);
+    let mut remark = done.remark(kept);
+    for change in &done.changes {
+        let from = change.from.as_deref().unwrap_or("nothing");
+        info!(key = change.key.as_str(), from, to = %change.to, effect = ?change.effect, "a setting is changed by request");
+    }
+    info!(peer = %by.peer, %remark, "settings are changed");
+    if !note(b, by, done.changes) {
+        remark.push_str("; not noted for LIST_CONFIG_CHANGES after a restart: the disk refused it");
+    }
+    Ok(Changed { remark, permission })
+}
+
+/// The settings as they will be in effect, and what becomes of each entry.
+fn assigned(entries: &[Entry], before: &Config, file: &Option<ConfigFile>) -> Result<(Config, Done), Fault> {
+    let (mut live, mut done) = (before.clone(), Done::default());
     for entry in entries {
         // Tried on a copy, so that what takes effect later does not do so now.
         let mut tried = live.clone();
@@ -139,32 +178,30 @@ fn change<R>(b: &Broker, call: &Call<R>, entries: &[Entry]) -> Result<Changed, F
                 continue;
             }
         };
-        done.changes.push(noted(entry, effect, &file, &before));
+        done.changes.push(changed(entry, effect, file, before));
     }
-    let known = entries.iter().filter(|entry| !done.unknown.contains(&entry.key));
-    if let Some(file) = &mut file {
-        file.edit(known, &live)?;
-        file.write(&b.env)?;
-    }
-    let permission = live.broker_permission != before.broker_permission;
-    if permission {
-        b.topics.touch().map_err(|e| unsaved(&e, Subject::default()))?;
-    }
-    b.set_config(live);
+    Ok((live, done))
+}
+
+/// Counts a change and adds it to the list of changes. `false`: that is not saved.
+fn note(b: &Broker, by: &ChangedBy, changes: Vec<ConfigChange>) -> bool {
+    let mut told = Told::clone(&b.settings.told.load());
     let now_ms = b.env.clock.now_ms();
-    state.version.counter += 1;
-    state.version.timestamp = now_ms;
-    let kept = file.map_or(Kept::Nowhere, |_| Kept::InFile);
-    let mut remark = done.remark(kept);
-    info!(peer = %call.peer.addr, %remark, "settings are changed");
-    if !done.changes.is_empty() {
-        state.history.note(&by(b, call), now_ms, done.changes);
-        if let Err(error) = saved::save(&b.env, &b.settings.path, &state.history) {
-            error!(peer = %call.peer.addr, file = %error.path.display(), error = %error.source, "a change of settings is made, and is missing in the list of changes after a restart");
-            remark.push_str("; not noted for LIST_CONFIG_CHANGES after a restart: the disk refused it");
-        }
+    told.version.counter += 1;
+    told.version.timestamp = now_ms;
+    let is_empty = changes.is_empty();
+    told.history.note(by, now_ms, changes);
+    let told = Arc::new(told);
+    b.settings.told.store(Arc::clone(&told));
+    if is_empty {
+        return true;
     }
-    Ok(Changed { remark, permission })
+    let saved = saved::save(&b.env, &b.settings.path, &told.history);
+    saved
+        .inspect_err(|error| {
+            error!(peer = %by.peer, file = %error.path.display(), error = %error.source, "a change of settings is made, and is missing in the list of changes after a restart");
+        })
+        .is_ok()
 }
 
 /// Who asks for a change.
@@ -176,7 +213,7 @@ fn by<R>(b: &Broker, call: &Call<R>) -> ChangedBy {
     }
 }
 
-fn noted(entry: &Entry, effect: Effect, file: &Option<ConfigFile>, before: &Config) -> ConfigChange {
+fn changed(entry: &Entry, effect: Effect, file: &Option<ConfigFile>, before: &Config) -> ConfigChange {
     let key = entry.key.as_str();
     let in_file = || file.as_ref().and_then(|file| file.entries.get(key).cloned());
     let in_effect = || before.get(key).map(Str::from);
@@ -188,16 +225,13 @@ fn noted(entry: &Entry, effect: Effect, file: &Option<ConfigFile>, before: &Conf
         true => value,
         false => HIDDEN.into(),
     };
-    let change = ConfigChange {
+    ConfigChange {
         effect,
         from: from.map(shown),
         key: entry.key.clone(),
         to: shown(entry.value.trim().into()),
         ..ConfigChange::default()
-    };
-    let from = change.from.as_deref().unwrap_or("nothing");
-    info!(key, from, to = %change.to, effect = ?change.effect, "a setting is changed by request");
-    change
+    }
 }
 
 /// The configuration file as it is, and as it is to be.
@@ -275,7 +309,7 @@ pub(crate) fn read_config(
     b: &Arc<Broker>,
     _call: Call<GetBrokerConfig>,
 ) -> Result<Answer<GetBrokerConfigReply>, Fault> {
-    let version = b.settings.state.lock().version;
+    let version = b.settings.told.load().version;
     let mut all = b.config().all();
     all.extend(read_by_tools());
     all.sort_unstable_by_key(|(key, _)| *key);
@@ -298,7 +332,7 @@ fn read_by_tools() -> [(&'static str, String); 2] {
 
 /// Code 900025.
 pub(crate) fn changes(b: &Arc<Broker>, call: Call<ListConfigChanges>) -> Result<Answer<NoHeader>, Fault> {
-    let page = b.settings.state.lock().history.page(&call.header);
+    let page = b.settings.told.load().history.page(&call.header);
     Ok(Reply::ok(NoHeader).with_body(fastjson::to_vec(&page)).into())
 }
 
@@ -320,8 +354,8 @@ pub(crate) fn switch_timers(
         }
         _ => return Err(invalid("param error")),
     }
-    let b = Arc::clone(b);
-    Ok(blocking::later(&b.clone(), &call.peer.clone(), move || {
+    let (b, by) = (Arc::clone(b), by(b, &call));
+    Ok(blocking::later(&b.clone(), &call.peer, move || {
         if b.config().timer_stop_enqueue {
             let entry = Entry {
                 line: 0,
@@ -329,8 +363,44 @@ pub(crate) fn switch_timers(
                 key: "timerStopEnqueue".into(),
                 value: "false".into(),
             };
-            change(&b, &call, &[entry])?;
+            change(&b, &by, &[entry])?;
         }
         Ok(Reply::ok(NoHeader).with_remark("switch timer engine success"))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use store::disk::Disk as _;
+    use store::disk::sim::Fault as DiskFault;
+
+    use super::*;
+    use crate::world::World;
+
+    #[test]
+    fn a_permission_that_name_servers_would_not_hear_of_is_not_in_the_file_either() {
+        let (world, file) = (World::new(1, &[]), Path::new("/etc/broker.conf"));
+        world.disk.replace(file, b"brokerPermission=6\n").unwrap();
+        let b = world.open(&[("brokerConfigPath", "/etc/broker.conf")]);
+        let set = |permission: &str| {
+            let entries = java_properties::parse(&format!("brokerPermission={permission}")).unwrap();
+            change(&b, &ChangedBy::default(), &entries).map(drop)
+        };
+        let mut untold = 0;
+        // Some of these are operations of the table of topics, which counts the change.
+        for op in 0..20 {
+            world.disk.fail_at(world.disk.ops() + op, DiskFault::Broken);
+            if let Err(fault) = set("4")
+                && fault.remark.contains("topics")
+            {
+                let text = world.disk.load(file).unwrap().unwrap();
+                assert_eq!(String::from_utf8(text).unwrap(), "brokerPermission=6\n");
+                assert_eq!(b.config().broker_permission, 6);
+                untold += 1;
+            }
+            // What is left of the faults ends with the changes that they hit.
+            while set("6").is_err() {}
+        }
+        assert!(untold > 0, "the table was never hit");
+    }
 }

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which settings a request may change (25), what is said of them, and who changed what (900025).
 
+use std::path::Path;
+use std::sync::Arc;
+
+use store::Env;
+use store::disk::Disk;
+use store::disk::sim::SimDisk;
 use tempfile::TempDir;
-use wire::api::config::{ListConfigChanges, UpdateBrokerConfig};
+use wire::api::config::{GetBrokerConfig, ListConfigChanges, UpdateBrokerConfig};
 use wire::body::config::{ConfigChanges, Effect};
 use wire::fastjson;
 use wire::frame::Frame;
 
-use crate::rig::{Client, Rig, producer};
+use crate::rig::{Client, Rig, SOON, producer};
 
 const SECRET: &str = "a secret of many characters";
 
@@ -223,4 +229,26 @@ async fn a_list_of_changes_that_is_damaged_begins_anew() {
             .len(),
         1
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_and_their_changes_are_read_while_a_change_waits_for_the_disk() {
+    let (disk, file) = (Arc::new(SimDisk::seeded(1)), "/etc/broker.conf");
+    disk.replace(Path::new(file), b"brokerName=broker-a\n").unwrap();
+    let env = Env {
+        disk: Arc::clone(&disk) as Arc<dyn Disk>,
+        ..Env::real()
+    };
+    let rig = Rig::start_on(env, tempfile::tempdir().unwrap(), &[("brokerConfigPath", file)]).await;
+    let (client, other) = (rig.client().await, rig.client().await);
+    let stuck = disk.hold_reads();
+    let changing = tokio::spawn(async move { update(&client, "traceOn=false\n").await });
+    let waited = tokio::task::spawn_blocking(move || stuck.wait_for_one(SOON).then_some(stuck));
+    let stuck = waited.await.unwrap().unwrap();
+    assert_eq!(other.ask(&GetBrokerConfig).await.code, 0);
+    let question = ListConfigChanges::default();
+    assert_eq!(changes(&other, &question).await.changes, []);
+    drop(stuck);
+    assert_eq!(changing.await.unwrap().code, 0);
+    assert_eq!(changes(&other, &question).await.changes.len(), 1);
 }
