@@ -315,9 +315,8 @@ impl Broker {
         );
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
         let (watching, watched) = (CancellationToken::new(), TaskTracker::new());
-        if let Some(listening) = ports.metrics {
-            let pages = Arc::new(Pages::of(Arc::clone(&self), ports.beside));
-            watched.spawn(::metrics::http::serve(listening, pages, watching.clone()));
+        if let Some(showing) = &ports.metrics {
+            showing.show(Pages::of(Arc::clone(&self), ports.beside));
         }
         metrics::push::start(&self, &watched, &watching);
         replication::serve(&self, ports.replication, &feeds, &feeding);
@@ -368,6 +367,9 @@ impl Broker {
         watching.cancel();
         watched.close();
         watched.wait().await;
+        if let Some(showing) = ports.metrics {
+            showing.end().await;
+        }
         info!("broker is stopped");
         ended
     }

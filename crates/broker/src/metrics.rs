@@ -21,6 +21,7 @@ use wire::code::Code;
 
 use self::catalogue::CREATE_BOUNDS;
 pub use self::catalogue::{LEFT_OUT, METRICS, metrics_reference};
+pub(crate) use self::pages::Showing;
 pub use self::pages::{Beside, Pages};
 use crate::broker::Broker;
 use crate::config::{Config, pairs_of};

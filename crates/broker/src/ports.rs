@@ -8,7 +8,7 @@ use thiserror::Error;
 use tracing::warn;
 
 use crate::config::{Config, MetricsExporterType};
-use crate::metrics::Beside;
+use crate::metrics::{Beside, Showing};
 
 /// A port could not be taken.
 #[derive(Debug, Error)]
@@ -32,13 +32,14 @@ pub struct Ports {
     pub(crate) fast: Listening,
     /// For slaves.
     pub(crate) replication: Listening,
-    /// For those who watch.
-    pub(crate) metrics: Option<Listening>,
+    /// For those who watch: served already, so that they can while the store is opened.
+    pub(crate) metrics: Option<Showing>,
     pub(crate) beside: Option<Beside>,
 }
 
 impl Ports {
-    /// Takes the ports of the settings, and says in them which ones these are: port 0 takes any free ones.
+    /// Takes the ports of the settings, and says in them which ones these are: port 0 takes any free ones. That for metrics
+    /// says from now on that the broker is starting.
     pub async fn bind(config: &mut Config) -> Result<Ports, PortError> {
         let ip = config
             .bind_address
@@ -65,7 +66,7 @@ impl Ports {
 
     /// Takes the port for metrics. One that nobody has chosen may be another process's: there are metrics of one of them
     /// then. Where the main port is any free one, so is this.
-    async fn bind_metrics(config: &mut Config, ip: IpAddr) -> Result<Option<Listening>, PortError> {
+    async fn bind_metrics(config: &mut Config, ip: IpAddr) -> Result<Option<Showing>, PortError> {
         if config.metrics_exporter_type == MetricsExporterType::Disable {
             return Ok(None);
         }
@@ -79,7 +80,7 @@ impl Ports {
         match Server::bind(SocketAddr::new(ip, number)).await {
             Ok(listening) => {
                 config.metrics_prom_exporter_port.number = listening.local_addr().port();
-                Ok(Some(listening))
+                Ok(Some(Showing::start(listening)))
             }
             Err(source) if port.is_chosen => Err(PortError {
                 setting: "metricsPromExporterPort",
@@ -97,7 +98,7 @@ impl Ports {
 
     /// Where metrics are read, if they are.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().map(Listening::local_addr)
+        self.metrics.as_ref().map(|showing| showing.addr)
     }
 
     /// Shows other numbers in front of those of the broker.

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the port shows: /metrics, /healthz and /readyz.
+//! What the port shows: /metrics, /healthz and /readyz. It is served from when it is taken, before the broker is there: a store
+//! may take long to open, and who watches must not think meanwhile that nothing lives here.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use metrics::http::{self, Page};
 use metrics::{CONTENT_TYPE, Export, Text};
-use net::BoxFuture;
+use net::{BoxFuture, Listening};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{base, collect};
 use crate::broker::Broker;
@@ -14,6 +18,62 @@ use crate::peers::Standing;
 
 /// What else the port of a broker shows, in front of its own: in one process with a name server, the numbers of that.
 pub type Beside = Arc<dyn Fn() -> String + Send + Sync>;
+
+const LIST: &str = "/metrics\n/healthz\n/readyz";
+const STARTING: &str =
+    "the broker is starting: its store is being opened, and recovered if it was not closed";
+
+/// The port while it is served; dropped, it is so no more.
+pub(crate) struct Showing {
+    pub(crate) addr: SocketAddr,
+    front: Arc<Front>,
+    serving: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+impl Showing {
+    /// Shows from now on that a broker is starting.
+    pub(crate) fn start(listening: Listening) -> Showing {
+        let (front, stop) = (Arc::<Front>::default(), CancellationToken::new());
+        Showing {
+            addr: listening.local_addr(),
+            serving: tokio::spawn(http::serve(listening, Arc::clone(&front), stop.clone())),
+            front,
+            stop: stop.drop_guard(),
+        }
+    }
+
+    /// Shows a broker from now on.
+    pub(crate) fn show(&self, pages: Pages) {
+        self.front.0.get_or_init(|| Arc::new(pages));
+    }
+
+    /// Closes the port.
+    pub(crate) async fn end(self) {
+        drop(self.stop);
+        // An error: it has panicked, and is closed as well.
+        drop(self.serving.await);
+    }
+}
+
+/// The pages of the broker, when it is there.
+#[derive(Default)]
+struct Front(OnceLock<Arc<Pages>>);
+
+impl http::Pages for Front {
+    fn page(self: Arc<Self>, path: &str) -> BoxFuture<Option<Page>> {
+        if let Some(pages) = self.0.get() {
+            return Arc::clone(pages).page(path);
+        }
+        let page = match path {
+            "/healthz" => Some(told(None)),
+            "/readyz" | "/metrics" => Some(told(Some(STARTING.to_owned()))),
+            "/" => Some(Page::line(200, LIST)),
+            _ => None,
+        };
+        Box::pin(async { page })
+    }
+}
 
 /// The pages of a broker.
 pub struct Pages {
@@ -56,10 +116,7 @@ impl http::Pages for Pages {
             }),
             "/healthz" => Box::pin(async move { Some(told(not_well(&self.b))) }),
             "/readyz" => Box::pin(async move { Some(told(not_ready(&self.b))) }),
-            "/" => {
-                let text = "/metrics\n/healthz\n/readyz";
-                Box::pin(async move { Some(Page::line(200, text)) })
-            }
+            "/" => Box::pin(async { Some(Page::line(200, LIST)) }),
             _ => Box::pin(async { None }),
         }
     }

@@ -2,11 +2,17 @@
 //! The port itself: where it is, what it says of the broker, and how much.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use broker::{Config, PortError, Ports};
+use broker::{Broker, Config, PortError, Ports};
 use net::Server;
+use store::Env;
+use store::disk::Disk;
+use store::disk::sim::SimDisk;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, SOON};
 use crate::scrape::{Scrape, page};
 
 #[tokio::test]
@@ -18,6 +24,62 @@ async fn a_broker_is_well_and_ready_until_it_stops() {
     assert_eq!(page(addr, "/").await.0, 200);
     assert_eq!(page(addr, "/nothing").await.0, 404);
     rig.stop().await;
+    assert!(tokio::net::TcpStream::connect(addr).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_store_is_being_opened_is_well_and_not_ready() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let env = Env {
+        disk: Arc::clone(&disk) as Arc<dyn Disk>,
+        ..Env::real()
+    };
+    drop(
+        Rig::start_on(
+            env.clone(),
+            tempfile::tempdir().unwrap(),
+            &[("storePathRootDir", "/store")],
+        )
+        .await
+        .stop()
+        .await,
+    );
+
+    let mut config = Config::default();
+    for (key, value) in [
+        ("storePathRootDir", "/store"),
+        ("brokerName", "broker-a"),
+        ("brokerIP1", "127.0.0.1"),
+        ("bindAddress", "127.0.0.1"),
+        ("listenPort", "0"),
+        ("mappedFileSizeCommitLog", "1048576"),
+    ] {
+        config.set(key, value).unwrap();
+    }
+    let ports = Ports::bind(&mut config).await.unwrap();
+    let addr = ports.metrics_addr().unwrap();
+    let stuck = disk.hold_reads();
+    let opening = tokio::task::spawn_blocking(move || Broker::open(config, env).unwrap());
+    let waited = tokio::task::spawn_blocking(move || stuck.wait_for_one(SOON).then_some(stuck));
+    let stuck = waited.await.unwrap().unwrap();
+    let healthy = timeout(SOON, page(addr, "/healthz")).await;
+    assert_eq!(healthy, Ok((200, "ok\n".to_owned())));
+    for path in ["/readyz", "/metrics"] {
+        let (status, why) = page(addr, path).await;
+        assert!(
+            status == 503 && why.starts_with("the broker is starting: "),
+            "{path}: {why}"
+        );
+    }
+    assert_eq!(page(addr, "/nothing").await.0, 404);
+
+    drop(stuck);
+    let (broker, stop) = (opening.await.unwrap(), CancellationToken::new());
+    let running = tokio::spawn(Arc::clone(&broker).run(ports, stop.clone()));
+    while page(addr, "/readyz").await.0 != 200 {}
+    assert_eq!(page(addr, "/metrics").await.0, 200);
+    stop.cancel();
+    running.await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(addr).await.is_err());
 }
 

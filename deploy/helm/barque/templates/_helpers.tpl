@@ -84,4 +84,12 @@ podAntiAffinity:
 {{- if and (eq .Values.broker.master.brokerRole "SYNC_MASTER") (lt (int .Values.broker.size.replica) 1) -}}
 {{- fail "broker.master.brokerRole SYNC_MASTER needs slaves: set broker.size.replica to 1 or more" -}}
 {{- end -}}
+{{- range $role := list "master" "replica" -}}
+{{- $own := index $.Values.broker $role -}}
+{{- $args := printf "%s%s %s" (include "barque.settings" $.Values.broker.config) (include "barque.settings" $own.config) (join " " $.Values.broker.extraArgs) -}}
+{{- $chosen := regexFindAll "\\bmetricsExporterType=[^\"\\s]*" $args -1 -}}
+{{- if and $chosen (has (last $chosen) (list "metricsExporterType=DISABLE" "metricsExporterType=0")) -}}
+{{- fail (printf "metricsExporterType DISABLE (of broker.%s): the probes ask the port for metrics, and there would be none; leave the setting out, or use PROM" $role) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}

@@ -39,13 +39,17 @@ const GOOD: [(&str, &[&str], usize); 3] = [
     ),
     (
         "text.yaml",
-        &["flushDiskType=SYNC_FLUSH", "messageDelayLevel=1s 5s 10s"],
+        &[
+            "flushDiskType=SYNC_FLUSH",
+            "messageDelayLevel=1s 5s 10s",
+            "metricsExporterType=LOG",
+        ],
         2,
     ),
 ];
 
 /// Values that are refused, and a word of why.
-const BAD: [(&str, &str); 7] = [
+const BAD: [(&str, &str); 11] = [
     ("proxy: {enabled: true}", "gRPC"),
     ("controllerModeEnabled: true", "controller"),
     ("broker: {master: {brokerRole: SYNC_MASTER}}", "replica"),
@@ -53,6 +57,16 @@ const BAD: [(&str, &str); 7] = [
     ("broker: {persistence: {size: much}}", "persistence.size"),
     ("broker: {config: [brokerName]}", "broker.config"),
     ("clusterName: \"../etc\"", "clusterName"),
+    ("broker: {config: {metricsExporterType: DISABLE}}", "probes"),
+    ("broker: {config: \"metricsExporterType = 0\"}", "probes"),
+    (
+        "broker: {config: {metricsExporterType: PROM}, replica: {config: {metricsExporterType: DISABLE}}}",
+        "broker.replica",
+    ),
+    (
+        "broker: {extraArgs: [--set, metricsExporterType=DISABLE]}",
+        "probes",
+    ),
 ];
 
 pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
