@@ -11,7 +11,7 @@ RUN cargo build --release --locked --package barque
 FROM debian:bookworm-slim
 RUN groupadd --gid 3000 rocketmq \
  && useradd --uid 3000 --gid 3000 --create-home rocketmq \
- && mkdir -p /home/rocketmq/store /home/rocketmq/logs /home/rocketmq/rocketmq/bin /home/rocketmq/rocketmq/conf \
+ && mkdir -p /home/rocketmq/store /home/rocketmq/nameserver /home/rocketmq/logs /home/rocketmq/rocketmq/bin /home/rocketmq/rocketmq/conf \
  && chown -R rocketmq:rocketmq /home/rocketmq
 COPY --from=build /src/target/release/barque /usr/local/bin/barque
 RUN for name in mqnamesrv mqbroker mqadmin mqshutdown; do ln -s barque "/usr/local/bin/$name"; done

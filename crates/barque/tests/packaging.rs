@@ -64,6 +64,11 @@ fn units_start_servers_that_take_their_options_and_are_stopped_only_after_the_ti
             .find_map(|line| line.strip_prefix("TimeoutStopSec="))
             .unwrap();
         assert!(stop.parse::<u32>().unwrap() >= 60);
+        // Requests write settings back to the file that the server was started with.
+        let (dir, _) = start.rsplit(' ').next().unwrap().rsplit_once('/').unwrap();
+        let can_write = unit.lines().any(|line| line == format!("ReadWritePaths=-{dir}"));
+        let owner = format!("install -d -o rocketmq -g rocketmq -m 750 {dir}\n");
+        assert!(can_write && unit.contains(&owner), "{dir}: {unit}");
     }
 }
 
@@ -103,32 +108,86 @@ fn the_image_is_built_from_files_that_are_there_and_runs_as_nobody_special() {
     }
 }
 
-#[test]
-fn the_compose_file_starts_servers_that_take_their_options() {
-    let file = text("deploy/compose.yaml");
-    let nameserver = file
+/// What the compose file says of a service, and the words of its command.
+fn service(file: &str, name: &str) -> (String, Vec<String>) {
+    let (_, after) = file.split_once(&format!("\n  {name}:\n")).unwrap();
+    let mine = after
         .lines()
-        .find_map(|line| line.trim().strip_prefix("command: ["))
-        .unwrap();
-    let nameserver = nameserver
-        .trim_end_matches(']')
-        .split(", ")
-        .map(|word| word.trim_matches('"').to_owned());
-    settings_of(&nameserver.skip(1).collect::<Vec<_>>());
-    let list = file.split("command:\n").nth(1).unwrap();
-    let broker = list
+        .take_while(|line| line.is_empty() || line.starts_with("    "));
+    let text = mine.collect::<Vec<_>>().join("\n");
+    let (_, list) = text.split_once("command:\n").unwrap();
+    let words = list
         .lines()
         .map_while(|line| line.trim().strip_prefix("- "))
         .map(|word| word.replace("${BROKER_IP:-127.0.0.1}", "10.0.0.9"));
-    let settings = settings_of(&broker.skip(1).collect::<Vec<_>>());
-    for setting in [
-        "brokerIP1=10.0.0.9",
-        "namesrvAddr=nameserver:9876",
-        "storePathRootDir=/home/rocketmq/store",
+    let words = words.collect();
+    (text, words)
+}
+
+/// Where a service has its volume.
+fn volume(service: &str) -> &str {
+    let line = service
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("volumes: "))
+        .unwrap();
+    line.trim_matches(['[', ']', '"']).split_once(':').unwrap().1
+}
+
+#[test]
+fn the_compose_file_starts_servers_that_take_their_options() {
+    let file = text("deploy/compose.yaml");
+    for (name, expected) in [
+        ("nameserver", &["listenPort=9876"][..]),
+        (
+            "broker",
+            &[
+                "brokerIP1=10.0.0.9",
+                "namesrvAddr=nameserver:9876",
+                "storePathRootDir=/home/rocketmq/store",
+            ],
+        ),
     ] {
+        let (_, words) = service(&file, name);
+        let settings = settings_of(&words[1..]);
+        for setting in expected {
+            assert!(
+                settings.lines().any(|line| line == *setting),
+                "{setting} is not in {settings}"
+            );
+        }
+    }
+}
+
+#[test]
+fn volumes_of_the_compose_file_keep_what_servers_write_and_hide_nothing_of_the_image() {
+    let (file, image) = (text("deploy/compose.yaml"), text("Dockerfile"));
+    let made = image.lines().find(|line| line.contains("mkdir -p ")).unwrap();
+    let copied = image.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let copied: Vec<_> = copied.filter_map(|line| line.split_whitespace().last()).collect();
+    for (name, kept) in [
+        ("nameserver", &["kvConfigPath", "configStorePath"][..]),
+        ("broker", &["storePathRootDir"]),
+    ] {
+        let (service, words) = service(&file, name);
+        let volume = volume(&service);
+        // A directory that is not there would belong to root.
         assert!(
-            settings.lines().any(|line| line == setting),
-            "{setting} is not in {settings}"
+            made.split_whitespace().any(|dir| dir == volume),
+            "{volume} is not made in the image"
         );
+        for path in &copied {
+            assert!(!path.starts_with(volume), "{name}: {volume} hides {path}");
+        }
+        let settings = settings_of(&words[1..]);
+        for key in kept {
+            let value = settings
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{key}=")));
+            let value = value.unwrap();
+            assert!(
+                value.starts_with(volume),
+                "{name}: {key} is {value}, not in {volume}"
+            );
+        }
     }
 }
