@@ -236,15 +236,15 @@ async fn a_reply_that_asks_for_a_delay_is_handed_over_at_once_and_its_copy_waits
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_whose_replies_nobody_takes_leaves_room_for_those_of_others() {
-    struct Slow(tokio::sync::Notify);
+    struct Slow(tokio::sync::Semaphore);
     impl Service for Slow {
         fn serve(self: &Arc<Self>, _: &Arc<Peer>, _: Frame) -> Outcome {
-            self.0.notify_one();
+            self.0.add_permits(1);
             Outcome::Silent
         }
     }
     let rig = Rig::start().await;
-    let slow = Arc::new(Slow(tokio::sync::Notify::new()));
+    let slow = Arc::new(Slow(tokio::sync::Semaphore::new(0)));
     let channel = Channel::connect_with(rig.addr, SOON, Arc::clone(&slow), Encoding::Json)
         .await
         .unwrap();
@@ -264,8 +264,7 @@ async fn a_connection_whose_replies_nobody_takes_leaves_room_for_those_of_others
         tokio::join!(held(), held())
     };
     let refused = async {
-        slow.0.notified().await;
-        slow.0.notified().await;
+        let _both = slow.0.acquire_many(2).await.unwrap();
         let request = SendReplyMessageV2(reply("me@1"));
         let full = Frame::request(0, &request).with_body(body.clone());
         let full = greedy.channel.call(full, SOON).await.unwrap();
