@@ -241,6 +241,15 @@ impl Cluster {
         })
     }
 
+    /// Starts one more broker, with another name, in a directory of its own.
+    pub async fn join(&self, name: &str, settings: &[(&str, &str)]) -> anyhow::Result<Node> {
+        let settings: Vec<(&str, &str)> = [("brokerName", name)]
+            .into_iter()
+            .chain(settings.iter().copied())
+            .collect();
+        Node::start(&self.names, &self.dir.path().join(name), &settings).await
+    }
+
     /// Ends both in good order; the files remain with the directory.
     pub async fn stop(self) -> anyhow::Result<TempDir> {
         self.node.stop().await?;

@@ -36,6 +36,57 @@ async fn a_message_is_explained_to_each_group() {
 }
 
 #[tokio::test]
+async fn a_place_is_explained_by_the_broker_that_is_meant() {
+    let rig = Rig::start().await;
+    let other = rig.cluster.join("broker-z", &[]).await.unwrap();
+    rig.done("updateTopic -c DefaultCluster -t T -r 1 -w 1").await;
+    let sent = rig.data("sendMessage -t T -b broker-z -i 0 -p hello").await;
+    let ran = rig.run("explain -t T --queue 0 --offset 0").await;
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+    assert!(
+        ran.err.contains("say -b with one of broker-a, broker-z"),
+        "{}",
+        ran.err
+    );
+    let there = rig.data("explain -t T --queue 0 --offset 0 -b broker-z").await;
+    assert_eq!(there["verdict"], "STORED");
+    // Either id is enough: the one names the broker, by the other all are asked.
+    for id in ["id", "offsetId"] {
+        let id = sent[id].as_str().unwrap();
+        let there = rig.data(&format!("explain -t T -i {id}")).await;
+        assert_eq!(
+            (&there["verdict"], &there["broker"]),
+            (&"STORED".into(), &"broker-z".into()),
+            "{id}"
+        );
+    }
+    other.stop().await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_nowhere_ends_an_explanation_with_one() {
+    let rig = Rig::start().await;
+    rig.topic("T", 1).await;
+    rig.send("T", 0, "-p hello").await;
+    for (line, verdict) in [
+        ("-i FD00", "NOT_FOUND"),
+        ("--queue 0 --offset 1", "NOT_STORED_YET"),
+        ("--queue 99 --offset 0", "NOT_STORED_YET"),
+    ] {
+        let ran = rig.run(&format!("explain -t T {line}")).await;
+        assert_eq!(ran.code, 1, "{line}");
+        assert!(ran.out.contains(verdict), "{line}: {}", ran.out);
+        assert!(
+            ran.err.contains("there is no such message: "),
+            "{line}: {}",
+            ran.err
+        );
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn timers_are_listed_and_taken_back_only_when_somebody_says_so() {
     let rig = Rig::start().await;
     rig.topic("T", 1).await;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use wire::Str;
 use wire::api::explain::ExplainMessage;
 use wire::body::explain::{Explanation, GroupExplanation, MessageVerdict};
+use wire::body::topic_route::{BrokerAddrs, TopicRoute};
 use wire::message_id::decode_offset_id;
 
 use super::super::connection::name;
@@ -33,7 +34,7 @@ pub(crate) const EXPLAIN: Command = Command {
         value(
             "b",
             "broker",
-            "name of the broker; without it all of the topic are asked",
+            "name of the broker; a place needs it where several have the topic",
         ),
     ],
     ours: true,
@@ -52,12 +53,9 @@ struct Explained {
 async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     let header = header(args)?;
     let route = lookup::route(ctx, &header.topic).await?;
-    let only = args.get("b");
-    let brokers = route.broker_datas.iter();
-    let wanted = brokers.filter(|broker| only.is_none_or(|name| broker.broker_name == name));
     let mut best: Option<Explained> = None;
     let mut failed = None;
-    for broker in wanted {
+    for broker in asked(&route, &header, args.get("b"))? {
         let Some(addr) = lookup::any_addr(broker) else {
             continue;
         };
@@ -68,12 +66,9 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
                 continue;
             }
         };
-        // Brokers that never had the message say so; the one that has it knows better.
-        let is_better = best.as_ref().is_none_or(|best| {
-            best.explanation.verdict == MessageVerdict::NotFound
-                && explanation.verdict != MessageVerdict::NotFound
-        });
-        if is_better {
+        let verdict = explanation.verdict;
+        let is_better = |best: &Explained| trace(verdict) > trace(best.explanation.verdict);
+        if best.as_ref().is_none_or(is_better) {
             best = Some(Explained {
                 broker: broker.broker_name.clone(),
                 explanation,
@@ -81,10 +76,8 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
         }
     }
     let Some(best) = best else {
-        return Err(failed.unwrap_or_else(|| {
-            let which = only.map(|name| format!(" called '{name}'")).unwrap_or_default();
-            Failure::Other(format!("the topic {} is on no broker{which}", header.topic))
-        }));
+        let nobody = || Failure::Other(format!("no broker of the topic {} can be asked", header.topic));
+        return Err(failed.unwrap_or_else(nobody));
     };
     if ctx.is_table() {
         ctx.show(&Summary::of(&best), String::new);
@@ -96,7 +89,80 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
             "not all brokers of the topic could be asked: {failure}"
         ));
     }
-    Ok(())
+    match trace(best.explanation.verdict) {
+        Trace::There => Ok(()),
+        _ => Err(Failure::Other(format!(
+            "there is no such message: {}",
+            best.explanation.sentence
+        ))),
+    }
+}
+
+/// How much a broker knows of a message: of several answers the one that knows most is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trace {
+    Nothing,
+    NotYet,
+    NotAnyMore,
+    There,
+}
+
+fn trace(verdict: MessageVerdict) -> Trace {
+    match verdict {
+        MessageVerdict::NotFound => Trace::Nothing,
+        MessageVerdict::NotStoredYet => Trace::NotYet,
+        MessageVerdict::Expired => Trace::NotAnyMore,
+        _ => Trace::There,
+    }
+}
+
+/// The brokers that may have the message. A place, and the id that is made of one, mean something else on each: what has to
+/// be known then is which.
+fn asked<'a>(
+    route: &'a TopicRoute,
+    header: &ExplainMessage,
+    only: Option<&str>,
+) -> Result<Vec<&'a BrokerAddrs>, Failure> {
+    let topic = &header.topic;
+    let all = || route.broker_datas.iter();
+    if let Some(name) = only {
+        let found: Vec<_> = all().filter(|broker| broker.broker_name == name).collect();
+        return match found.is_empty() {
+            true => Err(Failure::Other(format!(
+                "the topic {topic} is on no broker called '{name}'"
+            ))),
+            false => Ok(found),
+        };
+    }
+    if header.uniq_key.is_some() {
+        return Ok(all().collect());
+    }
+    let host = header.offset_msg_id.as_deref().and_then(decode_offset_id);
+    let host = host.map(|(host, _)| host.to_string());
+    let may_have = |broker: &&BrokerAddrs| match (&host, header.queue_id) {
+        (Some(host), _) => broker.broker_addrs.values().any(|addr| addr == host),
+        (None, Some(queue)) => has_queue(route, &broker.broker_name, queue),
+        (None, None) => true,
+    };
+    let mut found: Vec<_> = all().filter(may_have).collect();
+    if found.is_empty() {
+        // It has moved, or has fewer queues now.
+        found = all().collect();
+    }
+    if found.len() > 1 {
+        let names: Vec<&str> = found.iter().map(|broker| broker.broker_name.as_str()).collect();
+        return Err(Failure::Usage(format!(
+            "the topic {topic} is on {} brokers, and a place means another message on each; say -b with one of {}",
+            names.len(),
+            names.join(", ")
+        )));
+    }
+    Ok(found)
+}
+
+fn has_queue(route: &TopicRoute, broker: &str, queue: i32) -> bool {
+    let mut parts = route.queue_datas.iter().filter(|part| part.broker_name == broker);
+    parts.any(|part| queue < part.read_queue_nums.max(part.write_queue_nums))
 }
 
 fn header(args: &Args) -> Result<ExplainMessage, Failure> {
