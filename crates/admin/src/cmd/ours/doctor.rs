@@ -59,8 +59,6 @@ struct Finding {
 
 /// What the rules need to know beside what servers say.
 struct Limits {
-    /// Between the two looks, ms.
-    interval_ms: i64,
     /// Messages that a group may be behind.
     lag: i64,
 }
@@ -114,7 +112,6 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     }
     let interval = Duration::from_secs(seconds);
     let limits = Limits {
-        interval_ms: i64::try_from(interval.as_millis()).unwrap_or(i64::MAX),
         lag: args.number("lag")?.unwrap_or(1000),
     };
     let sample = Sample::take(ctx, args.get("c"), interval).await?;
@@ -130,7 +127,7 @@ async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
 fn report(sample: &Sample, limits: &Limits) -> Report {
     let mut findings = Findings::default();
     names::examine(sample, &mut findings);
-    brokers::examine(sample, limits, &mut findings);
+    brokers::examine(sample, &mut findings);
     copies::examine(sample, &mut findings);
     let groups = groups::examine(sample, limits, &mut findings);
     let mut findings = findings.0;

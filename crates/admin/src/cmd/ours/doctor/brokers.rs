@@ -4,16 +4,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::span;
-use super::sample::{Broker, Sample, Table, number};
-use super::{Findings, Limits};
+use super::Findings;
+use super::sample::{Broker, Said, Sample, Table, number};
 
-pub(super) fn examine(sample: &Sample, limits: &Limits, findings: &mut Findings) {
+pub(super) fn examine(sample: &Sample, findings: &mut Findings) {
     versions(sample, findings);
     differences(sample, findings);
     for broker in &sample.brokers {
         if let Ok(table) = &broker.table {
-            disk(broker, table, limits, findings);
-            load(broker, table, findings);
+            disk(broker, table, findings);
+            load(broker, &table.what, findings);
+        }
+        if let Some(Err(why)) = &broker.later {
+            findings.info(
+                broker.label(),
+                format!("it answered once and not again: {why}"),
+                "what only a change tells is not known of it; ask again, and look at its log",
+            );
         }
         promises(broker, findings);
     }
@@ -23,7 +30,7 @@ fn versions(sample: &Sample, findings: &mut Findings) {
     let mut versions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for broker in &sample.brokers {
         let table = broker.table.as_ref().ok();
-        if let Some(version) = table.and_then(|table| table.get("brokerVersionDesc")) {
+        if let Some(version) = table.and_then(|table| table.what.get("brokerVersionDesc")) {
             versions.entry(version).or_default().push(&broker.addr);
         }
     }
@@ -84,13 +91,13 @@ fn differences(sample: &Sample, findings: &mut Findings) {
 const HOURS_ERROR: f64 = 6.0;
 const HOURS_WARNING: f64 = 72.0;
 
-fn disk(broker: &Broker, table: &Table, limits: &Limits, findings: &mut Findings) {
+fn disk(broker: &Broker, table: &Said<Table>, findings: &mut Findings) {
     let subject = broker.label();
     let percent = |key: &str, default: f64| {
         let set = broker.setting(key).and_then(|text| text.parse::<f64>().ok());
         set.unwrap_or(default)
     };
-    let used = number::<f64>(table, "commitLogDiskRatio").unwrap_or(0.0) * 100.0;
+    let used = number::<f64>(&table.what, "commitLogDiskRatio").unwrap_or(0.0) * 100.0;
     let (refuses, removes) = (
         percent("diskSpaceWarningLevelRatio", 90.0),
         percent("diskMaxUsedSpaceRatio", 75.0),
@@ -108,7 +115,7 @@ fn disk(broker: &Broker, table: &Table, limits: &Limits, findings: &mut Findings
             "make room, keep messages for less long, or raise diskMaxUsedSpaceRatio",
         );
     }
-    let Some((hours, rate)) = forecast(table, broker.later.as_ref(), limits.interval_ms) else {
+    let Some((hours, rate)) = forecast(table, broker.again()) else {
         return;
     };
     // The log stops growing when files become older than they are kept.
@@ -130,11 +137,12 @@ fn disk(broker: &Broker, table: &Table, limits: &Limits, findings: &mut Findings
 }
 
 /// Hours until the disk is full, and bytes a second.
-fn forecast(table: &Table, later: Option<&Table>, interval_ms: i64) -> Option<(f64, f64)> {
-    let written = |table: &Table| number::<f64>(table, "commitLogMaxOffset");
-    let bytes = written(later?)? - written(table)?;
-    let free = free_bytes(later?.get("commitLogDirCapacity")?)?;
-    let rate = bytes * 1000.0 / interval_ms.max(1) as f64;
+fn forecast(table: &Said<Table>, later: Option<&Said<Table>>) -> Option<(f64, f64)> {
+    let later = later?;
+    let written = |said: &Said<Table>| number::<f64>(&said.what, "commitLogMaxOffset");
+    let bytes = written(later)? - written(table)?;
+    let free = free_bytes(later.what.get("commitLogDirCapacity")?)?;
+    let rate = bytes * 1000.0 / later.after(table);
     (rate > 0.0).then(|| (free / rate / 3600.0, rate))
 }
 
@@ -191,7 +199,10 @@ fn load(broker: &Broker, table: &Table, findings: &mut Findings) {
         );
     }
     let failures = |table: &Table| number::<i64>(table, "putMessageFailedTimes");
-    let more = broker.later.as_ref().and_then(failures).zip(failures(table));
+    let more = broker
+        .again()
+        .and_then(|said| failures(&said.what))
+        .zip(failures(table));
     if let Some((later, before)) = more.filter(|(later, before)| later > before) {
         findings.error(
             &subject,
@@ -265,11 +276,10 @@ mod tests {
             .collect()
     }
 
-    fn limits() -> Limits {
-        Limits {
-            interval_ms: 1000,
-            lag: 1000,
-        }
+    /// What is said after so many ms.
+    fn after(at_ms: i64, pairs: &[(&str, &str)]) -> Option<Result<Said<Table>, String>> {
+        let what = table(pairs);
+        Some(Ok(Said { what, at_ms }))
     }
 
     fn broker(name: &str, settings: &str, pairs: &[(&str, &str)]) -> Broker {
@@ -277,7 +287,10 @@ mod tests {
             name: name.into(),
             cluster: "C".into(),
             settings: Settings::parse(settings).ok(),
-            table: Ok(table(pairs)),
+            table: Ok(Said {
+                what: table(pairs),
+                at_ms: 1000,
+            }),
             ..Broker::default()
         }
     }
@@ -288,7 +301,7 @@ mod tests {
             ..Sample::default()
         };
         let mut findings = Findings::default();
-        examine(&sample, &limits(), &mut findings);
+        examine(&sample, &mut findings);
         findings
             .0
             .into_iter()
@@ -304,7 +317,8 @@ mod tests {
         assert_eq!(full("0.95")[0].0, Severity::Error);
         let capacity = ("commitLogDirCapacity", "Total : 252.0 GiB, Free : 10.0 GiB.");
         let mut fast = broker("a", "", &[("commitLogMaxOffset", "0"), capacity]);
-        fast.later = Some(table(&[("commitLogMaxOffset", "10485760"), capacity]));
+        // Twenty MiB in two seconds, whatever was meant to lie between the looks.
+        fast.later = after(3000, &[("commitLogMaxOffset", "20971520"), capacity]);
         let found = found(vec![fast]);
         assert_eq!(found[0].0, Severity::Error);
         assert!(
@@ -356,11 +370,25 @@ mod tests {
                 ("putMessageFailedTimes", "1"),
             ],
         );
-        slow.later = Some(table(&[("putMessageFailedTimes", "3")]));
+        slow.later = after(2000, &[("putMessageFailedTimes", "3")]);
         slow.transactions = Some((2 * TRANSACTION_MS, 4));
         let found = found(vec![slow]);
         assert_eq!(found[0].1, "send requests wait for 900 ms");
         assert_eq!(found[1].1, "2 messages could not be stored between two looks");
         assert_eq!(found[2].1, "4 transactions have not ended, the oldest for 2h0m");
+    }
+
+    #[test]
+    fn a_broker_that_answers_only_once_is_told() {
+        let mut gone = broker("a", "", &[]);
+        gone.later = Some(Err("no answer".into()));
+        let found = found(vec![gone]);
+        assert_eq!(
+            found,
+            [(
+                Severity::Info,
+                "it answered once and not again: no answer".to_owned()
+            )]
+        );
     }
 }
