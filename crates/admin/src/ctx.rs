@@ -12,12 +12,15 @@ use store::Env;
 use crate::client::Client;
 use crate::command::Command;
 use crate::console::Console;
-use crate::failure::Failure;
+use crate::failure::{Failure, WRONG_CALL};
 use crate::options::{self, Args, Format};
 use crate::output::{self, Report};
 
-/// Most pieces of data that are kept to be printed as one document.
+/// Most pieces of data that are kept for a table, whose columns are as wide as the widest of all, and their size as JSON.
 const ROWS_MAX: usize = 100_000;
+const ROWS_BYTES_MAX: usize = 32 << 20;
+/// The least pause between two rounds.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// The surroundings of one run of a command.
 pub struct Ctx {
@@ -30,6 +33,10 @@ pub struct Ctx {
     format: Format,
     /// Data not printed yet; only for the formats that are on top of the reference.
     data: RefCell<Option<Report>>,
+    /// Its size.
+    data_bytes: Cell<usize>,
+    /// Pieces of a list that were printed already.
+    listed: Cell<usize>,
     /// Documents printed so far.
     printed: Cell<usize>,
     /// There is no room for more data.
@@ -50,6 +57,8 @@ impl Ctx {
             command,
             format,
             data: RefCell::default(),
+            data_bytes: Cell::default(),
+            listed: Cell::default(),
             printed: Cell::default(),
             is_full: Cell::default(),
             console,
@@ -115,19 +124,32 @@ impl Ctx {
             self.console.print(&text());
             return;
         }
-        let value = Report::of(value);
+        if self.is_table() {
+            self.keep(value);
+            return;
+        }
+        let index = self.listed.replace(self.listed.get().saturating_add(1));
+        if index == 0 {
+            self.begin_document();
+        }
+        let item = output::item(&Report::of(value), index, self.format);
+        self.console.print(&item);
+    }
+
+    /// Keeps what a table is made of, as long as there is room.
+    fn keep<T: Serialize>(&self, value: &T) {
+        let (value, size) = Report::sized(value);
+        let size = self.data_bytes.get().saturating_add(size);
         let mut data = self.data.borrow_mut();
         match data.as_mut() {
-            Some(Report::List(rows)) if rows.len() >= ROWS_MAX => {
-                if !self.is_full.replace(true) {
-                    self.warn(format_args!(
-                        "only the first {ROWS_MAX} are reported; ask for less at once"
-                    ));
-                }
+            Some(Report::List(rows)) if rows.len() >= ROWS_MAX || size > ROWS_BYTES_MAX => {
+                self.is_full.set(true);
+                return;
             }
             Some(Report::List(rows)) => rows.push(value),
             _ => *data = Some(Report::List(vec![value])),
         }
+        self.data_bytes.set(size);
     }
 
     /// The usage of the command, which the reference also prints after some things that went well.
@@ -136,19 +158,28 @@ impl Ctx {
         options::render(&program, &options::table(self.command.options))
     }
 
-    /// Does something once, or again and again with a pause in between, until nobody reads what is printed.
+    /// Does something once, or again and again with a pause in between, until nobody reads what is printed. Once it went
+    /// well, a failure is only a warning.
     pub async fn repeat(
         &self,
         pause: Option<Duration>,
         mut round: impl AsyncFnMut() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let mut is_first = true;
         loop {
-            round().await?;
+            let ended = round().await;
             let Some(pause) = pause.filter(|_| !self.is_closed()) else {
-                return Ok(());
+                return ended;
             };
-            self.end_round();
-            tokio::time::sleep(pause).await;
+            match ended {
+                // What cannot be asked even once is no server that is away for a while.
+                Err(failure) if is_first || failure.exit_code() == WRONG_CALL => return Err(failure),
+                Err(failure) => self.warn(failure),
+                Ok(()) => {}
+            }
+            is_first = false;
+            self.end_round()?;
+            tokio::time::sleep(pause.max(PAUSE_MIN)).await;
         }
     }
 
@@ -174,19 +205,126 @@ impl Ctx {
         self.is_full.get() || self.console.is_closed()
     }
 
-    /// The end of one round: data that was collected is printed.
-    pub fn end_round(&self) {
-        let Some(data) = self.data.take() else {
-            return;
-        };
+    /// The end of one round: data that was collected is printed. A failure where there was more of it than is kept.
+    pub fn end_round(&self) -> Result<(), Failure> {
+        let listed = self.listed.take();
+        if listed > 0 {
+            self.console.print(output::list_end(self.format));
+        }
+        self.data_bytes.take();
+        if let Some(data) = self.data.take() {
+            self.begin_document();
+            self.console.print(&output::document(&data, self.format));
+        }
+        if self.is_full.get() {
+            return Err(Failure::Other(format!(
+                "the table is cut behind {ROWS_MAX} rows or {} MiB; ask for less at once, or for --output json or yaml",
+                ROWS_BYTES_MAX >> 20
+            )));
+        }
+        Ok(())
+    }
+
+    /// What stands between two documents.
+    fn begin_document(&self) {
         let printed = self.printed.replace(self.printed.get().saturating_add(1));
-        let between = match self.format {
+        self.console.print(match self.format {
             _ if printed == 0 => "",
             Format::Yaml => "---\n",
             Format::Table => "\n",
             Format::Json | Format::Reference => "",
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, Write};
+
+    /// What was printed; a reader that has seen enough goes away.
+    #[derive(Clone)]
+    struct Sink {
+        text: Rc<RefCell<String>>,
+        enough: Option<&'static str>,
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut text = self.text.borrow_mut();
+            text.push_str(&String::from_utf8_lossy(bytes));
+            match self.enough.is_some_and(|enough| text.ends_with(enough)) {
+                true => Err(io::ErrorKind::BrokenPipe.into()),
+                false => Ok(bytes.len()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Surroundings, and what is printed there.
+    fn ctx(format: Format, enough: Option<&'static str>) -> (Ctx, [Rc<RefCell<String>>; 2]) {
+        let sink = |enough| Sink {
+            text: Rc::default(),
+            enough,
         };
-        let document = output::document(&data, self.format);
-        self.console.print(&format!("{between}{document}"));
+        let (out, err) = (sink(enough), sink(None));
+        let console = Rc::new(Console::new(out.clone(), err.clone()));
+        let ctx = Ctx::new(&Command::DEFAULT, Client::new(""), console, format);
+        (ctx, [out.text, err.text])
+    }
+
+    #[tokio::test]
+    async fn rounds_go_on_past_one_that_fails() {
+        let (ctx, [out, err]) = ctx(Format::Yaml, Some("round: 3\n"));
+        let round = Cell::new(0);
+        let rounds = async || {
+            round.set(round.get() + 1);
+            if round.get() == 2 {
+                return Err(Failure::Other("away".to_owned()));
+            }
+            ctx.show(
+                &std::collections::BTreeMap::from([("round", round.get())]),
+                String::new,
+            );
+            Ok(())
+        };
+        // No pause at all is one that others can live with.
+        let begun = ctx.env.clock.instant();
+        let ended = ctx.repeat(Some(Duration::ZERO), rounds).await;
+        assert!(ended.is_ok());
+        assert!(ctx.env.clock.instant().duration_since(begun) >= PAUSE_MIN * 2);
+        assert_eq!(*out.borrow(), "round: 1\n---\nround: 3\n");
+        assert_eq!(*err.borrow(), "warning: away\n");
+    }
+
+    #[tokio::test]
+    async fn what_fails_the_first_time_is_not_repeated() {
+        let (ctx, _) = ctx(Format::Json, None);
+        let ended = ctx.repeat(Some(Duration::ZERO), async || {
+            Err(Failure::Other("away".to_owned()))
+        });
+        assert_eq!(ended.await.unwrap_err().to_string(), "away");
+    }
+
+    #[test]
+    fn a_table_is_cut_where_it_gets_too_large_and_that_is_a_failure() {
+        let body = "x".repeat(1 << 20);
+        for (format, is_cut) in [
+            (Format::Table, true),
+            (Format::Json, false),
+            (Format::Yaml, false),
+        ] {
+            let (ctx, [out, _]) = ctx(format, None);
+            let mut rows = 0;
+            while rows < 33 && !ctx.is_closed() {
+                ctx.row(&body, String::new);
+                rows += 1;
+            }
+            assert_eq!(ctx.end_round().is_err(), is_cut, "{format:?}");
+            assert_eq!(out.borrow().matches(&body).count(), if is_cut { 31 } else { 33 });
+        }
     }
 }

@@ -8,6 +8,9 @@ use thiserror::Error;
 use wire::code::{Code, ResponseCode};
 use wire::frame::Frame;
 
+/// Exit code where the call was wrong.
+pub(crate) const WRONG_CALL: u8 = 2;
+
 /// Why a command did not do what it was asked for.
 #[derive(Debug, Error)]
 pub enum Failure {
@@ -87,7 +90,7 @@ impl Failure {
     /// 2 where the call was wrong, 1 where the server or the way to it was.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Usage(_) | Failure::Incomplete(_) | Failure::BadAddress(_) => 2,
+            Failure::Usage(_) | Failure::Incomplete(_) | Failure::BadAddress(_) => WRONG_CALL,
             _ => 1,
         }
     }

@@ -40,7 +40,7 @@ use client::Client;
 use command::{Command, Effect};
 use console::Console;
 use ctx::Ctx;
-use failure::Failure;
+use failure::{Failure, WRONG_CALL};
 use options::Args;
 
 /// How the program was called.
@@ -51,9 +51,6 @@ pub enum Called {
     /// As `barque admin`.
     Barque,
 }
-
-/// Exit code where the call was wrong.
-const WRONG_CALL: u8 = 2;
 
 /// Runs one command line, without the name of the program, on the console of the process.
 ///
@@ -210,7 +207,8 @@ async fn rounds(command: &'static Command, args: &Args, console: &Rc<Console>) -
     loop {
         let ended = (command.run)(&ctx, args).await;
         // What was done before it failed is told all the same.
-        ctx.end_round();
+        let told = ctx.end_round();
+        let ended = ended.and(told);
         let Some(pause) = args.extras.watch.filter(|_| !ctx.is_closed()) else {
             return ended;
         };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Numbers and times as the reference prints them.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use jiff::civil::DateTime;
@@ -65,6 +66,30 @@ pub(crate) fn front(text: &str, most: usize) -> &str {
         .nth(most)
         .and_then(|(end, _)| text.get(..end))
         .unwrap_or(text)
+}
+
+/// The same text with everything escaped that a terminal takes for a command, or that makes it show letters in another order.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        if is_command(letter) {
+            out.extend(letter.escape_default());
+        } else {
+            out.push(letter);
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_command(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// `2025-01-31 13:45:07,042`, in the time zone of this machine.

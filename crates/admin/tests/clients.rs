@@ -17,3 +17,5 @@ mod offsets;
 mod ours;
 #[path = "clients/rig.rs"]
 mod rig;
+#[path = "clients/rounds.rs"]
+mod rounds;

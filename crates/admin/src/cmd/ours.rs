@@ -73,7 +73,11 @@ fn parse_span(text: &str) -> Option<i64> {
 
 /// What fits into a line of a table.
 fn shortened(text: &str, most: usize) -> String {
-    let shown: String = text.chars().flat_map(char::escape_debug).take(most + 1).collect();
+    let shown: String = text
+        .chars()
+        .flat_map(char::escape_debug)
+        .take(most.saturating_add(1))
+        .collect();
     if shown.chars().count() > most {
         let cut: String = shown.chars().take(most).collect();
         return format!("{cut}…");

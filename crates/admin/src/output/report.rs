@@ -21,8 +21,13 @@ pub(crate) enum Report {
 impl Report {
     /// What a type says of itself.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Report {
+        Report::sized(value).0
+    }
+
+    /// The same with its bytes as JSON.
+    pub(crate) fn sized<T: Serialize + ?Sized>(value: &T) -> (Report, usize) {
         let text = serde_json::to_string(value).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or(Report::Null)
+        (serde_json::from_str(&text).unwrap_or(Report::Null), text.len())
     }
 }
 

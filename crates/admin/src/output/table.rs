@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rows under their names, each column as wide as its widest value. One record stands upright.
+//! Rows under their names, each column as wide as its widest value, up to a limit. One record stands upright.
+//!
+//! What stands in a cell may come from anybody who can send a message: nothing in it reaches a terminal as a command.
 
 use super::Report;
+use crate::text::harmless;
 
 pub(super) fn render(report: &Report) -> String {
     match report {
@@ -55,11 +58,15 @@ fn is_table(value: &Report) -> bool {
     matches!(value, Report::List(rows) if rows.iter().any(|row| matches!(row, Report::Record(_))))
 }
 
+/// What is wider stands as it is, and moves what is behind it: one long value makes no other line long.
+const WIDTH_MAX: usize = 100;
+
 fn columns(lines: &[Vec<String>]) -> String {
     let count = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        widest.min(WIDTH_MAX)
     };
     let widths: Vec<usize> = (0..count).map(width).collect();
     let mut out = String::new();
@@ -79,8 +86,8 @@ fn columns(lines: &[Vec<String>]) -> String {
 fn cell(value: &Report) -> String {
     match value {
         Report::Null => "-".to_owned(),
-        Report::Text(text) => text.clone(),
-        other => serde_json::to_string(other).unwrap_or_default(),
+        Report::Text(text) => harmless(text).into_owned(),
+        other => harmless(&serde_json::to_string(other).unwrap_or_default()).into_owned(),
     }
 }
 
@@ -98,5 +105,22 @@ mod tests {
         );
         let one = json!({"name": "x", "tags": ["a", "b"]});
         assert_eq!(render(&Report::of(&one)), "name  x\ntags  [\"a\",\"b\"]\n");
+    }
+
+    #[test]
+    fn what_a_sender_wrote_stays_in_its_cell() {
+        let row = json!([{"tags": "a\n\u{1b}[31mb", "keys": ["\u{9b}2J"]}]);
+        assert_eq!(
+            render(&Report::of(&row)),
+            "KEYS          TAGS\n[\"\\u{9b}2J\"]  a\\n\\u{1b}[31mb\n"
+        );
+    }
+
+    #[test]
+    fn one_long_value_does_not_widen_the_others() {
+        let rows = json!([{"a": "x".repeat(5000), "b": 1}, {"a": "y", "b": 2}]);
+        let table = render(&Report::of(&rows));
+        let widths: Vec<usize> = table.lines().map(str::len).collect();
+        assert_eq!(widths, [103, 5003, 103]);
     }
 }

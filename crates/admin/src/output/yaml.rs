@@ -15,6 +15,13 @@ pub(super) fn render(value: &Report) -> String {
     out
 }
 
+/// A piece of a list.
+pub(super) fn item(value: &Report) -> String {
+    let mut out = String::new();
+    entry(&mut out, "-", value, 0);
+    out
+}
+
 /// Writes lines at a depth; the first one begins where the caller stands.
 fn block(out: &mut String, value: &Report, depth: usize) {
     let entries: Vec<(String, &Report)> = match value {
@@ -29,26 +36,30 @@ fn block(out: &mut String, value: &Report, depth: usize) {
         if index > 0 {
             out.push_str(&" ".repeat(depth));
         }
-        out.push_str(&head);
-        let is_item = head == "-";
-        if !has_parts(value) {
-            out.push(' ');
-            out.push_str(&inline(value));
-            out.push('\n');
-        } else if is_item {
-            out.push(' ');
-            block(out, value, depth + 2);
+        entry(out, &head, value, depth);
+    }
+}
+
+/// Writes a value behind its name, or behind the dash of an item.
+fn entry(out: &mut String, head: &str, value: &Report, depth: usize) {
+    out.push_str(head);
+    if !has_parts(value) {
+        out.push(' ');
+        out.push_str(&inline(value));
+        out.push('\n');
+    } else if head == "-" {
+        out.push(' ');
+        block(out, value, depth + 2);
+    } else {
+        out.push('\n');
+        // Lists may stand as deep as their name.
+        let inner = if matches!(value, Report::List(_)) {
+            depth
         } else {
-            out.push('\n');
-            // Lists may stand as deep as their name.
-            let inner = if matches!(value, Report::List(_)) {
-                depth
-            } else {
-                depth + 2
-            };
-            out.push_str(&" ".repeat(inner));
-            block(out, value, inner);
-        }
+            depth + 2
+        };
+        out.push_str(&" ".repeat(inner));
+        block(out, value, inner);
     }
 }
 

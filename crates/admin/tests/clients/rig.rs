@@ -7,12 +7,14 @@ use net::{Channel, Outcome, Peer, Service};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::cluster::Cluster;
 use wire::api::heartbeat::HeartBeat;
 use wire::api::offset::UpdateConsumerOffset;
+use wire::api::register::RegisterBroker;
 use wire::api::send::{ConsumerSendMsgBack, SendMessageV2};
 use wire::code::{Code, ResponseCode};
 use wire::frame::{Encoding, Frame};
@@ -26,13 +28,22 @@ pub(crate) struct Ran {
     pub err: String,
 }
 
+/// What is printed. Who reads it goes away when enough was seen.
 #[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
+pub(crate) struct Sink {
+    bytes: Rc<RefCell<Vec<u8>>>,
+    enough: Option<(&'static str, usize)>,
+}
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
+        self.bytes.borrow_mut().extend_from_slice(bytes);
+        match self.enough {
+            Some((what, often)) if self.text().matches(what).count() >= often => {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            _ => Ok(bytes.len()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -41,8 +52,8 @@ impl Write for Sink {
 }
 
 impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.borrow()).into_owned()
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.borrow()).into_owned()
     }
 }
 
@@ -69,10 +80,17 @@ impl Rig {
 
     /// The same without a name server.
     pub(crate) async fn run_alone(&self, line: &str) -> Ran {
-        let (out, err) = (Sink::default(), Sink::default());
-        let console = Console::new(out.clone(), err.clone());
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let code = call(Called::Barque, &words, &Rc::new(console)).await;
+        run_alone(line).await
+    }
+
+    /// Runs one that repeats itself until it has printed something so often. What it says beside is seen at once.
+    pub(crate) async fn watch(&self, line: &str, enough: (&'static str, usize), err: &Sink) -> Ran {
+        let out = Sink {
+            enough: Some(enough),
+            ..Sink::default()
+        };
+        let line = format!("{line} -n {}", self.cluster.nameserver);
+        let code = run_on(&line, &out, err).await;
         let (out, err) = (out.text(), err.text());
         Ran { code, out, err }
     }
@@ -189,6 +207,29 @@ impl Rig {
         assert_eq!(back.code, 0, "{:?}", back.remark);
     }
 
+    /// Tells the name server of a broker that has a topic with one queue. It is there as long as the connection.
+    pub(crate) async fn register(&self, name: &str, addr: SocketAddr, topic: &str) -> Channel {
+        let header = RegisterBroker {
+            broker_name: name.into(),
+            broker_addr: addr.to_string().into(),
+            cluster_name: "DefaultCluster".into(),
+            ..RegisterBroker::default()
+        };
+        // A broker with a single topic is not believed.
+        let topics = [topic, name].map(|topic| {
+            format!(
+                "\"{topic}\":{{\"topicName\":\"{topic}\",\"perm\":6,\"readQueueNums\":1,\"writeQueueNums\":1}}"
+            )
+        });
+        let topics = topics.join(",");
+        let body = format!("{{\"topicConfigSerializeWrapper\":{{\"topicConfigTable\":{{{topics}}}}}}}");
+        let channel = Channel::connect(self.cluster.nameserver, SOON).await.unwrap();
+        let frame = Frame::request(0, &header).with_body(body);
+        let told = channel.call(frame, SOON).await.unwrap();
+        assert_eq!(told.code, 0, "{:?}", told.remark);
+        channel
+    }
+
     /// Returns when the name server has heard of a topic.
     pub(crate) async fn cluster_knows(&self, topic: &str) {
         while self.run(&format!("topicRoute -t {topic}")).await.code != 0 {
@@ -199,6 +240,20 @@ impl Rig {
     pub(crate) async fn stop(self) {
         self.cluster.stop().await.unwrap();
     }
+}
+
+/// Runs a command that knows its servers itself.
+pub(crate) async fn run_alone(line: &str) -> Ran {
+    let (out, err) = (Sink::default(), Sink::default());
+    let code = run_on(line, &out, &err).await;
+    let (out, err) = (out.text(), err.text());
+    Ran { code, out, err }
+}
+
+async fn run_on(line: &str, out: &Sink, err: &Sink) -> u8 {
+    let console = Console::new(out.clone(), err.clone());
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    call(Called::Barque, &words, &Rc::new(console)).await
 }
 
 /// What the member calls itself.

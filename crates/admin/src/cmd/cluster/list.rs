@@ -32,10 +32,19 @@ pub(crate) const CLUSTER_LIST: Command = Command {
 
 async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     let pause = args.number::<u64>("i")?.map(Duration::from_secs);
-    ctx.repeat(pause, async || round(ctx, args).await).await
+    ctx.repeat(pause, async || match round(ctx, args).await? {
+        // As in the reference, what one broker does not say does not end the rounds.
+        Some(failure) if pause.is_some() => {
+            ctx.warn(failure);
+            Ok(())
+        }
+        failed => failed.map_or(Ok(()), Err),
+    })
+    .await
 }
 
-async fn round(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
+/// Why the last broker that did not say how it is doing did not.
+async fn round(ctx: &Ctx, args: &Args) -> Result<Option<Failure>, Failure> {
     let clusters = lookup::clusters(ctx).await?;
     let members = members(&clusters, args.get("c").filter(|name| !name.is_empty()))?;
     let mut failed = None;
@@ -57,7 +66,7 @@ async fn round(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
         let rows: Vec<Broker> = pairs.map(|(member, table)| broker(member, &table, now)).collect();
         ctx.show(&rows, || brokers_text(&rows));
     }
-    failed.map_or(Ok(()), Err)
+    Ok(failed)
 }
 
 /// One process of a cluster.

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::message::Message;
 use crate::options::{Args, long_flag, long_value, value};
 use crate::queues::{self, Ask, Filter, Pulled, Reader, Status, display};
-use crate::text::{parse_time, time};
+use crate::text::{harmless, parse_time, time};
 
 pub(crate) const TAIL: Command = Command {
     name: "tail",
@@ -96,6 +96,9 @@ async fn follow(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     let begin = from(ctx, args)?;
     let filter = filter(args)?;
     let mut left: u64 = args.number("max")?.unwrap_or(u64::MAX);
+    if left == 0 {
+        return Err(Failure::Usage("option max: at least 1".to_owned()));
+    }
     let once = args.has("once");
     let hold = if once { Duration::ZERO } else { HOLD };
     let reader = Reader::new(ctx, lookup::route(ctx, args.need("t")?).await?);
@@ -197,12 +200,12 @@ fn print(ctx: &Ctx, args: &Args, message: &Message) {
     ctx.stream(message, || {
         let body = message.body.as_deref().unwrap_or_default();
         let body = String::from_utf8_lossy(body);
-        let letters = if args.has("full") { usize::MAX - 1 } else { LETTERS };
+        let letters = if args.has("full") { usize::MAX } else { LETTERS };
         let named = |what: &str, value: Option<&str>| {
             value.map(|value| format!("{what}={value} ")).unwrap_or_default()
         };
-        format!(
-            "{} {}/{}@{} {} {}{}{}\n",
+        let line = format!(
+            "{} {}/{}@{} {} {}{}{}",
             time(message.stored_at),
             message.broker.as_deref().unwrap_or_default(),
             message.queue,
@@ -211,6 +214,8 @@ fn print(ctx: &Ctx, args: &Args, message: &Message) {
             named("tags", message.tags()),
             named("keys", message.keys()),
             shortened(&body, letters)
-        )
+        );
+        // Ids, tags and keys are what their sender wrote.
+        format!("{}\n", harmless(&line))
     });
 }
