@@ -103,6 +103,11 @@ impl Failure {
         }
     }
 
+    /// Whether the server was asked and did not answer: what it was asked for may be done.
+    pub(crate) fn is_lost_answer(&self) -> bool {
+        matches!(self, Failure::NoAnswer(..) | Failure::Ended(..))
+    }
+
     /// Whether another server could answer instead.
     pub(crate) fn is_of_the_way(&self) -> bool {
         matches!(

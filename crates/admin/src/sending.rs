@@ -34,6 +34,9 @@ const TRIES: usize = 3;
 /// How long a send may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
+/// The status of a send that did all that was promised.
+pub(crate) const SEND_OK: &str = "SEND_OK";
+
 /// A message to send.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Draft {
@@ -130,8 +133,19 @@ impl<'a> Sender<'a> {
         Ok(template)
     }
 
-    /// Sends to any queue; where that fails, to one of another broker.
+    /// Sends to any queue; where that fails, to one of another broker. As with every producer of the reference a message may come
+    /// twice, where an answer is lost.
     pub(crate) async fn send(&self, draft: &Draft) -> Result<Sent, Failure> {
+        self.try_to_send(draft, is_worth_a_try).await
+    }
+
+    /// The same for what must not come twice: nothing is tried again that may have arrived.
+    pub(crate) async fn send_but_once(&self, draft: &Draft) -> Result<Sent, Failure> {
+        let again = |failure: &Failure| is_worth_a_try(failure) && !failure.is_lost_answer();
+        self.try_to_send(draft, again).await
+    }
+
+    async fn try_to_send(&self, draft: &Draft, again: impl Fn(&Failure) -> bool) -> Result<Sent, Failure> {
         let route = self.route(&draft.topic).await?;
         let mut queues = queues::writable(&draft.topic, &route);
         if queues.is_empty() {
@@ -150,7 +164,7 @@ impl<'a> Sender<'a> {
                 break;
             };
             match self.send_to(&route, &queue, draft).await {
-                Err(failure) if is_worth_a_try(&failure) => failed = Some(failure),
+                Err(failure) if again(&failure) => failed = Some(failure),
                 sent => return sent,
             }
             last = Some(queue);
@@ -198,7 +212,7 @@ impl<'a> Sender<'a> {
         let frame = Frame::request(0, &header).with_body(body);
         let frame = self.ctx.client.call(addr, frame, ANSWER_WITHIN).await?;
         let status = match ResponseCode(frame.code) {
-            ResponseCode::SUCCESS => "SEND_OK",
+            ResponseCode::SUCCESS => SEND_OK,
             ResponseCode::FLUSH_DISK_TIMEOUT => "FLUSH_DISK_TIMEOUT",
             ResponseCode::FLUSH_SLAVE_TIMEOUT => "FLUSH_SLAVE_TIMEOUT",
             ResponseCode::SLAVE_NOT_AVAILABLE => "SLAVE_NOT_AVAILABLE",

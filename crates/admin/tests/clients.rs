@@ -7,6 +7,8 @@
 
 #[path = "clients/export.rs"]
 mod export;
+#[path = "clients/fakes.rs"]
+mod fakes;
 #[path = "clients/groups.rs"]
 mod groups;
 #[path = "clients/messages.rs"]

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands that the reference does not have.
 
-use crate::rig::Rig;
+use crate::fakes::{hangs_up, played, reply};
+use crate::rig::{Rig, run_alone};
 use serde_json::Value;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use wire::code::{Code, ResponseCode};
+use wire::frame::Frame;
 
 #[tokio::test]
 async fn a_message_is_explained_to_each_group() {
@@ -342,4 +347,114 @@ async fn the_doctor_finds_what_is_wrong_and_ends_with_one() {
     let nobody = ill.run_alone("doctor -n 127.0.0.1:1").await;
     assert_eq!((nobody.code, nobody.out.as_str()), (1, ""));
     ill.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_sender_wrote_is_no_command_for_a_terminal() {
+    let rig = Rig::start().await;
+    rig.topic("T", 1).await;
+    rig.raw_send(
+        "T",
+        "TAGS\u{1}a\u{1b}[31m\nforged/0@0 line\u{2}KEYS\u{1}k\u{9b}2J\u{2}",
+        0,
+    )
+    .await;
+    let shown = rig.done("tail -t T --from start --once").await;
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+    assert!(
+        shown.contains("tags=a\\u{1b}[31m\\nforged/0@0 line keys=k\\u{9b}2J "),
+        "{shown}"
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_whose_answer_is_lost_is_not_sent_twice() {
+    let rig = Rig::start().await;
+    rig.topic("T", 1).await;
+    let id = rig.send("T", 0, "-p hello").await;
+    rig.done("updateSubGroup -c DefaultCluster -g G").await;
+    rig.give_up("G", "T", 0).await;
+    rig.cluster_knows("%DLQ%G").await;
+    rig.done("deleteTopic -c DefaultCluster -t T --yes").await;
+    let (addr, came) = hangs_up().await;
+    let _registered = rig.register("broker-z", addr, "T").await;
+    rig.cluster_knows("T").await;
+    let ran = rig
+        .run(&format!(
+            "dlq -g G --resend {id},{id} --to origin --force --yes --output json"
+        ))
+        .await;
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    let outcomes: Vec<Value> = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    let result = outcomes[0]["result"].as_str().unwrap();
+    assert!(result.starts_with("not known: "), "{result}");
+    assert_eq!(came.load(Ordering::SeqCst), 1);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_stored_with_less_than_was_promised_is_told() {
+    let rig = Rig::start_with(&[("brokerRole", "SYNC_MASTER")]).await;
+    rig.topic("T", 1).await;
+    let id = rig.send("T", 0, "-p hello").await;
+    rig.done("updateSubGroup -c DefaultCluster -g G").await;
+    rig.give_up("G", "T", 0).await;
+    rig.cluster_knows("%DLQ%G").await;
+    let sent = rig
+        .data(&format!("dlq -g G --resend {id} --to origin --yes"))
+        .await;
+    assert_eq!(sent[0]["result"], "sent, with SLAVE_NOT_AVAILABLE");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_looked_for_wherever_the_broker_says_to_go_on() {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let pulls = Arc::clone(&asked);
+    let fake = played(move |frame| {
+        let offset = |value| reply(ResponseCode::SUCCESS, &[("offset", value)]);
+        match Code(frame.code) {
+            Code::GET_MAX_OFFSET => Some(offset("9")),
+            Code::GET_MIN_OFFSET => Some(offset("0")),
+            Code::PULL_MESSAGE => {
+                let from = frame.ext.get("queueOffset").unwrap().to_string();
+                let (code, next) = match from.as_str() {
+                    "0" => (ResponseCode::PULL_RETRY_IMMEDIATELY, "3"),
+                    "3" => (ResponseCode::PULL_OFFSET_MOVED, "7"),
+                    _ => (ResponseCode::PULL_NOT_FOUND, "7"),
+                };
+                pulls.lock().unwrap().push(from);
+                let fields = [
+                    ("nextBeginOffset", next),
+                    ("minOffset", "0"),
+                    ("maxOffset", "9"),
+                    ("suggestWhichBrokerId", "0"),
+                ];
+                Some(reply(code, &fields))
+            }
+            _ => Some(Frame::reply(0, ResponseCode::SYSTEM_ERROR)),
+        }
+    })
+    .await;
+    let ran = run_alone(&format!("dlq -g G -n {}", fake.addr)).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(*asked.lock().unwrap(), ["0", "3", "7"]);
+}
+
+#[tokio::test]
+async fn a_server_that_never_ends_its_list_of_timers_is_not_asked_for_ever() {
+    let pages = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&pages);
+    let fake = played(move |frame| {
+        (Code(frame.code) == Code::LIST_TIMERS).then(|| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Frame::reply(0, ResponseCode::SUCCESS).with_body("{\"pending\":[],\"next\":\"1\",\"total\":1}")
+        })
+    })
+    .await;
+    let ran = run_alone(&format!("timers -n {}", fake.addr)).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(pages.load(Ordering::SeqCst), 1);
 }

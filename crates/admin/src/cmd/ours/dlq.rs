@@ -6,6 +6,7 @@ mod resend;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use wire::body::topic_route::TopicRoute;
 use wire::code::ResponseCode;
 
@@ -15,7 +16,7 @@ use crate::command::Command;
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::options::{Args, long_flag, long_value, value};
-use crate::queues::{self, Ask, Filter, Reader, Status};
+use crate::queues::{self, Ask, Filter, Reader};
 use crate::text::parse_time;
 use letter::Letter;
 
@@ -50,6 +51,8 @@ const LOOKED_AT: usize = 100;
 const LOOKED_AT_MAX: usize = 10_000;
 /// Messages of one read.
 const AT_ONCE: i32 = 32;
+/// Bodies that are kept to be sent again.
+const BODY_BYTES_MAX: usize = 256 << 20;
 
 async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     let group = args.need("g")?;
@@ -94,11 +97,30 @@ async fn letters(ctx: &Ctx, args: &Args, group: &str) -> Result<Vec<Letter>, Fai
         route => route?,
     };
     let tries = retries_of(ctx, group).await.ok();
-    let found = read(ctx, &topic, route, (since, most)).await?;
-    Ok(found
-        .into_iter()
-        .map(|message| Letter::new(message, tries))
-        .collect())
+    let plan = Plan {
+        since,
+        most,
+        tries,
+        resend: args.get("resend"),
+    };
+    read(ctx, &topic, route, &plan).await
+}
+
+/// What is read of the dead letters, and what is kept of them.
+struct Plan<'a> {
+    since: Option<i64>,
+    most: usize,
+    /// How often the group tries a message.
+    tries: Option<i32>,
+    /// Which are to be sent again: of the others no body is kept.
+    resend: Option<&'a str>,
+}
+
+impl Plan<'_> {
+    fn needs_body(&self, letter: &Letter) -> bool {
+        self.resend
+            .is_some_and(|which| which == resend::ALL || resend::ids(which).any(|id| letter.is(id)))
+    }
 }
 
 /// How often the group tries a message; a failure where no broker knows the group. Asking for the group alone would make it.
@@ -112,12 +134,7 @@ async fn retries_of(ctx: &Ctx, group: &str) -> Result<i32, Failure> {
     Err(Failure::Other(format!("no broker knows the group {group}")))
 }
 
-async fn read(
-    ctx: &Ctx,
-    topic: &str,
-    route: TopicRoute,
-    (since, most): (Option<i64>, usize),
-) -> Result<Vec<crate::message::Message>, Failure> {
+async fn read(ctx: &Ctx, topic: &str, route: TopicRoute, plan: &Plan<'_>) -> Result<Vec<Letter>, Failure> {
     let queues = queues::readable(topic, &route);
     if queues.is_empty() {
         return Err(Failure::Other(format!(
@@ -125,12 +142,13 @@ async fn read(
         )));
     }
     let reader = Reader::new(ctx, route);
-    let mut found = Vec::new();
+    let mut found: Vec<Letter> = Vec::new();
+    let mut body_bytes = 0_usize;
     for queue in queues {
         let end = reader.max(&queue).await?;
-        let newest = end.saturating_sub(i64::try_from(most).unwrap_or(i64::MAX));
+        let newest = end.saturating_sub(i64::try_from(plan.most).unwrap_or(i64::MAX));
         let mut offset = reader.min(&queue).await?.max(newest);
-        if let Some(since) = since {
+        if let Some(since) = plan.since {
             offset = offset.max(reader.at_time(&queue, since).await?);
         }
         while offset < end {
@@ -141,15 +159,29 @@ async fn read(
                 hold: Duration::ZERO,
             };
             let pulled = reader.pull(&queue, &ask).await?;
-            if pulled.status != Status::Found || pulled.next <= offset {
+            for message in pulled.messages {
+                let mut letter = Letter::new(message, plan.tries);
+                let body = letter.message.body.take().filter(|_| plan.needs_body(&letter));
+                // A copy: all that came with it would be kept otherwise.
+                letter.message.body = body.as_deref().map(Bytes::copy_from_slice);
+                body_bytes += body.map_or(0, |body| body.len());
+                found.push(letter);
+            }
+            if body_bytes > BODY_BYTES_MAX {
+                return Err(Failure::Other(format!(
+                    "the dead letters to send again have more than {} MiB: say fewer at once, with --max or by their ids",
+                    BODY_BYTES_MAX >> 20
+                )));
+            }
+            // Whatever it is called: as long as the broker says where to go on, there may be more.
+            if pulled.next <= offset {
                 break;
             }
             offset = pulled.next;
-            found.extend(pulled.messages);
         }
     }
-    found.sort_by_key(|message| message.stored_at);
-    let older = found.len().saturating_sub(most);
+    found.sort_by_key(|letter| letter.message.stored_at);
+    let older = found.len().saturating_sub(plan.most);
     found.drain(..older);
     Ok(found)
 }

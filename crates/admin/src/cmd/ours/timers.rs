@@ -118,6 +118,7 @@ async fn list(
             answer => answer?,
         };
         let page: PendingTimers = answer.body()?;
+        let is_empty = page.pending.is_empty();
         count += page.pending.len();
         timers.extend(page.pending.into_iter().map(|timer| Timer {
             broker: broker.clone(),
@@ -131,7 +132,8 @@ async fn list(
             out_ms: timer.out_ms,
         }));
         next = page.next;
-        if next.is_none() || count >= most {
+        // A page without a message leads nowhere, whatever it says.
+        if next.is_none() || is_empty || count >= most {
             return Ok(next.is_some());
         }
     }

@@ -60,6 +60,13 @@ impl Letter {
     }
 }
 
+impl Letter {
+    /// Whether it is called so, by the id of its message or by its own place.
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id == id || self.message.offset_id.as_deref() == Some(id)
+    }
+}
+
 /// The topic the message was sent to.
 fn origin(message: &Message) -> Option<&str> {
     let named = message.property(name::RETRY_TOPIC);

@@ -16,9 +16,11 @@ use crate::failure::Failure;
 use crate::groups::retry_topic;
 use crate::message::Message;
 use crate::options::Args;
-use crate::sending::{Draft, Sender};
+use crate::sending::{Draft, SEND_OK, Sender, Sent};
 use crate::text::time;
 
+/// What chooses all that are listed.
+pub(super) const ALL: &str = "all";
 /// Lives of a message after its first death that need no force.
 const RESENDS_MAX: u32 = 3;
 /// Messages with one id that are looked at.
@@ -92,32 +94,46 @@ pub(super) async fn resend(
     for letter in chosen {
         let outcome = one(ctx, &sender, letter, (group, to_origin, args)).await;
         let (target, result) = match outcome {
-            Ok((target, Some(offset))) => (target, Ok(offset)),
+            Ok((target, Some(sent))) => (target, Ok(sent)),
             Ok((target, None)) => (target, Err("would be sent".to_owned())),
             Err(failure) => {
                 refused += 1;
-                (String::new(), Err(failure.to_string()))
+                let why = match failure.is_lost_answer() {
+                    true => {
+                        format!("not known: {failure}. It may have arrived; asked again, what has is refused")
+                    }
+                    false => failure.to_string(),
+                };
+                (String::new(), Err(why))
             }
         };
         let outcome = Outcome {
             id: letter.id.clone(),
             to: target,
-            offset: result.as_ref().ok().copied(),
-            result: result.map_or_else(|why| why, |_| "sent".to_owned()),
+            offset: result.as_ref().ok().map(|sent| sent.offset),
+            result: result.map_or_else(|why| why, |sent| told(&sent)),
         };
         ctx.row(&outcome, String::new);
     }
     match refused {
         0 => Ok(()),
         count => Err(Failure::Other(format!(
-            "{count} dead letters were not sent again, see above"
+            "{count} dead letters were not sent again, or nobody knows, see above"
         ))),
+    }
+}
+
+/// A broker that has it may still not have done all that it promises.
+fn told(sent: &Sent) -> String {
+    match sent.status {
+        SEND_OK => "sent".to_owned(),
+        status => format!("sent, with {status}"),
     }
 }
 
 /// The letters that are named: by a place that one, by the id of a message its last one.
 fn choose<'a>(letters: &'a [Letter], which: &str) -> Result<Vec<&'a Letter>, Failure> {
-    if which == "all" {
+    if which == ALL {
         let is_last = |(at, letter): &(usize, &Letter)| {
             let later = letters.iter().skip(at + 1);
             !later.into_iter().any(|other| other.id == letter.id)
@@ -125,28 +141,34 @@ fn choose<'a>(letters: &'a [Letter], which: &str) -> Result<Vec<&'a Letter>, Fai
         let last = letters.iter().enumerate().filter(is_last);
         return Ok(last.map(|(_, letter)| letter).collect());
     }
-    let ids = which.split(',').map(str::trim).filter(|id| !id.is_empty());
-    let one = |id: &str| {
-        let found = letters
-            .iter()
-            .rfind(|letter| letter.id == id || letter.message.offset_id.as_deref() == Some(id));
-        found.ok_or_else(|| {
+    let mut chosen: Vec<&Letter> = Vec::new();
+    for id in ids(which) {
+        let found = letters.iter().rfind(|letter| letter.is(id)).ok_or_else(|| {
             Failure::Other(format!(
                 "no dead letter '{id}' among the {} that were looked at; --max looks at more",
                 letters.len()
             ))
-        })
-    };
-    ids.map(one).collect()
+        })?;
+        // Both ids of one letter, or one twice, mean it once.
+        if !chosen.iter().any(|known| std::ptr::eq(*known, found)) {
+            chosen.push(found);
+        }
+    }
+    Ok(chosen)
 }
 
-/// Where it went, and its offset there; none where nothing was sent.
+/// The ids of a list.
+pub(super) fn ids(which: &str) -> impl Iterator<Item = &str> {
+    which.split(',').map(str::trim).filter(|id| !id.is_empty())
+}
+
+/// Where it went, and what became of it there; none where nothing was sent.
 async fn one(
     ctx: &Ctx,
     sender: &Sender<'_>,
     letter: &Letter,
     (group, to_origin, args): (&str, bool, &Args),
-) -> Result<(String, Option<i64>), Failure> {
+) -> Result<(String, Option<Sent>), Failure> {
     let origin = letter.topic.as_deref();
     let target = match (to_origin, origin) {
         (false, _) => retry_topic(group),
@@ -157,6 +179,9 @@ async fn one(
             ));
         }
     };
+    if letter.message.body.is_none() {
+        return Err(Failure::Other("refused: its body cannot be read".to_owned()));
+    }
     if !args.has("force") {
         // It may have gone either way before.
         let ways = [Some(retry_topic(group)), origin.map(str::to_owned)];
@@ -166,8 +191,8 @@ async fn one(
         return Ok((target, None));
     }
     let draft = draft(letter, &target, origin.filter(|_| !to_origin));
-    let sent = sender.send(&draft).await?;
-    Ok((target, Some(sent.offset)))
+    let sent = sender.send_but_once(&draft).await?;
+    Ok((target, Some(sent)))
 }
 
 /// Refuses what was sent again often enough, and what was sent again already.
@@ -288,7 +313,9 @@ mod tests {
     fn letters_are_chosen_by_either_of_their_ids() {
         let letters = [letter(&[("UNIQ_KEY", "A")]), letter(&[("UNIQ_KEY", "B")])];
         assert_eq!(choose(&letters, "B").unwrap()[0].id, "B");
+        // The place is that of both.
         assert_eq!(choose(&letters, "7F,A").unwrap().len(), 2);
+        assert_eq!(choose(&letters, "B,7F, B").unwrap().len(), 1);
         assert!(choose(&letters, "C").is_err());
     }
 
