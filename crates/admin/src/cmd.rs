@@ -34,6 +34,7 @@ pub static OURS: &[&Command] = &[
     &ours::timers::TIMERS,
     &ours::transactions::TRANSACTIONS,
     &ours::doctor::DOCTOR,
+    &ours::changes::CONFIG_HISTORY,
 ];
 
 /// What is called like a command of this table, and is run by another crate: name and what it does.

@@ -6,6 +6,7 @@ use wire::java_properties;
 
 use crate::failure::Failure;
 use crate::hash_order::properties;
+use crate::nearest::nearest;
 
 /// Settings in the order in which the reference prints them.
 pub(crate) struct Settings(Vec<(String, String)>);
@@ -28,6 +29,11 @@ impl Settings {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Their names.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| key.as_str())
+    }
+
     /// One a line.
     pub(crate) fn text(&self) -> String {
         let lines = self.0.iter();
@@ -35,6 +41,25 @@ impl Settings {
             .map(|(key, value)| format!("{key:<50}=  {value}\n"))
             .collect()
     }
+}
+
+/// What servers say of a setting that they do not know.
+const UNKNOWN: &str = "ignored, unknown: ";
+
+/// What a server says of a change, with the settings that were perhaps meant where it knows none of the name. `all` asks it for those it has.
+pub(crate) async fn with_meant(
+    remark: Option<&str>,
+    key: &str,
+    all: impl AsyncFnOnce() -> Result<Settings, Failure>,
+) -> Option<String> {
+    let remark = remark.filter(|remark| !remark.is_empty())?;
+    if !remark.contains(UNKNOWN) {
+        return Some(remark.to_owned());
+    }
+    let known = all().await.ok();
+    let meant = known.as_ref().and_then(|known| nearest(key, known.keys()));
+    let meant = meant.map(|meant| format!("; did you mean {meant}?"));
+    Some(format!("{remark}{}", meant.unwrap_or_default()))
 }
 
 impl Serialize for Settings {

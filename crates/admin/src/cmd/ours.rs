@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands that the reference does not have. They print tables, or data with `--output`.
 
+pub(super) mod changes;
 pub(super) mod dlq;
 pub(super) mod doctor;
 pub(super) mod explain;

@@ -458,3 +458,84 @@ async fn a_server_that_never_ends_its_list_of_timers_is_not_asked_for_ever() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(pages.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn changes_of_settings_are_listed_with_who_made_them_and_without_secrets() {
+    let rig = Rig::start().await;
+    let (broker, names) = (rig.cluster.broker, rig.cluster.nameserver);
+    assert_eq!(rig.data("configHistory").await, Value::Array(Vec::new()));
+    for (key, value) in [("traceOn", "false"), ("haSecret", "what-nobody-else-knows")] {
+        let ran = rig
+            .run(&format!(
+                "updateBrokerConfig -b {broker} -k {key} -v {value} --output json"
+            ))
+            .await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(
+            !ran.out.contains(value) && !ran.err.contains(value),
+            "{}{}",
+            ran.out,
+            ran.err
+        );
+    }
+    let ran = rig
+        .run("updateNamesrvConfig -k deleteTopicWithBrokerRegistration -v true --output json")
+        .await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let all = rig.data("configHistory").await;
+    let keys: Vec<&Value> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| &change["key"])
+        .collect();
+    assert_eq!(keys, ["deleteTopicWithBrokerRegistration", "haSecret", "traceOn"]);
+    assert_eq!(all[0]["server"], names.to_string());
+    assert_eq!(
+        (&all[1]["to"], &all[1]["server"]),
+        (&"******".into(), &broker.to_string().into())
+    );
+    assert_eq!(
+        (&all[2]["from"], &all[2]["to"]),
+        (&"true".into(), &"false".into())
+    );
+    assert!(
+        all[2]["peer"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{all}"
+    );
+    let one = rig.data(&format!("configHistory -b {broker} -k traceOn")).await;
+    assert_eq!(one.as_array().unwrap().len(), 1, "{one}");
+    let cut = rig.run("configHistory --max 1").await;
+    assert_eq!(cut.out.lines().count(), 2, "{}", cut.out);
+    assert!(cut.err.contains("only the newest 1 are listed"), "{}", cut.err);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_mistyped_setting_is_told_with_the_one_that_was_meant() {
+    let rig = Rig::start().await;
+    let broker = rig.cluster.broker;
+    for (line, out, meant) in [
+        (
+            format!("updateBrokerConfig -b {broker} -k maxMesageSize -v 1048576"),
+            format!("update broker config success, {broker}\n"),
+            "did you mean maxMessageSize?",
+        ),
+        (
+            "updateNamesrvConfig -k clusterTst -v true".to_owned(),
+            format!(
+                "update name server config success![{}]\nclusterTst : true\n",
+                rig.cluster.nameserver
+            ),
+            "did you mean clusterTest?",
+        ),
+    ] {
+        let ran = rig.run(&line).await;
+        assert_eq!((ran.code, ran.out), (0, out), "{line}");
+        assert!(ran.err.contains("ignored, unknown: "), "{line}: {}", ran.err);
+        assert!(ran.err.contains(meant), "{line}: {}", ran.err);
+        let data = rig.run(&format!("{line} --output json")).await;
+        assert!(data.out.contains(meant), "{line}: {}", data.out);
+    }
+    rig.stop().await;
+}

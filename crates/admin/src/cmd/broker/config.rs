@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::hash_order::small_hash_map;
 use crate::options::{Args, value};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 pub(crate) const GET_BROKER_CONFIG: Command = Command {
     name: "getBrokerConfig",
@@ -88,9 +88,13 @@ struct Config<'a> {
     settings: &'a Settings,
 }
 
-async fn show(ctx: &Ctx, addr: &str, title: &str) -> Result<(), Failure> {
+async fn settings_of(ctx: &Ctx, addr: &str) -> Result<Settings, Failure> {
     let answer = ctx.client.ask(addr, &GetBrokerConfig).await?;
-    let settings = Settings::parse(answer.text()?)?;
+    Settings::parse(answer.text()?)
+}
+
+async fn show(ctx: &Ctx, addr: &str, title: &str) -> Result<(), Failure> {
+    let settings = settings_of(ctx, addr).await?;
     let config = Config {
         broker: addr,
         settings: &settings,
@@ -99,12 +103,11 @@ async fn show(ctx: &Ctx, addr: &str, title: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A broker that has another setting now.
+/// A broker that has another setting now. The value is not told: it may be a secret, and who asks has said it.
 #[derive(Serialize)]
 struct Updated<'a> {
     broker: &'a str,
     key: &'a str,
-    value: &'a str,
     /// What becomes of it, where the server says that.
     remark: Option<&'a str>,
 }
@@ -125,12 +128,9 @@ async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
         match told {
             Ok(answer) => {
                 let remark = answer.frame.remark.as_deref();
-                let updated = Updated {
-                    broker,
-                    key,
-                    value,
-                    remark,
-                };
+                let remark = settings::with_meant(remark, key, async || settings_of(ctx, broker).await).await;
+                let remark = remark.as_deref();
+                let updated = Updated { broker, key, remark };
                 ctx.row(&updated, || format!("update broker config success, {broker}\n"));
                 ctx.remark(broker, remark);
             }

@@ -10,7 +10,7 @@ use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::hash_order::small_hash_map;
 use crate::options::{Args, value};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 pub(crate) const GET_NAMESRV_CONFIG: Command = Command {
     name: "getNamesrvConfig",
@@ -40,12 +40,17 @@ struct Config {
 
 async fn get(ctx: &Ctx, _args: &Args) -> Result<(), Failure> {
     let mut configs = Vec::new();
+    let mut failed = None;
     for addr in ctx.client.name_servers()? {
-        let answer = ctx.client.ask(addr, &GetNamesrvConfig).await?;
-        configs.push(Config {
-            name_server: addr.clone(),
-            settings: Settings::parse(answer.text()?)?,
-        });
+        match settings_of(ctx, addr).await {
+            Ok(settings) => configs.push(Config {
+                name_server: addr.clone(),
+                settings,
+            }),
+            // The reference tells nothing at all then.
+            Err(failure) if ctx.is_reference() => return Err(failure),
+            Err(failure) => failed = Some(failure),
+        }
     }
     let configs = small_hash_map(configs, |config| &config.name_server);
     ctx.show(&configs, || {
@@ -55,16 +60,20 @@ async fn get(ctx: &Ctx, _args: &Args) -> Result<(), Failure> {
         };
         configs.iter().map(text).collect()
     });
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
-/// A name server that has another setting now.
+async fn settings_of(ctx: &Ctx, addr: &str) -> Result<Settings, Failure> {
+    let answer = ctx.client.ask(addr, &GetNamesrvConfig).await?;
+    Settings::parse(answer.text()?)
+}
+
+/// A name server that has another setting now. The value is not told: it may be a secret, and who asks has said it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Updated<'a> {
     name_server: &'a str,
     key: &'a str,
-    value: &'a str,
     /// What becomes of it, where the server says that.
     remark: Option<&'a str>,
 }
@@ -82,10 +91,12 @@ async fn update(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
         match told {
             Ok(answer) => {
                 let remark = answer.frame.remark.as_deref();
+                let remark =
+                    settings::with_meant(remark, key, async || settings_of(ctx, name_server).await).await;
+                let remark = remark.as_deref();
                 let updated = Updated {
                     name_server,
                     key,
-                    value,
                     remark,
                 };
                 ctx.row(&updated, String::new);
