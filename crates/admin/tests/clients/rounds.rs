@@ -52,6 +52,16 @@ async fn a_broker_that_is_away_does_not_end_the_rounds() {
         assert_eq!(ran.out.matches("#Cluster Name").count(), 3, "{line}: {}", ran.out);
         assert_eq!(ran.err.matches("warning: ").count(), 3, "{line}: {}", ran.err);
     }
+    // As data the figures are numbers, or nothing.
+    let ran = rig.run("clusterList --output json").await;
+    let rows: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(rows[0]["send"]["waiting"], 0, "{rows}");
+    assert!(rows[0]["pageCacheLockMs"].is_number(), "{rows}");
+    assert!(
+        rows[0]["hours"].is_null(),
+        "an empty store has no oldest message: {rows}"
+    );
+    assert!(rows[1]["send"]["waiting"].is_null(), "{rows}");
     // Once is enough to be told by the exit code.
     let ran = rig.run("clusterList").await;
     assert_eq!(ran.code, 1);
@@ -60,5 +70,28 @@ async fn a_broker_that_is_away_does_not_end_the_rounds() {
         "{}",
         ran.out
     );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_told_server_by_server_also_when_one_is_away() {
+    let rig = Rig::start().await;
+    rig.topic("T", 1).await;
+    let _registered = rig.register("broker-z", NOBODY.parse().unwrap(), "T").await;
+    let ran = rig.run("deleteTopic -c DefaultCluster -t T --output json").await;
+    assert_eq!(ran.code, 1);
+    let rows: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    assert_eq!(rows[0]["server"], rig.cluster.broker.to_string());
+    // The text is that of the reference: nothing before all is done.
+    let ran = rig.run("deleteTopic -c DefaultCluster -t T").await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    let names = rig.cluster.nameserver;
+    let ran = rig
+        .run_alone(&format!("getNamesrvConfig -n {names};{NOBODY} --output json"))
+        .await;
+    assert_eq!(ran.code, 1);
+    let rows: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(rows[0]["nameServer"], names.to_string());
     rig.stop().await;
 }

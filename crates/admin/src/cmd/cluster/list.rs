@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use wire::Str;
 use wire::api::config::GetBrokerRuntimeInfo;
 use wire::body::stats::KvTable;
@@ -116,7 +116,12 @@ struct Broker {
     pull: Pool,
     ack: Pool,
     timer: Timer,
+    #[serde(serialize_with = "as_number")]
     page_cache_lock_ms: Option<Str>,
+    /// How long ago the oldest message was stored. An empty store says nothing, for which the reference prints the age of 1970.
+    #[serde(rename = "hours")]
+    known_hours: Option<f64>,
+    #[serde(skip)]
     hours: f64,
     disk_ratio: f64,
     active: bool,
@@ -126,8 +131,16 @@ struct Broker {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Pool {
+    #[serde(serialize_with = "as_number")]
     waiting: Option<Str>,
+    #[serde(serialize_with = "as_number")]
     head_wait_ms: Option<Str>,
+}
+
+/// As data a number, or nothing; the reference prints the text as it came.
+fn as_number<S: Serializer>(text: &Option<Str>, serializer: S) -> Result<S::Ok, S::Error> {
+    let number: Option<i64> = text.as_deref().and_then(|text| text.parse().ok());
+    number.serialize(serializer)
 }
 
 #[derive(Default, Serialize)]
@@ -154,7 +167,8 @@ fn broker(member: Member, table: &Table, now_ms: i64) -> Broker {
         head_wait_ms: text(&format!("{name}ThreadPoolQueueHeadWaitTimeMills")),
     };
     let answered = !table.is_empty();
-    let since = number::<i64>(table, "earliestMessageTimeStamp").map(|at| now_ms.saturating_sub(at));
+    let earliest = number::<i64>(table, "earliestMessageTimeStamp");
+    let hours = |at: i64| now_ms.saturating_sub(at) as f64 / 1000.0 / 60.0 / 60.0;
     let mut ack = pool("ack");
     // Brokers before 5.0 have none.
     for part in [&mut ack.waiting, &mut ack.head_wait_ms] {
@@ -170,7 +184,8 @@ fn broker(member: Member, table: &Table, now_ms: i64) -> Broker {
         ack,
         timer: timer(table).unwrap_or_default(),
         page_cache_lock_ms: text("pageCacheLockTimeMills"),
-        hours: since.map_or(0.0, |ms| ms as f64 / 1000.0 / 60.0 / 60.0),
+        known_hours: earliest.filter(|at| *at > 0).map(hours),
+        hours: earliest.map_or(0.0, hours),
         disk_ratio: number(table, "commitLogDiskRatio").unwrap_or(0.0),
         active: table
             .get("brokerActive")

@@ -4,6 +4,7 @@
 use serde::Serialize;
 use wire::api::route::DeleteTopicInNamesrv;
 use wire::api::topic::DeleteTopicInBroker;
+use wire::code::Request;
 
 use crate::cmd::lookup;
 use crate::command::{Command, Effect};
@@ -23,36 +24,46 @@ pub(crate) const DELETE_TOPIC: Command = Command {
     ..Command::DEFAULT
 };
 
+/// A server that does not have the topic any more.
 #[derive(Serialize)]
 struct Deleted<'a> {
     topic: &'a str,
     from: &'a str,
+    server: &'a str,
 }
 
 async fn run(ctx: &Ctx, args: &Args) -> Result<(), Failure> {
     let (topic, cluster) = (args.need("t")?, args.need("c")?);
     let clusters = lookup::clusters(ctx).await?;
-    for addr in lookup::masters(&clusters, cluster)? {
-        let header = DeleteTopicInBroker { topic: topic.into() };
-        ctx.client.ask(&addr, &header).await?;
-    }
-    let deleted = Deleted { topic, from: cluster };
-    ctx.row(&deleted, || {
-        format!("delete topic [{topic}] from cluster [{cluster}] success.\n")
-    });
+    let masters = lookup::masters(&clusters, cluster)?;
+    let header = DeleteTopicInBroker { topic: topic.into() };
+    on_all(ctx, (topic, cluster), &masters, &header).await?;
+    ctx.say(format_args!(
+        "delete topic [{topic}] from cluster [{cluster}] success.\n"
+    ));
     let header = DeleteTopicInNamesrv {
         topic: topic.into(),
         cluster_name: Some(cluster.into()),
     };
-    for addr in ctx.client.name_servers()? {
-        ctx.client.ask(addr, &header).await?;
-    }
-    let deleted = Deleted {
-        topic,
-        from: "NameServer",
-    };
-    ctx.row(&deleted, || {
-        format!("delete topic [{topic}] from NameServer success.\n")
-    });
+    on_all(ctx, (topic, "NameServer"), ctx.client.name_servers()?, &header).await?;
+    ctx.say(format_args!("delete topic [{topic}] from NameServer success.\n"));
     Ok(())
+}
+
+/// Tells all servers, also behind one that fails; the last failure.
+async fn on_all<R: Request>(
+    ctx: &Ctx,
+    (topic, from): (&str, &str),
+    servers: &[impl AsRef<str>],
+    header: &R,
+) -> Result<(), Failure> {
+    let mut failed = None;
+    for server in servers {
+        let server = server.as_ref();
+        match ctx.client.ask(server, header).await {
+            Ok(_) => ctx.row(&Deleted { topic, from, server }, String::new),
+            Err(failure) => failed = Some(failure),
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
