@@ -114,3 +114,63 @@ fn fish() -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shells that are there read what is made for them; all commands and their options are in it, and none that is absent.
+    #[test]
+    fn every_command_and_option_is_in_every_script() {
+        for shell in ["bash", "zsh", "fish"] {
+            let script = script(shell).unwrap();
+            for command in commands() {
+                assert!(script.contains(command.name), "{shell}: {}", command.name);
+                for opt in options::table(command.options) {
+                    let long = opt.long.filter(|name| !name.contains(' '));
+                    let long = long.map(|name| match shell {
+                        "fish" => format!("-l {name}"),
+                        _ => format!("--{name}"),
+                    });
+                    let long = long.unwrap_or_default();
+                    assert!(script.contains(&long), "{shell}: {}: {long}", command.name);
+                }
+            }
+            assert!(!script.contains("addBroker"), "{shell}");
+        }
+        assert!(script("tcsh").is_none());
+    }
+
+    #[test]
+    fn bash_offers_what_may_follow() {
+        let offers = |line: &str| -> Vec<String> {
+            let words: Vec<&str> = line.split(' ').collect();
+            let ask = format!(
+                "{}\nCOMP_WORDS=({}); COMP_CWORD={}; _barque_admin; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+                bash(),
+                words
+                    .iter()
+                    .map(|word| format!("'{word}'"))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                words.len() - 1
+            );
+            let shown = std::process::Command::new("bash")
+                .args(["--norc", "-c", &ask])
+                .output()
+                .unwrap();
+            let shown = String::from_utf8(shown.stdout).unwrap();
+            shown
+                .lines()
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        assert_eq!(offers("mqadmin configH"), ["configHistory"]);
+        assert_eq!(offers("barque admin topicSta"), ["topicStatus"]);
+        assert_eq!(offers("/usr/bin/barque admin help configH"), ["configHistory"]);
+        assert_eq!(offers("mqadmin tail --ful"), ["--full"]);
+        assert_eq!(offers("mqadmin tail --output j"), ["json"]);
+        assert_eq!(offers("barque broker --"), Vec::<String>::new());
+    }
+}
