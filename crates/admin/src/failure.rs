@@ -31,8 +31,7 @@ pub enum Failure {
     NoConnection(#[from] ConnectError),
     /// Somebody listens and does not answer.
     #[error(
-        "no answer from {0} within {seconds} s; is the server running? `mqadmin brokerStatus -b <broker>` asks \
-         a broker how it does, its log says more",
+        "no answer from {0} within {seconds} s: it takes connections; its log says what it does",
         seconds = .1.as_secs_f64()
     )]
     NoAnswer(String, Duration),

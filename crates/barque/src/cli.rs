@@ -230,6 +230,10 @@ pub(crate) fn with_command(args: impl IntoIterator<Item = OsString>) -> Vec<OsSt
         _ => &[],
     };
     args.splice(1..1, command.iter().map(OsString::from));
+    if let (Some(program), [_, ..]) = (args.first_mut(), command) {
+        // What a usage shows is a call that works: `mqshutdown shutdown` would be none.
+        *program = "barque".into();
+    }
     // One of the commands of operators has a crate and options of its own.
     let words: Vec<&str> = args
         .iter()

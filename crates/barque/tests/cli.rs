@@ -448,3 +448,18 @@ fn the_reference_names_of_the_program_work_with_the_reference_options() {
     let all = stdout(program(&link("mqnamesrv"), home.path(), &["-p"]));
     assert!(all.contains("listenPort=9876\n"), "{all}");
 }
+
+#[test]
+fn a_usage_shows_a_call_that_works_by_whichever_name_it_was_called() {
+    let home = TempDir::new().expect("a directory");
+    for (name, usage) in [
+        ("mqshutdown", "Usage: barque shutdown [OPTIONS] <SERVER>"),
+        ("mqbroker", "Usage: barque broker [OPTIONS]"),
+        ("mqnamesrv", "Usage: barque nameserver [OPTIONS]"),
+    ] {
+        let link = home.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_barque"), &link).expect("a link");
+        let help = stdout(program(&link, home.path(), &["--help"]));
+        assert!(help.contains(usage), "{name}: {help}");
+    }
+}
