@@ -131,6 +131,7 @@ struct Seen {
     /// What it complained about, without stack traces.
     complaints: Vec<String>,
     status: i64,
+    is_late: bool,
 }
 
 fn at_once<'a>(
@@ -234,32 +235,49 @@ fn see(step: &Step, printed: &Printed, known: &[(String, String)], scratch: &Pat
         lines,
         complaints: complaints.into_iter().filter(|line| !is_frame(line)).collect(),
         status: printed.status,
+        is_late: printed.is_late,
     })
 }
 
 fn compare(lane: &Lane<'_>, step: &Step, truth: &Seen, seen: &Seen) -> (Verdict, Option<String>) {
-    let purpose = step.differs.iter().find(|(differs, _)| lane.may_differ(*differs));
+    let purpose = step.differs.iter().find(|known| lane.may_differ(known.of));
     let found = found(lane, step, truth, seen);
     let told = |what: &str| Some(format!("mqadmin: {}: {}:{what}", lane.name(), step.told()));
+    if seen.is_late {
+        return (
+            Verdict::Differs,
+            told(&format!(" did not end within {} s", step.seconds)),
+        );
+    }
     match (found.is_empty(), purpose) {
         (true, None) => (Verdict::Same, None),
-        (true, Some((differs, _))) => {
+        (true, Some(known)) => {
             // Where both may differ, what one prints can hide what the other does.
-            let is_wrong = match differs {
+            let is_wrong = match known.of {
                 Differs::Tool => lane.side == "reference",
                 Differs::Server | Differs::Words => lane.tool == Tool::Java,
             };
             let told = told(" declares a difference that is not there");
             (Verdict::Same, told.filter(|_| is_wrong))
         }
-        (false, Some((Differs::Words, _))) => {
+        (false, Some(known)) if known.of == Differs::Words => {
             let found = self::found(lane, step, &truth.without_remarks(), &seen.without_remarks());
             match found.is_empty() {
                 true => (Verdict::OnPurpose, None),
                 false => (Verdict::Differs, told(&format!("\n{}", found.join("\n")))),
             }
         }
-        (false, Some(_)) => (Verdict::OnPurpose, None),
+        (false, Some(known)) if seen.shows(known.shows) || seen.is_of_another_area(step) => {
+            (Verdict::OnPurpose, None)
+        }
+        (false, Some(known)) => (
+            Verdict::Differs,
+            told(&format!(
+                " declares \"{}\", and that is not seen\n{}",
+                known.shows,
+                found.join("\n")
+            )),
+        ),
         (false, None) if lane.tool != Tool::Java && seen.is_refusal() && seen.may_refuse(step, truth) => {
             (Verdict::OnPurpose, None)
         }
@@ -278,6 +296,7 @@ impl Seen {
             lines: self.lines.clone(),
             complaints: self.complaints.iter().map(cut).collect(),
             status: self.status,
+            is_late: self.is_late,
         }
     }
 }
@@ -287,7 +306,8 @@ fn found(lane: &Lane<'_>, step: &Step, truth: &Seen, seen: &Seen) -> Vec<String>
     if lane.tool != Tool::Java && truth.has_failed() {
         // What was printed before a failure is nobody's promise.
         let told = || format!("  the official tool fails: {}", truth.complaints.join(" / "));
-        return (!seen.is_refusal()).then(told).into_iter().collect();
+        let is_as_wrong = seen.is_refusal() && (truth.is_without_answer() || !seen.is_without_answer());
+        return (!is_as_wrong).then(told).into_iter().collect();
     }
     let mut found = match step.keys {
         Keys::All => differences(&truth.lines, &seen.lines),
@@ -304,6 +324,16 @@ fn found(lane: &Lane<'_>, step: &Step, truth: &Seen, seen: &Seen) -> Vec<String>
     }
     found
 }
+
+/// How the tools say that nobody answered: three ways of ours, and the exceptions of the official one.
+const NO_ANSWER: [&str; 6] = [
+    "is the server running",
+    "no answer from ",
+    "closed the connection before it answered",
+    "RemotingConnectException",
+    "RemotingTimeoutException",
+    "RemotingSendRequestException",
+];
 
 /// What the official tool prints as if nothing were wrong. Ours says on stderr what is, and ends with a code.
 const MISTAKES: [&str; 10] = [
@@ -331,9 +361,29 @@ impl Seen {
 
     /// Whether our tool may refuse what the official one does not.
     fn may_refuse(&self, step: &Step, truth: &Seen) -> bool {
+        truth.tells_mistake() && !self.is_without_answer() || self.is_of_another_area(step)
+    }
+
+    /// Whether our tool has only the name of the command.
+    fn is_of_another_area(&self, step: &Step) -> bool {
         let is_elsewhere = steps::area(step.command()) != Area::Here;
-        let is_lacking = self.complaints.iter().any(|line| line.contains(tool::LACKING));
-        truth.tells_mistake() || is_elsewhere && is_lacking
+        is_elsewhere && self.complaints.iter().any(|line| line.contains(tool::LACKING))
+    }
+
+    /// Whether it failed because nobody answered: no server of a run is away, so that is never what was meant unless the
+    /// official tool was told to ask nobody, too.
+    fn is_without_answer(&self) -> bool {
+        let mut lines = self.complaints.iter();
+        lines.any(|line| NO_ANSWER.iter().any(|word| line.contains(word)))
+    }
+
+    /// Whether a declared difference is the one that is seen.
+    fn shows(&self, text: &str) -> bool {
+        if text.is_empty() {
+            return self.status == 0 && self.lines.is_empty() && self.complaints.is_empty();
+        }
+        let mut lines = self.lines.iter().chain(&self.complaints);
+        lines.any(|line| line.contains(text))
     }
 
     fn tells_mistake(&self) -> bool {
@@ -421,5 +471,54 @@ mod tests {
         assert!(differences(&lines("a b"), &lines("a b")).is_empty());
         assert_eq!(differences(&lines("a b c"), &lines("a x c")), ["  - b", "  + x"]);
         assert_eq!(differences(&lines("a c"), &lines("a b c")), ["  + b"]);
+    }
+
+    fn seen(complaint: &str, status: i64) -> Seen {
+        Seen {
+            lines: Vec::new(),
+            complaints: vec![complaint.to_owned()],
+            status,
+            is_late: false,
+        }
+    }
+
+    const LANE: Lane<'_> = Lane {
+        tool: Tool::Ours(PathBuf::new()),
+        side: "barque",
+        program: &Program::Barque(PathBuf::new()),
+    };
+
+    #[test]
+    fn a_command_that_does_not_end_or_reaches_nobody_is_no_difference_on_purpose() {
+        let verdict = |step: &Step, truth: &Seen, seen: &Seen| compare(&LANE, step, truth, seen).0;
+        let failed = seen("SubCommandException: no such topic", 0);
+        let refused = seen("error: no such topic", 1);
+        let away = seen(
+            "error: cannot connect; is the server running, and is this its address?",
+            1,
+        );
+        let plain = step::bare("topicRoute -t T");
+        assert_eq!(verdict(&plain, &failed, &refused), Verdict::Same);
+        assert_eq!(verdict(&plain, &failed, &away), Verdict::Differs);
+        let nobody = seen("RemotingConnectException: connect to <addr> failed", 0);
+        assert_eq!(verdict(&plain, &nobody, &away), Verdict::Same);
+        let late = Seen {
+            is_late: true,
+            ..seen("error: no such topic", 1)
+        };
+        assert_eq!(verdict(&plain, &failed, &late), Verdict::Differs);
+        let declared = step::bare("topicRoute -t T").our_tool("it is said", "no such topic");
+        let done = Seen {
+            complaints: Vec::new(),
+            ..seen("", 0)
+        };
+        assert_eq!(verdict(&declared, &done, &refused), Verdict::Same);
+        let printed = Seen {
+            lines: vec!["a route".to_owned()],
+            complaints: Vec::new(),
+            ..seen("", 0)
+        };
+        assert_eq!(verdict(&declared, &printed, &refused), Verdict::OnPurpose);
+        assert_eq!(verdict(&declared, &printed, &away), Verdict::Differs);
     }
 }

@@ -39,7 +39,16 @@ pub(crate) struct Step {
     pub(crate) masks: Vec<Mask>,
     /// What it writes, below the directory of the run; compared too.
     pub(crate) files: Vec<&'static str>,
-    pub(crate) differs: Vec<(Differs, &'static str)>,
+    pub(crate) differs: Vec<Difference>,
+}
+
+/// A difference on purpose.
+pub(crate) struct Difference {
+    pub(crate) of: Differs,
+    pub(crate) why: &'static str,
+    /// What it looks like: a text that is printed then, to stdout or as a complaint; an empty one is a command that goes well and prints
+    /// nothing. Something else is not the difference that was meant.
+    pub(crate) shows: &'static str,
 }
 
 /// A command with a name server; quotes keep words together: `sendMessage -t T -p 'a body'`.
@@ -164,24 +173,26 @@ impl Step {
         self
     }
 
-    /// barque answers otherwise, on purpose.
+    /// barque answers otherwise, on purpose, and this is seen then.
     #[must_use]
-    pub(crate) fn ours(mut self, why: &'static str) -> Step {
-        self.differs.push((Differs::Server, why));
-        self
+    pub(crate) fn ours(self, why: &'static str, shows: &'static str) -> Step {
+        self.differing(Differs::Server, why, shows)
     }
 
     /// barque refuses with the same code, in other words: a remark is for people.
     #[must_use]
-    pub(crate) fn remark(mut self, why: &'static str) -> Step {
-        self.differs.push((Differs::Words, why));
-        self
+    pub(crate) fn remark(self, why: &'static str) -> Step {
+        self.differing(Differs::Words, why, "DESC: ")
     }
 
-    /// Our tool says it otherwise, on purpose.
+    /// Our tool says it otherwise, on purpose, and this is seen then.
     #[must_use]
-    pub(crate) fn our_tool(mut self, why: &'static str) -> Step {
-        self.differs.push((Differs::Tool, why));
+    pub(crate) fn our_tool(self, why: &'static str, shows: &'static str) -> Step {
+        self.differing(Differs::Tool, why, shows)
+    }
+
+    fn differing(mut self, of: Differs, why: &'static str, shows: &'static str) -> Step {
+        self.differs.push(Difference { of, why, shows });
         self
     }
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the table is a real file")]
 
 use super::Verdict;
-use super::step::{Differs, Step};
+use super::step::{Difference, Differs, Step};
 use super::steps::{Area, COMMANDS};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -97,7 +97,7 @@ fn purposes(text: &mut String, steps: &[Step]) {
     for (wanted, heading) in told {
         let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
         for step in steps {
-            for (_, why) in step.differs.iter().filter(|(differs, _)| *differs == wanted) {
+            for Difference { why, .. } in step.differs.iter().filter(|known| known.of == wanted) {
                 let line = format!("`{}`", step.told().trim_end_matches(" -n $namesrv"));
                 match reasons.iter_mut().find(|(known, _)| known == why) {
                     Some((_, lines)) if lines.contains(&line) => {}

@@ -33,6 +33,8 @@ pub(crate) struct Printed {
     pub(crate) err: String,
     pub(crate) status: i64,
     pub(crate) took: Duration,
+    /// It should have ended by itself, and had to be stopped.
+    pub(crate) is_late: bool,
 }
 
 impl Tool {
@@ -135,6 +137,7 @@ fn read(line: &str) -> anyhow::Result<Printed> {
         err: text("err"),
         status: value["status"].as_i64().unwrap_or_default(),
         took: Duration::from_millis(value["ms"].as_u64().unwrap_or_default()),
+        is_late: false,
     })
 }
 
@@ -177,5 +180,6 @@ fn once(binary: &Path, step: &Step, known: &[(String, String)], dir: &Path) -> a
             status.code().unwrap_or(-1).into()
         },
         took: began.elapsed(),
+        is_late: is_stopped && step.lines.is_none(),
     })
 }

@@ -79,11 +79,11 @@ fn clusters() -> Vec<Step> {
         step("clusterList -c DefaultCluster").columns(14, machine),
         step("clusterList -c NoCluster")
             .columns(14, machine)
-            .our_tool(NO_CLUSTER),
+            .our_tool(NO_CLUSTER, "there is no cluster 'NoCluster'"),
         step("clusterList -i 1").columns(14, machine).stopped_after(4),
         step("clusterList -i x"),
         step("clusterList -m").columns(6, &[4, 5]),
-        step("clusterList -m -c NoCluster").our_tool(NO_CLUSTER),
+        step("clusterList -m -c NoCluster").our_tool(NO_CLUSTER, "there is no cluster 'NoCluster'"),
         step("clusterList -m -i 1").columns(6, &[4, 5]).stopped_after(4),
     ]
 }
@@ -148,12 +148,12 @@ fn exports() -> Vec<Step> {
         step("exportMetadata -c DefaultCluster -f $dir/exports-t -t").file("exports-t/topic.json"),
         step("exportMetadata -c DefaultCluster -f $dir/exports-s -t -s")
             .file("exports-s/topic.json")
-            .our_tool(NO_TRACES),
+            .our_tool(NO_TRACES, "exports-s/topic.json success"),
         step("exportMetadata -c DefaultCluster -f $dir/exports-g -g")
             .file("exports-g/subscriptionGroup.json"),
         step("exportMetadata -b $broker -f $dir/exports-bt -t")
             .file("exports-bt/topic.json")
-            .our_tool(NO_TRACES),
+            .our_tool(NO_TRACES, "exports-bt/topic.json success"),
         step("exportMetadata -b $broker -f $dir/exports-bg -g").file("exports-bg/subscriptionGroup.json"),
         step("exportMetadata -b $broker -f $dir/exports-b"),
         step("exportMetadata"),
@@ -170,7 +170,7 @@ fn exports() -> Vec<Step> {
         bare("dumpCompactionLog -f $dir/nosuch"),
         bare("dumpCompactionLog -f $dir"),
         bare("dumpCompactionLog -f $dir/topics-none.json")
-            .our_tool("a file that is too short for a message has none"),
+            .our_tool("a file that is too short for a message has none", ""),
     ]
 }
 
@@ -219,12 +219,16 @@ fn updates() -> Vec<Step> {
         step("updateBrokerConfig -c DefaultCluster -a true -k traceTopicEnable -v false"),
         step("exportConfigs -c DefaultCluster -f $dir/exports-new")
             .file("exports-new/configs.json")
-            .ours("a setting that takes effect at the next start is printed as it is in force"),
+            .ours(
+                "a setting that takes effect at the next start is printed as it is in force",
+                "exports-new/configs.json success",
+            ),
         step("updateBrokerConfig -b $broker -k nosuchKey -v 1"),
         step("updateBrokerConfig -b $broker -k brokerConfigPath -v /tmp/x").remark(KEY),
         step("updateBrokerConfig -b $broker -k configBlackList -v x").remark(KEY),
         step("updateBrokerConfig -b $broker -k rocketmqHome -v /tmp/x").remark(KEY),
-        step("updateBrokerConfig -b $broker -k maxMessageSize -v x").ours(VALUE),
+        step("updateBrokerConfig -b $broker -k maxMessageSize -v x")
+            .ours(VALUE, "expected an integer from 0 to "),
         step("updateBrokerConfig -c NoCluster -k maxMessageSize -v 1"),
         step("updateBrokerConfig -k maxMessageSize -v 1"),
         step("updateBrokerConfig -b 127.0.0.1:1 -k maxMessageSize -v 1"),

@@ -111,7 +111,10 @@ fn printing() -> Vec<Step> {
         step("printMsg -t T_normal -s Tag1"),
         step("printMsg -t T_normal -s 'Tag1 || Tag2' -c UTF-8"),
         step("printMsg -t T_normal -s TagNone"),
-        step("printMsg -t T_normal -c NOSUCH").our_tool("an unknown encoding is a mistake"),
+        step("printMsg -t T_normal -c NOSUCH").our_tool(
+            "an unknown encoding is a mistake",
+            "'NOSUCH' is no encoding of text",
+        ),
         step("printMsg -t T_normal -b 0 -e $end"),
         step("printMsg -t T_normal -b $end"),
         step("printMsg -t T_normal -b 2001-02-03#04:05:06:789 -e 2001-02-03#04:05:06:789"),
@@ -120,7 +123,10 @@ fn printing() -> Vec<Step> {
         step("printMsg -t T_quiet -l T_normal")
             .sorted("queues are in a hash set, by the hash of the other topic"),
         step("printMsg -t T_unknown"),
-        step("printMsg -t T_unknown -l T_quiet").our_tool("the broker is found, and there is nothing"),
+        step("printMsg -t T_unknown -l T_quiet").our_tool(
+            "the broker is found, and there is nothing",
+            "minOffset=0, maxOffset=0, MessageQueue [topic=T_unknown,",
+        ),
         step("printMsg -t %DLQ%CG_dead"),
     ]
 }
@@ -151,8 +157,10 @@ fn entries() -> Vec<Step> {
         step("queryCq -t T_live -q 0 -i 0 -g CG_live"),
         step("queryCq -t T_live -q 0 -i 0 -g CG_unknown"),
         step("queryCq -t T_normal -q 0 -i 99"),
-        step("queryCq -t T_normal -q 99 -i 0")
-            .ours("the queue is named; the reference answers without a body, which its tool cannot take"),
+        step("queryCq -t T_normal -q 99 -i 0").ours(
+            "the queue is named; the reference answers without a body, which its tool cannot take",
+            "99@T_normal is not exist!",
+        ),
         step("queryCq -t T_unknown -q 0 -i 0"),
         step("queryCq -t T_unknown -q 0 -i 0 -b $broker"),
         step("queryCq -t T_normal -q x -i 0"),

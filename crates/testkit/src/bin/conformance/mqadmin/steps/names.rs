@@ -41,8 +41,9 @@ fn settings() -> Vec<Step> {
         step("updateNamesrvConfig -k configStorePath -v /tmp/x").remark(KEY),
         step("updateNamesrvConfig -k configBlackList -v x").remark(KEY),
         step("updateNamesrvConfig -k rocketmqHome -v /tmp/x").remark(KEY),
-        step("updateNamesrvConfig -k clusterTest -v nonsense").ours(VALUE),
-        step("updateNamesrvConfig -k clientRequestThreadPoolNums -v x").ours(VALUE),
+        step("updateNamesrvConfig -k clusterTest -v nonsense").ours(VALUE, "expected false"),
+        step("updateNamesrvConfig -k clientRequestThreadPoolNums -v x")
+            .ours(VALUE, "expected a whole number"),
         bare("updateNamesrvConfig -k productEnvName -v test -n 127.0.0.1:1"),
     ]
 }
@@ -51,11 +52,11 @@ const NO_TRACES: &str = "there are fewer topics: our tool is no consumer, and le
 
 fn writing() -> Vec<Step> {
     vec![
-        step("wipeWritePerm -b broker-a").our_tool(NO_TRACES),
+        step("wipeWritePerm -b broker-a").our_tool(NO_TRACES, "wipe write perm of broker[broker-a]"),
         step("topicRoute -t T_normal"),
         step("topicRoute -t T_perm"),
-        step("wipeWritePerm -b broker-a").our_tool(NO_TRACES),
-        step("addWritePerm -b broker-a").our_tool(NO_TRACES),
+        step("wipeWritePerm -b broker-a").our_tool(NO_TRACES, "wipe write perm of broker[broker-a]"),
+        step("addWritePerm -b broker-a").our_tool(NO_TRACES, "add write perm of broker[broker-a]"),
         step("topicRoute -t T_normal"),
         step("topicRoute -t T_perm"),
         step("wipeWritePerm -b nosuch"),

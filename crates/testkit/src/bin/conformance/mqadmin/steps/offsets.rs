@@ -58,7 +58,7 @@ fn one_queue() -> Vec<Step> {
         step("resetOffsetByTime -g CG_lag -t T_normal -s 0 -b $broker -q 2"),
         step("resetOffsetByTime -g CG_lag -t T_normal -s now -b $broker -q 0 -o 99"),
         step("resetOffsetByTime -g CG_lag -t T_normal -s now -b $broker -q 99 -o 1")
-            .ours("there is no such queue"),
+            .ours("there is no such queue", "there is no queue 99"),
         step("resetOffsetByTime -g CG_lag -t T_normal -s now -b $broker -q -1"),
         step("resetOffsetByTime -g CG_lag -t T_normal -s now -b 127.0.0.1:1 -q 0"),
         step("resetOffsetByTime -g CG_lag -t T_unknown -s now -b $broker -q 0 -o 1"),

@@ -59,8 +59,8 @@ fn cold() -> Vec<Step> {
         step("updateColdDataFlowCtrGroupConfig -c DefaultCluster -g CG_live -v 100"),
         step("removeColdDataFlowCtrGroupConfig -b $broker -g CG_live"),
         step("removeColdDataFlowCtrGroupConfig -c DefaultCluster -g CG_live"),
-        step("setCommitLogReadAheadMode -b $broker -m 1").ours(UNMAPPED),
-        step("setCommitLogReadAheadMode -c DefaultCluster -m 0").ours(UNMAPPED),
+        step("setCommitLogReadAheadMode -b $broker -m 1").ours(UNMAPPED, "has no meaning here"),
+        step("setCommitLogReadAheadMode -c DefaultCluster -m 0").ours(UNMAPPED, "has no meaning here"),
         step("setCommitLogReadAheadMode -b $broker -m 2"),
         step("setCommitLogReadAheadMode -c NoCluster -m 0"),
     ]
@@ -105,7 +105,8 @@ fn rocks() -> Vec<Step> {
     vec![
         step("exportMetadataInRocksDB -p $dir/nosuch -t topics"),
         bare("rocksDBConfigToJson"),
-        bare("rocksDBConfigToJson -t nosuch").our_tool("an unknown kind is a mistake"),
+        bare("rocksDBConfigToJson -t nosuch")
+            .our_tool("an unknown kind is a mistake", "'nosuch' is none of topics"),
         bare("rocksDBConfigToJson -p $dir"),
         bare("rocksDBConfigToJson -p $dir/nosuch -t topics"),
         bare("rocksDBConfigToJson -b $broker -t topics"),

@@ -58,7 +58,10 @@ pub(super) fn reading() -> Vec<Step> {
         step("allocateMQ -t T_normal -i 10.0.0.1,10.0.0.2"),
         step("allocateMQ -t T_many -i 10.0.0.1,10.0.0.2,10.0.0.3"),
         step("allocateMQ -t T_quiet -i 10.0.0.1"),
-        step("allocateMQ -t T_quiet -i ,").our_tool("a consumer without a name is a mistake"),
+        step("allocateMQ -t T_quiet -i ,").our_tool(
+            "a consumer without a name is a mistake",
+            "one of the consumers has no name",
+        ),
         step("allocateMQ -t T_unknown -i 10.0.0.1"),
     ]
 }
@@ -87,8 +90,10 @@ fn creating() -> Vec<Step> {
         step("updateTopic -b $broker -t T_new_read -r 4 -w 2"),
         step("topicStatus -t T_new_read"),
         step("updateTopic -c DefaultCluster -t T_new_order -o true -w 3"),
-        step("updateTopic -b $broker -t T_new_order_too -o true")
-            .our_tool("no stack trace where all is well"),
+        step("updateTopic -b $broker -t T_new_order_too -o true").our_tool(
+            "no stack trace where all is well",
+            "create topic to <broker> success.",
+        ),
         step("updateTopic -b $broker -t T_new_unit -u true"),
         step("updateTopic -b $broker -t T_new_sync -u true -s true"),
         step("topicRoute -t T_new_sync").until("\"topicSysFlag\":3"),
@@ -203,11 +208,12 @@ pub(super) fn statics() -> Vec<Step> {
         step("updateStaticTopic -b broker-a -c DefaultCluster -t T_static -qn 8"),
         step("updateStaticTopic -b broker-a -t T_normal -qn 4"),
         step("updateStaticTopic -b broker-a -t 'T bad' -qn 4"),
-        step("updateStaticTopic -b broker-a -t T_static_map -qn 2 -mf $dir/static.json").our_tool(FROM_FILE),
+        step("updateStaticTopic -b broker-a -t T_static_map -qn 2 -mf $dir/static.json")
+            .our_tool(FROM_FILE, ""),
         step("topicRoute -t T_static_map").until("1:1"),
         step("remappingStaticTopic -b broker-a -t T_static"),
         step("remappingStaticTopic -c DefaultCluster -t T_static"),
-        step("remappingStaticTopic -b broker-a -t T_static_map -mf $dir/static.json").our_tool(FROM_FILE),
+        step("remappingStaticTopic -b broker-a -t T_static_map -mf $dir/static.json").our_tool(FROM_FILE, ""),
         step("remappingStaticTopic -b nosuch -t T_static"),
         step("remappingStaticTopic -c NoCluster -t T_static"),
         step("remappingStaticTopic -b broker-a -t T_normal"),

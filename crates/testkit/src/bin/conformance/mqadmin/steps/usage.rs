@@ -86,14 +86,14 @@ const ASKED: &str = "who asks for help gets it";
 pub(super) fn steps() -> Vec<Step> {
     let mut steps = vec![
         bare(""),
-        bare("help").our_tool(ASKED),
+        bare("help").our_tool(ASKED, "The most commonly used mqadmin commands are:"),
         bare("help nosuch"),
         bare("nosuch"),
         bare("nosuch -t T"),
         bare("help topicList more"),
         bare("TOPICLIST -h"),
         bare("QueryMsgTraceById -h"),
-        bare("-h").our_tool(ASKED),
+        bare("-h").our_tool(ASKED, "The most commonly used mqadmin commands are:"),
     ];
     for (command, _) in COMMANDS {
         steps.push(bare(&format!("help {command}")));
