@@ -675,6 +675,10 @@ impl Disk for Gate {
     fn remove(&self, path: &Path) -> io::Result<()> {
         RealDisk.remove(path)
     }
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.remove_dir(dir)
+    }
+
     fn remove_tree(&self, dir: &Path) -> io::Result<()> {
         RealDisk.remove_tree(dir)
     }

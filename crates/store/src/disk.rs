@@ -120,6 +120,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory that is empty.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Removes a directory with everything in it; none is fine too.
     fn remove_tree(&self, dir: &Path) -> io::Result<()>;
     /// Returns when the names in this directory are durable.
@@ -134,17 +136,27 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Room of the file system.
     fn space(&self, path: &Path) -> io::Result<Space>;
 
-    /// Makes a directory and those above it, durably.
+    /// Makes a directory and those above it, durably: each is durable before there is anything in it. That is seen to also for
+    /// the one that is there already, because whoever made it may have failed or ended before that.
     fn make_dirs_durable(&self, dir: &Path) -> io::Result<()> {
-        let mut made_in = Vec::new();
+        let mut missing = Vec::new();
         for dir in dir.ancestors() {
             if self.entry(dir)?.is_some() {
+                dir.parent()
+                    .map_or(Ok(()), |above| synced(self.sync_dir(above)))?;
                 break;
             }
-            made_in.extend(dir.parent());
+            missing.push(dir);
         }
-        self.make_dirs(dir)?;
-        made_in.into_iter().try_for_each(|dir| synced(self.sync_dir(dir)))
+        for dir in missing.into_iter().rev() {
+            self.make_dirs(dir)?;
+            let Some(above) = dir.parent() else { continue };
+            synced(self.sync_dir(above)).inspect_err(|_| {
+                // Nothing would make its name durable any more; the next try makes it anew.
+                let _it_is_in_use = self.remove_dir(dir);
+            })?;
+        }
+        Ok(())
     }
 
     /// Reads a whole file; `None` when there is none.

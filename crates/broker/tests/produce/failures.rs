@@ -267,6 +267,10 @@ impl Disk for Tough {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.disk.remove(path)
     }
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.remove_dir(dir)
+    }
+
     fn remove_tree(&self, dir: &Path) -> io::Result<()> {
         self.disk.remove_tree(dir)
     }

@@ -191,6 +191,10 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
     fn remove_tree(&self, dir: &Path) -> io::Result<()> {
         match fs::remove_dir_all(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -617,6 +617,21 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.inode(dir)?;
+        if world
+            .names
+            .keys()
+            .any(|path| path != dir && path.starts_with(dir))
+        {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        world.step_or_fail()?;
+        world.change_name(parent(dir)?, NameChange::Unlink(dir.to_path_buf()));
+        Ok(())
+    }
+
     fn remove_tree(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         let inside: Vec<PathBuf> = world
