@@ -1,51 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands against a name server and a broker on real sockets.
 
-use admin::console::Console;
-use admin::{Called, call};
-use std::cell::RefCell;
-use std::io::{self, Write};
-use std::rc::Rc;
+mod printed;
+
+use admin::Called;
+use printed::Ran;
 use testkit::cluster::Cluster;
 
-/// What a command printed, and how it ended.
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
-}
-
-#[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.borrow()).into_owned()
-    }
-}
-
 async fn run_with(line: &str, answers: Option<&'static str>) -> Ran {
-    let (out, err) = (Sink::default(), Sink::default());
-    let console = Console::new(out.clone(), err.clone());
-    let console = match answers {
-        Some(answers) => console.with_answers(answers.as_bytes()),
-        None => console,
-    };
-    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    let code = call(Called::Mqadmin, &words, &Rc::new(console)).await;
-    let (out, err) = (out.text(), err.text());
-    Ran { code, out, err }
+    printed::run(Called::Mqadmin, line, answers).await
 }
 
 async fn run(line: &str) -> Ran {

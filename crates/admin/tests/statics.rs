@@ -6,40 +6,12 @@
     reason = "a test ends where something is not as it should be"
 )]
 
-use admin::console::Console;
-use admin::{Called, call};
+mod printed;
+
+use admin::Called;
+use printed::Ran;
 use serde_json::Value;
-use std::cell::RefCell;
-use std::io::{self, Write};
-use std::rc::Rc;
 use testkit::cluster::{Names, Node};
-
-#[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.borrow()).into_owned()
-    }
-}
-
-/// What a command printed, and how it ended.
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
-}
 
 /// Two brokers in one cluster.
 struct Pair {
@@ -66,13 +38,8 @@ impl Pair {
     }
 
     async fn run(&self, line: &str) -> Ran {
-        let (out, err) = (Sink::default(), Sink::default());
-        let console = Console::new(out.clone(), err.clone());
         let line = format!("{line} -n {}", self.names.addr);
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let code = call(Called::Mqadmin, &words, &Rc::new(console)).await;
-        let (out, err) = (out.text(), err.text());
-        Ran { code, out, err }
+        printed::run(Called::Mqadmin, &line, None).await
     }
 
     /// Runs one that succeeds, and returns what it printed.

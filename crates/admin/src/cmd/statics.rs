@@ -17,7 +17,24 @@ pub(super) mod update;
 
 use crate::ctx::Ctx;
 use crate::failure::Failure;
-use crate::options::Args;
+use crate::options::{Args, Opt, value};
+
+/// The options that both commands have.
+const CLUSTERS: Opt = value(
+    "c",
+    "clusters",
+    "remapping static topic to clusters, comma separated",
+)
+.one_of(1);
+const BROKERS: Opt = value(
+    "b",
+    "brokers",
+    "remapping static topic to brokers, comma separated",
+)
+.one_of(1);
+const TOPIC: Opt = value("t", "topic", "topic name").required().topic();
+const MAP_FILE: Opt = value("mf", "mapFile", "The mapping data file name");
+const FORCE: Opt = value("fr", "forceReplace", "Force replace the old mapping");
 
 /// What brokers have, or would have, is not as it must be.
 fn found(why: String) -> Failure {

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A cluster, the tool, and a consumer that answers what operators ask it.
 
+use crate::printed::{self, Ran, Sink};
+use admin::Called;
 use admin::console::Console;
-use admin::{Called, call};
 use net::{Channel, Outcome, Peer, Service};
 use serde_json::Value;
-use std::cell::RefCell;
-use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::cluster::Cluster;
@@ -20,42 +18,6 @@ use wire::code::{Code, ResponseCode};
 use wire::frame::{Encoding, Frame};
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// What a command printed, and how it ended.
-pub(crate) struct Ran {
-    pub code: u8,
-    pub out: String,
-    pub err: String,
-}
-
-/// What is printed. Who reads it goes away when enough was seen.
-#[derive(Clone, Default)]
-pub(crate) struct Sink {
-    bytes: Rc<RefCell<Vec<u8>>>,
-    enough: Option<(&'static str, usize)>,
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.borrow_mut().extend_from_slice(bytes);
-        match self.enough {
-            Some((what, often)) if self.text().matches(what).count() >= often => {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            _ => Ok(bytes.len()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.borrow()).into_owned()
-    }
-}
 
 /// A name server and a broker to run commands against.
 pub(crate) struct Rig {
@@ -90,7 +52,8 @@ impl Rig {
             ..Sink::default()
         };
         let line = format!("{line} -n {}", self.cluster.nameserver);
-        let code = run_on(&line, &out, err).await;
+        let console = Console::new(out.clone(), err.clone());
+        let code = printed::run_on(Called::Barque, &line, console).await;
         let (out, err) = (out.text(), err.text());
         Ran { code, out, err }
     }
@@ -244,16 +207,7 @@ impl Rig {
 
 /// Runs a command that knows its servers itself.
 pub(crate) async fn run_alone(line: &str) -> Ran {
-    let (out, err) = (Sink::default(), Sink::default());
-    let code = run_on(line, &out, &err).await;
-    let (out, err) = (out.text(), err.text());
-    Ran { code, out, err }
-}
-
-async fn run_on(line: &str, out: &Sink, err: &Sink) -> u8 {
-    let console = Console::new(out.clone(), err.clone());
-    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    call(Called::Barque, &words, &Rc::new(console)).await
+    printed::run(Called::Barque, line, None).await
 }
 
 /// What the member calls itself.

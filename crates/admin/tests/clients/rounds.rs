@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands that repeat themselves: several rounds, failures in between, and how they end.
 
-use crate::rig::{Rig, Sink};
+use crate::printed::Sink;
+use crate::rig::Rig;
 
 /// Nobody listens there.
 const NOBODY: &str = "127.0.0.1:1";

@@ -80,6 +80,13 @@ struct Report {
 struct Findings(Vec<Finding>);
 
 impl Findings {
+    /// What is told, without whom it is about and what to do.
+    #[cfg(test)]
+    fn told(self) -> Vec<(Severity, String)> {
+        let known = self.0.into_iter();
+        known.map(|known| (known.severity, known.finding)).collect()
+    }
+
     fn error(&mut self, subject: impl Into<String>, finding: impl Into<String>, advice: impl Into<String>) {
         self.add(Severity::Error, subject.into(), [finding.into(), advice.into()]);
     }

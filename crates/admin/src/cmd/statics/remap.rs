@@ -4,32 +4,16 @@
 
 use super::file::{MapFile, When, epoch_of};
 use super::servers::{Brokers, Order};
-use super::{carry_on, force, found, plan};
+use super::{BROKERS, CLUSTERS, FORCE, MAP_FILE, TOPIC, carry_on, force, found, plan};
 use crate::command::{Command, Effect};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
-use crate::options::{Args, value};
+use crate::options::Args;
 
 pub(crate) const REMAPPING_STATIC_TOPIC: Command = Command {
     name: "remappingStaticTopic",
     about: "Remapping static topic.",
-    options: &[
-        value(
-            "c",
-            "clusters",
-            "remapping static topic to clusters, comma separated",
-        )
-        .one_of(1),
-        value(
-            "b",
-            "brokers",
-            "remapping static topic to brokers, comma separated",
-        )
-        .one_of(1),
-        value("t", "topic", "topic name").required().topic(),
-        value("mf", "mapFile", "The mapping data file name"),
-        value("fr", "forceReplace", "Force replace the old mapping"),
-    ],
+    options: &[CLUSTERS, BROKERS, TOPIC, MAP_FILE, FORCE],
     effect: Effect::Changes,
     run: |ctx, args| Box::pin(run(ctx, args)),
     ..Command::DEFAULT

@@ -3,7 +3,7 @@
 
 use super::file::{MapFile, When, epoch_of};
 use super::servers::{Brokers, Order};
-use super::{carry_on, force, found, plan};
+use super::{BROKERS, CLUSTERS, FORCE, MAP_FILE, TOPIC, carry_on, force, found, plan};
 use crate::command::{Command, Effect};
 use crate::ctx::Ctx;
 use crate::failure::Failure;
@@ -13,22 +13,12 @@ pub(crate) const UPDATE_STATIC_TOPIC: Command = Command {
     name: "updateStaticTopic",
     about: "Update or create static topic, which has fixed number of queues.",
     options: &[
-        value(
-            "c",
-            "clusters",
-            "remapping static topic to clusters, comma separated",
-        )
-        .one_of(1),
-        value(
-            "b",
-            "brokers",
-            "remapping static topic to brokers, comma separated",
-        )
-        .one_of(1),
-        value("t", "topic", "topic name").required().topic(),
+        CLUSTERS,
+        BROKERS,
+        TOPIC,
         value("qn", "totalQueueNum", "total queue num").required(),
-        value("mf", "mapFile", "The mapping data file name"),
-        value("fr", "forceReplace", "Force replace the old mapping"),
+        MAP_FILE,
+        FORCE,
     ],
     effect: Effect::Changes,
     run: |ctx, args| Box::pin(run(ctx, args)),

@@ -302,11 +302,7 @@ mod tests {
         };
         let mut findings = Findings::default();
         examine(&sample, &mut findings);
-        findings
-            .0
-            .into_iter()
-            .map(|known| (known.severity, known.finding))
-            .collect()
+        findings.told()
     }
 
     #[test]
