@@ -206,7 +206,7 @@ impl Asked {
             let left = item.end_offset.saturating_sub(offset);
             if left <= 0 && !is_leader {
                 // What stands there in the queue is not of this logical queue.
-                return Ok(self.passed(item, offset));
+                return Ok(self.passed(item, (offset, &header.consumer_group)));
             }
             wanted = wanted.min(left.max(1));
         }
@@ -221,8 +221,11 @@ impl Asked {
     }
 
     /// The answer to a pull from the end of a stretch that others follow.
-    fn passed(&self, item: &LogicQueueItem, offset: i64) -> Frame {
+    fn passed(&self, item: &LogicQueueItem, (offset, group): (i64, &str)) -> Frame {
+        let (topic, group) = (self.b.topics.get(&self.topic), self.b.groups.find(group));
         let reply = PullReply {
+            topic_sys_flag: Some(topic.map_or(0, |topic| topic.config.topic_sys_flag)),
+            group_sys_flag: Some(group.map_or(0, |group| group.group_sys_flag)),
             next_begin_offset: item.end_offset,
             min_offset: item.start_offset,
             max_offset: item.end_offset,
