@@ -17,6 +17,7 @@ mod messages;
 mod offsets;
 #[path = "clients/ours.rs"]
 mod ours;
+#[path = "clients/printed.rs"]
 mod printed;
 #[path = "clients/rig.rs"]
 mod rig;

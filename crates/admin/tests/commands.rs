@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands against a name server and a broker on real sockets.
 
+#[path = "clients/printed.rs"]
 mod printed;
 
 use admin::Called;

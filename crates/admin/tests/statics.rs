@@ -6,6 +6,7 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+#[path = "clients/printed.rs"]
 mod printed;
 
 use admin::Called;
