@@ -320,18 +320,7 @@ impl Broker {
         }
         metrics::push::start(&self, &watched, &watching);
         replication::serve(&self, ports.replication, &feeds, &feeding);
-        replication::start(&self, &tasks, &serving);
-        delay::start_saving(&self, &tasks, &serving);
-        timer::start_flushing(&self, &tasks, &serving);
-        pop::start_flushing(&self, &tasks, &serving);
-        tasks.spawn(duty::keep(Arc::clone(&self), serving.clone()));
-        tasks.spawn(topic::keep_saving(Arc::clone(&self), serving.clone()));
-        tasks.spawn(group::keep_saving(Arc::clone(&self), serving.clone()));
-        tasks.spawn(offset::keep_saving(Arc::clone(&self), serving.clone()));
-        tasks.spawn(offset::keep_journal(Arc::clone(&self), serving.clone()));
-        tasks.spawn(filter::keep_saving(Arc::clone(&self), serving.clone()));
-        tasks.spawn(heartbeat::keep_watch(Arc::clone(&self), serving.clone()));
-        tasks.spawn(keep_sampling(Arc::clone(&self), serving.clone()));
+        self.start_tasks(&tasks, &serving);
         peers::keep_registered(&self, &links, &registered);
         let mut ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
@@ -372,6 +361,22 @@ impl Broker {
         }
         info!("broker is stopped");
         ended
+    }
+
+    /// Starts what goes on beside requests, until `stop`.
+    fn start_tasks(self: &Arc<Self>, tasks: &TaskTracker, stop: &CancellationToken) {
+        replication::start(self, tasks, stop);
+        delay::start_saving(self, tasks, stop);
+        timer::start_flushing(self, tasks, stop);
+        pop::start_flushing(self, tasks, stop);
+        tasks.spawn(duty::keep(Arc::clone(self), stop.clone()));
+        tasks.spawn(topic::keep_saving(Arc::clone(self), stop.clone()));
+        tasks.spawn(group::keep_saving(Arc::clone(self), stop.clone()));
+        tasks.spawn(offset::keep_saving(Arc::clone(self), stop.clone()));
+        tasks.spawn(offset::keep_journal(Arc::clone(self), stop.clone()));
+        tasks.spawn(filter::keep_saving(Arc::clone(self), stop.clone()));
+        tasks.spawn(heartbeat::keep_watch(Arc::clone(self), stop.clone()));
+        tasks.spawn(keep_sampling(Arc::clone(self), stop.clone()));
     }
 
     /// Saves what is only in memory and closes the store. Blocks. Nothing may be served any more.

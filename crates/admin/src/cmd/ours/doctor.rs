@@ -87,6 +87,15 @@ impl Findings {
         known.map(|known| (known.severity, known.finding)).collect()
     }
 
+    /// Whom something is told about.
+    #[cfg(test)]
+    fn subjects(&self) -> Vec<(Severity, &str)> {
+        let known = self.0.iter();
+        known
+            .map(|known| (known.severity, known.subject.as_str()))
+            .collect()
+    }
+
     fn error(&mut self, subject: impl Into<String>, finding: impl Into<String>, advice: impl Into<String>) {
         self.add(Severity::Error, subject.into(), [finding.into(), advice.into()]);
     }

@@ -16,7 +16,7 @@ use super::found;
 use super::layout::{Layout, Part, PartText, in_order};
 use super::plan::Moved;
 use crate::cmd::lookup;
-use crate::cmd::topic::update::filter_name;
+use crate::cmd::topic::update::asking_for;
 use crate::ctx::Ctx;
 use crate::failure::Failure;
 use crate::hash_order::hash_map;
@@ -242,18 +242,9 @@ impl<'a> Brokers<'a> {
     }
 
     async fn tell(&self, broker: &str, part: &Part, force: bool) -> Result<(), Failure> {
-        let topic = &part.topic;
         let header = UpdateAndCreateStaticTopic(UpdateAndCreateTopic {
-            topic: topic.topic_name.clone(),
-            default_topic: "TBW102".into(),
-            read_queue_nums: topic.read_queue_nums,
-            write_queue_nums: topic.write_queue_nums,
-            perm: topic.perm,
-            topic_filter_type: filter_name(topic.topic_filter_type).into(),
-            topic_sys_flag: Some(topic.topic_sys_flag),
-            order: topic.order,
-            attributes: None,
             force: Some(force),
+            ..asking_for(&part.topic)
         });
         let body = fastjson::to_vec(&part.mapping);
         let addr = self.master(broker)?;

@@ -121,6 +121,21 @@ pub(crate) fn attributes(text: &str) -> Result<BTreeMap<Str, Str>, Failure> {
     Ok(changes)
 }
 
+/// The header of a request for a topic like this one, without its attributes.
+pub(crate) fn asking_for(topic: &TopicConfig) -> UpdateAndCreateTopic {
+    UpdateAndCreateTopic {
+        topic: topic.topic_name.clone(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: topic.read_queue_nums,
+        write_queue_nums: topic.write_queue_nums,
+        perm: topic.perm,
+        topic_filter_type: filter_name(topic.topic_filter_type).into(),
+        topic_sys_flag: Some(topic.topic_sys_flag),
+        order: topic.order,
+        ..UpdateAndCreateTopic::default()
+    }
+}
+
 /// Creates or changes a topic on one broker.
 pub(crate) async fn create(ctx: &Ctx, addr: &str, topic: &TopicConfig) -> Result<(), Failure> {
     if !(0..=7).contains(&topic.perm) {
@@ -135,21 +150,13 @@ pub(crate) async fn create(ctx: &Ctx, addr: &str, topic: &TopicConfig) -> Result
     };
     let attributes: Vec<String> = topic.attributes.iter().map(part).collect();
     let header = UpdateAndCreateTopic {
-        topic: topic.topic_name.clone(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: topic.read_queue_nums,
-        write_queue_nums: topic.write_queue_nums,
-        perm: topic.perm,
-        topic_filter_type: filter_name(topic.topic_filter_type).into(),
-        topic_sys_flag: Some(topic.topic_sys_flag),
-        order: topic.order,
         attributes: Some(attributes.join(",").into()),
-        force: None,
+        ..asking_for(topic)
     };
     ctx.client.ask(addr, &header).await.map(|_| ())
 }
 
-pub(crate) fn filter_name(kind: TopicFilterType) -> &'static str {
+fn filter_name(kind: TopicFilterType) -> &'static str {
     match kind {
         TopicFilterType::SingleTag => "SINGLE_TAG",
         TopicFilterType::MultiTag => "MULTI_TAG",

@@ -198,13 +198,8 @@ mod tests {
             ..Broker::default()
         };
         let findings = found(vec![broker], &[("offline", 0), ("grows", 2)]);
-        let seen: Vec<_> = findings
-            .0
-            .iter()
-            .map(|known| (known.severity, known.subject.as_str()))
-            .collect();
         assert_eq!(
-            seen,
+            findings.subjects(),
             [
                 (Severity::Warning, "group grows"),
                 (Severity::Warning, "group offline"),

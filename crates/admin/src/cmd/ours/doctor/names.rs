@@ -109,13 +109,8 @@ mod tests {
         };
         let mut findings = Findings::default();
         examine(&sample, &mut findings);
-        let seen: Vec<_> = findings
-            .0
-            .iter()
-            .map(|known| (known.severity, known.subject.as_str()))
-            .collect();
         assert_eq!(
-            seen,
+            findings.subjects(),
             [
                 (Severity::Error, "name server n3"),
                 (Severity::Error, "name server n2")
