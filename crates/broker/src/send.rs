@@ -142,8 +142,9 @@ fn traced(b: &Broker) -> Ext {
 /// Checks a send and hands it to the store.
 fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
     let config = b.config();
-    check::may_send(b, &config, &send)?;
-    let Some(target) = Target::of(b, &config, &send)? else {
+    let found = b.topics.get(&send.header.topic);
+    check::may_send(b, &config, &send, found.as_deref())?;
+    let Some(target) = Target::of(b, &config, &send, found)? else {
         return Ok(Outcome::Missing(send));
     };
     let staging = Staging {
@@ -205,11 +206,15 @@ struct Target {
 }
 
 impl Target {
-    /// `None`: a topic or a group is missing and can be made.
-    fn of(b: &Broker, config: &Config, send: &Send) -> Result<Option<Target>, Fault> {
-        let name = &send.header.topic;
-        let Some(group) = group_of_retry_topic(name) else {
-            let Some(topic) = b.topics.get(name) else {
+    /// `found` is the topic that the send names. `None`: a topic or a group is missing and can be made.
+    fn of(
+        b: &Broker,
+        config: &Config,
+        send: &Send,
+        found: Option<Arc<Topic>>,
+    ) -> Result<Option<Target>, Fault> {
+        let Some(group) = group_of_retry_topic(&send.header.topic) else {
+            let Some(topic) = found else {
                 return check::may_create(b, config, &send.header).map(|()| None);
             };
             return Ok(Some(Target { topic, dead: false }));
@@ -226,7 +231,7 @@ impl Target {
         let topic = if dead {
             b.topics.get(&dlq_topic(group))
         } else {
-            b.topics.get(name)
+            found
         };
         Ok(topic.map(|topic| Target { topic, dead }))
     }
@@ -359,7 +364,7 @@ impl Staging<'_> {
         Ok(Staged {
             kind,
             parked: parked.map(|parked| parked.topic),
-            ..self.staged(first, (&unique, wait), recall_handle)
+            ..self.staged(first, (unique, wait), recall_handle)
         })
     }
 
@@ -386,13 +391,13 @@ impl Staging<'_> {
     }
 
     /// What the sender of one record is told.
-    fn staged(&self, first: First, (unique, wait): (&Str, bool), recall_handle: Option<Str>) -> Staged {
+    fn staged(&self, first: First, (unique, wait): (Str, bool), recall_handle: Option<Str>) -> Staged {
         let told = SendReceipt {
             msg_id: offset_id(self.b.host, first.pos),
             queue_id: first.queue_id,
             queue_offset: first.queue_offset,
             recall_handle,
-            transaction_id: Some(unique.clone()),
+            transaction_id: Some(unique),
             ..self.receipt()
         };
         Staged {

@@ -23,7 +23,7 @@ use wire::fastjson;
 use crate::attributes::{BATCH_CQ, CLEANUP_POLICY, COMPACTION, DEDUP_WINDOW, QUEUE_TYPE, duration_ms};
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::names::AUTO_CREATE_TOPIC;
+use crate::names::{AUTO_CREATE_TOPIC, takes_no_sends, topic_error};
 use crate::saved::ledger::Ledger;
 use crate::saved::{LoadError, SaveError};
 use crate::shards::Shards;
@@ -60,6 +60,8 @@ pub(crate) struct Topic {
     pub(crate) is_batch: bool,
     /// Whether only the newest message of each key is kept, so that every message needs a key.
     pub(crate) is_compacted: bool,
+    /// Whether anybody may send to a topic of this name.
+    pub(crate) takes_sends: bool,
     queue_count: u32,
     /// Handles by page, made at first use: a topic may have many queues and use few.
     pages: Box<[OnceLock<Page>]>,
@@ -88,6 +90,7 @@ impl Topic {
                 .get(CLEANUP_POLICY)
                 .is_some_and(|policy| policy == COMPACTION),
             dedup_window_ms: window.and_then(|text| duration_ms(text)).unwrap_or(0),
+            takes_sends: topic_error(&config.topic_name).is_none() && !takes_no_sends(&config.topic_name),
             config,
             traffic,
             is_system,

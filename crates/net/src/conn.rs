@@ -7,7 +7,6 @@
 //! many connections are busy, each lets the others be served before it settles ([`Crowd`]): what they all appended is
 //! then written at once.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -24,10 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use wire::frame::{Decoder, Frame, FrameError};
 
+use crate::gates::Gates;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::peer::{Peer, Pushed};
-use crate::service::{BoxFuture, Due, Late, Manner, Outcome, Service, Ticket};
+use crate::service::{BoxFuture, Due, Late, Manner, Outcome, Service};
 use crate::tally::{Asked, Tally, Timed};
 
 const READ_BYTES_MIN: usize = 8 * 1024;
@@ -67,7 +67,7 @@ pub(crate) struct Conn<S: Service> {
     decoder: Decoder,
     inbox: BytesMut,
     outbox: Outbox,
-    gated: VecDeque<Gated>,
+    gated: Gates,
     /// When it was looked last whether they are due.
     looked: Instant,
     held: FuturesUnordered<Timed>,
@@ -79,13 +79,6 @@ pub(crate) struct Conn<S: Service> {
     backlog: bool,
     /// How requests ended whose answers are in the outbox.
     tally: Tally,
-}
-
-/// An answer that waits for its ticket.
-struct Gated {
-    frame: Frame,
-    ticket: Ticket,
-    asked: Asked,
 }
 
 impl<S: Service> Conn<S> {
@@ -106,7 +99,7 @@ impl<S: Service> Conn<S> {
             counted: 0,
             inbox: BytesMut::new(),
             outbox: Outbox::default(),
-            gated: VecDeque::new(),
+            gated: Gates::default(),
             looked: Instant::now(),
             held: FuturesUnordered::new(),
             progress: None,
@@ -243,7 +236,7 @@ impl<S: Service> Conn<S> {
                     self.take_pushed();
                     self.send(asked, &frame, Manner::Sent);
                 }
-                Outcome::Gated(frame, ticket) => self.gated.push_back(Gated { frame, ticket, asked }),
+                Outcome::Gated(frame, ticket) => self.gated.push(&frame, self.peer.encoding, (ticket, asked)),
                 Outcome::Later(future) => self.held.push(Timed { asked, future }),
             }
         }
@@ -265,20 +258,30 @@ impl<S: Service> Conn<S> {
         if !self.gated.is_empty() {
             self.looked = Instant::now();
         }
+        // Mostly all pass, and their bytes move on as one piece.
+        let passed = self
+            .gated
+            .passed(|ticket| matches!(self.service.due(ticket), Due::Passed));
+        for gated in self.gated.take(passed, &mut self.outbox) {
+            self.tally.add(gated.asked, gated.code, Manner::Sent);
+        }
+        let is_waiting = |ticket| matches!(self.service.due(ticket), Due::Waiting);
+        if self.gated.tickets().all(is_waiting) {
+            return;
+        }
         for _ in 0..self.gated.len() {
-            let Some(mut gated) = self.gated.pop_front() else {
+            let Some((gated, bytes)) = self.gated.pop() else {
                 return;
             };
-            match self.service.due(&gated.ticket) {
-                Due::Passed => {}
-                Due::Waiting => {
-                    self.gated.push_back(gated);
-                    continue;
-                }
-                Due::Late(code) => gated.frame.code = code.0,
-                Due::Failed(fault) => gated.frame = fault.into_frame(gated.frame.opaque),
+            let due = self.service.due(&gated.ticket);
+            if matches!(due, Due::Waiting) {
+                self.gated.push_encoded(gated, &bytes);
+                continue;
             }
-            self.send(gated.asked, &gated.frame, Manner::Sent);
+            let Some(frame) = gated.told(due, &bytes) else {
+                continue;
+            };
+            self.send(gated.asked, &frame, Manner::Sent);
         }
     }
 
@@ -325,9 +328,9 @@ impl<S: Service> Conn<S> {
         if self.gated.is_empty() {
             return None;
         }
-        let deadlines = self.gated.iter();
-        deadlines
-            .filter_map(|gated| gated.ticket.next_deadline(self.looked))
+        let tickets = self.gated.tickets();
+        tickets
+            .filter_map(|ticket| ticket.next_deadline(self.looked))
             .min()
     }
 

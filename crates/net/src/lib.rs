@@ -9,6 +9,7 @@
 mod access;
 mod channel;
 mod conn;
+mod gates;
 mod leaving;
 mod levels;
 mod limits;

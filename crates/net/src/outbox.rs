@@ -34,6 +34,12 @@ impl Outbox {
         self.sealed.push_back(frame.body.clone());
     }
 
+    /// Takes frames that are encoded already.
+    pub(crate) fn extend(&mut self, frames: &[u8]) {
+        self.tail.extend_from_slice(frames);
+        self.bytes += frames.len();
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

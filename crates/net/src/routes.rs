@@ -169,7 +169,7 @@ pub fn run<O: Service, R: Request>(
 /// Reads the typed header, runs the handler, and makes frames of what it returns.
 fn handle<O, R: Request>(owner: &Arc<O>, peer: &Arc<Peer>, frame: Frame, handler: Handler<O, R>) -> Outcome {
     let (opaque, oneway) = (frame.opaque, frame.is_oneway());
-    let header = match frame.ext.read::<R>() {
+    let header = match R::read(&frame.ext) {
         Ok(header) => header,
         Err(error) => {
             let remark = format!("request {}: {error}", wire::code::Code(frame.code));
@@ -194,15 +194,15 @@ fn handle<O, R: Request>(owner: &Arc<O>, peer: &Arc<Peer>, frame: Frame, handler
             Some(match future.await {
                 Ok(reply) => {
                     let waited = reply.waited;
-                    let frame = into_frame(reply, opaque);
+                    let frame = into_frame::<R>(reply, opaque);
                     Late { frame, waited }
                 }
                 Err(fault) => fault.into_frame(opaque).into(),
             })
         })),
         Ok(Answer::Now(reply) | Answer::Gated(reply, _)) if oneway => Outcome::Oneway(reply.code),
-        Ok(Answer::Now(reply)) => Outcome::Reply(into_frame(reply, opaque)),
-        Ok(Answer::Gated(reply, ticket)) => Outcome::Gated(into_frame(reply, opaque), ticket),
+        Ok(Answer::Now(reply)) => Outcome::Reply(into_frame::<R>(reply, opaque)),
+        Ok(Answer::Gated(reply, ticket)) => Outcome::Gated(into_frame::<R>(reply, opaque), ticket),
     }
 }
 
@@ -224,10 +224,10 @@ pub(crate) fn refuse(fault: Fault, opaque: i32, oneway: bool) -> Outcome {
     }
 }
 
-fn into_frame<T: serde::Serialize>(reply: Reply<T>, opaque: i32) -> Frame {
+fn into_frame<R: Request>(reply: Reply<R::Reply>, opaque: i32) -> Frame {
     let mut frame = Frame::reply(opaque, reply.code);
     frame.remark = reply.remark;
-    frame.ext = Ext::of(&reply.header);
+    frame.ext = R::reply_ext(&reply.header);
     for (key, value) in &reply.extra {
         frame.ext = frame.ext.with(key, value);
     }

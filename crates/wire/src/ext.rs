@@ -5,6 +5,8 @@
 //! came as JSON numbers or booleans read as their text, nulls read as absent, an unknown field is nobody's business.
 
 mod json;
+pub(crate) mod letters;
+pub(crate) mod object;
 mod read;
 mod write;
 
@@ -188,7 +190,7 @@ pub(crate) fn check_binary(mut pairs: &[u8]) -> Result<(), SyntaxError> {
     let total = pairs.len();
     while !pairs.is_empty() {
         let at = total - pairs.len();
-        next_binary(&mut pairs).ok_or(SyntaxError {
+        next_raw(&mut pairs).ok_or(SyntaxError {
             what: "an extension field is cut",
             at,
         })?;
@@ -255,13 +257,18 @@ impl<'a> Iterator for Pairs<'a> {
 type Pair<'a> = (Cow<'a, str>, Value<'a>);
 
 fn next_binary<'a>(pairs: &mut &'a [u8]) -> Option<Pair<'a>> {
+    let (key, value) = next_raw(pairs)?;
+    Some((
+        String::from_utf8_lossy(key),
+        Value::Plain(String::from_utf8_lossy(value)),
+    ))
+}
+
+fn next_raw<'a>(pairs: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     let (length, rest) = pairs.split_first_chunk::<2>()?;
     let (key, rest) = rest.split_at_checked(usize::try_from(i16::from_be_bytes(*length)).ok()?)?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (value, rest) = rest.split_at_checked(usize::try_from(i32::from_be_bytes(*length)).ok()?)?;
     *pairs = rest;
-    Some((
-        String::from_utf8_lossy(key),
-        Value::Plain(String::from_utf8_lossy(value)),
-    ))
+    Some((key, value))
 }

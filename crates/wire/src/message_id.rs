@@ -10,7 +10,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::Str;
-use crate::record::put_host;
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
@@ -43,10 +42,21 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 /// The offset id of the record at `pos` on the broker at `host`.
 #[must_use]
 pub fn offset_id(host: SocketAddr, pos: i64) -> Str {
-    let mut bytes = Vec::with_capacity(LONGEST);
-    put_host(&mut bytes, &host);
-    bytes.extend_from_slice(&pos.to_be_bytes());
-    hex(&bytes)
+    let mut bytes = [0; LONGEST];
+    let port = u32::from(host.port()).to_be_bytes();
+    let length = match host.ip() {
+        IpAddr::V4(ip) => {
+            bytes[..4].copy_from_slice(&ip.octets());
+            4
+        }
+        IpAddr::V6(ip) => {
+            bytes[..16].copy_from_slice(&ip.octets());
+            16
+        }
+    };
+    bytes[length..length + 4].copy_from_slice(&port);
+    bytes[length + 4..length + 12].copy_from_slice(&pos.to_be_bytes());
+    hex(&bytes[..length + 12])
 }
 
 /// The host and position an offset id names.

@@ -7,6 +7,8 @@
 
 use memchr::memchr;
 
+use crate::scan::find_near;
+
 const NAME_END: u8 = 1;
 const VALUE_END: u8 = 2;
 
@@ -82,6 +84,36 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
+/// One entry of a properties string that is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextEntry<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value.
+    pub value: &'a str,
+    /// Both as they stand there, without the end of the value.
+    pub whole: &'a str,
+}
+
+/// The same entries as those of [`pairs`], of properties that are known to be text.
+pub fn text_entries(properties: &str) -> impl Iterator<Item = TextEntry<'_>> {
+    let mut rest = properties;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = find_near(rest.as_bytes(), 0, VALUE_END);
+            // Both separators are ASCII, so that no character is cut.
+            let whole = rest.get(..end).unwrap_or_default();
+            rest = rest.get(end + 1..).unwrap_or_default();
+            let at = find_near(whole.as_bytes(), 0, NAME_END);
+            if at > 0 && at + 1 < whole.len() {
+                let (name, value) = (whole.get(..at)?, whole.get(at + 1..)?);
+                return Some(TextEntry { name, value, whole });
+            }
+        }
+        None
+    })
+}
+
 /// The value of a property; the last one wins.
 #[must_use]
 pub fn get<'a>(properties: &'a [u8], name: &str) -> Option<&'a str> {
@@ -112,7 +144,7 @@ pub fn indexed(properties: &[u8]) -> Indexed<'_> {
     let mut found = Indexed::default();
     let mut rest = properties;
     while !rest.is_empty() {
-        let len = memchr(VALUE_END, rest).unwrap_or(rest.len());
+        let len = find_near(rest, 0, VALUE_END);
         let (entry, behind) = rest.split_at(len);
         rest = behind.get(1..).unwrap_or_default();
         let (slot, name) = match entry.first() {
@@ -291,6 +323,18 @@ mod tests {
         let text = b"A\x011\x02\x02x\x02\x01v\x02B\x01\x02A\x012\x02KEYS\x01a  b";
         let all: Vec<_> = pairs(text).collect();
         assert_eq!(all, [("A", "1"), ("A", "2"), ("KEYS", "a  b")]);
+        let entries = text_entries(std::str::from_utf8(text).unwrap());
+        let entries: Vec<_> = entries
+            .map(|entry| (entry.name, entry.value, entry.whole))
+            .collect();
+        assert_eq!(
+            entries,
+            [
+                ("A", "1", "A\x011"),
+                ("A", "2", "A\x012"),
+                ("KEYS", "a  b", "KEYS\x01a  b")
+            ]
+        );
         assert_eq!(get(text, "A"), Some("2"));
         assert_eq!(get(text, "B"), None);
         assert_eq!(split_keys(b"a  b ").collect::<Vec<_>>(), [b"a", b"b"]);

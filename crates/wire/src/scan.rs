@@ -8,8 +8,7 @@ mod escape;
 
 use std::borrow::Cow;
 
-use escape::unescape;
-pub(crate) use escape::{put_integer, put_string};
+pub(crate) use escape::{put_integer, put_string, unescape};
 
 /// How deep values may nest; deeper input is refused rather than recursed into.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -82,6 +81,25 @@ impl Token {
         } else {
             Cow::Borrowed(raw)
         }
+    }
+
+    /// The same in the bytes of that text.
+    #[inline]
+    pub(crate) fn bytes<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        text.get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+
+    /// Whether [`Token::raw`] is not the text itself.
+    #[inline]
+    pub(crate) fn is_escaped(&self) -> bool {
+        self.kind == Kind::Escaped
+    }
+
+    /// Whether there are no quotes around it.
+    #[inline]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.kind == Kind::Bare
     }
 
     pub(crate) fn is_null(&self, text: &str) -> bool {
@@ -159,13 +177,10 @@ impl<'a> Scan<'a> {
 
     /// Takes `literal` if it is next, blanks not passed over.
     #[inline]
-    pub(crate) fn take(&mut self, literal: &str) -> bool {
-        let found = self
-            .text
-            .as_bytes()
-            .get(self.at..)
-            .is_some_and(|rest| rest.starts_with(literal.as_bytes()));
-        self.at += if found { literal.len() } else { 0 };
+    pub(crate) fn take<const N: usize>(&mut self, literal: &[u8; N]) -> bool {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let found = rest.first_chunk::<N>() == Some(literal);
+        self.at += if found { N } else { 0 };
         found
     }
 
@@ -379,7 +394,7 @@ fn find(bytes: &[u8], at: usize, wanted: u8) -> usize {
 /// `find` for what is expected to be near: the first bytes are compared eight at a time here in the loop, which is faster than
 /// calling a vector search for the short strings most of a header is.
 #[inline]
-fn find_near(bytes: &[u8], at: usize, wanted: u8) -> usize {
+pub(crate) fn find_near(bytes: &[u8], at: usize, wanted: u8) -> usize {
     const NEAR: usize = 4;
     let mut at = at;
     for word in bytes

@@ -15,29 +15,32 @@ use crate::attributes::MESSAGE_TYPE;
 use crate::broker::Broker;
 use crate::config::{BrokerRole, Config};
 use crate::names::{is_derived, takes_no_sends, topic_error};
-use crate::topic::perm;
+use crate::topic::{Topic, perm};
 
-/// Everything that does not depend on the settings of the topic.
-pub(super) fn may_send(b: &Broker, config: &Config, send: &Send) -> Result<(), Fault> {
+/// Everything that does not depend on how the message is sent; `found` is the topic it names.
+pub(super) fn may_send(b: &Broker, config: &Config, send: &Send, found: Option<&Topic>) -> Result<(), Fault> {
     let open_at = config.start_accept_send_request_time_stamp;
     if open_at > 0 && b.env.clock.now_ms() < open_at {
         let remark = format!("broker unable to service, until {open_at} (startAcceptSendRequestTimeStamp)");
         return Err(Fault::new(ResponseCode::SYSTEM_ERROR, remark));
     }
     // In a compacted topic that deletes a key.
-    if send.body.is_empty()
-        && b.topics
-            .get(&send.header.topic)
-            .is_none_or(|topic| !topic.is_compacted)
-    {
+    if send.body.is_empty() && found.is_none_or(|topic| !topic.is_compacted) {
         return Err(Fault::new(ResponseCode::SYSTEM_ERROR, "the message has no body"));
     }
     let topic = &send.header.topic;
     let is_read_only = config.broker_permission.cast_signed() & perm::WRITE == 0;
-    if is_read_only && b.topics.get(topic).is_some_and(|topic| topic.config.order) {
+    if is_read_only && found.is_some_and(|topic| topic.config.order) {
         let remark = format!("the broker[{}] sending message is forbidden", config.broker_ip1);
         return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
     }
+    if !found.is_some_and(|topic| topic.takes_sends) {
+        name(topic)?;
+    }
+    size(config, send)
+}
+
+fn name(topic: &str) -> Result<(), Fault> {
     if let Some(error) = topic_error(topic) {
         return Err(Fault::new(ResponseCode::INVALID_PARAMETER, error));
     }
@@ -45,7 +48,7 @@ pub(super) fn may_send(b: &Broker, config: &Config, send: &Send) -> Result<(), F
         let remark = format!("Sending message to topic[{topic}] is forbidden.");
         return Err(Fault::new(ResponseCode::NO_PERMISSION, remark));
     }
-    size(config, send)
+    Ok(())
 }
 
 fn size(config: &Config, send: &Send) -> Result<(), Fault> {

@@ -111,7 +111,7 @@ impl Staging<'_> {
         draft.sys_flag |= MARKS;
         let print = || Print::of(&header.producer_group, &unique, &self.send.body);
         let first = self.append_once(&draft, queue_id, window_ms, || Some(print()))?;
-        let mut staged = self.staged(first, (&unique, wait), None);
+        let mut staged = self.staged(first, (unique.clone(), wait), None);
         staged.messages *= count as u64;
         staged.kind = kind;
         staged.told.batch_uniq_id = Some(unique);

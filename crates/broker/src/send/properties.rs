@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The properties of a message, rewritten on their way into the store in one pass, and what the broker must know of them.
 
-use wire::properties::pairs;
+use wire::properties::{pairs, text_entries};
 
 use crate::config::Config;
 
@@ -201,7 +201,8 @@ pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
         dead,
     };
     let (mut priority, mut has_sharding_key) = (None, false);
-    for (key, value) in pairs(properties.as_bytes()) {
+    for entry in text_entries(properties) {
+        let (key, value) = (entry.name, entry.value);
         match key {
             name::POP_CK | name::MSG_REGION | name::TRACE_ON | name::CLUSTER => continue,
             name::DELAY if dead => continue,
@@ -221,7 +222,8 @@ pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
             name::SHARDING_KEY => has_sharding_key = true,
             _ => _ = sifted.asks.note(key, value),
         }
-        put(&mut text, key, value);
+        text.extend_from_slice(entry.whole.as_bytes());
+        text.push(VALUE_END);
     }
     sifted.kind = if dead {
         // A dead letter says that it is not delayed, and that counts.

@@ -61,7 +61,8 @@ fn answer<R: Request + Into<SendMessage>>(
     call: Call<R>,
 ) -> Result<Answer<SendReceipt>, Fault> {
     let send = Send::of(call);
-    check::may_send(b, &b.config(), &send).map_err(|fault| fault.with_ext(traced(b)))?;
+    let found = b.topics.get(&send.header.topic);
+    check::may_send(b, &b.config(), &send, found.as_deref()).map_err(|fault| fault.with_ext(traced(b)))?;
     let room = ReplyRoom::take(&b.replies, send.peer.id, send.bytes()).ok_or_else(|| {
         let remark = format!(
             "[OVERLOAD]system busy: {SHARE_BYTES_MAX} bytes of replies of this connection wait for those that asked, or {BYTES_MAX} of all"
@@ -127,14 +128,16 @@ async fn hand_over_and_store(b: &Arc<Broker>, send: Send) -> Result<Reply<SendRe
 
 /// The reply topic, made if it is missing and may be made.
 async fn find_target(b: &Arc<Broker>, send: Send) -> Result<(Target, Send), Fault> {
-    if let Some(target) = Target::of(b, &b.config(), &send)? {
+    let found = b.topics.get(&send.header.topic);
+    if let Some(target) = Target::of(b, &b.config(), &send, found)? {
         return Ok((target, send));
     }
     let peer = Arc::clone(&send.peer);
     let create = move |b: &Broker| Target::create(b, &send).map(|announced| (announced, send));
     let (announced, send) = blocking::create(b, &peer, create).await??;
     announced.await;
-    match Target::of(b, &b.config(), &send)? {
+    let found = b.topics.get(&send.header.topic);
+    match Target::of(b, &b.config(), &send, found)? {
         Some(target) => Ok((target, send)),
         None => Err(check::no_topic(&send.header.topic)),
     }

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Str;
 use crate::code::{Code, NoHeader, Request};
+use crate::ext::letters::Letters;
+use crate::ext::object::Object;
+use crate::ext::{Ext, ExtError};
 
 /// Sends one message; the long field names. Handlers work on this form whatever came in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +99,37 @@ pub struct SendMessageV2 {
 impl Request for SendMessageV2 {
     const CODE: Code = Code::SEND_MESSAGE_V2;
     type Reply = SendReceipt;
+
+    fn read(ext: &Ext) -> Result<SendMessageV2, ExtError> {
+        SendMessageV2::by_letters(ext).map_or_else(|| ext.read(), Ok)
+    }
+
+    fn reply_ext(reply: &SendReceipt) -> Ext {
+        reply.ext()
+    }
+}
+
+impl SendMessageV2 {
+    /// Reads the header if it is as clients send it.
+    fn by_letters(ext: &Ext) -> Option<SendMessageV2> {
+        let letters = Letters::of(ext)?;
+        Some(SendMessageV2 {
+            producer_group: letters.text(b'a')?,
+            topic: letters.text(b'b')?,
+            default_topic: letters.text(b'c')?,
+            default_topic_queue_nums: letters.number(b'd')?,
+            queue_id: letters.number(b'e')?,
+            sys_flag: letters.number(b'f')?,
+            born_timestamp: letters.number(b'g')?,
+            flag: letters.number(b'h')?,
+            properties: letters.maybe_text(b'i')?,
+            reconsume_times: letters.maybe_number(b'j')?,
+            unit_mode: letters.maybe_bool(b'k')?,
+            max_reconsume_times: letters.maybe_number(b'l')?,
+            batch: letters.maybe_bool(b'm')?,
+            bname: letters.maybe_text(b'n')?,
+        })
+    }
 }
 
 /// Sends several messages of one topic in one body.
@@ -106,6 +140,14 @@ pub struct SendBatchMessage(pub SendMessageV2);
 impl Request for SendBatchMessage {
     const CODE: Code = Code::SEND_BATCH_MESSAGE;
     type Reply = SendReceipt;
+
+    fn read(ext: &Ext) -> Result<SendBatchMessage, ExtError> {
+        SendMessageV2::read(ext).map(SendBatchMessage)
+    }
+
+    fn reply_ext(reply: &SendReceipt) -> Ext {
+        reply.ext()
+    }
 }
 
 /// Answers a request message; long names.
@@ -150,6 +192,29 @@ pub struct SendReceipt {
     /// Whether the message may be traced.
     #[serde(rename = "TRACE_ON")]
     pub trace_on: Option<Str>,
+}
+
+impl SendReceipt {
+    /// The same bytes that serde writes.
+    fn ext(&self) -> Ext {
+        let mut object = Object::new();
+        object.text("msgId", &self.msg_id);
+        object.number("queueId", self.queue_id.into());
+        object.number("queueOffset", self.queue_offset);
+        let texts = [
+            ("transactionId", &self.transaction_id),
+            ("batchUniqId", &self.batch_uniq_id),
+            ("recallHandle", &self.recall_handle),
+            ("MSG_REGION", &self.region),
+            ("TRACE_ON", &self.trace_on),
+        ];
+        for (key, text) in texts {
+            if let Some(text) = text {
+                object.text(key, text);
+            }
+        }
+        object.into()
+    }
 }
 
 /// Gives a message back that could not be consumed; the broker delivers it again later.
@@ -275,3 +340,7 @@ impl From<SendReplyMessage> for SendMessage {
         reply.0
     }
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Frame, FrameError, Language};
+use super::{FLAG_REPLY, Frame, FrameError, Language};
 use crate::Str;
 use crate::code::ResponseCode;
 use crate::ext::Ext;
@@ -58,18 +58,18 @@ enum Key {
 
 /// The next key and its colon. Most peers write no blanks, so a key is first looked for as one literal.
 fn key(scan: &mut Scan<'_>) -> Result<Key, SyntaxError> {
-    let (literal, key) = match scan.ahead(1) {
-        Some(b'c') => ("\"code\":", Key::Code),
-        Some(b'e') => ("\"extFields\":", Key::ExtFields),
-        Some(b'f') => ("\"flag\":", Key::Flag),
-        Some(b'l') => ("\"language\":", Key::Language),
-        Some(b'o') => ("\"opaque\":", Key::Opaque),
-        Some(b'r') => ("\"remark\":", Key::Remark),
-        Some(b's') => ("\"serializeTypeCurrentRPC\":", Key::Other),
-        Some(b'v') => ("\"version\":", Key::Version),
-        _ => ("", Key::Other),
+    let known = match scan.ahead(1) {
+        Some(b'c') if scan.take(b"\"code\":") => Some(Key::Code),
+        Some(b'e') if scan.take(b"\"extFields\":") => Some(Key::ExtFields),
+        Some(b'f') if scan.take(b"\"flag\":") => Some(Key::Flag),
+        Some(b'l') if scan.take(b"\"language\":") => Some(Key::Language),
+        Some(b'o') if scan.take(b"\"opaque\":") => Some(Key::Opaque),
+        Some(b'r') if scan.take(b"\"remark\":") => Some(Key::Remark),
+        Some(b's') if scan.take(b"\"serializeTypeCurrentRPC\":") => Some(Key::Other),
+        Some(b'v') if scan.take(b"\"version\":") => Some(Key::Version),
+        _ => None,
     };
-    if !literal.is_empty() && scan.take(literal) {
+    if let Some(key) = known {
         return Ok(key);
     }
     let name = scan.string()?.raw;
@@ -104,6 +104,9 @@ fn number(scan: &mut Scan<'_>) -> Result<i32, SyntaxError> {
 }
 
 fn language(scan: &mut Scan<'_>) -> Result<Language, SyntaxError> {
+    if scan.take(b"\"JAVA\"") {
+        return Ok(Language::Java);
+    }
     match scan.peek() {
         Some(b'"') => Ok(Language::from_name(scan.string()?.raw)),
         _ => Ok(if scan.value()? == "null" {
@@ -136,22 +139,27 @@ fn ext_fields(scan: &mut Scan<'_>, header: &Bytes) -> Result<Ext, SyntaxError> {
 pub(super) fn put(frame: &Frame, out: &mut BytesMut) {
     out.reserve(128 + frame.ext.size_hint() + frame.remark.as_ref().map_or(0, Str::len));
     out.put_slice(b"{\"code\":");
-    put_integer(out, frame.code);
+    put_integer(out, frame.code.into());
     if !frame.ext.is_absent() {
         out.put_slice(b",\"extFields\":");
         frame.ext.put_json(out);
     }
-    out.put_slice(b",\"flag\":");
-    put_integer(out, frame.flag);
-    out.put_slice(b",\"language\":\"");
-    out.put_slice(frame.language.name().as_bytes());
-    out.put_slice(b"\",\"opaque\":");
-    put_integer(out, frame.opaque);
+    // What nearly all frames have is written at once.
+    if (frame.flag, frame.language) == (FLAG_REPLY, Language::Java) {
+        out.put_slice(b",\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
+    } else {
+        out.put_slice(b",\"flag\":");
+        put_integer(out, frame.flag.into());
+        out.put_slice(b",\"language\":\"");
+        out.put_slice(frame.language.name().as_bytes());
+        out.put_slice(b"\",\"opaque\":");
+    }
+    put_integer(out, frame.opaque.into());
     if let Some(remark) = &frame.remark {
         out.put_slice(b",\"remark\":");
         put_string(out, remark);
     }
     out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    put_integer(out, frame.version);
+    put_integer(out, frame.version.into());
     out.put_u8(b'}');
 }

@@ -6,7 +6,7 @@ use bytes::BufMut;
 use super::{HIGH_BITS, LOW_BITS, equal};
 
 /// Resolves escapes. What is no valid escape stays as it is, without its backslash; half a surrogate pair becomes U+FFFD.
-pub(super) fn unescape(raw: &str) -> String {
+pub(crate) fn unescape(raw: &str) -> String {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
     loop {
@@ -138,8 +138,8 @@ pub(crate) fn put_string(out: &mut impl BufMut, text: &str) {
 }
 
 /// Writes a number.
-pub(crate) fn put_integer(out: &mut impl BufMut, number: i32) {
-    let mut digits = [0; 11];
+pub(crate) fn put_integer(out: &mut impl BufMut, number: i64) {
+    let mut digits = [0; 20];
     let mut at = digits.len();
     let mut rest = number.unsigned_abs();
     loop {
