@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Both ways to read a send, held against each other.
 
 use bytes::BytesMut;
 use proptest::prelude::*;
