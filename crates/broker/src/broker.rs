@@ -539,6 +539,28 @@ impl Service for Broker {
         }
     }
 
+    fn is_grouped(&self, code: i32) -> bool {
+        Code(code) == Code::SEND_MESSAGE_V2
+    }
+
+    fn serve_group(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        frames: &mut Vec<Frame>,
+        answer: &mut dyn FnMut(Outcome),
+    ) {
+        let is_plain = frames.len() > 1
+            && !self.is_slave()
+            && self.logical.is_empty()
+            && frames.iter().all(|frame| self.leaving.refusal(frame).is_none());
+        if is_plain {
+            return crate::send::send_group(self, peer, frames, answer);
+        }
+        for frame in frames.drain(..) {
+            answer(self.serve(peer, frame));
+        }
+    }
+
     fn may_administer(&self, from: IpAddr) -> bool {
         self.config().admin_allowed_from.contain(from)
     }
@@ -637,6 +659,19 @@ impl Service for FastPort {
             | Code::POLLING_INFO => net::routes::unsupported(&frame),
             _ => self.0.serve(peer, frame),
         }
+    }
+
+    fn is_grouped(&self, code: i32) -> bool {
+        self.0.is_grouped(code)
+    }
+
+    fn serve_group(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        frames: &mut Vec<Frame>,
+        answer: &mut dyn FnMut(Outcome),
+    ) {
+        self.0.serve_group(peer, frames, answer);
     }
 
     fn settle(&self) {

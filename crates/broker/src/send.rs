@@ -10,6 +10,7 @@
 
 pub(crate) mod back;
 mod check;
+mod group;
 mod inner_batch;
 mod once;
 pub(crate) mod park;
@@ -42,6 +43,7 @@ use crate::peers::Announced;
 use crate::subject::Subject;
 use crate::timer;
 use crate::topic::{Topic, sys_flag};
+pub(crate) use group::send_group;
 use once::Shared;
 use properties::MessageType;
 pub(crate) use reply::{send_reply_message, send_reply_message_v2};
@@ -158,15 +160,8 @@ fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
     } else {
         staging.single()?
     };
-    let came = (staged.kind, staged.messages, staged.bytes);
-    match &staged.parked {
-        None => b.counts.put(&target.topic, came),
-        Some(topic) => b.count_put(topic, came),
-    }
-    if target.dead {
-        count_dead(b, &target.topic, &send.header);
-    }
-    Ok(Outcome::Staged(Reply::ok(staged.told), staged.ticket))
+    let (reply, ticket) = staging.counted(staged);
+    Ok(Outcome::Staged(reply, ticket))
 }
 
 /// A message for a retry topic that was given up. Told of the group of that topic: the reference tells of the sender's, which
@@ -301,6 +296,24 @@ struct Staging<'a> {
     target: &'a Target,
 }
 
+/// A message that can be appended.
+struct Ready {
+    /// Its properties as they are stored.
+    text: Vec<u8>,
+    unique: Str,
+    wait: bool,
+    /// The unique id is the sender's.
+    is_named: bool,
+    kind: MessageType,
+    queue_id: i32,
+    /// Where it is kept.
+    queue: Arc<Queue>,
+    /// Why that is not its own queue.
+    parked: Option<park::Parked>,
+    /// For how long its topic remembers it.
+    window_ms: Option<i64>,
+}
+
 /// A send that the store has taken.
 struct Staged {
     /// What the sender is told.
@@ -315,7 +328,30 @@ struct Staged {
 }
 
 impl Staging<'_> {
+    /// Counts what was stored.
+    fn counted(&self, staged: Staged) -> (Reply<SendReceipt>, Ticket) {
+        let came = (staged.kind, staged.messages, staged.bytes);
+        match &staged.parked {
+            None => self.b.counts.put(&self.target.topic, came),
+            Some(topic) => self.b.count_put(topic, came),
+        }
+        if self.target.dead {
+            count_dead(self.b, &self.target.topic, &self.send.header);
+        }
+        (Reply::ok(staged.told), staged.ticket)
+    }
+
     fn single(&self) -> Result<Staged, Fault> {
+        let ready = self.ready()?;
+        let draft = self.draft_of(&ready);
+        let (group, body) = (&self.send.header.producer_group, &self.send.body);
+        let print = || ready.is_named.then(|| Print::of(group, &ready.unique, body));
+        let first = self.append_once(&draft, ready.queue_id, ready.window_ms, print)?;
+        Ok(self.told(ready, first))
+    }
+
+    /// Everything about one message that comes before it is appended.
+    fn ready(&self) -> Result<Ready, Fault> {
         check::replicas(self.b, self.config)?;
         let header = &self.send.header;
         let topic = &self.target.topic;
@@ -356,16 +392,33 @@ impl Staging<'_> {
         if window_ms.is_some() {
             text = dedup::with_group(&text, &header.producer_group);
         }
-        let draft = self.draft(&queue, header.flag, (&self.send.body, &text), wait);
-        let print = || is_named.then(|| Print::of(&header.producer_group, &unique, &self.send.body));
-        let first = self.append_once(&draft, queue_id, window_ms, print)?;
-        let name = &topic.config.topic_name;
-        let recall_handle = timer::recall_handle(self.config, parked.as_ref(), name, &unique);
-        Ok(Staged {
+        Ok(Ready {
+            text,
+            unique,
+            wait,
+            is_named,
             kind,
-            parked: parked.map(|parked| parked.topic),
-            ..self.staged(first, (unique, wait), recall_handle)
+            queue_id,
+            queue,
+            parked,
+            window_ms,
         })
+    }
+
+    fn draft_of<'d>(&'d self, ready: &'d Ready) -> Draft<'d> {
+        let bytes = (&self.send.body[..], &ready.text[..]);
+        self.draft(&ready.queue, self.send.header.flag, bytes, ready.wait)
+    }
+
+    /// What comes after it.
+    fn told(&self, ready: Ready, first: First) -> Staged {
+        let (name, unique) = (&self.target.topic.config.topic_name, &ready.unique);
+        let recall_handle = timer::recall_handle(self.config, ready.parked.as_ref(), name, unique);
+        Staged {
+            kind: ready.kind,
+            parked: ready.parked.map(|parked| parked.topic),
+            ..self.staged(first, (ready.unique, ready.wait), recall_handle)
+        }
     }
 
     /// Appends one record, unless its topic remembers it.

@@ -7,6 +7,7 @@
 //! many connections are busy, each lets the others be served before it settles ([`Crowd`]): what they all appended is
 //! then written at once.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ use crate::tally::{Asked, Tally, Timed};
 
 const READ_BYTES_MIN: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
+/// Most requests that are taken together.
+const GROUP_MAX: usize = 64;
 /// The idle time is checked in this many steps.
 const IDLE_STEPS: u32 = 4;
 
@@ -75,6 +78,9 @@ pub(crate) struct Conn<S: Service> {
     pushed: mpsc::Receiver<Pushed>,
     read_bytes: usize,
     active: bool,
+    /// Requests that are taken together, and what is known of each.
+    group: Vec<Frame>,
+    group_asked: VecDeque<Asked>,
     /// Complete frames may lie in `inbox`, left there because a limit was reached.
     backlog: bool,
     /// How requests ended whose answers are in the outbox.
@@ -106,6 +112,8 @@ impl<S: Service> Conn<S> {
             pushed,
             read_bytes: READ_BYTES_MIN,
             active: true,
+            group: Vec::new(),
+            group_asked: VecDeque::new(),
             backlog: false,
             tally: Tally::default(),
         }
@@ -220,7 +228,10 @@ impl<S: Service> Conn<S> {
             let frame = match self.decoder.next(&mut self.inbox) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
-                Err(malformed) => return (served, Err(malformed)),
+                Err(malformed) => {
+                    self.serve_group();
+                    return (served, Err(malformed));
+                }
             };
             served = true;
             if frame.is_reply() {
@@ -228,19 +239,50 @@ impl<S: Service> Conn<S> {
                 continue;
             }
             let asked = Asked::by(&frame, arrived);
-            match self.service.serve(&self.peer, frame) {
-                Outcome::Silent => {}
-                Outcome::Oneway(code) => self.tally.add(asked, code.0, Manner::Oneway),
-                Outcome::Reply(frame) => {
-                    // What the handler pushed to its own peer comes before the answer.
-                    self.take_pushed();
-                    self.send(asked, &frame, Manner::Sent);
+            if self.service.is_grouped(frame.code) {
+                self.group.push(frame);
+                self.group_asked.push_back(asked);
+                if self.group.len() >= GROUP_MAX {
+                    self.serve_group();
                 }
-                Outcome::Gated(frame, ticket) => self.gated.push(&frame, self.peer.encoding, (ticket, asked)),
-                Outcome::Later(future) => self.held.push(Timed { asked, future }),
+                continue;
             }
+            self.serve_group();
+            let outcome = self.service.serve(&self.peer, frame);
+            self.note(asked, outcome);
         }
+        self.serve_group();
         (served, Ok(()))
+    }
+
+    fn serve_group(&mut self) {
+        if self.group.is_empty() {
+            return;
+        }
+        let (service, peer) = (Arc::clone(&self.service), Arc::clone(&self.peer));
+        let mut group = std::mem::take(&mut self.group);
+        service.serve_group(&peer, &mut group, &mut |outcome| {
+            if let Some(asked) = self.group_asked.pop_front() {
+                self.note(asked, outcome);
+            }
+        });
+        group.clear();
+        self.group = group;
+    }
+
+    /// Notes what becomes of a request.
+    fn note(&mut self, asked: Asked, outcome: Outcome) {
+        match outcome {
+            Outcome::Silent => {}
+            Outcome::Oneway(code) => self.tally.add(asked, code.0, Manner::Oneway),
+            Outcome::Reply(frame) => {
+                // What the handler pushed to its own peer comes before the answer.
+                self.take_pushed();
+                self.send(asked, &frame, Manner::Sent);
+            }
+            Outcome::Gated(frame, ticket) => self.gated.push(&frame, self.peer.encoding, (ticket, asked)),
+            Outcome::Later(future) => self.held.push(Timed { asked, future }),
+        }
     }
 
     /// Sends the gated answers that are due; arms `progress` when some are not.
@@ -340,8 +382,8 @@ impl<S: Service> Conn<S> {
 
     fn may_take(&self) -> bool {
         self.may_answer()
-            && self.gated.len() < self.limits.gated_max
-            && self.held.len() < self.limits.held_max
+            && self.gated.len() + self.group.len() < self.limits.gated_max
+            && self.held.len() + self.group.len() < self.limits.held_max
     }
 
     /// Room for the next read: little for a quiet connection, more for one that fills it.

@@ -169,25 +169,34 @@ pub fn run<O: Service, R: Request>(
 /// Reads the typed header, runs the handler, and makes frames of what it returns.
 fn handle<O, R: Request>(owner: &Arc<O>, peer: &Arc<Peer>, frame: Frame, handler: Handler<O, R>) -> Outcome {
     let (opaque, oneway) = (frame.opaque, frame.is_oneway());
-    let header = match R::read(&frame.ext) {
-        Ok(header) => header,
-        Err(error) => {
-            let remark = format!("request {}: {error}", wire::code::Code(frame.code));
-            return refuse(Fault::new(ResponseCode::SYSTEM_ERROR, remark), opaque, oneway);
-        }
-    };
-    let call = Call {
+    match call::<R>(peer, frame) {
+        Ok(call) => outcome::<R>(handler(owner, call), opaque, oneway),
+        Err(fault) => refuse(fault, opaque, oneway),
+    }
+}
+
+/// Reads the typed header.
+pub fn call<R: Request>(peer: &Arc<Peer>, frame: Frame) -> Result<Call<R>, Fault> {
+    let header = R::read(&frame.ext).map_err(|error| {
+        let remark = format!("request {}: {error}", wire::code::Code(frame.code));
+        Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+    })?;
+    Ok(Call {
         header,
         code: frame.code,
         version: frame.version,
         language: frame.language,
-        opaque,
-        oneway,
+        opaque: frame.opaque,
+        oneway: frame.is_oneway(),
         ext: frame.ext,
         body: frame.body,
         peer: Arc::clone(peer),
-    };
-    match handler(owner, call) {
+    })
+}
+
+/// Makes frames of what a handler returns.
+pub fn outcome<R: Request>(answer: Result<Answer<R::Reply>, Fault>, opaque: i32, oneway: bool) -> Outcome {
+    match answer {
         Err(fault) => refuse(fault, opaque, oneway),
         Ok(Answer::Silent) => Outcome::Silent,
         Ok(Answer::Later(future)) => Outcome::Later(Box::pin(async move {

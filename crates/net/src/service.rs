@@ -134,6 +134,24 @@ pub trait Service: Send + Sync + 'static {
     /// Takes one request. Must not block: what waits goes into [`Outcome::Later`] or [`Outcome::Gated`].
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome;
 
+    /// Whether requests of this code that arrive together are taken together ([`Service::serve_group`]).
+    fn is_grouped(&self, code: i32) -> bool {
+        let _ = code;
+        false
+    }
+
+    /// Takes requests that arrived together, one or more, and says what becomes of each, in their order.
+    fn serve_group(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        frames: &mut Vec<Frame>,
+        answer: &mut dyn FnMut(Outcome),
+    ) {
+        for frame in frames.drain(..) {
+            answer(self.serve(peer, frame));
+        }
+    }
+
     /// Where requests of administrators may come from; those from elsewhere are refused.
     fn may_administer(&self, from: IpAddr) -> bool {
         let _ = from;

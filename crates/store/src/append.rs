@@ -17,6 +17,8 @@ use crate::tail::{Deriving, Placed, Prepared, Tail, VALUE_END};
 
 /// Units of all queues that may wait for the tidy thread: 24 bytes each.
 pub(crate) const UNWRITTEN_UNITS_MAX: i64 = 16 << 20;
+/// Bytes that are encoded before others get their turn at the tail.
+const LOCKED_BYTES: usize = 64 * 1024;
 /// Stands in for the offset of the first message inside until it is known: none has more digits.
 const LONGEST_OFFSET: i64 = i64::MAX;
 
@@ -24,12 +26,38 @@ impl Store {
     /// Appends a message. It is in the log when the gate of the receipt has passed, for which somebody has to
     /// [`Store::drive`].
     pub fn append(&self, draft: &Draft<'_>) -> Result<Receipt, AppendError> {
-        let mut prepared = self.prepare(draft)?;
+        let prepared = self.prepare(draft)?;
         let now_ms = self.admit()?;
-        let mut tail = self.tail.lock();
-        self.check_tail(&tail, draft)?;
+        self.put(&mut self.tail.lock(), prepared, now_ms)
+    }
+
+    /// Appends messages that have nothing to do with each other, each as [`Store::append`] does, and so with less waiting
+    /// for other threads.
+    pub fn append_each(&self, drafts: &[Draft<'_>]) -> Vec<Result<Receipt, AppendError>> {
+        let mut receipts = Vec::with_capacity(drafts.len());
+        let prepared: Vec<_> = drafts.iter().map(|draft| self.prepare(draft)).collect();
+        let now_ms = self.admit();
+        let mut prepared = prepared.into_iter().peekable();
+        while prepared.peek().is_some() {
+            let mut tail = self.tail.lock();
+            let start = tail.waiting_bytes();
+            while tail.waiting_bytes() - start < LOCKED_BYTES
+                && let Some(prepared) = prepared.next()
+            {
+                let receipt = prepared.and_then(|prepared| {
+                    let now_ms = *now_ms.as_ref().map_err(Clone::clone)?;
+                    self.put(&mut tail, prepared, now_ms)
+                });
+                receipts.push(receipt);
+            }
+        }
+        receipts
+    }
+
+    fn put(&self, tail: &mut Tail, mut prepared: Prepared<'_>, now_ms: i64) -> Result<Receipt, AppendError> {
+        self.check_tail(tail, prepared.draft)?;
         if prepared.base_at.is_some() {
-            prepared.note_base(draft.queue.next.load(Ordering::Relaxed));
+            prepared.note_base(prepared.draft.queue.next.load(Ordering::Relaxed));
         }
         tail.make_room(prepared.len)?;
         let placed = tail.put(&prepared, now_ms);

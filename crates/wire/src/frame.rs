@@ -13,7 +13,7 @@
 mod binary;
 mod json;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::Str;
 use crate::code::{Request, ResponseCode};
@@ -260,9 +260,9 @@ impl Decoder {
         if buf.len() < total {
             return Ok(None);
         }
-        let mut whole = buf.split_to(total).freeze();
-        let body = whole.split_off(8 + header);
-        let header = whole.split_off(8);
+        buf.advance(8);
+        let header = buf.split_to(header).freeze();
+        let body = buf.split_to(total - 8 - header.len()).freeze();
         let frame = if kind == 0 {
             json::parse(&header, body)?
         } else {

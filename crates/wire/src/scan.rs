@@ -224,7 +224,11 @@ impl<'a> Scan<'a> {
             return None;
         }
         let key = self.at + 1;
-        let key_end = find_near(bytes, key, b'"');
+        // Those of a send are single letters.
+        let key_end = match bytes.get(key + 1) {
+            Some(b'"') if bytes.get(key) != Some(&b'"') => key + 1,
+            _ => find_near(bytes, key, b'"'),
+        };
         let value = key_end + 3;
         if bytes.get(key_end..value) != Some(b"\":\"") {
             return None;
@@ -395,8 +399,15 @@ fn find(bytes: &[u8], at: usize, wanted: u8) -> usize {
 /// calling a vector search for the short strings most of a header is.
 #[inline]
 pub(crate) fn find_near(bytes: &[u8], at: usize, wanted: u8) -> usize {
-    const NEAR: usize = 4;
+    const NEAR: usize = 3;
     let mut at = at;
+    if let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let found = equal(u64::from_le_bytes(*word), wanted) & HIGH_BITS;
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
     for word in bytes
         .get(at..)
         .unwrap_or_default()
