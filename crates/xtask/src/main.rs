@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod conformance;
+mod guard;
 mod tidy;
 mod tool;
 
@@ -30,6 +31,12 @@ enum Command {
     Docs,
     /// Load barque and a yardstick by turns, print the comparison
     Bench(bench::Options),
+    /// Count what a message costs under valgrind, and hold it against docs/path-cost.md (`guard --help` lists its options)
+    #[command(disable_help_flag = true)]
+    Guard {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run the official clients against the built broker (`conformance --help` lists its options)
     #[command(disable_help_flag = true)]
     Conformance {
@@ -45,6 +52,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Docs => check::write_docs(),
         Command::Bench(options) => bench::run(&options),
+        Command::Guard { args } => guard::run(&args),
         Command::Conformance { args } => conformance::run(&args),
     };
     match outcome {
