@@ -84,6 +84,19 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
+/// What stands between the ends of values, whether it is an entry or not.
+pub fn raw_entries(properties: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = properties;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (entry, behind) = rest.split_at(find_near(rest, 0, VALUE_END));
+        rest = behind.get(1..).unwrap_or_default();
+        Some(entry)
+    })
+}
+
 /// One entry of a properties string that is text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextEntry<'a> {
@@ -142,11 +155,7 @@ pub struct Indexed<'a> {
 #[must_use]
 pub fn indexed(properties: &[u8]) -> Indexed<'_> {
     let mut found = Indexed::default();
-    let mut rest = properties;
-    while !rest.is_empty() {
-        let len = find_near(rest, 0, VALUE_END);
-        let (entry, behind) = rest.split_at(len);
-        rest = behind.get(1..).unwrap_or_default();
+    for entry in raw_entries(properties) {
         let (slot, name) = match entry.first() {
             Some(b'T') => (&mut found.tags, b"TAGS\x01".as_slice()),
             Some(b'K') => (&mut found.keys, b"KEYS\x01".as_slice()),

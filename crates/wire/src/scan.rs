@@ -33,7 +33,7 @@ pub(crate) struct Quoted<'a> {
 impl<'a> Quoted<'a> {
     pub(crate) fn text(self) -> Cow<'a, str> {
         if self.escaped {
-            Cow::Owned(unescape(self.raw))
+            Cow::Owned(unescape(self.raw.as_bytes()))
         } else {
             Cow::Borrowed(self.raw)
         }
@@ -77,7 +77,7 @@ impl Token {
     pub(crate) fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let raw = self.raw(text);
         if self.kind == Kind::Escaped {
-            Cow::Owned(unescape(raw))
+            Cow::Owned(unescape(raw.as_bytes()))
         } else {
             Cow::Borrowed(raw)
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The properties of a message, rewritten on their way into the store in one pass, and what the broker must know of them.
 
-use wire::properties::{pairs, text_entries};
+use wire::properties::{pairs, raw_entries, text_entries};
 
 use crate::config::Config;
 
@@ -266,11 +266,24 @@ impl Sifted<'_> {
 
 /// The first property of a message of a batch that asks for keeping it back.
 pub(super) fn deferred_in(properties: &[u8]) -> Option<&'static str> {
+    if !may_ask(properties) {
+        return None;
+    }
     let mut asks = Asks::default();
     for (key, value) in pairs(properties) {
         asks.note(key, value);
     }
     asks.deferral()
+}
+
+/// Whether a name begins as those of [`Asks::note`] do, which most messages have none of.
+fn may_ask(properties: &[u8]) -> bool {
+    raw_entries(properties).any(|entry| match entry.first() {
+        Some(b'D') => entry.starts_with(b"DELAY"),
+        Some(b'T') => entry.starts_with(b"TIMER_") || entry.starts_with(b"TRAN_MSG"),
+        Some(b'I') => entry.starts_with(b"INNER_NUM"),
+        _ => false,
+    })
 }
 
 fn put(text: &mut Vec<u8>, key: &str, value: &str) {
@@ -324,6 +337,24 @@ mod tests {
             deferred_in(b"a\x011\x02TIMER_DELAY_SEC\x015\x02"),
             Some("TIMER_DELAY_SEC")
         );
+        let names = [
+            name::DELAY,
+            name::TRAN_MSG,
+            name::INNER_NUM,
+            name::TIMER_DELIVER_MS,
+            name::TIMER_DELAY_SEC,
+            name::TIMER_DELAY_MS,
+            name::TIMER_DEL_UNIQKEY,
+            name::TIMER_OUT_MS,
+        ];
+        for name in names {
+            let noted = Asks::default().note(name, "1");
+            assert!(
+                noted && may_ask(format!("a\u{1}1\u{2}{name}\u{1}1").as_bytes()),
+                "{name}"
+            );
+        }
+        assert!(!may_ask(b"KEYS\x01DELAY\x02TAGS\x01TIMER_\x02"));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Text<'_> {
     fn text(self) -> Option<Str> {
         match self {
             Text::Plain(bytes) | Text::Binary(bytes) => Str::from_utf8(bytes).ok(),
-            Text::Escaped(bytes) => Some(crate::scan::unescape(std::str::from_utf8(bytes).ok()?).into()),
+            Text::Escaped(bytes) => Some(crate::scan::unescape(bytes).into()),
         }
     }
 

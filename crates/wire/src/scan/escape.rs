@@ -5,30 +5,33 @@ use bytes::BufMut;
 
 use super::{HIGH_BITS, LOW_BITS, equal};
 
-/// Resolves escapes. What is no valid escape stays as it is, without its backslash; half a surrogate pair becomes U+FFFD.
-pub(crate) fn unescape(raw: &str) -> String {
+/// Resolves escapes in what is UTF-8. What is no valid escape stays as it is, without its backslash; half a surrogate pair
+/// becomes U+FFFD.
+pub(crate) fn unescape(raw: &[u8]) -> String {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
     loop {
-        let plain = put_plain(&mut out, rest.as_bytes());
+        let plain = put_plain(&mut out, rest);
         let Some(escape) = rest.get(plain..).filter(|escape| !escape.is_empty()) else {
             break;
         };
-        if let Some(control) = control_escape(escape.as_bytes()) {
+        if let Some(control) = control_escape(escape) {
             out.push(control);
             rest = escape.get(6..).unwrap_or_default();
             continue;
         }
-        let (character, taken) = match escape.as_bytes().get(1) {
+        let (character, taken) = match escape.get(1) {
             Some(b'u') => unicode_escape(escape),
             Some(b'n') => ('\n', 2),
             Some(b't') => ('\t', 2),
             Some(b'r') => ('\r', 2),
             Some(b'b') => ('\u{8}', 2),
             Some(b'f') => ('\u{c}', 2),
+            Some(b'\\') => ('\\', 2),
+            // The backslash goes, and what follows it is plain text.
             Some(_) => {
-                let other = escape.chars().nth(1).unwrap_or_default();
-                (other, 1 + other.len_utf8())
+                rest = escape.get(1..).unwrap_or_default();
+                continue;
             }
             None => break,
         };
@@ -76,14 +79,14 @@ fn put_plain(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
 }
 
 /// The character of `\uXXXX` (or of a surrogate pair) `text` begins with, and how many bytes it takes.
-fn unicode_escape(text: &str) -> (char, usize) {
-    let Some(first) = unit(text.as_bytes(), 0) else {
+fn unicode_escape(text: &[u8]) -> (char, usize) {
+    let Some(first) = unit(text, 0) else {
         return (char::REPLACEMENT_CHARACTER, 2);
     };
     if let Some(character) = char::from_u32(first) {
         return (character, 6);
     }
-    match (first, unit(text.as_bytes(), 6)) {
+    match (first, unit(text, 6)) {
         (0xd800..=0xdbff, Some(second @ 0xdc00..=0xdfff)) => {
             let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
             (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
