@@ -23,8 +23,10 @@ use crate::queue_batch::{BATCH_UNIT_BYTES, QueueKind, Span};
 pub(crate) const UNIT_BYTES: i64 = 20;
 /// Size that marks a unit without a message.
 const NOTHING: i32 = i32::MAX;
-/// Written units a busy queue keeps for readers at its end.
+/// Written units a busy queue keeps for readers at its end, at most.
 const KEPT_UNITS: usize = 1024;
+/// And all busy queues together: 24 MiB.
+const KEPT_UNITS_OF_ALL: usize = 1 << 20;
 /// The topic whose units hold delivery times.
 const DELAY_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
@@ -350,8 +352,10 @@ impl Queue {
         (skip > 0).then_some(held.start + skip as i64)
     }
 
-    /// Lets go of units that are in the files. Returns whether the queue stays on the list of the tidy thread.
-    pub(crate) fn let_go(&self) -> bool {
+    /// Lets go of units that are in the files, as one of so many queues. Returns whether the queue stays on the list of the
+    /// tidy thread.
+    pub(crate) fn let_go(&self, queues: usize) -> bool {
+        let kept = (KEPT_UNITS_OF_ALL / queues.max(1)).min(KEPT_UNITS);
         let mut held = self.held.lock();
         let in_files = (held.written - held.start) as usize;
         let is_idle = held.written == held.seen;
@@ -359,14 +363,14 @@ impl Queue {
         let drop = if is_idle {
             in_files
         } else {
-            in_files.saturating_sub(KEPT_UNITS)
+            in_files.saturating_sub(kept)
         };
         held.units.drain(..drop);
         if self.is_batch() {
             held.spans.drain(..drop);
         }
         held.start += drop as i64;
-        if held.units.is_empty() || held.units.capacity() > 4 * held.units.len().max(KEPT_UNITS) {
+        if held.units.is_empty() || held.units.capacity() > 4 * held.units.len().max(kept) {
             held.units.shrink_to_fit();
             held.spans.shrink_to_fit();
         }

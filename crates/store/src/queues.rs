@@ -11,6 +11,12 @@ use crate::config::Kinds;
 use crate::queue::Queue;
 use crate::queue_batch::QueueKind;
 
+/// Up to so many queues are written to their files as often as the setting says.
+const FEW_QUEUES: i64 = 1_000;
+/// Of more than those each gets so many units with a write, on the average.
+const UNITS_PER_WRITE: i64 = 64;
+/// Unless this many wait: 24 bytes each.
+const UNITS_WAITING_MAX: i64 = 2 << 20;
 /// Longest topic a directory can be named after.
 const TOPIC_BYTES_MAX: usize = 255;
 
@@ -201,6 +207,15 @@ impl Queues {
 
     pub(crate) fn take_listed(&self) -> Vec<Arc<Queue>> {
         std::mem::take(&mut *self.listed.lock())
+    }
+
+    /// Whether what is not in a file yet is worth a write for each queue on the list. To open, write and close a file costs
+    /// as much as some sends do, so that of tens of thousands of queues a unit each is not: it waits in memory for more, at most
+    /// until the next checkpoint, behind which a recovery would read it from the log anyway.
+    pub(crate) fn is_worth_writing(&self) -> bool {
+        let queues = self.listed.lock().len() as i64;
+        let units = self.unwritten();
+        queues <= FEW_QUEUES || units >= queues * UNITS_PER_WRITE || units >= UNITS_WAITING_MAX
     }
 
     /// Units that are not in a file yet, over all queues.

@@ -569,10 +569,12 @@ impl<'a> Recovery<'a> {
     }
 
     fn write_out(&mut self) -> io::Result<()> {
-        for queue in self.queues.take_listed() {
+        let listed = self.queues.take_listed();
+        let count = listed.len();
+        for queue in listed {
             let units = self.files.write_out(&queue, &mut self.unsynced)?;
             self.queues.add_unwritten(-units);
-            if queue.let_go() {
+            if queue.let_go(count) {
                 self.queues.list(&queue);
             }
         }

@@ -67,7 +67,12 @@ impl Store {
         let is_first = std::mem::replace(&mut tidy.is_first, false);
         if now.duration_since(tidy.wrote) >= self.config.queue_flush_interval {
             tidy.wrote = now;
-            let done = self.write_queues(&mut tidy).and_then(|()| self.index.write_out());
+            let done = if self.queues.is_worth_writing() {
+                self.write_queues(&mut tidy)
+            } else {
+                Ok(())
+            };
+            let done = done.and_then(|()| self.index.write_out());
             done.unwrap_or_else(|error| self.note_failure("queues", &error));
         }
         let grown = self.log.written.load(Ordering::Acquire) - tidy.checkpoint_pos.max(0);
@@ -106,6 +111,7 @@ impl Store {
 
     fn write_listed(&self, tidy: &mut Tidy) -> io::Result<()> {
         let mut listed = self.queues.take_listed().into_iter();
+        let count = listed.len();
         while let Some(queue) = listed.next() {
             if queue.is_deleted() {
                 continue;
@@ -123,7 +129,7 @@ impl Store {
                     return Err(error);
                 }
             }
-            if queue.let_go() {
+            if queue.let_go(count) {
                 self.queues.list(&queue);
             }
         }

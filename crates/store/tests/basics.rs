@@ -682,3 +682,22 @@ fn the_flusher_writes_what_is_still_pending() {
     assert_eq!(store.state(&receipt.gate, Level::Durable), GateState::Passed);
     assert_eq!(bodies(&store, "T", 0), ["one"]);
 }
+
+#[test]
+fn units_of_very_many_queues_wait_for_a_checkpoint() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    let directories = || rig.disk.list("/store/consumequeue/T".as_ref()).unwrap().len();
+    for id in 0..1_001 {
+        send(&store, "T", id, "one");
+    }
+    rig.tidy_after(&store, 2);
+    assert_eq!(directories(), 0, "a write for a unit each is not worth it");
+    rig.tidy_after(&store, 60);
+    assert_eq!(directories(), 1_001);
+    rig.disk.crash(store::disk::sim::Loss::Everything);
+    let store = rig.open();
+    for id in [0, 500, 1_000] {
+        assert_eq!(bodies(&store, "T", id), ["one"]);
+    }
+}
