@@ -17,6 +17,16 @@ pub enum FlushMode {
     Sync,
 }
 
+/// What the units of consume queues are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueLayout {
+    /// The files of the reference: a directory for each queue.
+    #[default]
+    Files,
+    /// Files that hold units of all queues: for very many of them.
+    Compact,
+}
+
 /// Says of a topic how its queues are kept. Asked when the first queue of a topic is made; a store that has files of a
 /// topic goes by them, unless they are of plain queues and it has batch queues.
 #[derive(Clone)]
@@ -79,6 +89,8 @@ pub struct StoreConfig {
     pub commit_log_dirs: Vec<PathBuf>,
     /// `mappedFileSizeCommitLog`. A directory made with another size is refused.
     pub segment_bytes: u64,
+    /// What units are kept in. A store that has the other layout is converted when it is opened.
+    pub queue_layout: QueueLayout,
     /// `mappedFileSizeConsumeQueue`, rounded up to a multiple of 20.
     pub queue_file_bytes: u64,
     /// `mapperFileSizeBatchConsumeQueue`, rounded up to a multiple of 46.
@@ -157,6 +169,7 @@ impl StoreConfig {
             commit_log_dirs: vec![root.join("commitlog")],
             root,
             segment_bytes: 1 << 30,
+            queue_layout: QueueLayout::Files,
             queue_file_bytes: 6_000_000,
             batch_queue_file_bytes: 13_800_000,
             kinds: Kinds::default(),

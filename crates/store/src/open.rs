@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, Loaded};
 use crate::compact::Compaction;
-use crate::config::StoreConfig;
-use crate::disk::{Disk, Lock, is_sync_failure};
+use crate::config::{QueueLayout, StoreConfig};
+use crate::disk::{Disk, Lock, is_sync_failure, synced};
 use crate::env::Env;
 use crate::hot::Hot;
 use crate::index::file::Shape;
@@ -19,6 +19,7 @@ use crate::queue_batch::{BATCH_UNIT_BYTES, QueueKind};
 use crate::queue_files::{Home, QueueFiles};
 use crate::queues::Queues;
 use crate::recover::{Recovered, Recovery};
+use crate::runs::{self, Runs};
 use crate::store::Store;
 use crate::survey::{OpenError, Survey, queue_dir, survey, tried};
 use crate::tidy::Tidy;
@@ -66,7 +67,7 @@ impl Store {
             slots: config.index_slots,
             entries: config.index_entries,
         };
-        let survey = survey(&config, disk, shape.file_bytes())?;
+        let mut survey = survey(&config, disk, shape.file_bytes())?;
         let checkpoint_path = config.root.join("checkpoint");
         let loaded = tried("read the checkpoint", checkpoint::load(disk, &checkpoint_path))?;
         // From here on the directory is changed, and an end is not an orderly one.
@@ -74,7 +75,11 @@ impl Store {
         for path in &survey.empty {
             tried("remove an empty file", disk.remove(path))?;
         }
-        let parts = tried("open files", Parts::open(&config, &env, &survey, shape))?;
+        let layout = tried(
+            "remove stale consume queues",
+            settle_layout(&config, disk, &mut survey, &loaded),
+        )?;
+        let parts = tried("open files", Parts::open(&config, &env, (&survey, layout), shape))?;
         let recovery = Recovery::new(&parts, &config, disk, &survey);
         tried(
             "open compacted queues",
@@ -95,7 +100,7 @@ impl Store {
             units = found.units,
             "store is recovered"
         );
-        let store = Store::assemble(Opened {
+        let mut store = Store::assemble(Opened {
             config,
             env,
             parts,
@@ -113,12 +118,20 @@ impl Store {
             }
             Ok(()) => {}
         }
+        if layout != store.config.queue_layout {
+            tried("convert the consume queues", store.convert_queues())?;
+        }
         Ok(Arc::new(store))
     }
 }
 
 impl Parts {
-    fn open(config: &StoreConfig, env: &Env, survey: &Survey, shape: Shape) -> io::Result<Parts> {
+    fn open(
+        config: &StoreConfig,
+        env: &Env,
+        (survey, layout): (&Survey, QueueLayout),
+        shape: Shape,
+    ) -> io::Result<Parts> {
         let mut segments = Vec::with_capacity(survey.segments.len());
         for (base, path) in &survey.segments {
             let file = env.disk.open(path)?;
@@ -146,6 +159,10 @@ impl Parts {
             home(QueueKind::Batch, config.batch_queue_file_bytes),
             config.queue_files_open_max,
         );
+        let runs = match layout {
+            QueueLayout::Files => None,
+            QueueLayout::Compact => Some(open_runs(config, &env.disk)?),
+        };
         let place = IndexPlace {
             disk: Arc::clone(&env.disk),
             clock: Arc::clone(&env.clock),
@@ -157,7 +174,7 @@ impl Parts {
         Ok(Parts {
             log,
             queues: Queues::new(config.kinds.clone()),
-            queue_files,
+            queue_files: queue_files.with_runs(runs),
             index,
             compaction: Compaction::open(config, Arc::clone(&env.disk))?,
         })
@@ -173,6 +190,52 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// So many files of the log a run reaches over at most.
+const RUN_SEGMENTS: i64 = 4;
+
+pub(crate) fn open_runs(config: &StoreConfig, disk: &Arc<dyn Disk>) -> io::Result<Runs> {
+    let span_max = (config.segment_bytes as i64).saturating_mul(RUN_SEGMENTS);
+    Runs::open(Arc::clone(disk), &config.root, span_max)
+}
+
+/// Decides in which layout the queues are, and removes what there is of the other one: the rest of a conversion, or runs from before the
+/// reference worked on this directory, which then has made files and a checkpoint that is not ours.
+fn settle_layout(
+    config: &StoreConfig,
+    disk: &dyn Disk,
+    survey: &mut Survey,
+    loaded: &Loaded,
+) -> io::Result<QueueLayout> {
+    if survey.has_runs && (loaded.safe.is_some() || survey.queues.is_empty()) {
+        survey.queues.clear();
+        remove_queue_files(config, disk)?;
+        return Ok(QueueLayout::Compact);
+    }
+    runs::remove_all(disk, &config.root)?;
+    let is_new = survey.segments.is_empty() && survey.queues.is_empty();
+    Ok(if is_new {
+        config.queue_layout
+    } else {
+        QueueLayout::Files
+    })
+}
+
+/// Removes the queues of the Java layout, if there are any.
+pub(crate) fn remove_queue_files(config: &StoreConfig, disk: &dyn Disk) -> io::Result<()> {
+    let mut is_changed = false;
+    for kind in [QueueKind::Plain, QueueKind::Batch] {
+        let dir = config.root.join(queue_dir(kind));
+        if disk.entry(&dir)?.is_some() {
+            disk.remove_tree(&dir)?;
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        synced(disk.sync_dir(&config.root))?;
+    }
+    Ok(())
 }
 
 fn check(config: &StoreConfig) -> Result<(), OpenError> {

@@ -6,6 +6,8 @@
 //! unit: physicalOffset 8 | size 4 | tagsCode 8          (0 | 0x7FFFFFFF | 0: nothing, skip)
 //! ```
 //!
+//! This is the reference's layout. The other one ([`crate::runs`]) is for very many queues.
+//!
 //! The newest units live in memory: [`Queue::push`] makes no system call. The tidy thread writes them to their file and
 //! lets them go; they can always be derived from the log again. An idle queue holds neither units nor open files.
 
@@ -25,6 +27,8 @@ pub(crate) const UNIT_BYTES: i64 = 20;
 const NOTHING: i32 = i32::MAX;
 /// Written units a busy queue keeps for readers at its end, at most.
 const KEPT_UNITS: usize = 1024;
+/// At least, unless none.
+const KEPT_UNITS_MIN: usize = 16;
 /// And all busy queues together: 24 MiB.
 const KEPT_UNITS_OF_ALL: usize = 1 << 20;
 /// The topic whose units hold delivery times.
@@ -95,14 +99,18 @@ impl Unit {
 /// What the queue holds in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// Where its files start, in bytes, ascending.
+    /// Where its files start, in bytes, ascending; none in runs.
     pub(crate) bases: Vec<i64>,
+    /// Index of the first unit there is, where that is not told by `bases`.
+    pub(crate) first: i64,
+    /// What runs call it; 0 while none has it.
+    pub(crate) number: u32,
     /// The newest units; the first has index `start`. Where units stand for one message each, that is its offset.
     pub(crate) units: Vec<Unit>,
     /// In a batch queue what the units stand for; else empty.
     pub(crate) spans: Vec<Span>,
     pub(crate) start: i64,
-    /// Indexes below are in the files.
+    /// Indexes below are in the files, or in runs.
     pub(crate) written: i64,
     /// Whether the tidy thread has it on its list.
     pub(crate) listed: bool,
@@ -302,6 +310,7 @@ impl Queue {
         held.units = Vec::new();
         held.spans = Vec::new();
         held.start = end.index;
+        held.first = end.index;
         held.written = end.index;
         held.seen = end.index;
         self.max.store(end.offset, Ordering::SeqCst);
@@ -314,7 +323,7 @@ impl Queue {
             return;
         }
         let mut held = self.held.lock();
-        (held.start, held.written, held.seen) = (offset, offset, offset);
+        (held.first, held.start, held.written, held.seen) = (offset, offset, offset, offset);
         self.min.store(offset, Ordering::Release);
         self.max.store(offset, Ordering::SeqCst);
     }
@@ -325,7 +334,7 @@ impl Queue {
         let first = held
             .bases
             .first()
-            .map_or(held.start, |base| base / self.unit_bytes());
+            .map_or(held.first, |base| base / self.unit_bytes());
         (first, held.end())
     }
 
@@ -355,7 +364,9 @@ impl Queue {
     /// Lets go of units that are in the files, as one of so many queues. Returns whether the queue stays on the list of the
     /// tidy thread.
     pub(crate) fn let_go(&self, queues: usize) -> bool {
-        let kept = (KEPT_UNITS_OF_ALL / queues.max(1)).min(KEPT_UNITS);
+        let share = (KEPT_UNITS_OF_ALL / queues.max(1)).min(KEPT_UNITS);
+        // A few are not worth their room.
+        let kept = if share < KEPT_UNITS_MIN { 0 } else { share };
         let mut held = self.held.lock();
         let in_files = (held.written - held.start) as usize;
         let is_idle = held.written == held.seen;

@@ -14,9 +14,12 @@ use crate::disk::{Disk, File, Unsynced as Written, synced};
 use crate::log::{ReadMode, file_name};
 use crate::queue::{End, Queue, UNIT_BYTES, Unit};
 use crate::queue_batch::{self, BATCH_UNIT_BYTES, QueueKind, Span};
+use crate::runs::{Runs, Written as WrittenRun};
 
 /// Units encoded and written at once.
 const WRITE_UNITS: usize = 50_000;
+/// The key of what is not of one queue.
+const NO_QUEUE: u64 = u64::MAX;
 /// Files that are synced side by side; so many are open then beside those that stay open.
 const SYNC_BATCH: usize = 256;
 
@@ -26,6 +29,8 @@ pub(crate) struct QueueFiles {
     plain: Home,
     batch: Home,
     open: Mutex<OpenFiles>,
+    /// What units are in instead, in the compact layout.
+    runs: Option<Runs>,
 }
 
 /// Where queues of one kind are.
@@ -116,6 +121,12 @@ impl Unsynced {
     pub(crate) fn add_dir(&mut self, dir: PathBuf) {
         self.dirs.insert(dir);
     }
+
+    /// Notes a run that was written.
+    pub(crate) fn add_run(&mut self, run: WrittenRun) {
+        self.files.insert((NO_QUEUE, run.flush.cast_signed()), run.file);
+        self.dirs.insert(run.dir);
+    }
 }
 
 impl QueueFiles {
@@ -130,7 +141,23 @@ impl QueueFiles {
             plain,
             batch,
             open: Mutex::new(open),
+            runs: None,
         }
+    }
+
+    /// The same with units in runs from now on, or in the files of the reference.
+    pub(crate) fn with_runs(self, runs: Option<Runs>) -> QueueFiles {
+        QueueFiles { runs, ..self }
+    }
+
+    /// As [`QueueFiles::with_runs`].
+    pub(crate) fn set_runs(&mut self, runs: Option<Runs>) {
+        self.runs = runs;
+    }
+
+    /// The runs, in the compact layout.
+    pub(crate) fn runs(&self) -> Option<&Runs> {
+        self.runs.as_ref()
     }
 
     fn home(&self, queue: &Queue) -> &Home {
@@ -158,6 +185,14 @@ impl QueueFiles {
     pub(crate) fn base_of(&self, queue: &Queue, index: i64) -> i64 {
         let file_bytes = self.home(queue).file_bytes;
         index * queue.unit_bytes() / file_bytes * file_bytes
+    }
+
+    /// First index behind a unit that is missing that may be there: where the next file begins.
+    pub(crate) fn behind_gap(&self, queue: &Queue, index: i64) -> io::Result<i64> {
+        match &self.runs {
+            Some(runs) => runs.behind_gap(queue, index),
+            None => Ok(self.end_of_file(queue, index)),
+        }
     }
 
     /// First index behind the file that holds the unit of an index.
@@ -230,7 +265,16 @@ impl QueueFiles {
     }
 
     /// The bytes of units of one file.
-    fn bytes(&self, queue: &Queue, from: i64, count: usize, mode: ReadMode) -> io::Result<Vec<u8>> {
+    pub(crate) fn bytes(
+        &self,
+        queue: &Queue,
+        from: i64,
+        count: usize,
+        mode: ReadMode,
+    ) -> io::Result<Vec<u8>> {
+        if let Some(runs) = &self.runs {
+            return runs.bytes(queue, from, count, mode);
+        }
         let base = self.base_of(queue, from);
         let count = count.min((self.end_of_file(queue, from) - from) as usize);
         let file = match self.open(queue, base) {
@@ -299,14 +343,38 @@ impl QueueFiles {
             if bytes.is_empty() {
                 return Ok(units);
             }
-            let base = self.base_of(queue, from);
-            let file = self.open_or_create(queue, base, unsynced)?;
-            file.write_at(&bytes, (from * queue.unit_bytes() - base).unsigned_abs())?;
-            self.sync_later(queue, base, file, unsynced);
+            self.put_in_file(queue, from, &bytes, unsynced)?;
             let count = bytes.len() as i64 / queue.unit_bytes();
             queue.held.lock().written = from + count;
             units += count;
         }
+    }
+
+    /// Writes units to files, whatever the queue holds. They lie behind those that are there.
+    pub(crate) fn put(
+        &self,
+        queue: &Queue,
+        mut from: i64,
+        mut bytes: &[u8],
+        unsynced: &mut Unsynced,
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let room = (self.end_of_file(queue, from) - from) * queue.unit_bytes();
+            let (fitting, rest) = bytes.split_at(bytes.len().min(room as usize));
+            self.put_in_file(queue, from, fitting, unsynced)?;
+            from += fitting.len() as i64 / queue.unit_bytes();
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Writes units that go into one file.
+    fn put_in_file(&self, queue: &Queue, from: i64, bytes: &[u8], unsynced: &mut Unsynced) -> io::Result<()> {
+        let base = self.base_of(queue, from);
+        let file = self.open_or_create(queue, (base, from), unsynced)?;
+        file.write_at(bytes, (from * queue.unit_bytes() - base).unsigned_abs())?;
+        self.sync_later(queue, base, file, unsynced);
+        Ok(())
     }
 
     /// Notes a file that was written. Of so many that they would take too many descriptors only the path.
@@ -321,7 +389,13 @@ impl QueueFiles {
         }
     }
 
-    fn open_or_create(&self, queue: &Queue, base: i64, unsynced: &mut Unsynced) -> io::Result<Arc<dyn File>> {
+    /// The file that starts there, made if it is missing to hold units from an index on.
+    fn open_or_create(
+        &self,
+        queue: &Queue,
+        (base, first): (i64, i64),
+        unsynced: &mut Unsynced,
+    ) -> io::Result<Arc<dyn File>> {
         if queue.held.lock().bases.contains(&base) {
             match self.open(queue, base) {
                 // Somebody removed it. The units before are lost until the queue is rebuilt; go on.
@@ -344,7 +418,6 @@ impl QueueFiles {
         }
         // Units in front of the first one of a file do not exist.
         let mut held = queue.held.lock();
-        let first = held.written;
         if !held.bases.contains(&base) {
             held.bases.push(base);
             held.bases.sort_unstable();
@@ -362,7 +435,7 @@ impl QueueFiles {
         Ok(file)
     }
 
-    /// Removes every unit from an index on: zeroes the rest of its file and removes the files behind.
+    /// In files, removes every unit from an index on: zeroes the rest of its file and removes the files behind.
     pub(crate) fn truncate(&self, queue: &Queue, index: i64, unsynced: &mut Unsynced) -> io::Result<()> {
         let dir = self.dir(queue);
         let (end, file_bytes) = (index * queue.unit_bytes(), self.home(queue).file_bytes);
@@ -387,6 +460,16 @@ impl QueueFiles {
         Ok(())
     }
 
+    /// Removes all units of a queue, which begins anew.
+    pub(crate) fn empty(&self, queue: &Queue, unsynced: &mut Unsynced) -> io::Result<()> {
+        let Some(runs) = &self.runs else {
+            return self.truncate(queue, 0, unsynced);
+        };
+        runs.forget(queue);
+        queue.reset(End::plain(0));
+        Ok(())
+    }
+
     /// Removes files all of whose units point before `log_min`, never the last one. Returns how many went.
     pub(crate) fn remove_expired(
         &self,
@@ -395,6 +478,7 @@ impl QueueFiles {
         unsynced: &mut Unsynced,
     ) -> io::Result<usize> {
         let mut removed = 0;
+        // Runs were trimmed already, and their queues have no bases.
         loop {
             let bases = queue.held.lock().bases.clone();
             let &[first, second, ..] = bases.as_slice() else {
@@ -417,6 +501,14 @@ impl QueueFiles {
     /// Sets the oldest offset: the first unit that points to something at or behind `log_min`.
     pub(crate) fn correct_min(&self, queue: &Queue, log_min: i64) -> io::Result<()> {
         let max = queue.max();
+        let is_known = |runs: &Runs| runs.begins_at_least(log_min) && queue.shelf.get().is_none();
+        if self.runs.as_ref().is_some_and(is_known) && !queue.is_batch() {
+            // Nothing older is in runs, and nobody reads a million of them to see that.
+            queue
+                .min
+                .store(queue.indexes().0.max(queue.min()), Ordering::Release);
+            return Ok(());
+        }
         let (first, end) = queue.indexes();
         let (mut low, mut high) = match queue.kind() {
             QueueKind::Plain => (first.max(queue.min()).min(max), max),

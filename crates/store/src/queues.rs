@@ -205,17 +205,28 @@ impl Queues {
         self.listed.lock().push(Arc::clone(queue));
     }
 
+    /// Lets queues go of what is written, and lists those again that hold more.
+    pub(crate) fn let_go(&self, queues: Vec<Arc<Queue>>) {
+        let count = queues.len();
+        let busy = queues
+            .into_iter()
+            .filter(|queue| queue.let_go(count))
+            .collect::<Vec<_>>();
+        self.listed.lock().extend(busy);
+    }
+
     pub(crate) fn take_listed(&self) -> Vec<Arc<Queue>> {
         std::mem::take(&mut *self.listed.lock())
     }
 
-    /// Whether what is not in a file yet is worth a write for each queue on the list. To open, write and close a file costs
-    /// as much as some sends do, so that of tens of thousands of queues a unit each is not: it waits in memory for more, at most
-    /// until the next checkpoint, behind which a recovery would read it from the log anyway.
-    pub(crate) fn is_worth_writing(&self) -> bool {
+    /// Whether what is not in a file yet is worth being written. To open, write and close a file costs as much as some
+    /// sends do, so that of tens of thousands of queues a unit each is not: it waits in memory for more, at most until the
+    /// next checkpoint, behind which a recovery would read it from the log anyway. Runs are not written for less either.
+    pub(crate) fn is_worth_writing(&self, in_runs: bool) -> bool {
         let queues = self.listed.lock().len() as i64;
         let units = self.unwritten();
-        queues <= FEW_QUEUES || units >= queues * UNITS_PER_WRITE || units >= UNITS_WAITING_MAX
+        let is_enough = queues <= FEW_QUEUES || units >= queues * UNITS_PER_WRITE;
+        is_enough && !in_runs || units >= UNITS_WAITING_MAX
     }
 
     /// Units that are not in a file yet, over all queues.

@@ -178,10 +178,16 @@ impl<'a> Recovery<'a> {
 
     /// No log: whatever the queues point to is gone.
     fn start_empty(mut self) -> io::Result<Recovered> {
+        if let Some(runs) = self.files.runs() {
+            runs.clear()?;
+            self.unsynced.add_dir(runs.dir().to_path_buf());
+        }
         for queue in self.queues.all() {
-            self.disk.remove_tree(&self.files.dir(&queue))?;
-            queue.held.lock().bases.clear();
-            self.unsynced.add_dir(self.files.root(&queue).to_path_buf());
+            if self.files.runs().is_none() {
+                self.disk.remove_tree(&self.files.dir(&queue))?;
+                queue.held.lock().bases.clear();
+                self.unsynced.add_dir(self.files.root(&queue).to_path_buf());
+            }
             self.follow_copies(&queue)?;
             self.files.correct_min(&queue, self.log.min())?;
             queue.next.store(queue.max(), Ordering::Relaxed);
@@ -231,12 +237,15 @@ impl<'a> Recovery<'a> {
     /// Brings queues and index back to the safe position. Returns where to read from.
     fn cut_to_safe(&mut self, safe: &Safe, loaded: &Loaded, is_abnormal: bool) -> io::Result<i64> {
         let (mut count, mut units) = (0, 0);
+        self.take_up_runs(safe.pos)?;
         for queue in self.queues.all() {
-            let index = self.end_before(&queue, safe.pos)?;
-            if is_abnormal {
-                self.files.truncate(&queue, index, &mut self.unsynced)?;
-            } else {
-                queue.reset(self.files.end_at(&queue, index)?);
+            if self.files.runs().is_none() {
+                let index = self.end_before(&queue, safe.pos)?;
+                if is_abnormal {
+                    self.files.truncate(&queue, index, &mut self.unsynced)?;
+                } else {
+                    queue.reset(self.files.end_at(&queue, index)?);
+                }
             }
             count += i64::from(queue.max() > 0);
             units += queue.max();
@@ -253,6 +262,24 @@ impl<'a> Recovery<'a> {
             from = self.log.min();
         }
         Ok(from.min(self.cut_index(&safe.index, loaded.times.index_ms, is_abnormal)?))
+    }
+
+    /// In the compact layout: takes up the runs that end at a position or before it. Returns where the last of them ends.
+    fn take_up_runs(&mut self, upto: i64) -> io::Result<Option<i64>> {
+        let Some(runs) = self.files.runs() else {
+            return Ok(None);
+        };
+        let end = runs.load(self.queues, upto)?;
+        self.unsynced.add_dir(runs.dir().to_path_buf());
+        for queue in self.queues.all() {
+            if queue.is_batch() {
+                // Where it ends its last unit tells.
+                let (first, index) = queue.indexes();
+                queue.reset(self.files.end_at(&queue, index)?);
+                queue.held.lock().first = first;
+            }
+        }
+        Ok(Some(end))
     }
 
     /// Brings the index back to a mark. Returns where to read from for what it lacks.
@@ -325,8 +352,19 @@ impl<'a> Recovery<'a> {
     /// would read: below that it never looks for the end of the log.
     fn cut_by_reference_rule(&mut self, loaded: &Loaded, is_abnormal: bool) -> io::Result<(i64, i64)> {
         let mut dispatched = 0;
+        if let Some(runs) = self.files.runs() {
+            // What is read again below is given to the queues again, so the runs behind it are not needed.
+            dispatched = runs.end();
+            let upto = if is_abnormal {
+                self.dispatched_file(loaded.times.dispatched_before())?
+            } else {
+                dispatched
+            };
+            dispatched = self.take_up_runs(upto)?.unwrap_or(0);
+        }
         let queues = self.queues.all();
-        for queue in &queues {
+        let in_files = queues.iter().filter(|_| self.files.runs().is_none());
+        for queue in in_files {
             let (index, end) = self.end_by_scan(queue)?;
             if is_abnormal {
                 self.files.truncate(queue, index, &mut self.unsynced)?;
@@ -346,6 +384,8 @@ impl<'a> Recovery<'a> {
         };
         let mut from = if queues.is_empty() {
             self.log.min()
+        } else if self.files.runs().is_some() {
+            trusted.min(dispatched)
         } else {
             trusted
         };
@@ -469,6 +509,8 @@ impl<'a> Recovery<'a> {
         let (max, offset) = (queue.max(), span.base);
         let newest = match self.newest.get(&queue.key) {
             Some(newest) => *newest,
+            // What runs have comes from before they end.
+            None if self.files.runs().is_some_and(|runs| runs.end() <= unit.pos) => -1,
             None => self.last_unit(queue)?.map_or(-1, |unit| unit.pos),
         };
         self.newest.insert(queue.key, newest);
@@ -535,7 +577,7 @@ impl<'a> Recovery<'a> {
 
     fn empty(&mut self, queue: &Queue) -> io::Result<()> {
         self.queues.add_unwritten(-queue.unwritten());
-        self.files.truncate(queue, 0, &mut self.unsynced)
+        self.files.empty(queue, &mut self.unsynced)
     }
 
     /// Lets a queue go on behind what was copied of it, when neither its files nor the log know that any more. Nothing
@@ -571,6 +613,14 @@ impl<'a> Recovery<'a> {
     fn write_out(&mut self) -> io::Result<()> {
         let listed = self.queues.take_listed();
         let count = listed.len();
+        if let Some(runs) = self.files.runs() {
+            let upto = self.last.map_or(0, |last| last.end).max(runs.end());
+            let (units, written) = runs.flush(&listed, upto)?;
+            written.into_iter().for_each(|run| self.unsynced.add_run(run));
+            self.queues.add_unwritten(-units);
+            self.queues.let_go(listed);
+            return self.index.write_out();
+        }
         for queue in listed {
             let units = self.files.write_out(&queue, &mut self.unsynced)?;
             self.queues.add_unwritten(-units);
@@ -606,8 +656,9 @@ impl<'a> Recovery<'a> {
             self.log.sync(from, self.log.capacity_end())?;
             self.log.remove_behind(end.max(self.log.min() + 1))?;
         }
+        let in_files = self.files.runs().is_none();
         for queue in self.queues.all() {
-            if self.last_unit(&queue)?.is_some_and(|unit| unit.pos >= end) {
+            if in_files && self.last_unit(&queue)?.is_some_and(|unit| unit.pos >= end) {
                 let index = self.end_before(&queue, end)?;
                 self.files.truncate(&queue, index, &mut self.unsynced)?;
             }

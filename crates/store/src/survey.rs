@@ -10,6 +10,7 @@ use crate::disk::{Disk, Entry};
 use crate::index;
 use crate::log::parse_file_name;
 use crate::queue_batch::QueueKind;
+use crate::runs;
 
 /// Why a store cannot be opened. Nothing was changed, unless it is an I/O error.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,8 @@ pub(crate) struct Survey {
     pub(crate) segments: BTreeMap<i64, PathBuf>,
     /// Consume queues, those with records of several messages first.
     pub(crate) queues: Vec<FoundQueue>,
+    /// Whether there are runs.
+    pub(crate) has_runs: bool,
     pub(crate) index: Vec<i64>,
     /// Empty files, left by an end between making a file and giving it its size.
     pub(crate) empty: Vec<PathBuf>,
@@ -94,6 +97,10 @@ pub(crate) fn survey(config: &StoreConfig, disk: &dyn Disk, index_bytes: u64) ->
         ..Survey::default()
     };
     survey_log(config, disk, &mut found)?;
+    found.has_runs = tried(
+        "look at the compact consume queues",
+        runs::are_there(disk, &config.root),
+    )?;
     survey_queues(config, disk, QueueKind::Batch, &mut found)?;
     survey_queues(config, disk, QueueKind::Plain, &mut found)?;
     if config.index_enabled {

@@ -14,6 +14,7 @@ use crate::queue::Queue;
 use crate::queue_files::Unsynced;
 use crate::queues::Doomed;
 use crate::retain::{Usage, decide, local_hour};
+use crate::runs::Runs;
 use crate::store::Store;
 
 /// The first cleaning comes a little after the start.
@@ -67,8 +68,9 @@ impl Store {
         let is_first = std::mem::replace(&mut tidy.is_first, false);
         if now.duration_since(tidy.wrote) >= self.config.queue_flush_interval {
             tidy.wrote = now;
-            let done = if self.queues.is_worth_writing() {
-                self.write_queues(&mut tidy)
+            let done = if self.queues.is_worth_writing(self.queue_files.runs().is_some()) {
+                let upto = self.publisher.lock().upto;
+                self.write_queues(&mut tidy, upto)
             } else {
                 Ok(())
             };
@@ -83,6 +85,8 @@ impl Store {
             tidy.checkpointed = now;
             let done = self.checkpoint(&mut tidy);
             done.unwrap_or_else(|error| self.note_failure("checkpoint", &error));
+            let done = self.queue_files.runs().map_or(Ok(()), Runs::merge);
+            done.unwrap_or_else(|error| self.note_failure("merging of consume queues", &error));
         }
         if is_first || now.duration_since(tidy.cleaned) >= self.config.clean_interval {
             tidy.cleaned = now;
@@ -102,11 +106,25 @@ impl Store {
         }
     }
 
-    /// Writes the units of all queues that have new ones.
-    pub(crate) fn write_queues(&self, tidy: &mut Tidy) -> io::Result<()> {
-        let done = self.write_listed(tidy);
+    /// Writes the units of all queues that have new ones, at least those from records in front of a position.
+    pub(crate) fn write_queues(&self, tidy: &mut Tidy, upto: i64) -> io::Result<()> {
+        let done = match self.queue_files.runs() {
+            Some(runs) => self.write_run(runs, upto, tidy),
+            None => self.write_listed(tidy),
+        };
         self.queues.recount();
         done
+    }
+
+    fn write_run(&self, runs: &Runs, upto: i64, tidy: &mut Tidy) -> io::Result<()> {
+        let mut listed = self.queues.take_listed();
+        listed.retain(|queue| !queue.is_deleted());
+        let done = runs.flush(&listed, upto);
+        self.queues.let_go(listed);
+        if let (_, Some(run)) = done? {
+            tidy.unsynced.add_run(run);
+        }
+        Ok(())
     }
 
     fn write_listed(&self, tidy: &mut Tidy) -> io::Result<()> {
@@ -153,7 +171,7 @@ impl Store {
         if pos == tidy.checkpoint_pos || self.queues.is_any_doomed() {
             return Ok(());
         }
-        if let Err(error) = self.write_queues(tidy) {
+        if let Err(error) = self.write_queues(tidy, pos) {
             // What was written shall not pile up until everything can be.
             tidy.unsynced.sync(&*self.env.disk)?;
             return Err(error);
@@ -179,6 +197,9 @@ impl Store {
         let times = tidy.times;
         tidy.checkpoint.write(&times, &safe)?;
         tidy.checkpoint_pos = pos;
+        if let Some(runs) = self.queue_files.runs() {
+            runs.note_durable(pos);
+        }
         Ok(())
     }
 
@@ -263,6 +284,10 @@ impl Store {
     /// Lets queues and index follow the start of the log.
     fn after_removal(&self, tidy: &mut Tidy) -> io::Result<()> {
         let min = self.log.min();
+        if let Some(runs) = self.queue_files.runs() {
+            self.checkpoint(tidy)?;
+            runs.trim(min, &self.queues)?;
+        }
         for queue in self.queues.all() {
             self.queue_files.correct_min(&queue, min)?;
             self.queue_files.remove_expired(&queue, min, &mut tidy.unsynced)?;
@@ -362,6 +387,9 @@ impl Store {
         let Doomed { topic, only, removed } = doomed;
         for queue in removed {
             self.queue_files.close(queue);
+            if let Some(runs) = self.queue_files.runs() {
+                runs.forget(queue);
+            }
             tidy.unsynced.forget(queue);
             queue.wake();
         }

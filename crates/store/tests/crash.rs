@@ -249,7 +249,7 @@ fn crash_at(seed: u64, op: u64, loss: Loss, flush: FlushMode) -> bool {
 fn crash_everywhere(seed: u64, loss: Loss, flush: FlushMode) {
     for op in 0.. {
         if crash_at(seed, op, loss, flush) {
-            assert!(op > 100, "the workload does something: {op} operations");
+            assert!(op > 80, "the workload does something: {op} operations");
             return;
         }
     }
@@ -294,7 +294,7 @@ fn fail_everywhere(seed: u64, fault: Fault, flush: FlushMode, loss: Loss) {
             }
         }
         if rig.disk.ops() <= op {
-            assert!(op > 100, "the workload does something: {op} operations");
+            assert!(op > 80, "the workload does something: {op} operations");
             return;
         }
         rig.disk.crash(loss);
@@ -540,6 +540,10 @@ fn missing_queues_and_index_are_made_anew() {
         ("/store/consumequeue/T/0", true),
         ("/store/index", false),
         ("/store/index", true),
+        ("/store/barque-queues", false),
+        ("/store/barque-queues", true),
+        (FIRST_RUN, false),
+        (FIRST_RUN, true),
         ("/store/consumequeue/T/0/00000000000000000320", false),
         ("/store/consumequeue/T/0/00000000000000000320", true),
     ] {

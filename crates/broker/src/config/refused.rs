@@ -78,7 +78,8 @@ pub(super) const REFUSED: &[Refused] = refused! {
     "tls.enable", Asks::True, TLS;
     "useTLS", Asks::True, TLS;
     "socksProxyConfig", Asks::AnythingBut("{}"), "connections through a proxy are not there yet";
-    "storeType", Asks::AnythingBut("default"), ROCKSDB;
+    "storeType", Asks::AnythingBut("default"),
+        "there is no RocksDB store; for very many queues there is consumeQueueLayout=compact";
     "configManagerVersion", Asks::AnythingBut("v1"), ROCKSDB;
     "useSingleRocksDBForAllConfigs", Asks::True, ROCKSDB;
     "rocksdbCQDoubleWriteEnable", Asks::True, ROCKSDB;

@@ -5,6 +5,7 @@
 //! `start` settings are read when the broker starts; `live` ones also take effect when request 25 changes them; `fixed` ones
 //! that request never changes, because they name places of this host or what may be changed.
 
+use store::QueueLayout;
 use wire::Str;
 
 use super::value::{BrokerRole, FlushDiskType, MetricsExporterType, RequestMode, Secret, SparePort, Value};
@@ -547,6 +548,10 @@ settings! {
     start push_bytes_per_connection_max: u32 = 16_777_216, "pushBytesPerConnectionMax";
     /// Newest bytes of the log kept in memory for consumers that keep up.
     start hot_bytes: u64 = 8_388_608, "hotBytes";
+    /// What consume queues are kept in. `files`: those of the reference, a directory and a file for each queue. `compact`: files that
+    /// hold units of all queues, for very many of them; a start after a change converts what is there, either way, and
+    /// the reference can use the directory only after it was converted to `files`.
+    start consume_queue_layout: QueueLayout = QueueLayout::Files, "consumeQueueLayout";
     /// Consume queue files kept open.
     start queue_files_open_max: u32 = 1_024, "queueFilesOpenMax";
     /// Bytes that wait to be written to the log; then sends are answered with SYSTEM_BUSY.

@@ -24,6 +24,7 @@ impl Config {
         }
         store.follows = self.broker_role == BrokerRole::Slave;
         store.segment_bytes = u64::from(self.mapped_file_size_commit_log);
+        store.queue_layout = self.consume_queue_layout;
         store.queue_file_bytes = u64::from(self.mapped_file_size_consume_queue);
         store.batch_queue_file_bytes = u64::from(self.mapper_file_size_batch_consume_queue);
         store.compaction_interval = ms(self.compaction_schedule_internal);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The types a setting may have, and how they are written in a properties file.
 
+use store::QueueLayout;
 use wire::Str;
 use wire::body::queue::MessageRequestMode;
 
@@ -133,6 +134,26 @@ impl Value for RequestMode {
         match self {
             RequestMode::Pull => "PULL".to_owned(),
             RequestMode::Pop => "POP".to_owned(),
+        }
+    }
+}
+
+impl Value for QueueLayout {
+    const WANTED: &'static str = "files or compact";
+    const KIND: &'static str = "files, compact";
+
+    fn read(text: &str) -> Option<QueueLayout> {
+        match text {
+            "files" => Some(QueueLayout::Files),
+            "compact" => Some(QueueLayout::Compact),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            QueueLayout::Files => "files".to_owned(),
+            QueueLayout::Compact => "compact".to_owned(),
         }
     }
 }

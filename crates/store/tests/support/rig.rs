@@ -11,9 +11,12 @@ use store::env::Env;
 use store::env::sim::{SimClock, SimRng};
 use store::{
     All, AppendError, Draft, FlushMode, IndexKind, Kind, Kinds, LogPos, Lookup, OpenError, Queue, QueueKind,
-    ReadError, ReadLimit, Receipt, Store, StoreConfig,
+    QueueLayout, ReadError, ReadLimit, Receipt, Store, StoreConfig,
 };
 use wire::record::{Record, sysflag};
+
+/// The first file of a store in the compact layout.
+pub(crate) const FIRST_RUN: &str = "/store/barque-queues/00000000000000000000-00000000000000000000";
 
 /// When simulated worlds begin.
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
@@ -35,6 +38,15 @@ pub(crate) fn kind_of(topic: &str) -> Kind {
     }
 }
 
+/// What stores keep their queues in here: the suites also run as parts of `compact_layout`.
+pub(crate) fn layout() -> QueueLayout {
+    if module_path!().starts_with("compact_layout") {
+        QueueLayout::Compact
+    } else {
+        QueueLayout::Files
+    }
+}
+
 pub(crate) struct Rig {
     pub(crate) disk: Arc<SimDisk>,
     pub(crate) clock: Arc<SimClock>,
@@ -46,6 +58,7 @@ impl Rig {
     pub(crate) fn new(seed: u64, flush: FlushMode) -> Rig {
         let config = StoreConfig {
             segment_bytes: 4096,
+            queue_layout: layout(),
             queue_file_bytes: 20 * 8,
             batch_queue_file_bytes: 46 * 4,
             kinds: Kinds::by(kind_of),

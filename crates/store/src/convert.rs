@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From one layout of the consume queues to the other, when a store is opened whose settings ask for it. Both hold the same units.
+//!
+//! What is there counts until the last step, which is one name: the first run comes last, and goes first ([`crate::runs`]). A
+//! conversion that is cut short is done again by the next opening, from its start.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::config::QueueLayout;
+use crate::disk::synced;
+use crate::log::ReadMode;
+use crate::open::{open_runs, remove_queue_files};
+use crate::queue::{Queue, Unit};
+use crate::queue_batch::QueueKind;
+use crate::queue_files::Unsynced;
+use crate::runs;
+use crate::store::Store;
+
+/// Units read at once.
+const READ_UNITS: usize = 10_000;
+
+impl Store {
+    /// Brings the queues into the layout that the settings ask for. Only while nobody else uses the store.
+    pub(crate) fn convert_queues(&mut self) -> io::Result<()> {
+        // All units are in files and durable, up to the position that a recovery would begin at.
+        self.checkpoint(&mut self.tidy.lock())?;
+        let queues = self.queues.all();
+        let layout = self.config.queue_layout;
+        tracing::info!(
+            queues = queues.len(),
+            ?layout,
+            "consume queues are brought into another layout"
+        );
+        match layout {
+            QueueLayout::Compact => self.convert_to_runs(&queues)?,
+            QueueLayout::Files => self.convert_to_files(&queues)?,
+        }
+        tracing::info!(
+            queues = queues.len(),
+            ?layout,
+            "consume queues are in their new layout"
+        );
+        Ok(())
+    }
+
+    fn convert_to_runs(&mut self, queues: &[Arc<Queue>]) -> io::Result<()> {
+        let disk = &*self.env.disk;
+        let runs = open_runs(&self.config, &self.env.disk)?;
+        let upto = self.publisher.lock().upto;
+        let read = |queue: &Queue, from, end| self.units_of_files(queue, from, end);
+        runs.fill(queues, (self.log.min(), upto), read)?;
+        for queue in queues {
+            queue.held.lock().bases = Vec::new();
+        }
+        runs.note_durable(upto);
+        self.queue_files.set_runs(Some(runs));
+        remove_queue_files(&self.config, disk)
+    }
+
+    /// Units of a queue from an index on, some of those in front of another; where a file is missing, blank ones.
+    fn units_of_files(&self, queue: &Queue, from: i64, end: i64) -> io::Result<Vec<u8>> {
+        let count = usize::try_from(end - from).unwrap_or(0).min(READ_UNITS);
+        let bytes = self.queue_files.bytes(queue, from, count, ReadMode::Blocking)?;
+        if !bytes.is_empty() {
+            return Ok(bytes);
+        }
+        let missing = self.queue_files.end_of_file(queue, from).min(end) - from;
+        Ok(blanks(queue, missing))
+    }
+
+    fn convert_to_files(&mut self, queues: &[Arc<Queue>]) -> io::Result<()> {
+        let disk = &*self.env.disk;
+        remove_queue_files(&self.config, disk)?;
+        let mut unsynced = Unsynced::default();
+        for queue in queues {
+            let (mut from, end) = queue.indexes();
+            if from == end && end > 0 {
+                // A file says where it ends.
+                self.queue_files
+                    .put(queue, end - 1, &blanks(queue, 1), &mut unsynced)?;
+            }
+            while from < end {
+                let count = usize::try_from(end - from).unwrap_or(0).min(READ_UNITS);
+                let mut bytes = self.queue_files.bytes(queue, from, count, ReadMode::Blocking)?;
+                if bytes.is_empty() {
+                    let missing = self.queue_files.behind_gap(queue, from)?.min(end) - from;
+                    bytes = blanks(queue, missing.min(READ_UNITS as i64));
+                }
+                self.queue_files.put(queue, from, &bytes, &mut unsynced)?;
+                from += bytes.len() as i64 / queue.unit_bytes();
+            }
+            queue.held.lock().number = 0;
+        }
+        unsynced.sync(disk)?;
+        runs::remove_all(disk, &self.config.root)?;
+        self.queue_files.set_runs(None);
+        synced(disk.sync_dir(&self.config.root))
+    }
+}
+
+/// Units that stand for nothing.
+fn blanks(queue: &Queue, count: i64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..count.max(0) {
+        match queue.kind() {
+            QueueKind::Plain => Unit::BLANK.encode(&mut bytes),
+            QueueKind::Batch => bytes.resize(bytes.len() + queue.unit_bytes() as usize, 0),
+        }
+    }
+    bytes
+}

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Consume queues for a million queues: not a directory and a file for each, but files that hold units of all.
+//!
+//! Units wait in memory until the next checkpoint, or until there are many. Then all of them go, sorted by queue, to one new file,
+//! a run ([`file`]): to read them back takes one or two reads. Runs follow each other: each holds what came from a
+//! stretch of the log, and small ones are merged to larger ones ([`merge`]), so that there are few. No run ever changes.
+//!
+//! A recovery keeps the runs that end at the safe position or before it and reads the log from there on, so a run need
+//! not be durable before the checkpoint is. The first run of all (flush 0) says that the directory counts: whoever removes it
+//! has removed all, and a conversion from the Java layout writes it last. The reference never looks into this directory.
+
+mod file;
+mod fill;
+mod merge;
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use self::file::{Born, Changes, Contents, Extent, Run, RunEntry, RunWriter, next_born, parse_name};
+use crate::disk::{Disk, File, synced};
+use crate::log::ReadMode;
+use crate::queue::{End, Held, Queue, Unit};
+use crate::queue_batch::{self, QueueKind};
+use crate::queues::Queues;
+
+/// The directory of the runs, in that of the store.
+const DIR: &str = "barque-queues";
+/// Number of a queue that no run has.
+const NO_NUMBER: u32 = 0;
+/// A file that is being written.
+const UNFINISHED: &str = "unfinished";
+
+/// The runs of a store.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Runs that reach over more of the log are not merged.
+    span_max: i64,
+    /// Oldest first, without gaps.
+    list: RwLock<Arc<Vec<Arc<Run>>>>,
+    /// Changed only by whoever holds the lock of the tidy thread, or opens the store.
+    next: Mutex<Next>,
+}
+
+/// What the next run begins with.
+#[derive(Debug, Default)]
+struct Next {
+    number: u32,
+    /// Deleted queues that some run has.
+    gone: Vec<u32>,
+    /// Numbers of batch queues: their units are longer.
+    batches: HashSet<u32>,
+    /// Runs up to this position of the log are durable.
+    durable: i64,
+}
+
+/// Whether there are runs that count.
+pub(crate) fn are_there(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
+    let names = disk.list(&root.join(DIR))?;
+    Ok(names
+        .iter()
+        .filter_map(|entry| parse_name(&entry.name))
+        .any(|(first, _)| first == 0))
+}
+
+/// Removes all runs: first the one that says that they count.
+pub(crate) fn remove_all(disk: &dyn Disk, root: &Path) -> io::Result<()> {
+    let dir = root.join(DIR);
+    if disk.entry(&dir)?.is_none() {
+        return Ok(());
+    }
+    let names = disk.list(&dir)?;
+    // Of those that begin so the longest counts, so it goes last.
+    let mut firsts: Vec<_> = names
+        .iter()
+        .filter_map(|entry| Some((parse_name(&entry.name)?, &entry.name)))
+        .filter(|((first, _), _)| *first == 0)
+        .collect();
+    firsts.sort_unstable();
+    for (_, name) in firsts {
+        disk.remove(&dir.join(name))?;
+    }
+    synced(disk.sync_dir(&dir))?;
+    disk.remove_tree(&dir)
+}
+
+impl Runs {
+    /// Opens the runs there are, as far as each follows the one before, and removes other files.
+    pub(crate) fn open(disk: Arc<dyn Disk>, root: &Path, span_max: i64) -> io::Result<Runs> {
+        let dir = root.join(DIR);
+        disk.make_dirs_durable(&dir)?;
+        let mut found = Vec::new();
+        for entry in disk.list(&dir)? {
+            match parse_name(&entry.name) {
+                Some((first, last)) => found.push((first, std::cmp::Reverse(last), entry.name)),
+                None if entry.is_dir => {}
+                None => disk.remove(&dir.join(&entry.name))?,
+            }
+        }
+        // Of a merge that was cut short both are there: what it made, and what it was made of.
+        found.sort_unstable();
+        let mut list: Vec<Arc<Run>> = Vec::new();
+        for (first, std::cmp::Reverse(last), name) in found {
+            let path = dir.join(name);
+            let next = list.last().map_or(0, |run| run.extent.flushes.1 + 1);
+            let run = if first == next {
+                Run::open(&*disk, &path, (first, last))?
+            } else {
+                None
+            };
+            match run {
+                Some(run) => list.push(Arc::new(run)),
+                None => disk.remove(&path)?,
+            }
+        }
+        Ok(Runs {
+            disk,
+            dir,
+            span_max,
+            list: RwLock::new(Arc::new(list)),
+            next: Mutex::new(Next {
+                number: NO_NUMBER + 1,
+                ..Next::default()
+            }),
+        })
+    }
+
+    fn list(&self) -> Arc<Vec<Arc<Run>>> {
+        Arc::clone(&self.list.read())
+    }
+
+    /// Where the newest run ends in the log.
+    pub(crate) fn end(&self) -> i64 {
+        self.list().last().map_or(0, |run| run.extent.end)
+    }
+
+    /// Forgets the runs that reach beyond a position of the log, and tells queues what the others have. Returns where the
+    /// last of them ends. A damaged one counts as little as those behind it.
+    pub(crate) fn load(&self, queues: &Queues, upto: i64) -> io::Result<i64> {
+        let mut kept: Vec<Arc<Run>> = Vec::new();
+        let mut known: Vec<Option<Arc<Queue>>> = Vec::new();
+        for run in self.list().iter().filter(|run| run.extent.end <= upto) {
+            let Some(mut fresh) = Run::open(&*self.disk, &run.path, run.extent.flushes)? else {
+                break;
+            };
+            let Some(contents) = fresh.load()? else {
+                tracing::warn!(file = %run.path.display(), "a damaged file of consume queues; the log is read again from there");
+                break;
+            };
+            self.take_up(queues, &contents, &mut known);
+            kept.push(Arc::new(fresh));
+        }
+        for run in self.list().iter().skip(kept.len()) {
+            self.disk.remove(&run.path)?;
+        }
+        let end = kept.last().map_or(0, |run| run.extent.end);
+        self.next.lock().durable = end;
+        *self.list.write() = Arc::new(kept);
+        Ok(end)
+    }
+
+    /// Tells queues what a run has of them.
+    fn take_up(&self, queues: &Queues, contents: &Contents, known: &mut Vec<Option<Arc<Queue>>>) {
+        let mut next = self.next.lock();
+        next.number = next.number.max(contents.changes.next_number);
+        for number in &contents.changes.gone {
+            if let Some(queue) = known.get_mut(*number as usize).and_then(Option::take) {
+                queue.held.lock().number = NO_NUMBER;
+                queue.reset(End::plain(0));
+            }
+        }
+        let mut born = &contents.changes.born[..];
+        while let Some(born) = next_born(&mut born) {
+            let queue = queues.get_found(born.topic, born.id, born.kind);
+            let place = born.number as usize;
+            if known.len() <= place {
+                known.resize(place + 1, None);
+            }
+            if queue.kind() == born.kind {
+                queue.held.lock().number = born.number;
+                if queue.is_batch() {
+                    next.batches.insert(born.number);
+                }
+                known[place] = Some(queue);
+            } else {
+                tracing::warn!(
+                    topic = born.topic,
+                    queue = born.id,
+                    "units of a queue that is kept otherwise now are dropped"
+                );
+                next.gone.push(born.number);
+            }
+        }
+        for entry in contents.entries() {
+            let Some(Some(queue)) = known.get(entry.number as usize) else {
+                continue;
+            };
+            let (first, end) = queue.indexes();
+            // The end of a batch queue is in its last unit.
+            queue.reset(End::plain(entry.end()));
+            let is_first = first == end;
+            queue.held.lock().first = if is_first { entry.first } else { first };
+        }
+    }
+
+    /// The bytes of units of one run, from an index on, at most `count` units; none when no run has them.
+    pub(crate) fn bytes(
+        &self,
+        queue: &Queue,
+        from: i64,
+        count: usize,
+        mode: ReadMode,
+    ) -> io::Result<Vec<u8>> {
+        let number = queue.held.lock().number;
+        let list = self.list();
+        for run in list.iter().rev().filter(|_| number != NO_NUMBER) {
+            let Some(entry) = run.entry(number, mode)?.filter(|entry| entry.first <= from) else {
+                continue;
+            };
+            let left = usize::try_from(entry.end().saturating_sub(from)).unwrap_or(0);
+            let unit_bytes = queue.unit_bytes();
+            let mut bytes = vec![0; count.min(left) * unit_bytes as usize];
+            let at = entry
+                .at
+                .saturating_add((from - entry.first).unsigned_abs() * unit_bytes.unsigned_abs());
+            run.read_units(at, &mut bytes, mode)?;
+            return Ok(bytes);
+        }
+        Ok(Vec::new())
+    }
+
+    /// First index behind one of which there is no unit: where a run has the next, or memory.
+    pub(crate) fn behind_gap(&self, queue: &Queue, index: i64) -> io::Result<i64> {
+        let (number, start) = {
+            let held = queue.held.lock();
+            (held.number, held.start)
+        };
+        let mut next = start.max(index + 1);
+        for run in self.list().iter().rev().filter(|_| number != NO_NUMBER) {
+            if let Some(entry) = run
+                .entry(number, ReadMode::Blocking)?
+                .filter(|entry| entry.count > 0)
+            {
+                if entry.end() <= index {
+                    break;
+                }
+                next = next.min(entry.first.max(index + 1));
+            }
+        }
+        Ok(next)
+    }
+
+    /// Whether all units of the runs point to records from a position of the log on.
+    pub(crate) fn begins_at_least(&self, pos: i64) -> bool {
+        self.list().first().is_none_or(|run| run.extent.begin >= pos)
+    }
+
+    /// Writes the units that these queues got from records in front of a position of the log. Nobody else may write or forget
+    /// units meanwhile. Returns how many there were, and the file to make durable with its directory.
+    pub(crate) fn flush(&self, queues: &[Arc<Queue>], upto: i64) -> io::Result<(i64, Option<Written>)> {
+        let mut next = self.next.lock();
+        let mut parts = Vec::with_capacity(queues.len());
+        let mut changes = Changes {
+            gone: next.gone.clone(),
+            ..Changes::default()
+        };
+        let mut number = next.number;
+        for queue in queues {
+            let held = queue.held.lock();
+            let count = fresh_before(&held, upto);
+            let known = match held.number {
+                _ if count == 0 => continue,
+                NO_NUMBER => {
+                    number += 1;
+                    let born = Born {
+                        number: number - 1,
+                        id: queue.id(),
+                        kind: queue.kind(),
+                        topic: queue.topic(),
+                    };
+                    born.encode(&mut changes.born);
+                    born.number
+                }
+                known => known,
+            };
+            parts.push((known, count, queue));
+        }
+        if parts.is_empty() && changes.gone.is_empty() {
+            return Ok((0, None));
+        }
+        parts.sort_unstable_by_key(|(number, ..)| *number);
+        changes.next_number = number;
+        let run = self.write(&parts, &changes, upto)?;
+        let written = Written::of(&run, &self.dir);
+        self.replace(|list| list.push(Arc::new(run)));
+        (next.number, next.gone) = (number, Vec::new());
+        let mut units = 0;
+        for (number, count, queue) in parts {
+            let mut held = queue.held.lock();
+            held.number = number;
+            if queue.is_batch() {
+                next.batches.insert(number);
+            }
+            held.written += count as i64;
+            units += count as i64;
+        }
+        Ok((units, Some(written)))
+    }
+
+    fn write(&self, parts: &[(u32, usize, &Arc<Queue>)], changes: &Changes, upto: i64) -> io::Result<Run> {
+        let list = self.list();
+        let last = list.last().map(|run| run.extent);
+        let flush = last.map_or(0, |last| last.flushes.1 + 1);
+        let end = last.map_or(upto, |last| last.end.max(upto));
+        let mut extent = Extent {
+            flushes: (flush, flush),
+            begin: last.map_or(end, |last| last.end),
+            end,
+        };
+        let mut writer = RunWriter::new(&*self.disk, extent.path(&self.dir))?;
+        for (number, count, queue) in parts {
+            let held = queue.held.lock();
+            let done = (held.written - held.start) as usize;
+            let units = &held.units[done..done + count];
+            let first_real = units.iter().find(|unit| !unit.is_blank());
+            let pos = first_real.map_or(end, |unit| unit.pos);
+            extent.begin = extent.begin.min(pos);
+            writer.add_entry(&RunEntry {
+                number: *number,
+                count: *count as u32,
+                first: held.written,
+                at: writer.place(),
+                pos,
+            });
+            writer.add_units(|out| match queue.kind() {
+                QueueKind::Plain => units.iter().for_each(|unit| unit.encode(out)),
+                QueueKind::Batch => units
+                    .iter()
+                    .zip(&held.spans[done..])
+                    .for_each(|(unit, span)| queue_batch::encode(unit, span, out)),
+            })?;
+        }
+        writer.finish(changes, extent)
+    }
+
+    fn replace(&self, change: impl FnOnce(&mut Vec<Arc<Run>>)) {
+        let mut list = self.list.write();
+        let mut fresh = Vec::clone(&list);
+        change(&mut fresh);
+        *list = Arc::new(fresh);
+    }
+
+    /// Forgets what runs have of a queue that is deleted, or begins anew; the next run says so.
+    pub(crate) fn forget(&self, queue: &Queue) {
+        let number = std::mem::replace(&mut queue.held.lock().number, NO_NUMBER);
+        if number != NO_NUMBER {
+            self.next.lock().gone.push(number);
+        }
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        for run in self.list().iter() {
+            self.disk.remove(&run.path)?;
+        }
+        *self.list.write() = Arc::default();
+        Ok(())
+    }
+
+    /// A checkpoint has made durable what was written of the log before that position.
+    pub(crate) fn note_durable(&self, pos: i64) {
+        self.next.lock().durable = pos;
+    }
+
+    /// The directory of the runs.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// A run that is not durable yet.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// Tells it from others.
+    pub(crate) flush: u64,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) dir: PathBuf,
+}
+
+impl Written {
+    fn of(run: &Run, dir: &Path) -> Written {
+        Written {
+            flush: run.extent.flushes.1,
+            file: Arc::clone(&run.file),
+            dir: dir.to_path_buf(),
+        }
+    }
+}
+
+/// Units of a queue that no run has and that come from records in front of a position, with the blank ones between them.
+fn fresh_before(held: &Held, upto: i64) -> usize {
+    let done = (held.written - held.start) as usize;
+    let fresh = held.units.get(done..).unwrap_or_default();
+    let is_later = |unit: &Unit| !unit.is_blank() && unit.pos >= upto;
+    if !fresh.last().is_some_and(|unit| unit.is_blank() || is_later(unit)) {
+        return fresh.len();
+    }
+    match fresh.iter().position(is_later) {
+        // What lies in front of it came with it.
+        Some(later) => fresh[..later]
+            .iter()
+            .rposition(|unit| !unit.is_blank())
+            .map_or(0, |last| last + 1),
+        None => fresh.len(),
+    }
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Queues in the compact layout: the suites of the store once more, what is its own, and the way from one layout to the other.
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::duplicate_mod, reason = "each suite has its own rig, as it has alone")]
+
+#[path = "basics.rs"]
+mod basics;
+#[path = "compaction.rs"]
+mod compaction;
+#[path = "crash.rs"]
+mod crash;
+#[path = "random.rs"]
+mod random;
+#[path = "replica.rs"]
+mod replica;
+#[path = "support/rig.rs"]
+mod rig;
+
+use std::path::Path;
+
+use rig::*;
+use store::disk::Disk;
+use store::disk::sim::Loss;
+use store::{FlushMode, QueueLayout, Store};
+
+const RUNS: &str = "/store/barque-queues";
+
+/// What the queues that [`fill`] fills are called.
+const QUEUES: [(&str, u32); 4] = [("T", 0), ("T", 1), ("U", 7), (BATCHED, 0)];
+
+/// Sends so many messages, in rounds: to each queue one.
+fn fill(store: &Store, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        for (topic, id) in QUEUES {
+            if topic == BATCHED {
+                append_inner(store, topic, id, (&number.to_string(), 3)).unwrap();
+                store.drive();
+                store.turn_flush();
+            } else {
+                send(store, topic, id, &number.to_string());
+            }
+        }
+    }
+}
+
+/// The queues end after so many rounds, and hold the newest messages up to there; at least so many of each.
+fn check(store: &Store, rounds: u32, least: usize, why: &str) {
+    let all: Vec<String> = (0..rounds).map(|number| number.to_string()).collect();
+    for (topic, id) in QUEUES {
+        let found = bodies(store, topic, id);
+        assert!(found.len() >= least, "{why}: {topic}/{id} has {}", found.len());
+        assert!(all.ends_with(&found), "{why}: {topic}/{id} has {found:?}");
+        let queue = store.find_queue(topic, id).unwrap();
+        let each = if topic == BATCHED { 3 } else { 1 };
+        assert_eq!(queue.max(), i64::from(rounds * each), "{why}: {topic}/{id}");
+        let oldest = rounds - found.len() as u32;
+        assert_eq!(queue.min(), i64::from(oldest * each), "{why}: {topic}/{id}");
+    }
+}
+
+fn runs(rig: &Rig) -> Vec<String> {
+    let mut names: Vec<String> = rig
+        .disk
+        .list(Path::new(RUNS))
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn many_checkpoints_leave_few_files_and_every_message() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    for round in 0..40 {
+        fill(&store, round..round + 1);
+        rig.tidy_after(&store, 61);
+    }
+    assert!(runs(&rig).len() < 20, "{:?}", runs(&rig));
+    check(&store, 40, 40, "open");
+    for loss in [Loss::Nothing, Loss::Everything] {
+        rig.disk.crash(loss);
+        let store = rig.open();
+        check(&store, 40, 40, "after a crash");
+    }
+}
+
+#[test]
+fn old_units_go_with_their_messages_and_ends_stay_known() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    send(&store, "OLD", 0, "a message that goes");
+    fill(&store, 0..60);
+    rig.tidy_after(&store, 61);
+    let bytes = || -> u64 {
+        rig.disk
+            .list(Path::new(RUNS))
+            .unwrap()
+            .iter()
+            .map(|entry| entry.len)
+            .sum()
+    };
+    let before = bytes();
+    store.clean_soon();
+    rig.tidy_after(&store, 100 * 3600);
+    assert!(store.min_pos().0 > 20_000, "old files of the log are gone");
+    assert!(bytes() < before, "{} and {before}", bytes());
+    check(&store, 60, 1, "open");
+    let store = {
+        store.close().unwrap();
+        rig.open()
+    };
+    check(&store, 60, 1, "opened again");
+    assert_eq!(store.find_queue("OLD", 0).unwrap().max(), 1);
+    assert_eq!(send(&store, "OLD", 0, "another").queue_offset, 1);
+}
+
+#[test]
+fn a_deleted_topic_leaves_nothing_to_one_of_its_name() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    fill(&store, 0..10);
+    rig.tidy_after(&store, 61);
+    store.delete_topic("T").unwrap();
+    send(&store, "T", 0, "new");
+    for round in 0..10 {
+        fill(&store, 10 + round..11 + round);
+        rig.tidy_after(&store, 61);
+    }
+    let expected: Vec<String> = std::iter::once("new".to_owned())
+        .chain((10..20).map(|number: u32| number.to_string()))
+        .collect();
+    assert_eq!(bodies(&store, "T", 0), expected);
+    rig.disk.crash(Loss::Everything);
+    let store = rig.open();
+    assert_eq!(bodies(&store, "T", 0), expected);
+    assert_eq!(bodies(&store, "T", 1), expected[1..]);
+    assert_eq!(bodies(&store, "U", 7).len(), 20);
+}
+
+#[test]
+fn what_a_damaged_file_held_is_read_from_the_log() {
+    // In the foot, in both tables; and not all of it there.
+    for at in [None, Some(-10), Some(-100), Some(-190)] {
+        let rig = Rig::new(1, FlushMode::Async);
+        let store = rig.open();
+        for round in 0..3 {
+            fill(&store, round..round + 1);
+            rig.tidy_after(&store, 61);
+        }
+        store.close().unwrap();
+        drop(store);
+        let name = runs(&rig)[1].clone();
+        let file = rig.disk.open(&Path::new(RUNS).join(name)).unwrap();
+        let len = file.len().unwrap();
+        match at {
+            Some(back) => file.write_at(b"damage", len.saturating_add_signed(back)).unwrap(),
+            None => file.set_len(len / 2).unwrap(),
+        }
+        let store = rig.open();
+        check(&store, 3, 3, &format!("damage at {at:?}"));
+        fill(&store, 3..4);
+        store.close().unwrap();
+        check(&rig.open(), 4, 4, &format!("damage at {at:?}, later"));
+    }
+}
+
+#[test]
+fn a_cold_read_says_that_it_would_wait() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    fill(&store, 0..10);
+    rig.tidy_after(&store, 61);
+    rig.tidy_after(&store, 61);
+    store.close().unwrap();
+    let store = rig.open();
+    rig.disk.set_cold(true);
+    let queue = store.find_queue("T", 0).unwrap();
+    let cached = store.read_cached(&queue, 0, &MANY, &store::All);
+    assert!(matches!(cached, Err(store::ReadError::NotCached)));
+    assert_eq!(store.read(&queue, 0, &MANY, &store::All).unwrap().count, 10);
+}
+
+/// A store whose oldest messages are gone, with queues in one layout.
+fn filled(layout: QueueLayout) -> Rig {
+    let mut rig = Rig::new(1, FlushMode::Async);
+    rig.config.queue_layout = layout;
+    let store = rig.open();
+    send(&store, "OLD", 0, "a message that goes");
+    fill(&store, 0..40);
+    rig.tidy_after(&store, 61);
+    store.clean_soon();
+    rig.tidy_after(&store, 100 * 3600);
+    fill(&store, 40..50);
+    store.close().unwrap();
+    rig
+}
+
+/// Converts, and stops the machine at an operation. Returns whether that was too late.
+fn convert_until(op: u64, (from, to): (QueueLayout, QueueLayout), loss: Loss) -> bool {
+    let mut rig = filled(from);
+    rig.config.queue_layout = to;
+    rig.disk.halt_at(rig.disk.ops() + op);
+    let is_done = rig.try_open().is_ok_and(|store| {
+        drop(store);
+        !rig.disk.is_halted()
+    });
+    rig.disk.crash(loss);
+    let why = format!("{from:?} to {to:?}, stopped at {op}, {loss:?}");
+    for (layout, rounds) in [(to, 50), (from, 51), (to, 52)] {
+        rig.config.queue_layout = layout;
+        let store = rig.open();
+        check(&store, rounds, 10, &why);
+        assert_eq!(store.find_queue("OLD", 0).unwrap().max(), 1, "{why}");
+        let dirs = [RUNS, "/store/consumequeue", "/store/batchconsumequeue"].map(Path::new);
+        let there = dirs.map(|dir| rig.disk.entry(dir).unwrap().is_some());
+        let is_compact = layout == QueueLayout::Compact;
+        assert_eq!(there, [is_compact, !is_compact, !is_compact], "{why}");
+        fill(&store, rounds..rounds + 1);
+        store.close().unwrap();
+    }
+    is_done
+}
+
+#[test]
+fn a_conversion_may_be_cut_short_anywhere() {
+    let both = [
+        (QueueLayout::Files, QueueLayout::Compact),
+        (QueueLayout::Compact, QueueLayout::Files),
+    ];
+    for way in both {
+        for loss in [Loss::Nothing, Loss::Everything, Loss::Random] {
+            let last = (0..2_000).find(|op| convert_until(*op, way, loss));
+            assert!(last.is_some_and(|last| last > 30), "{way:?}: {last:?}");
+        }
+    }
+}
+
+#[test]
+fn files_of_the_reference_count_where_it_has_worked_since() {
+    let mut rig = filled(QueueLayout::Compact);
+    let kept = rig
+        .disk
+        .load(Path::new(&format!("{RUNS}/{}", runs(&rig)[0])))
+        .unwrap()
+        .unwrap();
+    let name = runs(&rig)[0].clone();
+    rig.config.queue_layout = QueueLayout::Files;
+    rig.open().close().unwrap();
+    // It knows nothing of runs: it makes files and writes its part of the checkpoint.
+    rig.disk.make_dirs(Path::new(RUNS)).unwrap();
+    let stale = rig.disk.create(&Path::new(RUNS).join(name), 0).unwrap();
+    stale.write_at(&kept, 0).unwrap();
+    rig.disk
+        .open(Path::new("/store/checkpoint"))
+        .unwrap()
+        .write_at(&[1; 8], 0)
+        .unwrap();
+    rig.config.queue_layout = QueueLayout::Compact;
+    let store = rig.open();
+    check(&store, 50, 10, "the reference was here");
+}
