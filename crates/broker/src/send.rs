@@ -327,7 +327,7 @@ struct Staged {
     parked: Option<Str>,
 }
 
-impl Staging<'_> {
+impl<'a> Staging<'a> {
     /// Counts what was stored.
     fn counted(&self, staged: Staged) -> (Reply<SendReceipt>, Ticket) {
         let came = (staged.kind, staged.messages, staged.bytes);
@@ -405,7 +405,10 @@ impl Staging<'_> {
         })
     }
 
-    fn draft_of<'d>(&'d self, ready: &'d Ready) -> Draft<'d> {
+    fn draft_of<'d>(&self, ready: &'d Ready) -> Draft<'d>
+    where
+        'a: 'd,
+    {
         let bytes = (&self.send.body[..], &ready.text[..]);
         self.draft(&ready.queue, self.send.header.flag, bytes, ready.wait)
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use wire::Str;
 use wire::code::Request;
 use wire::code::ResponseCode;
-use wire::ext::Ext;
+use wire::ext::{Ext, ExtError};
 use wire::frame::{Frame, Language};
 
 use crate::access::{Entry, Logged};
@@ -175,12 +175,15 @@ fn handle<O, R: Request>(owner: &Arc<O>, peer: &Arc<Peer>, frame: Frame, handler
     }
 }
 
+/// What a request is told whose header cannot be read.
+pub fn unreadable(code: i32, error: &ExtError) -> Fault {
+    let remark = format!("request {}: {error}", wire::code::Code(code));
+    Fault::new(ResponseCode::SYSTEM_ERROR, remark)
+}
+
 /// Reads the typed header.
-pub fn call<R: Request>(peer: &Arc<Peer>, frame: Frame) -> Result<Call<R>, Fault> {
-    let header = R::read(&frame.ext).map_err(|error| {
-        let remark = format!("request {}: {error}", wire::code::Code(frame.code));
-        Fault::new(ResponseCode::SYSTEM_ERROR, remark)
-    })?;
+fn call<R: Request>(peer: &Arc<Peer>, frame: Frame) -> Result<Call<R>, Fault> {
+    let header = R::read(&frame.ext).map_err(|error| unreadable(frame.code, &error))?;
     Ok(Call {
         header,
         code: frame.code,

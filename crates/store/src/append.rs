@@ -26,16 +26,19 @@ impl Store {
     /// Appends a message. It is in the log when the gate of the receipt has passed, for which somebody has to
     /// [`Store::drive`].
     pub fn append(&self, draft: &Draft<'_>) -> Result<Receipt, AppendError> {
-        let prepared = self.prepare(draft)?;
+        let prepared = self.prepare(*draft)?;
         let now_ms = self.admit()?;
         self.put(&mut self.tail.lock(), prepared, now_ms)
     }
 
     /// Appends messages that have nothing to do with each other, each as [`Store::append`] does, and so with less waiting
     /// for other threads.
-    pub fn append_each(&self, drafts: &[Draft<'_>]) -> Vec<Result<Receipt, AppendError>> {
+    pub fn append_each<'a>(
+        &self,
+        drafts: impl ExactSizeIterator<Item = Draft<'a>>,
+    ) -> Vec<Result<Receipt, AppendError>> {
         let mut receipts = Vec::with_capacity(drafts.len());
-        let prepared: Vec<_> = drafts.iter().map(|draft| self.prepare(draft)).collect();
+        let prepared: Vec<_> = drafts.map(|draft| self.prepare(draft)).collect();
         let now_ms = self.admit();
         let mut prepared = prepared.into_iter().peekable();
         while prepared.peek().is_some() {
@@ -55,7 +58,7 @@ impl Store {
     }
 
     fn put(&self, tail: &mut Tail, mut prepared: Prepared<'_>, now_ms: i64) -> Result<Receipt, AppendError> {
-        self.check_tail(tail, prepared.draft)?;
+        self.check_tail(tail, &prepared.draft)?;
         if prepared.base_at.is_some() {
             prepared.note_base(prepared.draft.queue.next.load(Ordering::Relaxed));
         }
@@ -79,7 +82,7 @@ impl Store {
         }
         let prepared = drafts
             .iter()
-            .map(|draft| self.prepare(draft))
+            .map(|draft| self.prepare(*draft))
             .collect::<Result<Vec<_>, _>>()?;
         let len = prepared.iter().map(|prepared| prepared.len).sum();
         let now_ms = self.admit()?;
@@ -104,7 +107,7 @@ impl Store {
             .collect())
     }
 
-    fn prepare<'a>(&self, draft: &'a Draft<'a>) -> Result<Prepared<'a>, AppendError> {
+    fn prepare<'a>(&self, draft: Draft<'a>) -> Result<Prepared<'a>, AppendError> {
         if !is_directory_name(draft.queue.topic()) {
             return Err(AppendError::Topic);
         }
@@ -130,7 +133,7 @@ impl Store {
             properties.to_mut().push(VALUE_END);
         }
         let (mut count, mut base_at) = (1, None);
-        if is_inner_batch(draft) {
+        if is_inner_batch(&draft) {
             if !draft.queue.is_batch() || !sysflag::is_queued(draft.sys_flag) {
                 return Err(AppendError::InnerBatch);
             }

@@ -128,7 +128,7 @@ impl Deriving<'_> {
 /// A draft with everything that can be known before the lock is taken.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
-    pub(crate) draft: &'a Draft<'a>,
+    pub(crate) draft: Draft<'a>,
     pub(crate) properties: Cow<'a, [u8]>,
     pub(crate) body_crc: u32,
     pub(crate) seal: Seal,

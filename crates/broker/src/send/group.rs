@@ -2,12 +2,13 @@
 //! Sends that arrived together on one connection: each is checked and answered by itself, and all are appended under one
 //! lock, so that two threads which send at the same time disturb each other once per group and not once per message.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use net::routes::{call, outcome};
+use net::routes::{outcome, unreadable};
 use net::{Answer, Fault, Peer};
-use store::Draft;
 use wire::api::send::{SendMessageV2, SendReceipt};
+use wire::code::Request;
 use wire::frame::Frame;
 
 use super::{Ready, Send, Staging, Target, answer, check, traced};
@@ -33,8 +34,7 @@ pub(crate) fn send_group(
     let mut group = Group {
         b,
         config: &config,
-        sends: Vec::with_capacity(frames.len()),
-        ready: Vec::with_capacity(frames.len()),
+        room: SPARE.take(),
         say,
     };
     for frame in frames.drain(..) {
@@ -42,25 +42,44 @@ pub(crate) fn send_group(
             opaque: frame.opaque,
             oneway: frame.is_oneway(),
         };
-        match call::<SendMessageV2>(peer, frame) {
-            Ok(call) => group.take(Send::of(call), asked),
+        match SendMessageV2::read(&frame.ext) {
+            Ok(header) => group.take(
+                Send {
+                    header: header.into(),
+                    body: frame.body,
+                    version: frame.version,
+                    peer: Arc::clone(peer),
+                },
+                asked,
+            ),
             // Not a word about the region: what it was is not known.
-            Err(fault) => {
+            Err(error) => {
                 group.append();
-                group.tell(asked, Err(fault));
+                group.tell(asked, Err(unreadable(frame.code, &error)));
             }
         }
     }
     group.append();
+    SPARE.set(group.room);
+}
+
+/// What is not appended yet.
+#[derive(Default)]
+struct Room {
+    sends: Vec<(Send, Target, Asked)>,
+    /// The messages of these.
+    ready: Vec<Ready>,
+}
+
+thread_local! {
+    /// Empty, for the next group: what is as large as this is dear to get each time.
+    static SPARE: Cell<Room> = Cell::default();
 }
 
 struct Group<'a> {
     b: &'a Arc<Broker>,
     config: &'a Config,
-    /// What is not appended yet.
-    sends: Vec<(Send, Target, Asked)>,
-    /// The messages of these.
-    ready: Vec<Ready>,
+    room: Room,
     say: &'a mut dyn FnMut(net::Outcome),
 }
 
@@ -68,8 +87,8 @@ impl Group<'_> {
     fn take(&mut self, send: Send, asked: Asked) {
         match self.ready(&send) {
             Ok(Some((target, ready))) => {
-                self.sends.push((send, target, asked));
-                self.ready.push(ready);
+                self.room.sends.push((send, target, asked));
+                self.room.ready.push(ready);
             }
             Ok(None) => {
                 self.append();
@@ -102,17 +121,13 @@ impl Group<'_> {
 
     /// Appends what waits, and answers it.
     fn append(&mut self) {
-        let (sends, ready) = (std::mem::take(&mut self.sends), std::mem::take(&mut self.ready));
-        let stagings = sends
-            .iter()
-            .map(|(send, target, _)| staging(self.b, self.config, (send, target)));
-        let stagings: Vec<_> = stagings.collect();
-        let drafts = stagings.iter().zip(&ready);
-        let drafts: Vec<Draft<'_>> = drafts.map(|(staging, ready)| staging.draft_of(ready)).collect();
-        let receipts = self.b.store.append_each(&drafts);
-        drop(drafts);
-        let asked = sends.iter().map(|(_, _, asked)| *asked);
-        for (((staging, ready), receipt), asked) in stagings.iter().zip(ready).zip(receipts).zip(asked) {
+        let Room { sends, ready } = &mut self.room;
+        let staging = |(send, target)| staging(self.b, self.config, (send, target));
+        let drafts = sends.iter().zip(&*ready);
+        let drafts = drafts.map(|((send, target, _), ready)| staging((send, target)).draft_of(ready));
+        let receipts = self.b.store.append_each(drafts);
+        for (((send, target, asked), ready), receipt) in sends.iter().zip(ready.drain(..)).zip(receipts) {
+            let staging = staging((send, target));
             let told = match receipt {
                 Ok(receipt) => {
                     let first = First::of(&receipt, ready.queue_id);
@@ -123,6 +138,7 @@ impl Group<'_> {
             };
             (self.say)(outcome::<SendMessageV2>(told, asked.opaque, asked.oneway));
         }
+        sends.clear();
     }
 
     fn tell(&mut self, asked: Asked, answered: Result<Answer<SendReceipt>, Fault>) {
