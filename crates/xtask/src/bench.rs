@@ -13,22 +13,45 @@ const PROGRAM_BYTES_MAX: u64 = 25_000_000;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// `java` (the official broker), `floor` (the least a send costs on this machine) or `all`
-    #[arg(long, default_value = "all", value_parser = ["java", "floor", "all"])]
-    against: String,
-    /// Load cells: quick, full, sync (SYNC_FLUSH), delay or timer (messages that are due in one second) or transaction
-    #[arg(long, default_value = "quick", value_parser = ["quick", "full", "sync", "delay", "timer", "transaction"])]
+    /// Yardsticks by commas: `java` (the official broker), `floor` (the least a send costs on this machine)
+    #[arg(long, value_delimiter = ',', default_value = "java,floor", value_parser = ["java", "floor", "all"])]
+    against: Vec<String>,
+    /// Cells: quick, full, sync (SYNC_FLUSH), consume, delay or timer (messages that are due in one second),
+    /// transaction, inflight, replicas, or goals: all that barque has promised, with a verdict
+    #[arg(long, default_value = "quick", value_parser = SETS)]
     set: String,
+    /// Only cells with these in their names, by commas; * as in a shell
+    #[arg(long)]
+    cells: Option<String>,
     /// Rounds by turns; medians are printed
     #[arg(long, default_value_t = 1)]
     rounds: u32,
     /// Seconds of each cell
     #[arg(long, default_value_t = 5)]
     seconds: u32,
-    /// Millions of messages to store before a kill -9; the restart is timed. 0 leaves it out
-    #[arg(long, default_value_t = 0.0, value_name = "MILLIONS")]
-    recovery: f64,
+    /// Millions of messages to store before a kill -9; the restart is timed. 0 leaves it out [default: 10 with goals, else 0]
+    #[arg(long, value_name = "MILLIONS")]
+    recovery: Option<f64>,
+    /// Runs each load once more under strace, and counts system calls per message
+    #[arg(long)]
+    syscalls: bool,
 }
+
+const SETS: [&str; 10] = [
+    "quick",
+    "full",
+    "sync",
+    "consume",
+    "delay",
+    "timer",
+    "transaction",
+    "inflight",
+    "replicas",
+    "goals",
+];
+
+/// The servers that barque is compared with, in the order of the columns.
+const YARDSTICKS: [&str; 2] = ["java", "floor"];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     step(
@@ -42,19 +65,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         );
     }
     let loadgen = build_loadgen()?;
-    // The floor server delays nothing and ends no transactions.
-    let plain = !matches!(options.set.as_str(), "delay" | "timer" | "transaction");
-    if options.against != "java" && plain {
-        compare(options, &loadgen, "floor", None)?;
-    }
-    if options.against != "floor" {
-        match java_jars() {
-            Some(jars) => compare(options, &loadgen, "java", Some(&jars))?,
-            None if options.against == "java" => bail!("Maven could not fetch the official servers"),
-            None => eprintln!("\n==> java: SKIPPED, Maven could not fetch the official servers"),
+    let wants = |name| options.against.iter().any(|a| a == name || a == "all");
+    let jars = if wants("java") { java_jars() } else { None };
+    if wants("java") && jars.is_none() {
+        if !wants("floor") {
+            bail!("Maven could not fetch the official servers");
         }
+        eprintln!("\n==> java: SKIPPED, Maven could not fetch the official servers");
     }
-    Ok(())
+    let yardsticks: Vec<&str> = YARDSTICKS
+        .into_iter()
+        .filter(|name| wants(name) && (*name != "java" || jars.is_some()))
+        .collect();
+    compare(options, &loadgen, &yardsticks, jars.as_deref())
 }
 
 fn build_loadgen() -> anyhow::Result<PathBuf> {
@@ -73,32 +96,44 @@ fn build_loadgen() -> anyhow::Result<PathBuf> {
     Ok(dir.join("release/loadgen"))
 }
 
-fn compare(options: &Options, loadgen: &Path, yardstick: &str, jars: Option<&Path>) -> anyhow::Result<()> {
+/// One run of all servers by turns, barque last.
+fn compare(
+    options: &Options,
+    loadgen: &Path,
+    yardsticks: &[&str],
+    jars: Option<&Path>,
+) -> anyhow::Result<()> {
     let bench = root().join("bench");
     let mut command = Command::new("python3");
+    command.arg(bench.join("compare.py"));
+    for (flag, name) in ["--a", "--b", "--c"]
+        .iter()
+        .zip(yardsticks.iter().chain(&["barque"]))
+    {
+        let script = bench.join(format!("servers/{name}.sh"));
+        command.arg(flag).arg(format!("{name}={}", script.display()));
+    }
     command
-        .arg(bench.join("compare.py"))
-        .arg("--a")
-        .arg(format!(
-            "{yardstick}={}",
-            bench.join(format!("servers/{yardstick}.sh")).display()
-        ))
-        .arg("--b")
-        .arg(format!("barque={}", bench.join("servers/barque.sh").display()))
         .arg("--work")
-        .arg(target().join("bench").join(yardstick))
+        .arg(target().join("bench").join(&options.set))
         .args(["--set", &options.set, "--rounds", &options.rounds.to_string()])
         .args(["--seconds", &options.seconds.to_string()])
-        .args(["--recovery", &options.recovery.to_string()])
         .env("LOADGEN", loadgen)
         .env("BARQUE", target().join("release/barque"))
         .current_dir(root());
+    if let Some(cells) = &options.cells {
+        command.args(["--cells", cells]);
+    }
+    if let Some(millions) = options.recovery {
+        command.args(["--recovery", &millions.to_string()]);
+    }
+    if options.syscalls {
+        command.arg("--syscalls");
+    }
     if let Some(jars) = jars {
         command.env("JAVA_LIB", jars);
-    } else {
-        command.args(["--warm", "10"]);
     }
-    step(&format!("barque against {yardstick}"), &mut command)
+    step("the servers by turns", &mut command)
 }
 
 /// The folder of the official jars, fetched by name through Maven; `None` when that is not possible.
