@@ -2,7 +2,7 @@
 import json, os, shutil, signal, subprocess, time
 from pathlib import Path
 
-# A load that takes this much longer than it was told to is given up.
+# A load that takes this much longer than it was told to is given up, and a stop that takes this long becomes a kill.
 PATIENCE_S = 300
 
 
@@ -36,15 +36,16 @@ class Server:
             time.sleep(5 if self.kind == "java" else 0.5)
         self.broker = self.spawn("broker", self.port)
         up = self.load("probe", timeout=PATIENCE_S)
-        if up:
-            up["cpu_s"] = self.cpu()
+        if not up or not self.alive():
+            raise RuntimeError(f"{self.name} accepted no send: see {self.dir}/broker.out")
+        up["cpu_s"] = self.cpu()
         return up
 
     def stop(self, hard=False):
         if self.broker and self.broker.poll() is None:
             self.broker.send_signal(signal.SIGKILL if hard else signal.SIGTERM)
             try:
-                self.broker.wait(60)
+                self.broker.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.broker.kill()
                 self.broker.wait()
