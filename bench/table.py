@@ -36,6 +36,15 @@ FOOTPRINT = [
 ]
 
 
+# Cores that others may use beside a run; what the kernel writes for it is among them.
+OTHERS_MAX = 0.5
+
+
+def undisturbed(results):
+    """Those beside which nobody else was busy, if there are any."""
+    return [r for r in results if r.get("other_cores", 0) <= OTHERS_MAX] or results
+
+
 class Tables:
     def __init__(self, results, names):
         self.results, self.names = results, names
@@ -43,7 +52,7 @@ class Tables:
         self.cells = list(dict.fromkeys(cell for cells in rounds for cell in cells))
 
     def median(self, name, cell, field):
-        v = [r[field] for r in self.results.get(name, {}).get(cell, []) if r.get(field) is not None]
+        v = [r[field] for r in undisturbed(self.results.get(name, {}).get(cell, [])) if r.get(field) is not None]
         # Memory after load is taken each time the store is removed: the most counts.
         pick = max if cell == "end" else statistics.median
         return pick(v) if v else None
@@ -73,12 +82,19 @@ class Tables:
         fields += [(title, field, digits, scale) for title, field, digits, scale in (
             ("max ms", "max_us", 1, 1e-3), ("ordinary send p99 ms", "ordinary_p99_us", 3, 1e-3), ("system calls/msg", "syscalls_per_msg", 3, 1))
             if self.shows(field)]
-        print("\n" + row(head + [t for t, *_ in fields]) + "\n|" + "---|" * (len(head) + len(fields)))
-        for cell in self.cells:
-            if cell in APART or cell.startswith(("(", "held", "10000 groups")):
-                continue
+        cells = [c for c in self.cells if c not in APART and not c.startswith(("(", "held", "10000 groups"))]
+        if cells:
+            print("\n" + row(head + [t for t, *_ in fields]) + "\n|" + "---|" * (len(head) + len(fields)))
+        for cell in cells:
             print(row([cell, self.each(cell, "server_cpu_us_per_msg", 2)] + [self.ratio(a, b, cell) for a, b in self.pairs()]
                       + [self.each(cell, f, d, s) for _, f, d, s in fields]))
+
+    def disturbed(self):
+        """Names the cells of which no round was undisturbed: their figures are worth little."""
+        cells = [f"{name} {cell}" for name in self.names for cell, runs in self.results.get(name, {}).items()
+                 if not cell.startswith("(") and undisturbed(runs)[0].get("other_cores", 0) > OTHERS_MAX]
+        if cells:
+            print(f"\nOthers used more than {OTHERS_MAX} cores beside: {', '.join(cells)}.")
 
     def shows(self, field):
         """Only the sets that are about it have these columns."""
