@@ -16,6 +16,7 @@ use net::{
 };
 use store::{Env, Gate, GateState, Kind, Kinds, LogPos, Store};
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -565,8 +566,18 @@ impl Service for Broker {
         self.config().admin_allowed_from.contain(from)
     }
 
-    fn settle(&self) {
-        self.store.drive();
+    fn settle(&self, is_crowded: bool) {
+        let runtime = Handle::current();
+        // Whoever waits for the disk serves nobody meanwhile.
+        if is_crowded || runtime.metrics().num_workers() == 1 {
+            return self.store.drive();
+        }
+        if self.store.drive_to_sync() {
+            // The next task of this very thread, so nobody has to be woken; and not the one of the connection, which tells its
+            // peer in time when the disk hangs.
+            let store = Arc::clone(&self.store);
+            runtime.spawn(async move { store.sync_soon() });
+        }
     }
 
     fn due(&self, ticket: &Ticket) -> Due {
@@ -574,11 +585,7 @@ impl Service for Broker {
             end: LogPos(ticket.pos),
             generation: ticket.generation,
         };
-        let level = match ticket.level {
-            Level::Written => store::Level::Written,
-            Level::Durable => store::Level::Durable,
-        };
-        let kept = match self.store.state(&gate, level) {
+        let kept = match self.store.state(&gate, store_level(ticket.level)) {
             GateState::Passed => Due::Passed,
             GateState::Failed => {
                 return Due::Failed(not_appended(&store::AppendError::Failed, Subject::default()));
@@ -599,8 +606,8 @@ impl Service for Broker {
         }
     }
 
-    fn progress(&self) -> BoxFuture<()> {
-        Box::pin(self.store.progress())
+    fn progress(&self, level: Level) -> BoxFuture<()> {
+        Box::pin(self.store.progress_to(store_level(level)))
     }
 
     fn is_timed(&self) -> bool {
@@ -624,6 +631,13 @@ impl Broker {
 
     fn is_over(&self, deadline: Option<tokio::time::Instant>) -> bool {
         deadline.is_some_and(|deadline| deadline.into_std() <= self.env.clock.instant())
+    }
+}
+
+fn store_level(level: Level) -> store::Level {
+    match level {
+        Level::Written => store::Level::Written,
+        Level::Durable => store::Level::Durable,
     }
 }
 
@@ -674,16 +688,16 @@ impl Service for FastPort {
         self.0.serve_group(peer, frames, answer);
     }
 
-    fn settle(&self) {
-        self.0.settle();
+    fn settle(&self, is_crowded: bool) {
+        self.0.settle(is_crowded);
     }
 
     fn due(&self, ticket: &Ticket) -> Due {
         self.0.due(ticket)
     }
 
-    fn progress(&self) -> BoxFuture<()> {
-        self.0.progress()
+    fn progress(&self, level: Level) -> BoxFuture<()> {
+        self.0.progress(level)
     }
 
     fn is_timed(&self) -> bool {

@@ -28,7 +28,7 @@ use crate::gates::Gates;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::peer::{Peer, Pushed};
-use crate::service::{BoxFuture, Due, Late, Manner, Outcome, Service};
+use crate::service::{BoxFuture, Due, Late, Level, Manner, Outcome, Service};
 use crate::tally::{Asked, Tally, Timed};
 
 const READ_BYTES_MIN: usize = 8 * 1024;
@@ -74,7 +74,8 @@ pub(crate) struct Conn<S: Service> {
     /// When it was looked last whether they are due.
     looked: Instant,
     held: FuturesUnordered<Timed>,
-    progress: Option<BoxFuture<()>>,
+    /// Ends when gated answers of this level may be due.
+    progress: Option<(Level, BoxFuture<()>)>,
     pushed: mpsc::Receiver<Pushed>,
     read_bytes: usize,
     active: bool,
@@ -139,6 +140,9 @@ impl<S: Service> Conn<S> {
         let step = self.limits.idle / IDLE_STEPS;
         let mut idle_steps = 0;
         let mut idle = pin!(sleep_until(Instant::now() + step));
+        let mut alarm = pin!(sleep_until(Instant::now()));
+        let mut is_set = false;
+        let mut stopping = pin!(stop.cancelled());
         let (mut reader, writer) = stream.split();
         let stream = writer.as_ref();
         loop {
@@ -149,7 +153,11 @@ impl<S: Service> Conn<S> {
             if stop.is_cancelled() {
                 return self.drain(stream).await;
             }
-            let deadline = self.deadline();
+            // It may ring too early, for an answer that has left: setting it anew for each would be dear.
+            if let Some(deadline) = self.deadline().filter(|at| !is_set || *at < alarm.deadline()) {
+                alarm.as_mut().reset(deadline);
+                is_set = true;
+            }
             let reading = self.may_take();
             self.make_room(reading);
             tokio::select! {
@@ -167,7 +175,7 @@ impl<S: Service> Conn<S> {
                     self.outbox.push(&pushed.frame, self.peer.encoding);
                 }
                 ready = stream.writable(), if !self.outbox.is_empty() => if let Err(e) = ready { return e.into() },
-                () = sleep_to(deadline), if deadline.is_some() => {}
+                () = &mut alarm, if is_set => is_set = false,
                 () = &mut idle => {
                     idle_steps = if self.active { 0 } else { idle_steps + 1 };
                     if idle_steps >= IDLE_STEPS {
@@ -176,7 +184,7 @@ impl<S: Service> Conn<S> {
                     self.active = false;
                     idle.as_mut().reset(Instant::now() + step);
                 }
-                () = stop.cancelled() => return self.drain(stream).await,
+                () = &mut stopping => return self.drain(stream).await,
             }
         }
     }
@@ -186,10 +194,11 @@ impl<S: Service> Conn<S> {
         loop {
             let (served, arrived) = self.serve_arrived();
             if served {
-                if self.is_crowded() {
+                let is_crowded = self.is_crowded();
+                if is_crowded {
                     tokio::task::yield_now().await;
                 }
-                self.service.settle();
+                self.service.settle(is_crowded);
             }
             self.release_gated();
             self.collect();
@@ -288,12 +297,22 @@ impl<S: Service> Conn<S> {
     /// Sends the gated answers that are due; arms `progress` when some are not.
     fn release_gated(&mut self) {
         self.pass_gated();
-        if self.gated.is_empty() {
+        let Some(level) = self.awaited() else {
             self.progress = None;
-        } else if self.progress.is_none() {
-            self.progress = Some(self.service.progress());
+            return;
+        };
+        if self.progress.as_ref().is_none_or(|(armed, _)| *armed != level) {
+            self.progress = Some((level, self.service.progress(level)));
             self.pass_gated();
         }
+    }
+
+    /// The least that a gated answer waits for.
+    fn awaited(&self) -> Option<Level> {
+        let mut levels = self.gated.tickets().map(|ticket| ticket.level);
+        let first = levels.next()?;
+        let is_same = levels.all(|level| level == first);
+        Some(if is_same { first } else { Level::Written })
     }
 
     fn pass_gated(&mut self) {
@@ -427,18 +446,10 @@ impl<S: Service> Conn<S> {
     }
 }
 
-/// Waits for a time if there is one. Makes no timer before it is polled: `select!` makes all its futures each time.
-async fn sleep_to(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Waits for the future if there is one, for ever if not.
-async fn poll_some(future: &mut Option<BoxFuture<()>>) {
+async fn poll_some(future: &mut Option<(Level, BoxFuture<()>)>) {
     match future {
-        Some(future) => Pin::new(future).await,
+        Some((_, future)) => Pin::new(future).await,
         None => std::future::pending().await,
     }
 }

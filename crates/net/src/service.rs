@@ -158,8 +158,11 @@ pub trait Service: Send + Sync + 'static {
         true
     }
 
-    /// Called once after all requests that arrived together were served: the moment to write what they staged.
-    fn settle(&self) {}
+    /// Called once after all requests that arrived together were served: the moment to write what they staged. Where it is
+    /// crowded, other connections are being served at the same time.
+    fn settle(&self, is_crowded: bool) {
+        let _ = is_crowded;
+    }
 
     /// Whether a gated answer may go out.
     fn due(&self, ticket: &Ticket) -> Due {
@@ -167,8 +170,10 @@ pub trait Service: Send + Sync + 'static {
         Due::Passed
     }
 
-    /// Ends when any ticket may have become due. Made before `due` is asked again, so that no progress is missed.
-    fn progress(&self) -> BoxFuture<()> {
+    /// Ends when any ticket of this level may have become due; for [`Level::Written`] those of the other one too. Made before
+    /// `due` is asked again, so that no progress is missed.
+    fn progress(&self, level: Level) -> BoxFuture<()> {
+        let _ = level;
         Box::pin(std::future::pending())
     }
 

@@ -29,6 +29,7 @@ const PUSH_FIRST: i32 = 6;
 const READY: i32 = 7;
 const WAITED: i32 = 8;
 const ONEWAY: i32 = 9;
+const HURRIED: i32 = 10;
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Answers by code; its gates pass when `passed` reaches the number in the request's opaque.
@@ -37,6 +38,7 @@ struct Scripted {
     passed: AtomicI64,
     failed: AtomicI64,
     moved: Arc<Notify>,
+    written: Arc<Notify>,
     served: AtomicUsize,
     settled: AtomicUsize,
     held_dropped: Arc<Notify>,
@@ -58,11 +60,15 @@ impl Service for Scripted {
         let mut reply = Frame::reply(frame.opaque, ResponseCode::SUCCESS);
         reply.body = frame.body;
         match frame.code {
-            GATED => {
+            GATED | HURRIED => {
                 let ticket = Ticket {
                     pos: i64::from(frame.opaque),
                     generation: 0,
-                    level: Level::Durable,
+                    level: if frame.code == HURRIED {
+                        Level::Written
+                    } else {
+                        Level::Durable
+                    },
                     deadline: (frame.flag & 4 != 0)
                         .then(|| tokio::time::Instant::now() + Duration::from_millis(20)),
                     copies: Copies::None,
@@ -104,7 +110,7 @@ impl Service for Scripted {
         }
     }
 
-    fn settle(&self) {
+    fn settle(&self, _is_crowded: bool) {
         self.settled.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -123,8 +129,12 @@ impl Service for Scripted {
         }
     }
 
-    fn progress(&self) -> BoxFuture<()> {
-        Box::pin(Arc::clone(&self.moved).notified_owned())
+    fn progress(&self, level: Level) -> BoxFuture<()> {
+        let progress = match level {
+            Level::Written => &self.written,
+            Level::Durable => &self.moved,
+        };
+        Box::pin(Arc::clone(progress).notified_owned())
     }
 
     fn is_timed(&self) -> bool {
@@ -272,6 +282,55 @@ async fn a_failed_gate_turns_the_answer_into_the_fault() {
         (ResponseCode::SERVICE_NOT_AVAILABLE.0, Some("disk full"))
     );
     assert!(reply.body.is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_waits_for_less_is_not_held_up_by_one_that_waits_for_the_disk() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    raw.send(&[request(GATED, 5, b""), request(ECHO, 6, b"")]).await;
+    assert_eq!(raw.next().await.unwrap().opaque, 6);
+    raw.send(&[request(HURRIED, 3, b""), request(ECHO, 7, b"")]).await;
+    assert_eq!(raw.next().await.unwrap().opaque, 7);
+    service.passed.store(3, Ordering::SeqCst);
+    service.written.notify_waiters();
+    assert_eq!(raw.next().await.unwrap().opaque, 3);
+    // What is left waits for the disk alone again, and whoever waits for that is told of it.
+    raw.send(&[request(ECHO, 8, b"")]).await;
+    assert_eq!(raw.next().await.unwrap().opaque, 8);
+    service.passed.store(5, Ordering::SeqCst);
+    service.moved.notify_waiters();
+    assert_eq!(raw.next().await.unwrap().opaque, 5);
+}
+
+#[tokio::test]
+async fn an_answer_is_late_in_time_also_behind_one_that_was_not() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    let with_deadline = |opaque| {
+        let mut frame = request(GATED, opaque, b"");
+        frame.flag |= 4;
+        frame
+    };
+    for opaque in [1, 3, 5] {
+        raw.send(&[with_deadline(opaque)]).await;
+        // Where it waits, its deadline has been noted.
+        raw.send(&[request(ECHO, 100, b"")]).await;
+        let reply = raw.next().await.unwrap();
+        if reply.opaque == 100 {
+            service.passed.store(i64::from(opaque), Ordering::SeqCst);
+            service.moved.notify_waiters();
+            assert_eq!(raw.next().await.unwrap().opaque, opaque);
+        } else {
+            assert_eq!(raw.next().await.unwrap().opaque, 100);
+        }
+        raw.send(&[with_deadline(opaque + 1)]).await;
+        let late = raw.next().await.unwrap();
+        assert_eq!(
+            (late.opaque, late.code),
+            (opaque + 1, ResponseCode::FLUSH_DISK_TIMEOUT.0)
+        );
+    }
 }
 
 #[tokio::test]

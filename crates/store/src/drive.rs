@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use parking_lot::MutexGuard;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::config::FlushMode;
 use crate::disk::is_sync_failure;
@@ -29,6 +30,14 @@ pub(crate) struct Writer {
     dirty_end: i64,
     /// Buffers to give back.
     done: Pending,
+}
+
+/// What came of a turn of writing.
+struct Done {
+    /// How many more batches it might have written.
+    left: usize,
+    /// Whether somebody waits for a sync of what it wrote.
+    is_urgent: bool,
 }
 
 /// What is written and not visible yet, and how far visibility got.
@@ -70,6 +79,29 @@ impl Store {
     /// Writes everything that is pending, unless somebody else is at it, who then writes it too. Cheap when there is
     /// nothing to do; to be called once after a group of appends.
     pub fn drive(&self) {
+        if self.write_all() {
+            self.flush_bell.ring();
+        }
+    }
+
+    /// As [`Store::drive`], for callers that can see to a sync themselves. Returns whether one has to call
+    /// [`Store::sync_soon`]; where that would be no gain, the thread of the store has been woken instead.
+    #[must_use]
+    pub fn drive_to_sync(&self) -> bool {
+        if !self.write_all() {
+            return false;
+        }
+        let is_for_caller = self.is_sync_for_caller();
+        if !is_for_caller {
+            self.flush_bell.ring();
+        }
+        is_for_caller
+    }
+
+    /// Writes everything that is pending, unless somebody else is at it. Returns whether it wrote what somebody wants to have
+    /// on the disk.
+    fn write_all(&self) -> bool {
+        let mut is_urgent = false;
         // The writer lock is given back before the last look at the tail: an append that came between and found the
         // lock taken is seen by that look.
         let mut left = BATCHES_AT_ONCE;
@@ -78,27 +110,33 @@ impl Store {
                 // Whoever called has its own work; the flusher goes on, unless it is waiting for the disk. Rung after
                 // the lock was given back, so that the flusher finds it free or held by somebody who looks again.
                 self.flush_bell.ring();
-                return;
+                return is_urgent;
             }
             left = left.max(1);
             let Some(mut writer) = self.writer.try_lock() else {
-                return;
+                return is_urgent;
             };
-            left = self.write_pending(&mut writer, left);
+            let done = self.write_pending(&mut writer, left);
+            left = done.left;
+            is_urgent |= done.is_urgent;
         }
+        is_urgent
     }
 
     /// As [`Store::drive`], but waits for a writer that is at work.
     pub(crate) fn drain(&self) {
         while !self.tail.lock().pending.is_empty() {
             let mut writer = self.writer.lock();
-            self.write_pending(&mut writer, usize::MAX);
+            if self.write_pending(&mut writer, usize::MAX).is_urgent {
+                self.flush_bell.ring();
+            }
         }
         drop(self.writer.lock());
     }
 
-    /// Writes at most `max` batches. Returns how many more it might have.
-    fn write_pending(&self, writer: &mut MutexGuard<'_, Writer>, max: usize) -> usize {
+    /// Writes at most `max` batches.
+    fn write_pending(&self, writer: &mut MutexGuard<'_, Writer>, max: usize) -> Done {
+        let mut is_urgent = false;
         for left in (0..max).rev() {
             let done = std::mem::take(&mut writer.done);
             let mut batch = {
@@ -107,18 +145,22 @@ impl Store {
             };
             if batch.is_empty() {
                 writer.done = batch;
-                return left;
+                return Done { left, is_urgent };
             }
             self.writing_since_ms
                 .store(self.env.clock.now_ms().max(1), Ordering::Relaxed);
             let written = self.write_batch(writer, &batch);
             self.writing_since_ms.store(0, Ordering::Relaxed);
             match written {
-                Ok(()) => self.after_write(&mut batch),
+                Ok(()) => {
+                    is_urgent |= self.config.flush == FlushMode::Sync && batch.is_urgent;
+                    self.after_write(&mut batch);
+                }
                 Err(error) => {
                     let pos = self.log.written.load(Ordering::Acquire);
                     tracing::error!(pos, bytes = batch.bytes, %error, "log write failed, its messages are refused; look at the disk");
                     self.after_failure(writer, &mut batch);
+                    self.syncs.notify_waiters();
                 }
             }
             writer.done = batch;
@@ -126,7 +168,7 @@ impl Store {
         }
         // Nobody may come again soon, and all of it is written.
         self.tail.lock().in_flight = 0;
-        0
+        Done { left: 0, is_urgent }
     }
 
     fn write_batch(&self, writer: &mut Writer, batch: &Pending) -> io::Result<()> {
@@ -180,7 +222,8 @@ impl Store {
         let before = self.log.written.swap(end, Ordering::AcqRel);
         match self.config.flush {
             FlushMode::Async => self.publish(end),
-            FlushMode::Sync if batch.is_urgent => self.flush_bell.ring(),
+            // Whoever wrote sees to it.
+            FlushMode::Sync if batch.is_urgent => {}
             FlushMode::Sync => self.flush_bell.ring_soon(),
         }
         // Wake the tidy thread where a segment is half full, so that the next one is ready in time.
@@ -328,14 +371,29 @@ impl Store {
     }
 
     /// Resolves at the next progress of the log, or failure. Take it before looking at a gate's state.
-    pub fn progress(&self) -> tokio::sync::futures::OwnedNotified {
-        Arc::clone(&self.progress).notified_owned()
+    pub fn progress(&self) -> OwnedNotified {
+        self.progress_to(Level::Written)
+    }
+
+    /// As [`Store::progress`], for those who wait for this level only: a write wakes nobody who waits for the disk.
+    pub fn progress_to(&self, level: Level) -> OwnedNotified {
+        let progress = match level {
+            Level::Written => &self.progress,
+            Level::Durable => &self.syncs,
+        };
+        Arc::clone(progress).notified_owned()
+    }
+
+    /// Tells all who wait to look again.
+    pub(crate) fn notify_all(&self) {
+        self.progress.notify_waiters();
+        self.syncs.notify_waiters();
     }
 
     /// Waits for a gate.
     pub async fn reach(&self, gate: Gate, level: Level) -> Result<(), AppendError> {
         loop {
-            let progress = self.progress();
+            let progress = self.progress_to(level);
             match self.state(&gate, level) {
                 GateState::Passed => return Ok(()),
                 GateState::Failed => return Err(AppendError::Failed),

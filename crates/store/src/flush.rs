@@ -1,19 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Making the log durable, in groups: one sync for everything written since the last one. Runs on the thread
-//! `store-flush`, or wherever somebody pumps [`Store::turn_flush`].
+//! `store-flush`, wherever somebody pumps [`Store::turn_flush`], or where a lone sender would have to wait for that thread to be
+//! woken ([`Store::sync_soon`]).
 
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
 
 use crate::config::FlushMode;
 use crate::store::Store;
+
+/// Syncs that take so long on average are left to the thread of the store.
+const QUICK: Duration = Duration::from_micros(250);
+/// Syncs that the average is taken over.
+const AVERAGED: u32 = 8;
+
+/// When the log was synced, and how long that takes.
+#[derive(Debug)]
+pub(crate) struct Syncs {
+    /// When the last one began.
+    pub(crate) began: Instant,
+    /// The average of the last ones; `None` before the first.
+    took: Option<Duration>,
+    /// Whether somebody wrote during the last one.
+    is_busy: bool,
+}
+
+impl Syncs {
+    pub(crate) fn new(now: Instant) -> Syncs {
+        Syncs {
+            began: now,
+            took: None,
+            is_busy: false,
+        }
+    }
+
+    fn note(&mut self, took: Duration) {
+        self.took = Some(match self.took {
+            Some(average) => (average * (AVERAGED - 1) + took) / AVERAGED,
+            None => took,
+        });
+    }
+
+    /// Whether the next one is best done by whoever needs it. Where others write meanwhile it is not: they would have to wait
+    /// for the thread of the store to be woken, and whoever syncs serves nobody.
+    fn are_for_callers(&self) -> bool {
+        !self.is_busy && self.took.is_some_and(|took| took < QUICK)
+    }
+}
 
 impl Store {
     /// What the thread does when it is woken: writes what busy writers left to it, and syncs when that is due. Without
     /// somebody who waits for a sync that is now and then: each costs what thousands of writes do.
     pub(crate) fn turn_flusher(&self) {
         self.drive();
-        let flushed = *self.flushing.lock();
+        let flushed = self.flushing.lock().began;
         let since = self.env.clock.instant().duration_since(flushed);
         if self.config.flush == FlushMode::Sync || since >= self.config.flush_interval / 2 {
             self.turn_flush();
@@ -31,8 +74,29 @@ impl Store {
     /// Makes everything written durable. A sync that fails ends the store: the system may have dropped the data, and a
     /// second sync would claim that all is well.
     pub(crate) fn flush_log(&self) -> io::Result<bool> {
-        let mut flushed = self.flushing.lock();
-        *flushed = self.env.clock.instant();
+        self.flush_holding(&mut self.flushing.lock())
+    }
+
+    /// Whether nobody syncs or is about to, and the disk is quick: then it costs less to sync than to have it done and to be
+    /// told.
+    pub(crate) fn is_sync_for_caller(&self) -> bool {
+        self.flushing
+            .try_lock()
+            .is_some_and(|syncs| syncs.are_for_callers())
+    }
+
+    /// Makes everything written durable on this thread, or wakes the one of the store if somebody is at it. Waits for the
+    /// disk, which may hang although it was quick.
+    pub fn sync_soon(&self) {
+        match self.flushing.try_lock() {
+            // An error is recorded already, as the end of the store.
+            Some(mut syncs) => drop(self.flush_holding(&mut syncs)),
+            None => self.flush_bell.ring(),
+        }
+    }
+
+    fn flush_holding(&self, syncs: &mut MutexGuard<'_, Syncs>) -> io::Result<bool> {
+        syncs.began = self.env.clock.instant();
         if self.is_failed() {
             return Err(io::Error::other("the store has failed"));
         }
@@ -45,11 +109,33 @@ impl Store {
             self.fail("sync of the log", &error);
             return Err(error);
         }
+        let took = self.env.clock.instant().duration_since(syncs.began);
+        syncs.note(took);
+        syncs.is_busy = self.log.written.load(Ordering::Relaxed) != target;
         self.log.durable.store(target, Ordering::Release);
         if self.config.flush == FlushMode::Sync {
             self.publish(target);
         }
-        self.progress.notify_waiters();
+        self.notify_all();
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_syncs_of_a_quick_disk_that_nobody_else_needs_are_for_callers() {
+        let mut syncs = Syncs::new(Instant::now());
+        assert!(!syncs.are_for_callers(), "nothing is known yet");
+        syncs.note(QUICK / 2);
+        assert!(syncs.are_for_callers());
+        syncs.note(QUICK * 10);
+        assert!(!syncs.are_for_callers(), "one slow sync counts for a while");
+        (0..30).for_each(|_| syncs.note(QUICK / 2));
+        assert!(syncs.are_for_callers());
+        syncs.is_busy = true;
+        assert!(!syncs.are_for_callers());
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use crate::disk::{Lock, is_sync_failure};
 use crate::draft::LogPos;
 use crate::drive::{Publisher, Writer};
 use crate::env::Env;
+use crate::flush::Syncs;
 use crate::index::KeyIndex;
 use crate::log::Log;
 use crate::open::{Opened, Parts};
@@ -42,8 +43,8 @@ pub struct Store {
     pub(crate) tail: Mutex<Tail>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) publisher: Mutex<Publisher>,
-    /// Held during a sync of the log; when the last one began.
-    pub(crate) flushing: Mutex<Instant>,
+    /// Held during a sync of the log.
+    pub(crate) flushing: Mutex<Syncs>,
     pub(crate) tidy: Mutex<Tidy>,
     /// Where a master has sent a record that is damaged; -1: nowhere yet.
     pub(crate) damaged_at: AtomicI64,
@@ -58,6 +59,8 @@ pub struct Store {
     pub(crate) manual_cleanings: AtomicU32,
     /// At each step of the log, for those who wait for a gate just now.
     pub(crate) progress: Arc<Notify>,
+    /// The same without the writes, for those who wait for the disk.
+    pub(crate) syncs: Arc<Notify>,
     /// At the end of the store, for those who wait for nothing else: they are not woken by each write.
     failing: Notify,
     pub(crate) flush_bell: Arc<Bell>,
@@ -124,7 +127,7 @@ impl Store {
             tail: Mutex::new(tail),
             writer: Mutex::default(),
             publisher: Mutex::new(Publisher::new(&found)),
-            flushing: Mutex::new(now),
+            flushing: Mutex::new(Syncs::new(now)),
             tidy: Mutex::new(tidy),
             damaged_at: AtomicI64::new(-1),
             visible: AtomicI64::new(i64::MAX),
@@ -133,6 +136,7 @@ impl Store {
             is_disk_full: AtomicBool::new(false),
             manual_cleanings: AtomicU32::new(0),
             progress: Arc::default(),
+            syncs: Arc::default(),
             failing: Notify::new(),
             flush_bell: Arc::default(),
             tidy_bell: Arc::default(),
@@ -184,12 +188,12 @@ impl Store {
         self.tail.lock().is_closed = true;
         self.stop_threads();
         if let Some(failure) = self.failure.get() {
-            self.progress.notify_waiters();
+            self.notify_all();
             self.lock.lock().take();
             return Err(CloseError::Failed(failure.clone()));
         }
         let closed = self.close_files();
-        self.progress.notify_waiters();
+        self.notify_all();
         self.lock.lock().take();
         closed.map_err(CloseError::Io)
     }
@@ -229,7 +233,7 @@ impl Store {
             let root = self.config.root.display();
             tracing::error!(what, file = %root, %error, "the store has failed and stops acknowledging; look at the disk");
         }
-        self.progress.notify_waiters();
+        self.notify_all();
         self.failing.notify_waiters();
     }
 

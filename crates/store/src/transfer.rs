@@ -112,6 +112,6 @@ impl Store {
             };
             self.publish(local.load(Ordering::Acquire));
         }
-        self.progress.notify_waiters();
+        self.notify_all();
     }
 }

@@ -45,6 +45,47 @@ fn messages_come_back_in_order_across_files_and_after_a_restart() {
 }
 
 #[test]
+fn a_sync_is_left_to_the_caller_once_the_disk_is_known_to_be_quick() {
+    let rig = Rig::new(1, FlushMode::Sync);
+    let store = rig.open();
+    append(&store, "T", 0, "one").unwrap();
+    assert!(!store.drive_to_sync(), "nobody has synced yet");
+    store.turn_flush();
+    let receipt = append(&store, "T", 0, "two").unwrap();
+    assert!(store.drive_to_sync());
+    assert_eq!(store.state(&receipt.gate, Level::Durable), GateState::Waiting);
+    assert!(!store.drive_to_sync(), "there is nothing more to write");
+    store.sync_soon();
+    assert_eq!(store.state(&receipt.gate, Level::Durable), GateState::Passed);
+    assert_eq!(bodies(&store, "T", 0), ["one", "two"]);
+    let store = Rig::new(1, FlushMode::Async).open();
+    append(&store, "T", 0, "one").unwrap();
+    store.turn_flush();
+    append(&store, "T", 0, "two").unwrap();
+    assert!(!store.drive_to_sync(), "nobody waits for the disk");
+}
+
+#[test]
+fn a_write_wakes_nobody_who_waits_for_the_disk() {
+    let rig = Rig::new(1, FlushMode::Sync);
+    let store = rig.open();
+    append(&store, "T", 0, "one").unwrap();
+    let mut written = Box::pin(store.progress());
+    let mut durable = Box::pin(store.progress_to(Level::Durable));
+    store.drive();
+    assert!(poll(written.as_mut()).is_ready());
+    assert!(poll(durable.as_mut()).is_pending());
+    store.turn_flush();
+    assert!(poll(durable.as_mut()).is_ready());
+    // A write that fails fails them too.
+    let mut durable = Box::pin(store.progress_to(Level::Durable));
+    append(&store, "T", 0, "two").unwrap();
+    rig.disk.set_full(true);
+    store.drive();
+    assert!(poll(durable.as_mut()).is_ready());
+}
+
+#[test]
 fn a_message_is_visible_when_written_under_async_and_when_durable_under_sync() {
     for (flush, seen_when_written) in [(FlushMode::Async, 1), (FlushMode::Sync, 0)] {
         let rig = Rig::new(1, flush);

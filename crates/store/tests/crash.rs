@@ -455,6 +455,27 @@ fn a_failed_sync_is_the_end_and_is_never_retried() {
 }
 
 #[test]
+fn a_failed_sync_of_a_caller_is_the_end_too() {
+    let rig = Rig::new(3, FlushMode::Sync);
+    let store = rig.open();
+    let kept = send(&store, "T", 0, "kept");
+    let receipt = append(&store, "T", 0, "lost").unwrap();
+    assert!(store.drive_to_sync());
+    rig.disk.fail_at(rig.disk.ops(), Fault::Broken);
+    store.sync_soon();
+    let ops = rig.disk.ops();
+    assert_eq!(store.state(&receipt.gate, Level::Durable), GateState::Failed);
+    assert_eq!(store.state(&kept.gate, Level::Durable), GateState::Passed);
+    assert!(append(&store, "T", 0, "more").is_err());
+    store.sync_soon();
+    assert!(store.close().is_err());
+    assert_eq!(rig.disk.ops(), ops, "the disk is left alone");
+    rig.disk.crash(Loss::Everything);
+    drop(store);
+    assert_eq!(bodies(&rig.open(), "T", 0), ["kept"]);
+}
+
+#[test]
 fn one_sync_serves_everybody_who_waits() {
     let mut rig = Rig::new(3, FlushMode::Sync);
     rig.config.segment_bytes = 1 << 20;
