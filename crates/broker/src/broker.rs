@@ -6,8 +6,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -125,6 +125,8 @@ pub struct Broker {
     pub(crate) measured: Measured,
     /// How far groups are behind.
     pub(crate) lags: Lags,
+    /// Whether one thread serves all connections.
+    has_one_worker: OnceLock<bool>,
     is_stopping: AtomicBool,
     /// Ids for messages that come without.
     pub(crate) ids: UniqueIds,
@@ -266,6 +268,7 @@ impl Broker {
             counts: Counts::new(now_ms),
             measured: Measured::default(),
             lags: Lags::default(),
+            has_one_worker: OnceLock::new(),
             is_stopping: AtomicBool::new(false),
             ids: UniqueIds::new(host.ip(), std::process::id(), salt),
             settings,
@@ -567,16 +570,19 @@ impl Service for Broker {
     }
 
     fn settle(&self, is_crowded: bool) {
-        let runtime = Handle::current();
         // Whoever waits for the disk serves nobody meanwhile.
-        if is_crowded || runtime.metrics().num_workers() == 1 {
+        if is_crowded
+            || *self
+                .has_one_worker
+                .get_or_init(|| Handle::current().metrics().num_workers() == 1)
+        {
             return self.store.drive();
         }
         if self.store.drive_to_sync() {
             // The next task of this very thread, so nobody has to be woken; and not the one of the connection, which tells its
             // peer in time when the disk hangs.
             let store = Arc::clone(&self.store);
-            runtime.spawn(async move { store.sync_soon() });
+            tokio::spawn(async move { store.sync_soon() });
         }
     }
 

@@ -32,14 +32,6 @@ pub(crate) struct Writer {
     done: Pending,
 }
 
-/// What came of a turn of writing.
-struct Done {
-    /// How many more batches it might have written.
-    left: usize,
-    /// Whether somebody waits for a sync of what it wrote.
-    is_urgent: bool,
-}
-
 /// What is written and not visible yet, and how far visibility got.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
@@ -98,14 +90,20 @@ impl Store {
         is_for_caller
     }
 
-    /// Writes everything that is pending, unless somebody else is at it. Returns whether it wrote what somebody wants to have
-    /// on the disk.
+    /// Writes everything that is pending, unless somebody else is at it, who writes it then. Returns whether it wrote what
+    /// somebody wants to have on the disk.
+    ///
+    /// What others append meanwhile is left to them until they come here too: a write for each of their records would cost
+    /// more than one for all of them.
     fn write_all(&self) -> bool {
-        let mut is_urgent = false;
-        // The writer lock is given back before the last look at the tail: an append that came between and found the
-        // lock taken is seen by that look.
-        let mut left = BATCHES_AT_ONCE;
-        while !self.tail.lock().pending.is_empty() {
+        if self.tail.lock().pending.is_empty() {
+            return false;
+        }
+        let (mut is_urgent, mut left) = (false, BATCHES_AT_ONCE);
+        // Either the lock is free here, or whoever holds it sees this after giving it back.
+        self.is_wanted.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        while self.is_wanted.load(Ordering::SeqCst) {
             if left == 0 && self.flushing.try_lock().is_some() {
                 // Whoever called has its own work; the flusher goes on, unless it is waiting for the disk. Rung after
                 // the lock was given back, so that the flusher finds it free or held by somebody who looks again.
@@ -116,9 +114,12 @@ impl Store {
             let Some(mut writer) = self.writer.try_lock() else {
                 return is_urgent;
             };
-            let done = self.write_pending(&mut writer, left);
-            left = done.left;
-            is_urgent |= done.is_urgent;
+            while left > 0 && self.is_wanted.swap(false, Ordering::SeqCst) {
+                left -= 1;
+                is_urgent |= self.write_pending(&mut writer);
+            }
+            drop(writer);
+            fence(Ordering::SeqCst);
         }
         is_urgent
     }
@@ -127,48 +128,43 @@ impl Store {
     pub(crate) fn drain(&self) {
         while !self.tail.lock().pending.is_empty() {
             let mut writer = self.writer.lock();
-            if self.write_pending(&mut writer, usize::MAX).is_urgent {
+            if self.write_pending(&mut writer) {
                 self.flush_bell.ring();
             }
         }
         drop(self.writer.lock());
     }
 
-    /// Writes at most `max` batches.
-    fn write_pending(&self, writer: &mut MutexGuard<'_, Writer>, max: usize) -> Done {
-        let mut is_urgent = false;
-        for left in (0..max).rev() {
-            let done = std::mem::take(&mut writer.done);
-            let mut batch = {
-                let mut tail = self.tail.lock();
-                tail.take(done)
-            };
-            if batch.is_empty() {
-                writer.done = batch;
-                return Done { left, is_urgent };
-            }
-            self.writing_since_ms
-                .store(self.env.clock.now_ms().max(1), Ordering::Relaxed);
-            let written = self.write_batch(writer, &batch);
-            self.writing_since_ms.store(0, Ordering::Relaxed);
-            match written {
-                Ok(()) => {
-                    is_urgent |= self.config.flush == FlushMode::Sync && batch.is_urgent;
-                    self.after_write(&mut batch);
-                }
-                Err(error) => {
-                    let pos = self.log.written.load(Ordering::Acquire);
-                    tracing::error!(pos, bytes = batch.bytes, %error, "log write failed, its messages are refused; look at the disk");
-                    self.after_failure(writer, &mut batch);
-                    self.syncs.notify_waiters();
-                }
-            }
+    /// Writes what is pending. Returns whether somebody wants to have it on the disk.
+    fn write_pending(&self, writer: &mut MutexGuard<'_, Writer>) -> bool {
+        let done = std::mem::take(&mut writer.done);
+        let mut batch = self.tail.lock().take(done);
+        if batch.is_empty() {
             writer.done = batch;
-            self.progress.notify_waiters();
+            return false;
         }
+        self.writing_since_ms
+            .store(self.env.clock.now_ms().max(1), Ordering::Relaxed);
+        let written = self.write_batch(writer, &batch);
+        self.writing_since_ms.store(0, Ordering::Relaxed);
+        let mut is_urgent = false;
+        match written {
+            Ok(()) => {
+                is_urgent = self.config.flush == FlushMode::Sync && batch.is_urgent;
+                self.after_write(&mut batch);
+            }
+            Err(error) => {
+                let pos = self.log.written.load(Ordering::Acquire);
+                tracing::error!(pos, bytes = batch.bytes, %error, "log write failed, its messages are refused; look at the disk");
+                self.after_failure(writer, &mut batch);
+                self.syncs.notify_waiters();
+            }
+        }
+        writer.done = batch;
+        self.progress.notify_waiters();
         // Nobody may come again soon, and all of it is written.
         self.tail.lock().in_flight = 0;
-        Done { left: 0, is_urgent }
+        is_urgent
     }
 
     fn write_batch(&self, writer: &mut Writer, batch: &Pending) -> io::Result<()> {

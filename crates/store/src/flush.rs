@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn only_syncs_of_a_quick_disk_that_nobody_else_needs_are_for_callers() {
-        let mut syncs = Syncs::new(Instant::now());
+        let mut syncs = Syncs::new(crate::env::Env::real().clock.instant());
         assert!(!syncs.are_for_callers(), "nothing is known yet");
         syncs.note(QUICK / 2);
         assert!(syncs.are_for_callers());

@@ -42,6 +42,8 @@ pub struct Store {
     pub(crate) compaction: Compaction,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) writer: Mutex<Writer>,
+    /// Whether somebody wants to have written what is pending.
+    pub(crate) is_wanted: AtomicBool,
     pub(crate) publisher: Mutex<Publisher>,
     /// Held during a sync of the log.
     pub(crate) flushing: Mutex<Syncs>,
@@ -126,6 +128,7 @@ impl Store {
             compaction,
             tail: Mutex::new(tail),
             writer: Mutex::default(),
+            is_wanted: AtomicBool::new(false),
             publisher: Mutex::new(Publisher::new(&found)),
             flushing: Mutex::new(Syncs::new(now)),
             tidy: Mutex::new(tidy),
