@@ -61,6 +61,11 @@ pub trait File: Send + Sync + fmt::Debug {
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()>;
     /// Makes a range read as zero, giving its blocks back where the file system can.
     fn zero(&self, at: u64, len: u64) -> io::Result<()>;
+    /// Where the first bytes are, from `at` on, that were ever written; `None` when the rest reads as zero because nobody has
+    /// written there. A file system that cannot say calls everything written.
+    fn next_written(&self, at: u64) -> io::Result<Option<u64>> {
+        Ok((at < self.len()?).then_some(at))
+    }
     /// Returns when the content is durable.
     fn sync(&self) -> io::Result<()>;
     /// Cuts the file or extends it by zeros without taking room.

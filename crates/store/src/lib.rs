@@ -12,6 +12,7 @@
 pub mod disk;
 pub mod env;
 
+mod ahead;
 mod append;
 mod bell;
 mod calendar;

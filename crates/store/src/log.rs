@@ -18,6 +18,10 @@ use parking_lot::{Mutex, RwLock};
 use crate::disk::{Disk, File, synced};
 use crate::hot::Hot;
 
+/// Read at once, and how often, to find out whether a file goes on: 64 MiB.
+const BLANK_STEP: usize = 64 << 10;
+const BLANK_STEPS_MAX: usize = 1024;
+
 /// Whether a read may wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadMode {
@@ -207,6 +211,27 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Whether everything from a position to the end of its file reads as zero. Not found out for a file in which too much was
+    /// written there.
+    pub(crate) fn is_blank_behind(&self, pos: i64) -> io::Result<bool> {
+        let Some(segment) = self.segment_at(pos) else {
+            return Ok(true);
+        };
+        let mut at = (pos - segment.base).unsigned_abs();
+        let mut room = vec![0; BLANK_STEP];
+        for _ in 0..BLANK_STEPS_MAX {
+            let Some(next) = segment.file.next_written(at)? else {
+                return Ok(true);
+            };
+            let read = segment.file.read_at(&mut room, next)?;
+            if room.iter().take(read).any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at = next + read as u64;
+        }
+        Ok(false)
     }
 
     /// Fills `buf` from the log at `pos`, within one file.

@@ -93,6 +93,7 @@ impl Store {
             Checkpoint::open(disk, &checkpoint_path, &loaded),
         )?;
         let unsynced = std::mem::take(&mut found.unsynced);
+        let can_wait = found.can_wait && layout == config.queue_layout;
         let tidy = Tidy::new(checkpoint, times, unsynced, env.clock.instant());
         tracing::info!(
             end = found.end,
@@ -109,6 +110,9 @@ impl Store {
             follows_a_crash: survey.is_abnormal || found.is_cut,
             found,
         });
+        if can_wait {
+            return Ok(Arc::new(store));
+        }
         // Recovery is over only when its result is durable. On a full disk that has to wait; reading works.
         match store.checkpoint(&mut store.tidy.lock()) {
             Err(error) if is_sync_failure(&error) => tried("make the recovery durable", Err(error))?,

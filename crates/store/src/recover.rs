@@ -15,15 +15,16 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
 
-use bytes::Bytes;
 use wire::record::{RecordHead, sysflag};
 
+use crate::ahead::{Ahead, BATCHES_AHEAD, Batch, LogEnd, Numbers};
 use crate::checkpoint::{Loaded, Safe};
 use crate::compact::Compaction;
-use crate::config::StoreConfig;
+use crate::config::{FlushMode, StoreConfig};
 use crate::disk::Disk;
-use crate::index::file::Put;
 use crate::index::{IndexMark, KeyIndex};
 use crate::log::{Log, ReadMode};
 use crate::open::Parts;
@@ -37,8 +38,9 @@ use crate::tail::Deriving;
 
 /// Units of a queue that are read at once to find where it ends: a page of memory.
 const HEAD_UNITS: usize = 200;
-/// Units derived before they are written out.
-const UNITS_HELD: usize = 500_000;
+/// Units derived before they are written out: 80 MB. As a rule there are not so many behind a checkpoint, and those there are
+/// are written when the store is open.
+const UNITS_HELD: usize = 4_000_000;
 /// Queue files looked through from the end when there is no safe position, as in the reference.
 const FILES_LOOKED_AT: usize = 3;
 
@@ -69,10 +71,14 @@ pub(crate) struct Recovery<'a> {
     newest: HashMap<u64, i64>,
     /// Queues that lack units in front of what was read.
     lacking: HashMap<u64, Arc<Queue>>,
-    pushed: usize,
+    /// Units in memory, and how many of them nobody has counted.
+    held: usize,
+    uncounted: i64,
     /// Records up to this position are in the index.
     index_end: i64,
     last: Option<Last>,
+    /// Whether a queue was emptied that had been durable.
+    is_emptied: bool,
 }
 
 /// The last record.
@@ -81,6 +87,24 @@ struct Last {
     pos: i64,
     end: i64,
     stored_at: i64,
+}
+
+/// A queue some record of which was read.
+struct Known {
+    queue: Arc<Queue>,
+    /// Position of its newest unit.
+    newest: i64,
+}
+
+/// How the reading of the log ended.
+struct Ending {
+    /// Where it began.
+    from: i64,
+    end: i64,
+    behind: Behind,
+    is_abnormal: bool,
+    /// Everything below is durable, and a checkpoint says so.
+    safe: Option<i64>,
 }
 
 /// What came out.
@@ -96,6 +120,10 @@ pub(crate) struct Recovered {
     pub(crate) unsynced: Unsynced,
     /// Whether the log may have lost its end.
     pub(crate) is_cut: bool,
+    /// Everything below is durable.
+    pub(crate) durable: i64,
+    /// Whether the last checkpoint is good for another recovery, whatever is done now: then the next one can wait.
+    pub(crate) can_wait: bool,
 }
 
 impl<'a> Recovery<'a> {
@@ -135,9 +163,11 @@ impl<'a> Recovery<'a> {
             unsynced: Unsynced::default(),
             newest: HashMap::new(),
             lacking: HashMap::new(),
-            pushed: 0,
+            held: 0,
+            uncounted: 0,
             index_end: -1,
             last: None,
+            is_emptied: false,
         }
     }
 
@@ -173,7 +203,13 @@ impl<'a> Recovery<'a> {
             // Nothing below was ever to be read again, so nothing may be removed there.
             return Err(io::Error::new(io::ErrorKind::InvalidData, "log ends too early"));
         }
-        self.finish(from, end, is_abnormal || behind == Behind::Garbage)
+        self.finish(&Ending {
+            from,
+            end,
+            behind,
+            is_abnormal,
+            safe: safe.map(|safe| safe.pos),
+        })
     }
 
     /// No log: whatever the queues point to is gone.
@@ -220,16 +256,16 @@ impl<'a> Recovery<'a> {
             return Ok(false);
         }
         let mut scanner = Scanner::new(self.log, self.verify(), safe.last);
-        let Some((pos, record)) = scanner.next()? else {
+        let Some((pos, head)) = scanner.next()? else {
             return Ok(false);
         };
-        if pos + record.len() as i64 != safe.pos {
+        if pos + head.total_size as i64 != safe.pos {
             return Ok(false);
         }
-        self.last = stored_at(&record).map(|stored_at| Last {
+        self.last = Some(Last {
             pos,
             end: safe.pos,
-            stored_at,
+            stored_at: head.stamp.stored_at,
         });
         Ok(true)
     }
@@ -424,11 +460,10 @@ impl<'a> Recovery<'a> {
     /// Start of the newest file whose first message was stored no later than `before_ms`; the first file if none was.
     fn dispatched_file(&self, before_ms: i64) -> io::Result<i64> {
         for segment in self.log.segments().iter().rev() {
-            let first = Scanner::new(self.log, Verify::Nothing, segment.base).next()?;
-            if first
-                .and_then(|(_, record)| stored_at(&record))
-                .is_some_and(|at| at > 0 && at <= before_ms)
-            {
+            let mut scanner = Scanner::new(self.log, Verify::Nothing, segment.base);
+            let first = scanner.next()?;
+            let stored_at = first.map_or(0, |(_, head)| head.stamp.stored_at);
+            if stored_at > 0 && stored_at <= before_ms {
                 return Ok(segment.base);
             }
         }
@@ -457,64 +492,66 @@ impl<'a> Recovery<'a> {
     }
 
     /// Reads the log to its end and gives every record to the queue and index that lack it.
-    fn dispatch_from(&mut self, from: i64, gaps: Gaps) -> io::Result<(i64, Behind)> {
-        let mut scanner = Scanner::new(self.log, self.verify(), from);
-        while let Some((pos, record)) = scanner.next()? {
-            let Ok(head) = RecordHead::scan(&record) else {
-                break;
-            };
-            // What is read again does not bring back an earlier end.
-            if self.last.is_none_or(|last| last.pos <= pos) {
-                self.last = Some(Last {
-                    pos,
-                    end: scanner.pos,
-                    stored_at: head.stamp.stored_at,
-                });
-            }
-            let queue = self.queues.get(head.parts.topic, head.parts.queue_id);
-            let deriving = Deriving {
+    fn dispatch_from(&mut self, from: i64, gaps: Gaps) -> io::Result<LogEnd> {
+        let ahead = Ahead {
+            scanner: Scanner::new(self.log, self.verify(), from),
+            numbers: Numbers::new(self.queues),
+            deriving: Deriving {
                 delay_levels_ms: &self.config.delay_levels_ms,
                 index_enabled: self.index.is_enabled(),
-            };
-            let derived = deriving.derive(&queue, head.parts.properties, head.parts.sys_flag);
-            if pos > self.index_end {
-                self.index_end = pos;
-                let stored_at = head.stamp.stored_at;
-                let mut puts = derived
-                    .hashes
-                    .iter()
-                    .map(|hash| Put { hash, pos, stored_at })
-                    .collect();
-                self.index.push(&mut puts);
+            },
+            index_end: self.index_end,
+        };
+        let mut known = Vec::new();
+        let ended = std::thread::scope(|scope| {
+            let (to, batches) = sync_channel(BATCHES_AHEAD);
+            let thread = Builder::new().name("store-recover".to_owned());
+            let reader = thread.spawn_scoped(scope, move || ahead.run(&to))?;
+            for batch in batches {
+                self.take_in(batch, &mut known, gaps)?;
             }
-            if let Some(count) = count_for(&queue, &head) {
-                let tags_code = derived.tags.at(head.stamp.stored_at);
-                let unit = Unit {
-                    pos,
-                    size: head.total_size as i32,
-                    tags_code,
-                };
-                let span = Span {
-                    stored_at: head.stamp.stored_at,
-                    base: head.stamp.queue_offset,
-                    count,
-                };
-                self.give(&queue, unit, span, gaps)?;
-            }
+            reader
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the thread that reads the log has ended")))
+        })?;
+        for Known { queue, newest } in known {
+            self.newest.insert(queue.key, newest);
         }
-        Ok((scanner.pos, scanner.behind))
+        Ok(ended)
     }
 
-    fn give(&mut self, queue: &Arc<Queue>, unit: Unit, span: Span, gaps: Gaps) -> io::Result<()> {
+    fn take_in(&mut self, mut batch: Batch, known: &mut Vec<Known>, gaps: Gaps) -> io::Result<()> {
+        let begin = batch.seen.first().map_or(0, |first| first.unit.pos);
+        for queue in batch.fresh {
+            let newest = match self.newest.get(&queue.key) {
+                Some(newest) => *newest,
+                // What runs have comes from before they end.
+                None if self.files.runs().is_some_and(|runs| runs.end() <= begin) => -1,
+                None => self.last_unit(&queue)?.map_or(-1, |unit| unit.pos),
+            };
+            known.push(Known { queue, newest });
+        }
+        self.index.push(&mut batch.puts);
+        for seen in &batch.seen {
+            let (pos, stored_at) = (seen.unit.pos, seen.span.stored_at);
+            self.index_end = self.index_end.max(pos);
+            // What is read again does not bring back an earlier end. Units that are written meanwhile are those up to here.
+            if self.last.is_none_or(|last| last.pos <= pos) {
+                let end = pos + i64::from(seen.unit.size);
+                self.last = Some(Last { pos, end, stored_at });
+            }
+            if let Some(known) = known.get_mut(seen.queue).filter(|_| seen.is_queued) {
+                self.give(known, seen.unit, seen.span, gaps)?;
+            }
+        }
+        self.count();
+        Ok(())
+    }
+
+    fn give(&mut self, known: &mut Known, unit: Unit, span: Span, gaps: Gaps) -> io::Result<()> {
+        let queue = &known.queue;
         let (max, offset) = (queue.max(), span.base);
-        let newest = match self.newest.get(&queue.key) {
-            Some(newest) => *newest,
-            // What runs have comes from before they end.
-            None if self.files.runs().is_some_and(|runs| runs.end() <= unit.pos) => -1,
-            None => self.last_unit(queue)?.map_or(-1, |unit| unit.pos),
-        };
-        self.newest.insert(queue.key, newest);
-        if unit.pos <= newest || self.lacking.contains_key(&queue.key) {
+        if unit.pos <= known.newest || !self.lacking.is_empty() && self.lacking.contains_key(&queue.key) {
             return Ok(());
         }
         // The CRC does not cover the offset.
@@ -564,7 +601,7 @@ impl<'a> Recovery<'a> {
         while !queue.is_batch() && queue.max() < offset {
             self.push(queue, Unit::BLANK, span)?;
         }
-        self.newest.insert(queue.key, unit.pos);
+        known.newest = unit.pos;
         self.push(queue, unit, span)
     }
 
@@ -576,6 +613,8 @@ impl<'a> Recovery<'a> {
     }
 
     fn empty(&mut self, queue: &Queue) -> io::Result<()> {
+        self.is_emptied = true;
+        self.count();
         self.queues.add_unwritten(-queue.unwritten());
         self.files.empty(queue, &mut self.unsynced)
     }
@@ -595,6 +634,7 @@ impl<'a> Recovery<'a> {
         while queue.max() < end {
             self.push(queue, Unit::BLANK, nowhere)?;
         }
+        self.count();
         Ok(())
     }
 
@@ -602,15 +642,21 @@ impl<'a> Recovery<'a> {
         if queue.push(unit, span) {
             self.queues.list(queue);
         }
-        self.queues.add_unwritten(1);
-        self.pushed += 1;
-        if self.pushed.is_multiple_of(UNITS_HELD) {
+        self.held += 1;
+        self.uncounted += 1;
+        if self.held >= UNITS_HELD {
             self.write_out()?;
         }
         Ok(())
     }
 
+    fn count(&mut self) {
+        self.queues.add_unwritten(std::mem::take(&mut self.uncounted));
+    }
+
     fn write_out(&mut self) -> io::Result<()> {
+        self.count();
+        self.held = 0;
         let listed = self.queues.take_listed();
         let count = listed.len();
         if let Some(runs) = self.files.runs() {
@@ -649,13 +695,10 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    /// Removes everything that lies behind the end of the log and makes what was found durable.
-    fn finish(mut self, from: i64, end: i64, is_dirty: bool) -> io::Result<Recovered> {
-        if is_dirty {
-            self.log.zero(end, self.log.capacity_end())?;
-            self.log.sync(from, self.log.capacity_end())?;
-            self.log.remove_behind(end.max(self.log.min() + 1))?;
-        }
+    /// Removes everything that lies behind the end of the log.
+    fn finish(mut self, ending: &Ending) -> io::Result<Recovered> {
+        let end = ending.end;
+        let (is_cut, durable) = self.end_log(ending)?;
         let in_files = self.files.runs().is_none();
         for queue in self.queues.all() {
             if in_files && self.last_unit(&queue)?.is_some_and(|unit| unit.pos >= end) {
@@ -670,9 +713,41 @@ impl<'a> Recovery<'a> {
             self.index.write_out()?;
             self.index.cut_behind(end)?;
         }
+        // Nothing below the safe position has changed.
+        let can_wait = ending.safe.is_some_and(|safe| ending.from >= safe) && !self.is_emptied;
         let mut found = self.recovered(end)?;
-        found.is_cut = is_dirty;
+        found.is_cut = is_cut;
+        found.durable = durable;
+        found.can_wait = can_wait;
         Ok(found)
+    }
+
+    /// Sees to it that nothing behind the end of the log can ever be taken for its continuation. Returns whether there was
+    /// something, and up to where the log is durable.
+    fn end_log(&self, ending: &Ending) -> io::Result<(bool, i64)> {
+        let end = ending.end;
+        let is_dirty =
+            ending.behind == Behind::Garbage || ending.is_abnormal && !self.log.is_blank_behind(end)?;
+        if is_dirty {
+            self.log.zero(end, self.log.capacity_end())?;
+        }
+        let durable = match ending.safe {
+            // What only the system knows after a kill was promised to nobody as more than that, and a sync of all of it takes
+            // longer than everything else. The flusher does it.
+            Some(safe) if !is_dirty && ending.is_abnormal && self.config.flush == FlushMode::Async => {
+                safe.min(end)
+            }
+            _ if is_dirty || ending.is_abnormal => {
+                self.log.sync(ending.from, self.log.capacity_end())?;
+                end
+            }
+            _ => end,
+        };
+        if is_dirty || ending.is_abnormal {
+            // They may lack their names after a power cut.
+            self.log.remove_behind(end.max(self.log.min() + 1))?;
+        }
+        Ok((is_dirty, durable))
     }
 
     fn recovered(self, end: i64) -> io::Result<Recovered> {
@@ -691,6 +766,8 @@ impl<'a> Recovery<'a> {
             units: all.iter().map(|queue| queue.max()).sum(),
             unsynced: self.unsynced,
             is_cut: false,
+            durable: end,
+            can_wait: false,
         })
     }
 }
@@ -708,8 +785,4 @@ pub(crate) fn count_for(queue: &Queue, head: &RecordHead<'_>) -> Option<i16> {
         QueueKind::Batch if is_inner_batch => Some(inner_count(parts.properties)),
         _ => Some(1),
     }
-}
-
-fn stored_at(record: &Bytes) -> Option<i64> {
-    RecordHead::scan(record).ok().map(|head| head.stamp.stored_at)
 }

@@ -4,13 +4,12 @@
 
 use std::io;
 
-use bytes::Bytes;
-use wire::record::{RecordError, RecordHead};
+use wire::record::{MAGIC_BLANK, MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN, RecordHead};
 
 use crate::log::{Log, ReadMode};
 
-/// Read at once.
-const CHUNK_BYTES: i64 = 1 << 20;
+/// Read at once: few enough that what was read is still in the cache of the processor when it is looked at.
+const CHUNK_BYTES: usize = 512 << 10;
 
 /// Which CRC a record must carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,17 +36,24 @@ pub(crate) struct Scanner<'a> {
     verify: Verify,
     /// Position of the next record.
     pub(crate) pos: i64,
+    /// End of the file it lies in.
+    file_end: i64,
     /// Set at the end.
     pub(crate) behind: Behind,
-    chunk: Bytes,
+    /// What was read, and kept for its room.
+    chunk: Vec<u8>,
     chunk_at: i64,
+    /// As much of `chunk` was read.
+    chunk_len: usize,
 }
 
-enum Look {
+/// What the first bytes of what may be a record say.
+enum Front {
+    /// All bytes of what says it is a record are there.
     Record(usize),
     Blank,
     End(Behind),
-    /// The record needs so many bytes.
+    /// So many bytes are needed.
     More(usize),
 }
 
@@ -57,49 +63,63 @@ impl<'a> Scanner<'a> {
             log,
             verify,
             pos: from,
+            file_end: from,
             behind: Behind::Nothing,
-            chunk: Bytes::new(),
+            chunk: Vec::new(),
             chunk_at: from,
+            chunk_len: 0,
         }
     }
 
-    /// The bytes of the next record, with its position. After `None`, [`Scanner::pos`] is the end of the log.
-    pub(crate) fn next(&mut self) -> io::Result<Option<(i64, Bytes)>> {
+    /// The next record, with its position. After `None`, [`Scanner::pos`] is the end of the log.
+    pub(crate) fn next(&mut self) -> io::Result<Option<(i64, RecordHead<'_>)>> {
+        let Some((skip, size)) = self.next_whole()? else {
+            return Ok(None);
+        };
+        let record = self.chunk.get(skip..skip + size).unwrap_or_default();
+        match RecordHead::scan(record) {
+            Ok(head) if is_sound(&head, record, self.pos, self.verify) => {
+                let pos = self.pos;
+                self.pos += size as i64;
+                Ok(Some((pos, head)))
+            }
+            _ => {
+                self.behind = Behind::Garbage;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Where the next record lies in the chunk, by its size alone. `None` at the end.
+    fn next_whole(&mut self) -> io::Result<Option<(usize, usize)>> {
         loop {
-            let left = (self.log.base_of(self.pos) + self.log.segment_bytes() - self.pos) as usize;
+            if self.pos >= self.file_end {
+                self.file_end = self.log.base_of(self.pos) + self.log.segment_bytes();
+            }
+            let left = (self.file_end - self.pos) as usize;
             let skip = (self.pos - self.chunk_at) as usize;
-            match self.look(self.chunk.get(skip..).unwrap_or_default(), left) {
-                Look::Record(size) => {
-                    let pos = self.pos;
-                    self.pos += size as i64;
-                    return Ok(Some((pos, self.chunk.slice(skip..skip + size))));
-                }
-                Look::Blank => {
-                    let next = self.pos + left as i64;
-                    if self.log.segment_at(next).is_none() {
+            match front(self.chunk.get(skip..self.chunk_len).unwrap_or_default(), left) {
+                Front::Record(size) => return Ok(Some((skip, size))),
+                Front::Blank => {
+                    self.pos += left as i64;
+                    self.chunk_at = self.pos;
+                    self.chunk_len = 0;
+                    if self.log.segment_at(self.pos).is_none() {
                         // The blank is the last thing: the next record starts a file that is not there yet.
-                        self.pos = next;
                         return Ok(None);
                     }
-                    self.pos = next;
-                    self.drop_chunk();
                 }
-                Look::End(behind) => {
+                Front::End(behind) => {
                     self.behind = behind;
                     return Ok(None);
                 }
-                Look::More(size) => {
-                    if !self.fill(size.max(CHUNK_BYTES as usize).min(left))? {
+                Front::More(size) => {
+                    if !self.fill(size.max(CHUNK_BYTES).min(left))? {
                         return Ok(None);
                     }
                 }
             }
         }
-    }
-
-    fn drop_chunk(&mut self) {
-        self.chunk = Bytes::new();
-        self.chunk_at = self.pos;
     }
 
     /// Reads from `pos` on. `false` when there is no file.
@@ -107,42 +127,53 @@ impl<'a> Scanner<'a> {
         if self.log.segment_at(self.pos).is_none() {
             return Ok(false);
         }
-        let mut chunk = vec![0; len];
-        self.log.read(self.pos, &mut chunk, ReadMode::Blocking)?;
-        self.chunk = Bytes::from(chunk);
+        if self.chunk.len() < len {
+            self.chunk.resize(len, 0);
+        }
+        self.chunk_len = 0;
         self.chunk_at = self.pos;
+        if let Some(room) = self.chunk.get_mut(..len) {
+            self.log.read(self.pos, room, ReadMode::Blocking)?;
+            self.chunk_len = len;
+        }
         Ok(true)
     }
+}
 
-    fn look(&self, buf: &[u8], left: usize) -> Look {
-        if left < 8 {
-            // Not even a blank fits: no record ends here.
-            return Look::End(Behind::Garbage);
-        }
-        let Some(front) = buf.first_chunk::<8>() else {
-            return Look::More(8);
-        };
-        if *front == [0; 8] {
-            return Look::End(Behind::Nothing);
-        }
-        let head = match RecordHead::scan(buf) {
-            Ok(head) => head,
-            Err(RecordError::Blank(size)) if usize::try_from(size) == Ok(left) => return Look::Blank,
-            Err(RecordError::Short { need, .. }) if need <= left && buf.len() < left => {
-                return Look::More(need.max(buf.len() + 1));
-            }
-            Err(_) => return Look::End(Behind::Garbage),
-        };
-        let verified = match self.verify {
-            Verify::Nothing => Ok(()),
-            Verify::Body => head.check_body(),
-            Verify::Seal => head.check_seal(buf),
-        };
-        if verified.is_err() || head.stamp.physical_offset != self.pos || is_torn(&head) {
-            return Look::End(Behind::Garbage);
-        }
-        Look::Record(head.total_size)
+/// What `buf` begins with, when `left` bytes are left in the file.
+fn front(buf: &[u8], left: usize) -> Front {
+    if left < 8 {
+        // Not even a blank fits: no record ends here.
+        return Front::End(Behind::Garbage);
     }
+    let Some(front) = buf.first_chunk::<8>() else {
+        return Front::More(8);
+    };
+    if *front == [0; 8] {
+        return Front::End(Behind::Nothing);
+    }
+    let [s0, s1, s2, s3, m0, m1, m2, m3] = *front;
+    let size = usize::try_from(i32::from_be_bytes([s0, s1, s2, s3])).unwrap_or_default();
+    match i32::from_be_bytes([m0, m1, m2, m3]) {
+        MAGIC_BLANK if size == left => Front::Blank,
+        MAGIC_V1 | MAGIC_V2 if (RECORD_BYTES_MIN..=left).contains(&size) => {
+            if size <= buf.len() {
+                Front::Record(size)
+            } else {
+                Front::More(size)
+            }
+        }
+        _ => Front::End(Behind::Garbage),
+    }
+}
+
+fn is_sound(head: &RecordHead<'_>, record: &[u8], pos: i64, verify: Verify) -> bool {
+    let verified = match verify {
+        Verify::Nothing => Ok(()),
+        Verify::Body => head.check_body(),
+        Verify::Seal => head.check_seal(record),
+    };
+    verified.is_ok() && head.stamp.physical_offset == pos && !is_torn(head)
 }
 
 /// Whether the end of a record was never written, which the CRC of the body cannot tell. Topics have no zero byte, and

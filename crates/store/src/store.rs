@@ -114,7 +114,7 @@ impl Store {
         } = parts;
         log.hot.start_at(found.end);
         log.written.store(found.end, Ordering::Release);
-        log.durable.store(found.end, Ordering::Release);
+        log.durable.store(found.durable, Ordering::Release);
         let now = env.clock.instant();
         let tail = Tail::new(log.segment_bytes(), found.end, found.last_stored_at);
         Store {

@@ -106,3 +106,16 @@ fn used_space_is_rounded_up_and_leaves_out_what_is_reserved() {
     assert_eq!(space(200, 100, 50), 67);
     assert_eq!(space(0, 0, 0), 0);
 }
+
+#[test]
+fn a_real_file_tells_what_was_written_from_what_was_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = RealDisk.create(&dir.path().join("sparse"), 1 << 20).unwrap();
+    file.write_at(b"here", 300_000).unwrap();
+    let found = file.next_written(0).unwrap().expect("something was written");
+    assert!(found <= 300_000, "{found}");
+    // A file system that cannot say calls everything written, up to the end.
+    let rest = file.next_written(600_000).unwrap();
+    assert!(rest.is_none_or(|at| at == 600_000), "{rest:?}");
+    assert_eq!(file.next_written(1 << 20).unwrap(), None);
+}

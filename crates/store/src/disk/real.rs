@@ -10,7 +10,9 @@ use std::thread::Builder;
 use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock, fdatasync, fsync, statvfs};
+use rustix::fs::{
+    FallocateFlags, FlockOperation, SeekFrom, fallocate, fcntl_lock, fdatasync, fsync, seek, statvfs,
+};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::{Disk, Entry, File, Lock, Space, Unsynced};
@@ -68,6 +70,15 @@ impl File for RealFile {
         ) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => zero_by_writing(self, at, len),
             done => Ok(done?),
+        }
+    }
+
+    fn next_written(&self, at: u64) -> io::Result<Option<u64>> {
+        match seek(&self.0, SeekFrom::Data(at)) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok((at < self.len()?).then_some(at)),
+            Err(error) => Err(error.into()),
         }
     }
 
