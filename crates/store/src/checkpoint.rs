@@ -5,18 +5,23 @@
 //! 4096 bytes. The reference's part: physicMsgTimestamp 8 | logicsMsgTimestamp 8 | indexMsgTimestamp 8
 //!   | masterFlushedOffset 8 | confirmPhyOffset 8
 //! Ours, at 64 and at 2048, written in turn: magic 8 | turn 8 | safe 8 | last 8 | index name 8 | index next 8
-//!   | index end 8 | queues 8 | units 8 | copy of the reference's part 40 | crc32 4
+//!   | index end 8 | queues 8 | units 8 | copy of the reference's part 40 | crc32 4 | 0 12
+//!   | turn 8 | slots next 8 | slots crc32 4 | crc32 4
 //! ```
 //!
 //! Everything below `safe` is durable and dispatched; the record at `last` ends there. The reference leaves our part
 //! alone but changes its own when it works, and then the copies differ: what we say is out of date and not used.
+//!
+//! A short checkpoint ([`crate::tidy::Extent`]) moves `safe` and leaves the reference's part as it was, which still speaks of the
+//! last whole one. The index has entries then that are in no slot: `slots` says up to which entry the slots in the file know
+//! them, and what their sum is. That is of use to whoever finds them so, and no more: an older version does not know it.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::{Disk, File, synced};
-use crate::index::IndexMark;
+use crate::index::{IndexMark, SlotsMark};
 
 const FILE_BYTES: u64 = 4096;
 /// The name of this program, and the version of our part.
@@ -25,6 +30,9 @@ const VERSION_BITS: u32 = 16;
 const SLOTS: [usize; 2] = [64, 2048];
 const WORDS: usize = 14;
 const SLOT_BYTES: usize = WORDS * 8 + 4;
+/// Where in a slot it is said what is known of the index's.
+const SLOTS_AT: usize = 128;
+const SLOTS_BYTES: usize = 24;
 
 /// The reference's part.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +72,8 @@ pub(crate) struct Safe {
     /// The record that ends there; -1 when the log is empty.
     pub(crate) last: i64,
     pub(crate) index: IndexMark,
+    /// What the slots of the index are, if that is known.
+    pub(crate) slots: Option<SlotsMark>,
     /// Queues that hold or held messages, and the sum of their ends.
     pub(crate) queues: i64,
     pub(crate) units: i64,
@@ -99,7 +109,12 @@ pub(crate) fn load(disk: &dyn Disk, path: &Path) -> io::Result<Loaded> {
         );
         return Err(io::Error::new(io::ErrorKind::Unsupported, why));
     }
-    let slots = SLOTS.map(|at| bytes.get(at..at + SLOT_BYTES).and_then(parse_slot));
+    let slots = SLOTS.map(|at| {
+        let mut slot = bytes.get(at..at + SLOT_BYTES).and_then(parse_slot)?;
+        let said = bytes.get(at + SLOTS_AT..at + SLOTS_AT + SLOTS_BYTES);
+        slot.safe.slots = said.and_then(|said| parse_slots(said, slot.turn));
+        Some(slot)
+    });
     let turn = slots.iter().flatten().map(|slot| slot.turn).max().unwrap_or(0);
     let newest = slots.iter().flatten().max_by_key(|slot| slot.turn);
     let other = slots.iter().flatten().min_by_key(|slot| slot.turn);
@@ -152,6 +167,7 @@ fn parse_slot(bytes: &[u8]) -> Option<Slot> {
         pos: word(2)?,
         last: word(3)?,
         index,
+        slots: None,
         queues: word(7)?,
         units: word(8)?,
     };
@@ -160,6 +176,28 @@ fn parse_slot(bytes: &[u8]) -> Option<Slot> {
         safe,
         copy: *body.last_chunk()?,
     })
+}
+
+/// What is said of the slots of the index, if it was said with the rest.
+fn parse_slots(bytes: &[u8], turn: i64) -> Option<SlotsMark> {
+    let (body, crc) = bytes.split_last_chunk::<4>()?;
+    let (said, rest) = body.split_first_chunk()?;
+    let (next, rest) = rest.split_first_chunk()?;
+    let is_sound = crc32fast::hash(body) == u32::from_be_bytes(*crc) && i64::from_be_bytes(*said) == turn;
+    let mark = SlotsMark {
+        next: u32::try_from(i64::from_be_bytes(*next)).ok()?,
+        crc: u32::from_be_bytes(*rest.first_chunk()?),
+    };
+    is_sound.then_some(mark)
+}
+
+fn encode_slots(turn: i64, mark: SlotsMark) -> Vec<u8> {
+    let mut out = turn.to_be_bytes().to_vec();
+    out.extend_from_slice(&i64::from(mark.next).to_be_bytes());
+    out.extend_from_slice(&mark.crc.to_be_bytes());
+    let crc = crc32fast::hash(&out);
+    out.extend_from_slice(&crc.to_be_bytes());
+    out
 }
 
 fn encode_slot(turn: i64, safe: &Safe, copy: &[u8; 40]) -> Vec<u8> {
@@ -179,6 +217,11 @@ fn encode_slot(turn: i64, safe: &Safe, copy: &[u8; 40]) -> Vec<u8> {
     out.extend_from_slice(copy);
     let crc = crc32fast::hash(&out);
     out.extend_from_slice(&crc.to_be_bytes());
+    out.resize(SLOTS_AT, 0);
+    match safe.slots {
+        Some(mark) => out.extend_from_slice(&encode_slots(turn, mark)),
+        None => out.resize(SLOTS_AT + SLOTS_BYTES, 0),
+    }
     out
 }
 
@@ -187,6 +230,8 @@ fn encode_slot(turn: i64, safe: &Safe, copy: &[u8; 40]) -> Vec<u8> {
 pub(crate) struct Checkpoint {
     file: Arc<dyn File>,
     turn: i64,
+    /// The reference's part, as this process wrote it.
+    copy: Option<[u8; 40]>,
 }
 
 impl Checkpoint {
@@ -204,6 +249,7 @@ impl Checkpoint {
         Ok(Checkpoint {
             file,
             turn: loaded.turn,
+            copy: None,
         })
     }
 
@@ -217,7 +263,50 @@ impl Checkpoint {
         let at = SLOTS[(self.turn & 1) as usize] as u64;
         self.file.write_at(&encode_slot(self.turn, safe, &copy), at)?;
         synced(self.file.sync())?;
+        if self.copy == Some(copy) {
+            return Ok(());
+        }
+        self.copy = None;
         self.file.write_at(&copy, 0)?;
-        synced(self.file.sync())
+        synced(self.file.sync())?;
+        self.copy = Some(copy);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    const PATH: &str = "/checkpoint";
+
+    fn safe(pos: i64) -> Safe {
+        Safe {
+            pos,
+            slots: Some(SlotsMark { next: 7, crc: 8 }),
+            ..Safe::default()
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_the_slots_counts_only_with_the_checkpoint_it_was_said_with() {
+        let disk = SimDisk::seeded(1);
+        let path = Path::new(PATH);
+        let mut checkpoint = Checkpoint::open(&disk, path, &Loaded::default()).unwrap();
+        let times = Times::default();
+        checkpoint.write(&times, &safe(1)).unwrap();
+        assert_eq!(load(&disk, path).unwrap().safe, Some(safe(1)));
+        // As a version writes it that does not know of slots: the first part alone, over the place of the one before.
+        checkpoint.write(&times, &safe(2)).unwrap();
+        let turn = load(&disk, path).unwrap().turn + 1;
+        let at = SLOTS[(turn & 1) as usize] as u64;
+        let slot = encode_slot(turn, &safe(3), &[0; 40]);
+        checkpoint.file.write_at(&slot[..SLOT_BYTES], at).unwrap();
+        let unknown = Safe {
+            slots: None,
+            ..safe(3)
+        };
+        assert_eq!(load(&disk, path).unwrap().safe, Some(unknown));
     }
 }

@@ -119,8 +119,11 @@ pub struct StoreConfig {
     pub queue_flush_interval: Duration,
     /// `flushConsumeQueueThoroughInterval`: how often everything derived becomes durable and recovery moves on.
     pub checkpoint_interval: Duration,
-    /// A checkpoint is also due after this many bytes of log, which bounds what recovery reads.
+    /// A checkpoint is also due after this many bytes of log.
     pub checkpoint_bytes: u64,
+    /// A short one is due after this many, which bounds what recovery reads; later when more files have to be synced than that is
+    /// worth.
+    pub short_checkpoint_bytes: u64,
     /// `checkCRCOnRecover`.
     pub check_crc_on_recover: bool,
     /// `enabledAppendPropCRC`: every record gets a CRC over all of it.
@@ -185,6 +188,7 @@ impl StoreConfig {
             queue_flush_interval: Duration::from_secs(1),
             checkpoint_interval: Duration::from_secs(60),
             checkpoint_bytes: 1 << 30,
+            short_checkpoint_bytes: 256 << 20,
             check_crc_on_recover: true,
             seal_records: false,
             demand_seals: false,

@@ -4,7 +4,7 @@
 //!
 //! A publisher only appends to `pending`. Entries are put into their slots in groups, where the cache misses of one
 //! group overlap, by the tidy thread or by the publisher that finds too many. All of it can be derived from the log
-//! again, and is after an abnormal end, from the last checkpoint on.
+//! again, and is after an abnormal end, from the last checkpoint on. A short checkpoint makes only entries durable.
 
 use std::io;
 use std::path::PathBuf;
@@ -35,6 +35,24 @@ pub(crate) struct IndexMark {
     pub(crate) next: u32,
     /// Position of the newest record that is indexed; -1 for none.
     pub(crate) end_pos: i64,
+}
+
+/// What the slots in the newest file are, whatever entries came since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SlotsMark {
+    /// They know the entries below this number.
+    pub(crate) next: u32,
+    /// Their sum.
+    pub(crate) crc: u32,
+}
+
+/// What a flush has made durable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flushed {
+    pub(crate) mark: IndexMark,
+    pub(crate) slots: Option<SlotsMark>,
+    /// Slots and header too, and not only entries.
+    pub(crate) is_whole: bool,
 }
 
 #[derive(Debug)]
@@ -196,10 +214,30 @@ impl KeyIndex {
         files.current.as_mut().map_or(Ok(()), Current::write_entries)
     }
 
-    /// Makes everything published so far durable and says how far that is.
-    pub(crate) fn flush(&self) -> io::Result<IndexMark> {
+    /// Makes the entries of everything published so far durable: a recovery enters them into the slots, which change all over
+    /// the file. Of a file that has none yet everything, as [`KeyIndex::flush`].
+    pub(crate) fn flush_entries(&self) -> io::Result<Flushed> {
         let mut files = self.files.lock();
         self.put_away(&mut files, true)?;
+        let is_settled = files.unsynced.is_empty() && !files.is_dir_unsynced;
+        if let Some(current) = &mut files.current
+            && is_settled
+            && current.slots_mark().is_some()
+        {
+            current.flush_entries()?;
+            return Ok(files.flushed(false));
+        }
+        self.flush_files(&mut files)
+    }
+
+    /// Makes everything published so far durable and says how far that is.
+    pub(crate) fn flush(&self) -> io::Result<Flushed> {
+        let mut files = self.files.lock();
+        self.put_away(&mut files, true)?;
+        self.flush_files(&mut files)
+    }
+
+    fn flush_files(&self, files: &mut Files) -> io::Result<Flushed> {
         while let Some(file) = files.unsynced.pop() {
             synced(file.sync())?;
         }
@@ -213,7 +251,7 @@ impl KeyIndex {
             }
             files.is_dir_unsynced = false;
         }
-        Ok(files.mark())
+        Ok(files.flushed(true))
     }
 
     pub(crate) fn mark(&self) -> IndexMark {
@@ -252,13 +290,31 @@ impl KeyIndex {
         Ok(found)
     }
 
+    /// After an orderly end: what the slots are is known.
+    pub(crate) fn note_slots(&self, slots: Option<SlotsMark>) {
+        if let Some(current) = &mut self.files.lock().current {
+            current.note_slots(slots);
+        }
+    }
+
+    /// Notes when the newest entry's message was stored; entries know that only to the second.
+    pub(crate) fn note_end_at(&self, pos: i64, stored_at: i64) {
+        if let Some(current) = &mut self.files.lock().current
+            && current.header.next > 1
+            && current.header.end_pos == pos
+        {
+            current.header.end_at = stored_at;
+        }
+    }
+
     /// After an abnormal end: keeps exactly what the checkpoint vouches for.
-    pub(crate) fn cut_to_mark(&self, mark: &IndexMark) -> io::Result<()> {
+    pub(crate) fn cut_to_mark(&self, mark: &IndexMark, slots: Option<SlotsMark>) -> io::Result<()> {
         let mut files = self.files.lock();
         files.remove_newer(mark.name)?;
         files.reopen_last()?;
         if let Some(current) = &mut files.current
             && current.name == mark.name
+            && !current.resume(mark.next, slots)?
         {
             current.rebuild(mark.next, i64::MAX, Trust::Durable)?;
         }
@@ -378,6 +434,14 @@ impl Files {
                 next: 0,
                 end_pos: -1,
             },
+        }
+    }
+
+    fn flushed(&self, is_whole: bool) -> Flushed {
+        Flushed {
+            mark: self.mark(),
+            slots: self.current.as_ref().and_then(Current::slots_mark),
+            is_whole,
         }
     }
 

@@ -58,6 +58,11 @@ pub(crate) struct Unsynced {
 }
 
 impl Unsynced {
+    /// How many files there are.
+    pub(crate) fn len(&self) -> usize {
+        self.files.len() + self.paths.len()
+    }
+
     /// Makes it all durable. What fails stays for the next time.
     pub(crate) fn sync(&mut self, disk: &dyn Disk) -> io::Result<()> {
         loop {

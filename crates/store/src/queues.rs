@@ -229,6 +229,11 @@ impl Queues {
         is_enough && !in_runs || units >= UNITS_WAITING_MAX
     }
 
+    /// How many queues there are with units in memory.
+    pub(crate) fn listed(&self) -> usize {
+        self.listed.lock().len()
+    }
+
     /// Units that are not in a file yet, over all queues.
     pub(crate) fn unwritten(&self) -> i64 {
         self.unwritten.load(Ordering::Relaxed)

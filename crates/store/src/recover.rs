@@ -25,7 +25,7 @@ use crate::checkpoint::{Loaded, Safe};
 use crate::compact::Compaction;
 use crate::config::{FlushMode, StoreConfig};
 use crate::disk::Disk;
-use crate::index::{IndexMark, KeyIndex};
+use crate::index::KeyIndex;
 use crate::log::{Log, ReadMode};
 use crate::open::Parts;
 use crate::queue::{End, Queue, Unit};
@@ -297,7 +297,7 @@ impl<'a> Recovery<'a> {
             );
             from = self.log.min();
         }
-        Ok(from.min(self.cut_index(&safe.index, loaded.times.index_ms, is_abnormal)?))
+        Ok(from.min(self.cut_index(safe, loaded.times.index_ms, is_abnormal)?))
     }
 
     /// In the compact layout: takes up the runs that end at a position or before it. Returns where the last of them ends.
@@ -319,7 +319,8 @@ impl<'a> Recovery<'a> {
     }
 
     /// Brings the index back to a mark. Returns where to read from for what it lacks.
-    fn cut_index(&self, mark: &IndexMark, index_ms: i64, is_abnormal: bool) -> io::Result<i64> {
+    fn cut_index(&self, safe: &Safe, index_ms: i64, is_abnormal: bool) -> io::Result<i64> {
+        let mark = &safe.index;
         if !self.index.is_enabled() {
             return Ok(i64::MAX);
         }
@@ -334,7 +335,12 @@ impl<'a> Recovery<'a> {
             return Ok(if end < 0 { i64::MAX } else { end });
         }
         if is_changed {
-            self.index.cut_to_mark(mark)?;
+            self.index.cut_to_mark(mark, safe.slots)?;
+        } else {
+            self.index.note_slots(safe.slots);
+        }
+        if let Some(last) = &self.last {
+            self.index.note_end_at(last.pos, last.stored_at);
         }
         let end = self.index.mark().end_pos;
         if end >= mark.end_pos {

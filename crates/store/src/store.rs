@@ -153,32 +153,39 @@ impl Store {
 
     /// Starts the three threads.
     pub(crate) fn start_threads(self: &Arc<Store>) -> io::Result<()> {
-        let interval = self.config.flush_interval;
-        self.start("store-flush", &self.flush_bell, interval, Store::turn_flusher)?;
-        self.start(
-            "store-tidy",
-            &self.tidy_bell,
-            self.config.queue_flush_interval,
-            Store::turn_tidy,
-        )?;
-        let interval = self.config.compaction_interval;
-        self.start("store-compact", &self.compact_bell, interval, Store::turn_compact)
+        let first = self.config.flush_interval;
+        self.start("store-flush", &self.flush_bell, first, |store| {
+            store.turn_flusher();
+            store.config.flush_interval
+        })?;
+        let first = self.config.queue_flush_interval;
+        self.start("store-tidy", &self.tidy_bell, first, |store| {
+            store.turn_tidy();
+            store.tidy_rest()
+        })?;
+        let first = self.config.compaction_interval;
+        self.start("store-compact", &self.compact_bell, first, |store| {
+            store.turn_compact();
+            store.config.compaction_interval
+        })
     }
 
+    /// Starts a thread that takes turns: the first after a while or at a ring, each later one after as long as the one before said.
     fn start(
         self: &Arc<Store>,
         name: &str,
         bell: &Arc<Bell>,
-        interval: Duration,
-        turn: fn(&Store),
+        first: Duration,
+        turn: fn(&Store) -> Duration,
     ) -> io::Result<()> {
         // The thread does not keep the store alive: one that is dropped without being closed ends its threads.
         let store: Weak<Store> = Arc::downgrade(self);
         let bell = Arc::clone(bell);
         let run = move || {
-            while bell.wait(interval) {
+            let mut rest = first;
+            while bell.wait(rest) {
                 let Some(store) = store.upgrade() else { return };
-                turn(&store);
+                rest = turn(&store);
             }
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;

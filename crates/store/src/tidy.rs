@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Everything that can wait a second: writing queue units and index entries to their files, checkpoints, the next log
 //! file, removing old files. Runs on the thread `store-tidy`, or wherever somebody pumps [`Store::turn_tidy`].
+//!
+//! A whole checkpoint makes everything durable and tells the reference too. Most of what it costs is the slots of the index,
+//! which change all over a file of 20 MB; so between two of them come short ones, which leave those to a recovery.
 
 use std::io;
 use std::sync::Arc;
@@ -19,8 +22,22 @@ use crate::store::Store;
 
 /// The first cleaning comes a little after the start.
 const FIRST_CLEAN: Duration = Duration::from_secs(60);
+/// A short checkpoint comes later when there are more files to sync, so that a byte of log never pays for more of them.
+const SHORT_FILES: i64 = 256;
+/// The tidy thread takes a rest between two turns, however fast the log grows.
+const REST_MIN: Duration = Duration::from_millis(20);
 /// How many cleanings an explicit request is good for.
 const MANUAL_RUNS: u32 = 20;
+
+/// How much a checkpoint makes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Everything.
+    Whole,
+    /// What recovery would have to read the log for. The reference's part of the checkpoint stays: it knows nothing of entries
+    /// of the index that are in no slot, and would not enter them.
+    Short,
+}
 
 #[derive(Debug)]
 pub(crate) struct Tidy {
@@ -29,8 +46,17 @@ pub(crate) struct Tidy {
     pub(crate) times: Times,
     /// Position of the last checkpoint.
     checkpoint_pos: i64,
+    /// That of the last whole one.
+    whole_pos: i64,
+    /// Files of queues that the last one had to sync.
+    synced_files: usize,
     wrote: Instant,
+    /// When the last whole one was due.
     checkpointed: Instant,
+    /// Whether the last one that was due has to wait for something.
+    is_put_off: bool,
+    /// When the last turn ended, and where the log ended then.
+    turned: (Instant, i64),
     cleaned: Instant,
     opened: Instant,
     is_first: bool,
@@ -43,8 +69,12 @@ impl Tidy {
             checkpoint,
             times,
             checkpoint_pos: i64::MIN,
+            whole_pos: i64::MIN,
+            synced_files: 0,
             wrote: now,
             checkpointed: now,
+            is_put_off: false,
+            turned: (now, 0),
             cleaned: now,
             opened: now,
             is_first: true,
@@ -77,13 +107,14 @@ impl Store {
             let done = done.and_then(|()| self.index.write_out());
             done.unwrap_or_else(|error| self.note_failure("queues", &error));
         }
-        let grown = self.log.written.load(Ordering::Acquire) - tidy.checkpoint_pos.max(0);
-        if tidy.checkpoint_pos == i64::MIN
-            || now.duration_since(tidy.checkpointed) >= self.config.checkpoint_interval
-            || grown.unsigned_abs() >= self.config.checkpoint_bytes
-        {
-            tidy.checkpointed = now;
-            let done = self.checkpoint(&mut tidy);
+        if let Some(extent) = self.checkpoint_due(&tidy, now) {
+            if extent == Extent::Whole {
+                tidy.checkpointed = now;
+            }
+            let before = tidy.checkpoint_pos;
+            let done = self.checkpoint_to(&mut tidy, extent);
+            let written = self.log.written.load(Ordering::Acquire);
+            tidy.is_put_off = tidy.checkpoint_pos == before && before != written;
             done.unwrap_or_else(|error| self.note_failure("checkpoint", &error));
             let done = self.queue_files.runs().map_or(Ok(()), Runs::merge);
             done.unwrap_or_else(|error| self.note_failure("merging of consume queues", &error));
@@ -94,6 +125,47 @@ impl Store {
             let done = self.clean(&mut tidy, may_remove);
             done.unwrap_or_else(|error| self.note_failure("cleaning", &error));
         }
+    }
+
+    fn checkpoint_due(&self, tidy: &Tidy, now: Instant) -> Option<Extent> {
+        let written = self.log.written.load(Ordering::Acquire);
+        let since_whole = (written - tidy.whole_pos.max(0)).unsigned_abs();
+        if tidy.checkpoint_pos == i64::MIN
+            || now.duration_since(tidy.checkpointed) >= self.config.checkpoint_interval
+            || since_whole >= self.config.checkpoint_bytes
+        {
+            return Some(Extent::Whole);
+        }
+        (written - tidy.checkpoint_pos >= self.short_distance(tidy)).then_some(Extent::Short)
+    }
+
+    /// Bytes of log after which a short checkpoint is worth what it costs.
+    fn short_distance(&self, tidy: &Tidy) -> i64 {
+        if self.queue_files.runs().is_some() {
+            // Each would write a run of its own, which has to be merged with others.
+            return i64::MAX;
+        }
+        let least = i64::try_from(self.config.short_checkpoint_bytes).unwrap_or(i64::MAX);
+        let files = tidy.unsynced.len().max(tidy.synced_files);
+        let files = files.max(self.queues.listed()) as i64;
+        least.max((least / SHORT_FILES).saturating_mul(files))
+    }
+
+    /// Until when the tidy thread can rest: where the log grows fast, until the next checkpoint is about to be due.
+    pub(crate) fn tidy_rest(&self) -> Duration {
+        let most = self.config.queue_flush_interval;
+        let mut tidy = self.tidy.lock();
+        let (now, written) = (self.env.clock.instant(), self.log.written.load(Ordering::Acquire));
+        let (before, from) = std::mem::replace(&mut tidy.turned, (now, written));
+        let left = self.short_distance(&tidy) - (written - tidy.checkpoint_pos.max(0));
+        let whole = i64::try_from(self.config.checkpoint_bytes).unwrap_or(i64::MAX);
+        let left = left.min(whole - (written - tidy.whole_pos.max(0)));
+        let (grown, took) = (written - from, now.duration_since(before));
+        if grown <= 0 || from == 0 || tidy.is_put_off {
+            return most;
+        }
+        let rest = took.mul_f64(left.max(0) as f64 / grown as f64);
+        rest.max(REST_MIN).min(most)
     }
 
     /// What could not be done is tried again later, but not a sync: that is the end.
@@ -156,6 +228,10 @@ impl Store {
 
     /// Makes everything published so far durable, derived files included, and notes that.
     pub(crate) fn checkpoint(&self, tidy: &mut Tidy) -> io::Result<()> {
+        self.checkpoint_to(tidy, Extent::Whole)
+    }
+
+    fn checkpoint_to(&self, tidy: &mut Tidy, extent: Extent) -> io::Result<()> {
         let (pos, last, stored_at, queues, units) = {
             let publisher = self.publisher.lock();
             (
@@ -168,7 +244,11 @@ impl Store {
         };
         // While files of a deleted topic are there not all queues can be written, and a recovery has to find the new
         // messages of a topic of that name. The deletion ends with a checkpoint of its own.
-        if pos == tidy.checkpoint_pos || self.queues.is_any_doomed() {
+        let done = match extent {
+            Extent::Whole => tidy.whole_pos,
+            Extent::Short => tidy.checkpoint_pos,
+        };
+        if pos == done || self.queues.is_any_doomed() {
             return Ok(());
         }
         if let Err(error) = self.write_queues(tidy, pos) {
@@ -176,22 +256,31 @@ impl Store {
             tidy.unsynced.sync(&*self.env.disk)?;
             return Err(error);
         }
-        // What cannot be copied keeps its files of the log.
-        let _copied = self.copy_compacted()?;
-        let index = self.index.flush()?;
+        let index = match extent {
+            Extent::Whole => {
+                // What cannot be copied keeps its files of the log.
+                let _copied = self.copy_compacted()?;
+                self.index.flush()?
+            }
+            Extent::Short => self.index.flush_entries()?,
+        };
         // Last of all, so that no unit and no entry points to something less durable than itself.
         self.flush_log()?;
+        tidy.synced_files = tidy.unsynced.len();
         tidy.unsynced.sync(&*self.env.disk)?;
         let safe = Safe {
             pos,
             last,
-            index,
+            index: index.mark,
+            slots: index.slots,
             queues,
             units,
         };
-        tidy.times.log_ms = stored_at;
-        tidy.times.queues_ms = stored_at;
-        if self.index.is_enabled() {
+        if extent == Extent::Whole {
+            tidy.times.log_ms = stored_at;
+            tidy.times.queues_ms = stored_at;
+        }
+        if index.is_whole && self.index.is_enabled() {
             tidy.times.index_ms = self.index.end_at();
         }
         let times = tidy.times;
@@ -199,6 +288,9 @@ impl Store {
         tidy.checkpoint_pos = pos;
         if let Some(runs) = self.queue_files.runs() {
             runs.note_durable(pos);
+        }
+        if extent == Extent::Whole {
+            tidy.whole_pos = pos;
         }
         Ok(())
     }
@@ -377,6 +469,7 @@ impl Store {
             self.remove_queues(&doomed, tidy)?;
             self.queues.spare_first();
             tidy.checkpoint_pos = i64::MIN;
+            tidy.whole_pos = i64::MIN;
         }
         Ok(())
     }

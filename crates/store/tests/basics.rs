@@ -734,7 +734,8 @@ fn the_flusher_writes_what_is_still_pending() {
 
 #[test]
 fn units_of_very_many_queues_wait_for_a_checkpoint() {
-    let rig = Rig::new(1, FlushMode::Async);
+    let mut rig = Rig::new(1, FlushMode::Async);
+    rig.config.short_checkpoint_bytes = u64::MAX;
     let store = rig.open();
     let (dir, expected) = match layout() {
         QueueLayout::Files => ("/store/consumequeue/T", 1_001),

@@ -532,6 +532,7 @@ fn recovery_reads_what_came_after_the_checkpoint_and_not_the_whole_log() {
 fn a_checkpoint_is_due_after_so_many_bytes() {
     let mut rig = Rig::new(4, FlushMode::Async);
     rig.config.checkpoint_bytes = 20_000;
+    rig.config.short_checkpoint_bytes = u64::MAX;
     let store = rig.open();
     rig.tidy_after(&store, 1);
     let safe = |disk: &SimDisk| {
@@ -592,6 +593,12 @@ fn missing_queues_and_index_are_made_anew() {
         assert_eq!(find(&store, "T", "3", IndexKind::Unique), ["3", "3"], "{lost}");
         assert_eq!(send(&store, "T", 1, "x").queue_offset, 50, "{lost}");
     }
+}
+
+#[test]
+fn slots_are_written_that_lack_what_the_header_in_the_file_knows() {
+    // A full file of the index was being written: its header outlives the crash, its slots do not.
+    crash_at(15_826_258_298_524_138_987, 218, Loss::Random, FlushMode::Async);
 }
 
 proptest! {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an opening after a kill may put off, and what not.
+//! What an opening after a kill costs and what it may put off: how much it reads, what it takes over, what it syncs.
 
 #[path = "support/rig.rs"]
 mod rig;
@@ -30,19 +30,117 @@ fn checkpoint(rig: &Rig) -> Vec<u8> {
     found.expect("the file is readable").expect("there is one")
 }
 
-fn large() -> Rig {
+/// The reference's part of the checkpoint.
+fn times(rig: &Rig) -> Vec<u8> {
+    checkpoint(rig)[..40].to_vec()
+}
+
+fn large(short_bytes: u64) -> Rig {
     let mut rig = Rig::new(7, FlushMode::Async);
     rig.config.segment_bytes = 16 << 10;
     rig.config.queue_file_bytes = 20 * 10_000;
     rig.config.index_slots = 500;
     rig.config.index_entries = 1_000_000;
+    rig.config.short_checkpoint_bytes = short_bytes;
     rig
+}
+
+#[test]
+fn what_an_opening_reads_after_a_kill_is_bounded_by_the_distance_of_short_checkpoints() {
+    let short = 40_000;
+    let read_to_open = |rounds: u32, short_bytes: u64| {
+        let rig = large(short_bytes);
+        let store = rig.open();
+        rig.tidy_after(&store, 1);
+        let mut names = 0;
+        for _ in 0..rounds {
+            fill(&store, &mut names, 10_000);
+            store.turn_tidy();
+        }
+        rig.disk.crash(Loss::Nothing);
+        drop(store);
+        let before = rig.disk.bytes_read();
+        let store = rig.open();
+        let read = rig.disk.bytes_read() - before;
+        let found: i64 = (0..4).map(|id| store.queue("T", id).max()).sum();
+        assert_eq!(found, i64::from(names));
+        // Of the index the entries are read that are in no slot: four for each message.
+        let log = read.saturating_sub(u64::from(names) * 4 * 20);
+        (read, log, store.max_pos().0.unsigned_abs())
+    };
+    let (all, _, len) = read_to_open(100, u64::MAX);
+    assert!(all > len, "{all} of {len} bytes");
+    // The record at the safe position is read for itself, and a read goes on to the end of the file.
+    let files = 4 * 16 * 1024;
+    for rounds in [50, 100, 200] {
+        let (_, read, len) = read_to_open(rounds, short);
+        assert!(read < short + files, "{read} of {len} bytes");
+    }
+}
+
+#[test]
+fn a_short_checkpoint_leaves_the_part_of_the_reference_and_the_slots_of_the_index_alone() {
+    let rig = large(20_000);
+    let store = rig.open();
+    let mut names = 0;
+    fill(&store, &mut names, 5_000);
+    rig.tidy_after(&store, 61);
+    let (before, all) = (times(&rig), checkpoint(&rig));
+    let index = rig.disk.list("/store/index".as_ref()).unwrap();
+    let index = Path::new("/store/index").join(&index[0].name);
+    let slots = || rig.disk.load(&index).unwrap().unwrap()[..40 + 500 * 4].to_vec();
+    let slots_before = slots();
+    fill(&store, &mut names, 30_000);
+    rig.tidy_after(&store, 1);
+    assert!(checkpoint(&rig) != all, "there was a short one");
+    assert!(times(&rig) == before);
+    assert!(slots() == slots_before);
+    rig.tidy_after(&store, 61);
+    assert!(times(&rig) != before, "a whole one tells all");
+    assert!(slots() != slots_before);
+}
+
+#[test]
+fn the_index_is_whole_after_a_kill_whatever_checkpoint_was_the_last() {
+    for (loss, tear) in [
+        (Loss::Nothing, false),
+        (Loss::Everything, false),
+        (Loss::Nothing, true),
+    ] {
+        let rig = large(20_000);
+        let store = rig.open();
+        let mut names = 0;
+        fill(&store, &mut names, 5_000);
+        rig.tidy_after(&store, 61);
+        // Two short ones, and some that no checkpoint knows.
+        for _ in 0..2 {
+            fill(&store, &mut names, 25_000);
+            rig.tidy_after(&store, 1);
+        }
+        fill(&store, &mut names, 3_000);
+        rig.disk.crash(loss);
+        drop(store);
+        if tear {
+            // As if slots were being written then.
+            let index = rig.disk.list("/store/index".as_ref()).unwrap();
+            let path = Path::new("/store/index").join(&index[0].name);
+            let file = rig.disk.open(&path).unwrap();
+            file.write_at(&[0; 64], 40 + 100 * 4).unwrap();
+        }
+        let store = rig.open();
+        for name in 0..names {
+            let found = find(&store, "T", &name.to_string(), IndexKind::Unique);
+            assert_eq!(found, [name.to_string()], "{loss:?} {tear}");
+        }
+        let all = find(&store, "T", "shared", IndexKind::Key);
+        assert_eq!(all.len(), 64.min(names as usize), "{loss:?} {tear}");
+    }
 }
 
 #[test]
 fn under_async_flush_an_opening_after_a_kill_leaves_the_log_to_the_flusher() {
     for flush in [FlushMode::Async, FlushMode::Sync] {
-        let mut rig = large();
+        let mut rig = large(u64::MAX);
         rig.config.flush = flush;
         let store = rig.open();
         let mut names = 0;
@@ -73,7 +171,7 @@ fn under_async_flush_an_opening_after_a_kill_leaves_the_log_to_the_flusher() {
 
 #[test]
 fn a_second_kill_before_the_first_checkpoint_loses_nothing() {
-    let rig = large();
+    let rig = large(u64::MAX);
     let store = rig.open();
     let mut names = 0;
     fill(&store, &mut names, 5_000);
@@ -123,7 +221,7 @@ fn what_lies_far_behind_the_end_is_zero_on_the_disk_before_the_log_goes_on() {
 
 #[test]
 fn damage_in_the_middle_of_many_records_ends_the_log_there() {
-    let rig = large();
+    let rig = large(u64::MAX);
     let store = rig.open();
     let mut names = 0;
     // More than are handed over at once.

@@ -9,13 +9,15 @@
 //! ```
 //!
 //! Entries are appended, slots are changed in memory and written page by page, the header goes last. After an abnormal
-//! end the slots are made anew from the entries.
+//! end the slots are made anew from the entries, unless they are known to be those of some moment: then only the entries since
+//! are entered.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::disk::{Disk, File, synced};
+use crate::index::SlotsMark;
 
 pub(super) const HEADER_BYTES: u64 = 40;
 const SLOT_BYTES: u64 = 4;
@@ -259,6 +261,10 @@ pub(super) struct Current {
     buffer: Vec<u8>,
     buffered_from: u32,
     is_header_dirty: bool,
+    /// Whether entries were written and not synced.
+    is_unsynced: bool,
+    /// What the slots in the file are, if they are known to be durable.
+    slots_mark: Option<SlotsMark>,
 }
 
 impl Current {
@@ -285,6 +291,8 @@ impl Current {
             buffer: Vec::new(),
             buffered_from: 1,
             is_header_dirty: false,
+            is_unsynced: false,
+            slots_mark: None,
         }
     }
 
@@ -307,16 +315,41 @@ impl Current {
 
     fn load_slots(&mut self) -> io::Result<()> {
         if self.slots.is_empty() {
-            let mut bytes = vec![0; self.shape.slots as usize * SLOT_BYTES as usize];
-            self.file.read_exact_at(&mut bytes, HEADER_BYTES)?;
-            self.slots = bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|slot| u32::from_be_bytes(*slot))
-                .collect();
+            self.read_slots()?;
         }
         Ok(())
+    }
+
+    /// Reads the slots and returns their sum.
+    fn read_slots(&mut self) -> io::Result<u32> {
+        let mut bytes = vec![0; self.shape.slots as usize * SLOT_BYTES as usize];
+        self.file.read_exact_at(&mut bytes, HEADER_BYTES)?;
+        let slots = bytes.as_chunks::<4>().0.iter();
+        self.slots = slots.map(|slot| u32::from_be_bytes(*slot)).collect();
+        Ok(crc32fast::hash(&bytes))
+    }
+
+    /// The sum of the slots, as they are written.
+    fn slots_crc(&self) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        let mut bytes = Vec::new();
+        for some in self.slots.chunks(PAGE_BYTES as usize) {
+            bytes.clear();
+            some.iter()
+                .for_each(|slot| bytes.extend_from_slice(&slot.to_be_bytes()));
+            sum.update(&bytes);
+        }
+        sum.finalize()
+    }
+
+    /// What the slots in the file are.
+    pub(super) fn slots_mark(&self) -> Option<SlotsMark> {
+        self.slots_mark
+    }
+
+    /// As somebody has noted it who left the file in order.
+    pub(super) fn note_slots(&mut self, mark: Option<SlotsMark>) {
+        self.slots_mark = mark.filter(|mark| mark.next == self.header.next);
     }
 
     /// Adds entries until the file is full; returns how many went in.
@@ -373,6 +406,7 @@ impl Current {
         if !self.buffer.is_empty() {
             self.file
                 .write_at(&self.buffer, self.shape.entry_at(self.buffered_from))?;
+            self.is_unsynced = true;
             self.buffered_from = self.header.next;
             self.buffer.clear();
             self.buffer.shrink_to(BUFFER_KEPT);
@@ -409,17 +443,33 @@ impl Current {
         Ok(())
     }
 
+    /// Makes entries durable, and nothing that knows them.
+    pub(super) fn flush_entries(&mut self) -> io::Result<()> {
+        self.write_entries()?;
+        if self.is_unsynced {
+            synced(self.file.sync())?;
+            self.is_unsynced = false;
+        }
+        Ok(())
+    }
+
     /// Writes everything and makes it durable, the header after the rest.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if !self.is_header_dirty {
             return Ok(());
         }
         self.write_entries()?;
+        self.slots_mark = None;
         self.write_slots()?;
         synced(self.file.sync())?;
         self.file.write_at(&self.header.encode(), 0)?;
         synced(self.file.sync())?;
+        self.is_unsynced = false;
         self.is_header_dirty = false;
+        self.slots_mark = Some(SlotsMark {
+            next: self.header.next,
+            crc: self.slots_crc(),
+        });
         Ok(())
     }
 
@@ -456,10 +506,57 @@ impl Current {
         self.slots = vec![0; self.shape.slots as usize];
         self.dirty.fill(u64::MAX);
         self.is_header_dirty = true;
+        self.slots_mark = None;
         self.buffer.clear();
+        self.enter_entries(next, limit, trust)?;
+        self.keep_end_at(&old);
+        self.buffered_from = self.header.next;
+        Ok(())
+    }
+
+    /// Takes the slots as they are in the file, if that is what was noted, and enters the entries since, below number `next`.
+    /// `false`: they have to be made anew. The header may be torn; only where the file begins is the same in all of them.
+    pub(super) fn resume(&mut self, next: u32, noted: Option<SlotsMark>) -> io::Result<bool> {
+        let Some(mark) = noted.filter(|mark| (2..=next.min(self.shape.entries)).contains(&mark.next)) else {
+            return Ok(false);
+        };
+        if self.read_slots()? != mark.crc {
+            return Ok(false);
+        }
+        let mut bytes = [0; ENTRY_BYTES as usize];
+        self.file
+            .read_exact_at(&mut bytes, self.shape.entry_at(mark.next - 1))?;
+        let last = Entry::decode(&bytes);
+        let old = self.header;
+        self.header = Header {
+            end_pos: last.pos,
+            end_at: old.begin_at + i64::from(last.seconds) * 1000,
+            used_slots: self.slots.iter().filter(|slot| **slot > 0).count() as u32,
+            next: mark.next,
+            ..old
+        };
+        self.slots_mark = noted;
+        self.enter_entries(next, i64::MAX, Trust::Durable)?;
+        self.keep_end_at(&old);
+        // A header that knows them may be in the file although the slots are not.
+        self.is_header_dirty = self.header.next > mark.next || self.header != old;
+        self.buffered_from = self.header.next;
+        Ok(true)
+    }
+
+    /// Entries know their time to the second. When nothing was cut, the old header knows better.
+    fn keep_end_at(&mut self, old: &Header) {
+        if self.header.next == old.next && self.header.end_pos == old.end_pos {
+            self.header.end_at = old.end_at;
+        }
+    }
+
+    /// Goes on with the entries in the file, up to number `next`, as far as they point before `limit` and are plausible.
+    fn enter_entries(&mut self, next: u32, limit: i64, trust: Trust) -> io::Result<()> {
         let next = next.min(self.shape.entries);
+        let begin_pos = self.header.begin_pos;
         let mut seconds = 0;
-        'scan: while self.header.next < next {
+        while self.header.next < next {
             let from = self.header.next;
             let count = SCAN_ENTRIES.min(next - from);
             let mut bytes = vec![0; count as usize * ENTRY_BYTES as usize];
@@ -471,30 +568,25 @@ impl Current {
                     && entry.pos < limit
                     && entry.seconds >= 0
                     && entry.previous < number
-                    && (number > 1 || entry.pos == old.begin_pos);
+                    && (number > 1 || entry.pos == begin_pos);
                 // Any part of an entry may be missing, and an entry that lacks its hash or its link hides messages.
                 let is_whole = trust == Trust::Durable
                     || entry.hash != 0
                         && entry.seconds >= seconds
                         && entry.previous == self.slots[self.shape.slot_of(entry.hash)];
                 if !is_sound || !is_whole {
-                    break 'scan;
+                    return Ok(());
                 }
                 seconds = entry.seconds;
                 self.enter(entry.hash, number);
                 self.header.next = number + 1;
                 self.header.end_pos = entry.pos;
-                self.header.end_at = old.begin_at + i64::from(entry.seconds) * 1000;
+                self.header.end_at = self.header.begin_at + i64::from(entry.seconds) * 1000;
             }
             if entries.is_empty() {
-                break;
+                return Ok(());
             }
         }
-        if self.header.next == old.next && self.header.end_pos == old.end_pos {
-            // Nothing was cut: the exact time is known.
-            self.header.end_at = old.end_at;
-        }
-        self.buffered_from = self.header.next;
         Ok(())
     }
 

@@ -67,6 +67,7 @@ impl Rig {
             index_slots: 16,
             index_entries: 48,
             flush,
+            short_checkpoint_bytes: 2000,
             hot_bytes: 1024,
             queue_files_open_max: 4,
             message_bytes_max: 2048,
