@@ -23,7 +23,7 @@ use crate::store::Store;
 /// The first cleaning comes a little after the start.
 const FIRST_CLEAN: Duration = Duration::from_secs(60);
 /// A short checkpoint comes later when there are more files to sync, so that a byte of log never pays for more of them.
-const SHORT_FILES: i64 = 256;
+const SHORT_FILES: i64 = 2048;
 /// The tidy thread takes a rest between two turns, however fast the log grows.
 const REST_MIN: Duration = Duration::from_millis(20);
 /// How many cleanings an explicit request is good for.
@@ -148,7 +148,7 @@ impl Store {
         let least = i64::try_from(self.config.short_checkpoint_bytes).unwrap_or(i64::MAX);
         let files = tidy.unsynced.len().max(tidy.synced_files);
         let files = files.max(self.queues.listed()) as i64;
-        least.max((least / SHORT_FILES).saturating_mul(files))
+        least.max(least.saturating_mul(files) / SHORT_FILES)
     }
 
     /// Until when the tidy thread can rest: where the log grows fast, until the next checkpoint is about to be due.
