@@ -2,7 +2,7 @@
 //! Consume queues for a million queues: not a directory and a file for each, but files that hold units of all.
 //!
 //! Units wait in memory until the next checkpoint, or until there are many. Then all of them go, sorted by queue, to one new file,
-//! a run ([`file`]): to read them back takes one or two reads. Runs follow each other: each holds what came from a
+//! a run ([`mod@file`]): to read them back takes one or two reads. Runs follow each other: each holds what came from a
 //! stretch of the log, and small ones are merged to larger ones ([`merge`]), so that there are few. No run ever changes.
 //!
 //! A recovery keeps the runs that end at the safe position or before it and reads the log from there on, so a run need
