@@ -7,10 +7,13 @@
 //! by a future of a connection, because one that does not read is not polled.
 
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use net::{Answer, Fault, Peer, Reply};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wire::code::ResponseCode;
 
 use crate::broker::Broker;
@@ -21,6 +24,9 @@ const WORKING_MAX: usize = 48;
 const CREATING_MAX: usize = 2;
 /// Bytes of requests that wait for such, all connections together.
 const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// How long sockets and timers may stand still with a disk that hangs.
+const STALL: Duration = Duration::from_millis(20);
 
 /// What all connections share.
 #[derive(Debug)]
@@ -129,6 +135,23 @@ async fn with_turn<T: Send + 'static>(
     let done = done.await;
     drop(turn);
     done
+}
+
+/// Sees to it that sockets and timers are looked after while a thread of the runtime waits for the disk, until what is
+/// returned is dropped. The runtime by itself wakes no other thread for them: the one that had them last may be the very one
+/// that waits.
+pub(crate) fn keep_turning(b: &Arc<Broker>, tasks: &TaskTracker) -> Sender<()> {
+    let (store, runtime) = (Arc::clone(&b.store), Handle::current());
+    let (running, ended) = mpsc::channel();
+    tasks.spawn_blocking(move || {
+        while ended.recv_timeout(STALL) == Err(RecvTimeoutError::Timeout) {
+            if store.is_at_disk() {
+                // Any task from outside wakes a thread, which looks after everything then.
+                runtime.spawn(async {});
+            }
+        }
+    });
+    running
 }
 
 /// The process is being torn down: nobody reads this.

@@ -32,7 +32,7 @@ use wire::message_id::UniqueIds;
 use crate::admin::elsewhere::ColdBounds;
 use crate::admin::settings::Settings;
 use crate::assign::Modes;
-use crate::blocking::Workers;
+use crate::blocking::{self, Workers};
 use crate::clients::Clients;
 use crate::config::{BrokerRole, Config, ConfigError};
 use crate::counts::Counts;
@@ -319,6 +319,7 @@ impl Broker {
         );
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
         let (watching, watched) = (CancellationToken::new(), TaskTracker::new());
+        let turning = blocking::keep_turning(&self, &watched);
         if let Some(showing) = &ports.metrics {
             showing.show(Pages::of(Arc::clone(&self), ports.beside));
         }
@@ -358,6 +359,7 @@ impl Broker {
         feeds.close();
         feeds.wait().await;
         watching.cancel();
+        drop(turning);
         watched.close();
         watched.wait().await;
         if let Some(showing) = ports.metrics {

@@ -85,6 +85,11 @@ impl Store {
             .is_some_and(|syncs| syncs.are_for_callers())
     }
 
+    /// Whether somebody writes or syncs just now, and may be waiting for the disk.
+    pub fn is_at_disk(&self) -> bool {
+        self.writer.is_locked() || self.flushing.is_locked()
+    }
+
     /// Makes everything written durable on this thread, or wakes the one of the store if somebody is at it. Waits for the
     /// disk, which may hang although it was quick.
     pub fn sync_soon(&self) {

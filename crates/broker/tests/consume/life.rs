@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A broker on a disk that does what it is told, which may end the machine at any write.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Life {
     pub(crate) broker: Arc<Broker>,
     pub(crate) client: Client,
+    pub(crate) addr: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) running: JoinHandle<Result<(), RunError>>,
 }
@@ -56,6 +58,7 @@ impl Life {
         Some(Life {
             broker,
             client: Rig::client_at(addr).await,
+            addr,
             stop,
             running,
         })

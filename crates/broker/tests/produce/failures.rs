@@ -9,7 +9,8 @@ use broker::RunError;
 use parking_lot::{Condvar, Mutex};
 use store::disk::sim::{Loss, SimDisk};
 use store::disk::{Disk, Entry, File, Lock, Space};
-use wire::api::config::UpdateBrokerConfig;
+use tokio::runtime::Builder;
+use wire::api::config::{GetBrokerConfig, UpdateBrokerConfig};
 use wire::api::send::{SendMessageV2, SendReceipt};
 use wire::api::topic::UpdateAndCreateTopic;
 use wire::api::transaction::EndTransaction;
@@ -18,7 +19,7 @@ use wire::frame::Frame;
 use wire::message_id::decode_offset_id;
 
 use crate::life::Life;
-use crate::rig::SOON;
+use crate::rig::{Rig, SOON};
 use crate::sends::{send, stored};
 
 async fn start(disk: Arc<Tough>, settings: &[(&str, &str)]) -> Life {
@@ -118,6 +119,39 @@ async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet()
     assert_eq!(stored(client, "T", 0).await.len(), 4);
     life.stop.cancel();
     life.running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn while_a_disk_hangs_others_are_served_whichever_thread_waits_for_it() {
+    let disk = Tough::new();
+    let workers = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let life = Arc::clone(&disk);
+    let life = async move { start(life, &[("flushDiskType", "SYNC_FLUSH")]).await };
+    // Nothing but the broker keeps its threads awake.
+    let life = workers.spawn(life).await.unwrap();
+    let client = Rig::client_at(life.addr).await;
+    client.make_topic("T", 1).await;
+    let patience = |ms: u32| client.ask_with(&UpdateBrokerConfig, format!("syncFlushTimeout={ms}"));
+    for _ in 0..30 {
+        assert_eq!(patience(10_000).await.code, 0);
+        // When syncs are quick, the thread that needs one does it.
+        for _ in 0..20 {
+            client.send("T", 0, "quick").await;
+        }
+        assert_eq!(patience(20).await.code, 0);
+        disk.set(Door::Shut);
+        let hung = client.ask_with(&send("T", 0, ""), "a").await;
+        let other = client.ask(&GetBrokerConfig).await;
+        disk.set(Door::Open);
+        assert_eq!((hung.code, other.code), (10, 0));
+    }
+    life.stop.cancel();
+    life.running.await.unwrap().unwrap();
+    workers.shutdown_background();
 }
 
 #[tokio::test(flavor = "multi_thread")]
