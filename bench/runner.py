@@ -1,5 +1,5 @@
 """Runs the sessions of a set on one server and keeps what they give. A cell that fails does not end the run."""
-import fnmatch, json, time, traceback
+import fnmatch, json, os, time, traceback
 
 import syscalls
 from cells import Load
@@ -115,6 +115,8 @@ class Runner:
             return cell.play(s, self.options, self.keep(s))
         if cell.needs:
             s.fill(*cell.needs)
+        # What others left to be written is not paid for here.
+        os.sync()
         options = dict(dict(seconds=self.seconds(cell), warmup=min(2, self.options.seconds)), **cell.options)
         result = s.load(cell.mode, **options)
         if result and self.options.syscalls:
