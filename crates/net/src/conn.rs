@@ -330,20 +330,22 @@ impl<S: Service> Conn<S> {
         if self.gated.tickets().all(is_waiting) {
             return;
         }
-        for _ in 0..self.gated.len() {
-            let Some((gated, bytes)) = self.gated.pop() else {
-                return;
+        let (service, outbox, tally) = (&self.service, &mut self.outbox, &mut self.tally);
+        self.gated.sift(|gated, bytes| {
+            let frame = match service.due(&gated.ticket) {
+                Due::Waiting => return false,
+                Due::Passed => {
+                    outbox.extend(bytes);
+                    tally.add(gated.asked, gated.code, Manner::Sent);
+                    return true;
+                }
+                Due::Late(code) => gated.late(code, bytes),
+                Due::Failed(fault) => fault.into_frame(gated.opaque),
             };
-            let due = self.service.due(&gated.ticket);
-            if matches!(due, Due::Waiting) {
-                self.gated.push_encoded(gated, &bytes);
-                continue;
-            }
-            let Some(frame) = gated.told(due, &bytes) else {
-                continue;
-            };
-            self.send(gated.asked, &frame, Manner::Sent);
-        }
+            outbox.push(&frame, self.peer.encoding);
+            tally.add(gated.asked, frame.code, Manner::Sent);
+            true
+        });
     }
 
     /// Takes every held answer that is ready and every push: they must not wait until the peer stops sending, and they

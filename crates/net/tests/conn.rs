@@ -402,6 +402,53 @@ async fn an_answer_is_late_in_time_also_behind_one_that_was_not() {
     }
 }
 
+/// How many answers wait in the next test, and how many leave from among them, one after the other.
+const MANY: i32 = 12_000;
+const FEW: i32 = 40;
+
+#[tokio::test]
+async fn answers_that_leave_from_among_thousands_that_wait_leave_soon_and_the_others_stay_in_order() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    let mut frames = Vec::new();
+    for n in 0..MANY {
+        frames.push(request(GATED, 1000 + n, b"there are many of these"));
+        if n % (MANY / FEW) == 0 {
+            frames.push(request(HURRIED, 1 + n / (MANY / FEW), b""));
+        }
+    }
+    let mut slow = request(GATED, 999, b"slow");
+    slow.flag = 4;
+    frames.insert(frames.len() / 2, slow);
+    frames.push(request(ECHO, 100, b""));
+    raw.send(&frames).await;
+    let mut first = [raw.next().await.unwrap(), raw.next().await.unwrap()];
+    first.sort_by_key(|reply| reply.opaque);
+    let told = first.map(|reply| (reply.opaque, reply.code, reply.body));
+    let late = ResponseCode::FLUSH_DISK_TIMEOUT.0;
+    assert_eq!(told, [(100, 0, "".into()), (999, late, "slow".into())]);
+
+    let few_leave = async {
+        for n in 1..=FEW {
+            service.passed.store(i64::from(n), Ordering::SeqCst);
+            service.written.notify_waiters();
+            assert_eq!(raw.next().await.unwrap().opaque, n);
+        }
+    };
+    let in_time = tokio::time::timeout(WAIT, few_leave).await;
+    in_time.expect("what stays costs next to nothing");
+
+    service.passed.store(i64::from(i32::MAX), Ordering::SeqCst);
+    service.moved.notify_waiters();
+    for n in 0..MANY {
+        let reply = raw.next().await.unwrap();
+        assert_eq!(
+            (reply.opaque, &reply.body[..]),
+            (1000 + n, &b"there are many of these"[..])
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_gate_past_its_deadline_is_answered_late_with_the_late_code() {
     let (_service, addr, _stop) = start(Limits::default()).await;
