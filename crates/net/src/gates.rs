@@ -89,6 +89,13 @@ impl Gates {
         });
         frames.truncate(to);
     }
+
+    /// Gives back the room of a burst that is over.
+    pub(crate) fn give_back(&mut self) {
+        if self.is_empty() {
+            *self = Gates::default();
+        }
+    }
 }
 
 impl Gated {
@@ -159,6 +166,17 @@ mod tests {
         assert!(place.contains(&gates.frames.as_ptr()));
         gates.sift(|_, _| true);
         assert!(gates.is_empty() && gates.frames.is_empty());
+    }
+
+    #[test]
+    fn room_is_given_back_when_nothing_waits_in_it() {
+        let mut gates = gates(&answers(0..100));
+        gates.give_back();
+        assert_eq!(left(&mut gates).len(), 100);
+        drop(gates.take(100, &mut Outbox::default()));
+        assert!(gates.frames.capacity() > 0 && gates.gates.capacity() > 0);
+        gates.give_back();
+        assert_eq!((gates.frames.capacity(), gates.gates.capacity()), (0, 0));
     }
 
     #[test]
