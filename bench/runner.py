@@ -119,9 +119,12 @@ class Runner:
         os.sync()
         options = dict(dict(seconds=self.seconds(cell), warmup=min(2, self.options.seconds)), **cell.options)
         result = s.load(cell.mode, **options)
-        if result and self.options.syscalls:
-            result.update(syscalls.count(s, cell.mode, options))
-        self.results.keep(s, cell.name, result)
+        try:
+            if result and self.options.syscalls:
+                result.update(syscalls.count(s, cell.mode, options))
+        finally:
+            # What was measured stands also where strace is missing, or fails.
+            self.results.keep(s, cell.name, result)
 
     def seconds(self, cell):
         return self.options.seconds * (2 if cell.mode == "held" else 1)

@@ -530,19 +530,8 @@ impl Broker {
 
 impl Service for Broker {
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
-        match self.leaving.refusal(&frame) {
-            Some(refusal) => refusal,
-            None => match replication::refusal(self, &frame)
-                .or_else(|| replication::refusal_before_service(self, &frame))
-            {
-                Some(fault) if frame.is_oneway() => {
-                    debug!(code = frame.code, remark = %fault.remark, "a one-way request is refused by a slave");
-                    Outcome::Silent
-                }
-                Some(fault) => Outcome::Reply(fault.into_frame(frame.opaque)),
-                None => logical::serve(self, peer, frame),
-            },
-        }
+        let refusal = self.refusal(&self.config(), &frame);
+        refusal.unwrap_or_else(|| logical::serve(self, peer, frame))
     }
 
     fn is_grouped(&self, code: i32) -> bool {
@@ -555,11 +544,7 @@ impl Service for Broker {
         frames: &mut Vec<Frame>,
         answer: &mut dyn FnMut(Outcome),
     ) {
-        let is_plain = frames.len() > 1
-            && !self.is_slave()
-            && self.logical.is_empty()
-            && frames.iter().all(|frame| self.leaving.refusal(frame).is_none());
-        if is_plain {
+        if frames.len() > 1 && self.logical.is_empty() && self.takes_all(frames) {
             return crate::send::send_group(self, peer, frames, answer);
         }
         for frame in frames.drain(..) {
@@ -632,6 +617,25 @@ impl Service for Broker {
 }
 
 impl Broker {
+    /// What a request is told that this broker does not take as it is now: it leaves, follows a master, or is not in service.
+    fn refusal(&self, config: &Config, frame: &Frame) -> Option<Outcome> {
+        if let Some(refusal) = self.leaving.refusal(frame) {
+            return Some(refusal);
+        }
+        let fault = replication::refusal(self, config, frame)
+            .or_else(|| replication::refusal_before_service(self, frame))?;
+        if frame.is_oneway() {
+            debug!(code = frame.code, remark = %fault.remark, "a one-way request is refused by a slave");
+            return Some(Outcome::Silent);
+        }
+        Some(Outcome::Reply(fault.into_frame(frame.opaque)))
+    }
+
+    fn takes_all(&self, frames: &[Frame]) -> bool {
+        let config = self.config();
+        frames.iter().all(|frame| self.refusal(&config, frame).is_none())
+    }
+
     /// Whether it is about to end.
     pub(crate) fn is_leaving(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed)

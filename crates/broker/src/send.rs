@@ -104,33 +104,35 @@ impl Send {
     }
 }
 
-/// What becomes of a send.
-enum Outcome {
-    /// It is appended.
-    Staged(Reply<SendReceipt>, Ticket),
-    /// Its topic, or that of the group it belongs to, has to be made first.
-    Missing(Send),
+fn answer(b: &Arc<Broker>, send: Send) -> Result<Answer<SendReceipt>, Fault> {
+    let config = b.config();
+    let found = Target::find(b, &config, &send);
+    let answered = found.and_then(|target| answer_at(b, &config, send, target));
+    answered.map_err(|fault| fault.with_ext(traced(b)))
 }
 
-fn answer(b: &Arc<Broker>, send: Send) -> Result<Answer<SendReceipt>, Fault> {
-    match stage(b, send) {
-        Ok(Outcome::Staged(reply, ticket)) => Ok(Answer::Gated(reply, ticket)),
-        Ok(Outcome::Missing(send)) => {
-            let room = b.workers.room(send.bytes());
-            let room = room.map_err(|fault| fault.with_ext(traced(b)))?;
-            let b = Arc::clone(b);
-            Ok(Answer::Later(Box::pin(async move {
-                let sending = Arc::clone(&b);
-                let sent = blocking::apart(async move {
-                    let sent = create_and_send(&sending, send).await;
-                    drop(room);
-                    sent
-                });
-                sent.await.map_err(|fault| fault.with_ext(traced(&b)))
-            })))
-        }
-        Err(fault) => Err(fault.with_ext(traced(b))),
+/// Answers a send for which [`Target::find`] has found this.
+fn answer_at(
+    b: &Arc<Broker>,
+    config: &Config,
+    send: Send,
+    target: Option<Target>,
+) -> Result<Answer<SendReceipt>, Fault> {
+    if let Some(target) = target {
+        let (reply, ticket) = stage(b, config, &send, &target)?;
+        return Ok(Answer::Gated(reply, ticket));
     }
+    let room = b.workers.room(send.bytes())?;
+    let b = Arc::clone(b);
+    Ok(Answer::Later(Box::pin(async move {
+        let sending = Arc::clone(&b);
+        let sent = blocking::apart(async move {
+            let sent = create_and_send(&sending, send).await;
+            drop(room);
+            sent
+        });
+        sent.await.map_err(|fault| fault.with_ext(traced(&b)))
+    })))
 }
 
 /// What every answer to a send says, failed or not.
@@ -141,27 +143,25 @@ fn traced(b: &Broker) -> Ext {
         .with("TRACE_ON", if config.trace_on { "true" } else { "false" })
 }
 
-/// Checks a send and hands it to the store.
-fn stage(b: &Broker, send: Send) -> Result<Outcome, Fault> {
-    let config = b.config();
-    let found = b.topics.get(&send.header.topic);
-    check::may_send(b, &config, &send, found.as_deref())?;
-    let Some(target) = Target::of(b, &config, &send, found)? else {
-        return Ok(Outcome::Missing(send));
-    };
+/// Hands a send to the store.
+fn stage(
+    b: &Broker,
+    config: &Config,
+    send: &Send,
+    target: &Target,
+) -> Result<(Reply<SendReceipt>, Ticket), Fault> {
     let staging = Staging {
         b,
-        config: &config,
-        send: &send,
-        target: &target,
+        config,
+        send,
+        target,
     };
     let staged = if send.is_batch() {
         staging.batch()?
     } else {
         staging.single()?
     };
-    let (reply, ticket) = staging.counted(staged);
-    Ok(Outcome::Staged(reply, ticket))
+    Ok(staging.counted(staged))
 }
 
 /// A message for a retry topic that was given up. Told of the group of that topic: the reference tells of the sender's, which
@@ -182,15 +182,15 @@ async fn create_and_send(b: &Arc<Broker>, send: Send) -> Result<Reply<SendReceip
     let create = move |b: &Broker| Target::create(b, &send).map(|announced| (announced, send));
     let (announced, send) = blocking::create(b, &peer, create).await??;
     announced.await;
-    let topic = send.header.topic.clone();
-    match stage(b, send)? {
-        Outcome::Staged(reply, ticket) => {
-            b.store.drive();
-            b.pass(reply, ticket).await
-        }
+    let (reply, ticket) = {
+        let config = b.config();
+        let target = Target::find(b, &config, &send)?;
         // Deleted again in between.
-        Outcome::Missing(_) => Err(check::no_topic(&topic)),
-    }
+        let target = target.ok_or_else(|| check::no_topic(&send.header.topic))?;
+        stage(b, &config, &send, &target)?
+    };
+    b.store.drive();
+    b.pass(reply, ticket).await
 }
 
 /// The topic a message is written to.
@@ -201,7 +201,14 @@ struct Target {
 }
 
 impl Target {
-    /// `found` is the topic that the send names. `None`: a topic or a group is missing and can be made.
+    /// Checks a send and finds where it goes. `None`: a topic or a group is missing and can be made.
+    fn find(b: &Broker, config: &Config, send: &Send) -> Result<Option<Target>, Fault> {
+        let found = b.topics.get(&send.header.topic);
+        check::may_send(b, config, send, found.as_deref())?;
+        Target::of(b, config, send, found)
+    }
+
+    /// `found` is the topic that the send names.
     fn of(
         b: &Broker,
         config: &Config,
@@ -243,7 +250,7 @@ impl Target {
             || b.locks.holds_any(&group.group_name, b.env.clock.instant())
     }
 
-    /// Makes what [`Target::of`] misses. Writes files.
+    /// Makes what [`Target::find`] misses. Writes files.
     fn create(b: &Broker, send: &Send) -> Result<Announced, Fault> {
         let header = &send.header;
         let unit_mode = header.unit_mode == Some(true);

@@ -19,6 +19,7 @@ mod filters;
 #[path = "consume/golden.rs"]
 mod golden;
 #[path = "consume/life.rs"]
+#[allow(dead_code, reason = "shared with produce.rs; each uses a part of it")]
 mod life;
 #[path = "consume/limits.rs"]
 mod limits;

@@ -34,5 +34,7 @@ mod sends;
 mod settings;
 #[path = "produce/timers.rs"]
 mod timers;
+#[path = "produce/together.rs"]
+mod together;
 #[path = "produce/topics.rs"]
 mod topics;

@@ -177,6 +177,7 @@ impl<S: Service> Conn<S> {
                 ready = stream.writable(), if !self.outbox.is_empty() => if let Err(e) = ready { return e.into() },
                 () = &mut alarm, if is_set => is_set = false,
                 () = &mut idle => {
+                    self.give_back();
                     idle_steps = if self.active { 0 } else { idle_steps + 1 };
                     if idle_steps >= IDLE_STEPS {
                         return Ended::Idle;
@@ -330,20 +331,22 @@ impl<S: Service> Conn<S> {
         if self.gated.tickets().all(is_waiting) {
             return;
         }
-        for _ in 0..self.gated.len() {
-            let Some((gated, bytes)) = self.gated.pop() else {
-                return;
+        let (service, outbox, tally) = (&self.service, &mut self.outbox, &mut self.tally);
+        self.gated.sift(|gated, bytes| {
+            let frame = match service.due(&gated.ticket) {
+                Due::Waiting => return false,
+                Due::Passed => {
+                    outbox.extend(bytes);
+                    tally.add(gated.asked, gated.code, Manner::Sent);
+                    return true;
+                }
+                Due::Late(code) => gated.late(code, bytes),
+                Due::Failed(fault) => fault.into_frame(gated.opaque),
             };
-            let due = self.service.due(&gated.ticket);
-            if matches!(due, Due::Waiting) {
-                self.gated.push_encoded(gated, &bytes);
-                continue;
-            }
-            let Some(frame) = gated.told(due, &bytes) else {
-                continue;
-            };
-            self.send(gated.asked, &frame, Manner::Sent);
-        }
+            outbox.push(&frame, self.peer.encoding);
+            tally.add(gated.asked, frame.code, Manner::Sent);
+            true
+        });
     }
 
     /// Takes every held answer that is ready and every push: they must not wait until the peer stops sending, and they
@@ -412,6 +415,18 @@ impl<S: Service> Conn<S> {
         }
     }
 
+    /// Gives back the room of bursts that are over. Done each step of the idle time, whatever came in it: a heartbeat must
+    /// not keep it, and a busy connection gets it again for one allocation.
+    fn give_back(&mut self) {
+        self.gated.give_back();
+        if self.outbox.is_empty() {
+            self.outbox = Outbox::default();
+        }
+        if self.group.is_empty() {
+            (self.group, self.group_asked) = Default::default();
+        }
+    }
+
     fn took(&mut self, bytes: usize) {
         self.active = true;
         if bytes * 2 >= self.read_bytes {
@@ -451,5 +466,64 @@ async fn poll_some(future: &mut Option<(Level, BoxFuture<()>)>) {
     match future {
         Some((_, future)) => Pin::new(future).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::{Copies, Ticket};
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use wire::code::ResponseCode;
+    use wire::frame::Encoding;
+
+    /// Everything passes at once.
+    struct Passing;
+
+    impl Service for Passing {
+        fn serve(self: &Arc<Self>, _: &Arc<Peer>, frame: Frame) -> Outcome {
+            let ticket = Ticket {
+                pos: 0,
+                generation: 0,
+                level: Level::Written,
+                deadline: None,
+                copies: Copies::None,
+            };
+            Outcome::Gated(Frame::reply(frame.opaque, ResponseCode::SUCCESS), ticket)
+        }
+
+        fn is_grouped(&self, _: i32) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_keeps_no_room_of_a_burst() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(addr).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let limits = Arc::new(Limits {
+            idle: Duration::from_millis(40),
+            ..Limits::default()
+        });
+        let (peer, pushed) = Peer::new(1, (addr, addr), Encoding::Json, &limits);
+        let shared = (limits, Arc::default());
+        let mut conn = Conn::new(Arc::new(Passing), Arc::new(peer), pushed, shared);
+        let mut burst = BytesMut::new();
+        for n in 0..200 {
+            let ask = Frame {
+                flag: 0,
+                ..Frame::reply(n, ResponseCode::SUCCESS)
+            };
+            ask.encode(&mut burst, Encoding::Json);
+        }
+        client.write_all(&burst).await.unwrap();
+        let ended = conn.exchange(&mut stream, &CancellationToken::new()).await;
+        assert!(matches!(ended, Ended::Idle), "{ended}");
+        assert_eq!((conn.group.capacity(), conn.group_asked.capacity()), (0, 0));
     }
 }

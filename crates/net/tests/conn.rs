@@ -30,6 +30,8 @@ const READY: i32 = 7;
 const WAITED: i32 = 8;
 const ONEWAY: i32 = 9;
 const HURRIED: i32 = 10;
+const GROUPED: i32 = 11;
+const GROUPED_GATED: i32 = 12;
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Answers by code; its gates pass when `passed` reaches the number in the request's opaque.
@@ -41,9 +43,25 @@ struct Scripted {
     written: Arc<Notify>,
     served: AtomicUsize,
     settled: AtomicUsize,
+    /// How many were taken together, each time.
+    groups: Mutex<Vec<usize>>,
     held_dropped: Arc<Notify>,
     closed: Notify,
     ended: Mutex<Vec<(Answered, u32)>>,
+}
+
+impl Scripted {
+    /// How many requests of a code ended in this way.
+    fn ended(&self, request: i32, response: i32, manner: Manner) -> u32 {
+        let how = Answered {
+            request,
+            response,
+            manner,
+        };
+        let ended = self.ended.lock().unwrap();
+        let told = ended.iter().filter(|(ended, _)| *ended == how);
+        told.map(|(_, count)| *count).sum()
+    }
 }
 
 struct DropTells(Arc<Notify>);
@@ -60,7 +78,7 @@ impl Service for Scripted {
         let mut reply = Frame::reply(frame.opaque, ResponseCode::SUCCESS);
         reply.body = frame.body;
         match frame.code {
-            GATED | HURRIED => {
+            GATED | HURRIED | GROUPED_GATED => {
                 let ticket = Ticket {
                     pos: i64::from(frame.opaque),
                     generation: 0,
@@ -101,12 +119,29 @@ impl Service for Scripted {
                     waited: true,
                 })
             })),
+            GROUPED if frame.flag & 2 != 0 => Outcome::Oneway(ResponseCode::SYSTEM_ERROR),
             ONEWAY => Outcome::Oneway(ResponseCode::SYSTEM_ERROR),
             BIG => {
                 reply.body = vec![7; 256 * 1024].into();
                 Outcome::Reply(reply)
             }
             _ => Outcome::Reply(reply),
+        }
+    }
+
+    fn is_grouped(&self, code: i32) -> bool {
+        matches!(code, GROUPED | GROUPED_GATED)
+    }
+
+    fn serve_group(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        frames: &mut Vec<Frame>,
+        answer: &mut dyn FnMut(Outcome),
+    ) {
+        self.groups.lock().unwrap().push(frames.len());
+        for frame in frames.drain(..) {
+            answer(self.serve(peer, frame));
         }
     }
 
@@ -238,24 +273,58 @@ async fn requests_that_end_alike_are_reported_together_with_how_they_ended() {
     // What comes after it is only answered when all of that is told.
     raw.send(&[request(ECHO, 23, b"")]).await;
     raw.next().await.unwrap();
+    assert!(service.ended(ECHO, 0, Manner::Sent) >= 20);
+    assert_eq!(service.ended(WAITED, 0, Manner::SentAfterWait), 1);
+    assert_eq!(service.ended(ONEWAY, 1, Manner::Oneway), 1);
+    assert_eq!(service.ended(GATED, 14, Manner::Sent), 1);
     let ended = service.ended.lock().unwrap();
-    let count = |request, response, manner| {
-        let how = Answered {
-            request,
-            response,
-            manner,
-        };
-        let told = ended.iter().filter(|(ended, _)| *ended == how);
-        told.map(|(_, count)| *count).sum::<u32>()
-    };
-    assert!(count(ECHO, 0, Manner::Sent) >= 20);
-    assert_eq!(count(WAITED, 0, Manner::SentAfterWait), 1);
-    assert_eq!(count(ONEWAY, 1, Manner::Oneway), 1);
-    assert_eq!(count(GATED, 14, Manner::Sent), 1);
     assert!(
         ended.len() < 15,
         "one report per batch, not per request: {ended:?}"
     );
+}
+
+#[tokio::test]
+async fn requests_that_are_taken_together_are_counted_each_by_how_it_ended() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    service.failed.store(1, Ordering::SeqCst);
+    service.passed.store(3, Ordering::SeqCst);
+    let mut frames: Vec<Frame> = (1..=3).map(|n| request(GROUPED_GATED, n, b"")).collect();
+    frames.extend((10..30).map(|n| request(GROUPED, n, b"")));
+    frames.insert(7, request(GROUPED, 30, b"").oneway());
+    raw.send(&frames).await;
+    for _ in 0..23 {
+        raw.next().await.unwrap();
+    }
+    raw.send(&[request(ECHO, 31, b"")]).await;
+    assert_eq!(raw.next().await.unwrap().opaque, 31, "nothing else is answered");
+    assert_eq!(service.ended(GROUPED, 0, Manner::Sent), 20);
+    assert_eq!(service.ended(GROUPED, 1, Manner::Oneway), 1);
+    assert_eq!(service.ended(GROUPED_GATED, 0, Manner::Sent), 2);
+    assert_eq!(service.ended(GROUPED_GATED, 14, Manner::Sent), 1);
+}
+
+#[tokio::test]
+async fn groups_are_bounded_and_answered_in_order_with_what_comes_between_and_before_a_malformed_frame() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    let mut out = BytesMut::new();
+    for n in 0..150 {
+        let code = if n == 140 { ECHO } else { GROUPED };
+        request(code, n, b"").encode(&mut out, Encoding::Json);
+    }
+    out.extend_from_slice(&[0, 0, 0, 8, 9, 0, 0, 4, 1, 2, 3, 4]);
+    request(GROUPED, 150, b"").encode(&mut out, Encoding::Json);
+    raw.stream.write_all(&out).await.unwrap();
+    for n in 0..150 {
+        assert_eq!(raw.next().await.unwrap().opaque, n);
+    }
+    assert!(raw.next().await.is_none());
+    let groups = service.groups.lock().unwrap();
+    assert_eq!(groups.iter().sum::<usize>(), 149);
+    assert!(groups.iter().all(|size| *size <= 64), "{groups:?}");
+    assert!(groups.len() < 100, "taken together: {groups:?}");
 }
 
 #[tokio::test]
@@ -329,6 +398,53 @@ async fn an_answer_is_late_in_time_also_behind_one_that_was_not() {
         assert_eq!(
             (late.opaque, late.code),
             (opaque + 1, ResponseCode::FLUSH_DISK_TIMEOUT.0)
+        );
+    }
+}
+
+/// How many answers wait in the next test, and how many leave from among them, one after the other.
+const MANY: i32 = 12_000;
+const FEW: i32 = 40;
+
+#[tokio::test]
+async fn answers_that_leave_from_among_thousands_that_wait_leave_soon_and_the_others_stay_in_order() {
+    let (service, addr, _stop) = start(Limits::default()).await;
+    let mut raw = Raw::connect(addr).await;
+    let mut frames = Vec::new();
+    for n in 0..MANY {
+        frames.push(request(GATED, 1000 + n, b"there are many of these"));
+        if n % (MANY / FEW) == 0 {
+            frames.push(request(HURRIED, 1 + n / (MANY / FEW), b""));
+        }
+    }
+    let mut slow = request(GATED, 999, b"slow");
+    slow.flag = 4;
+    frames.insert(frames.len() / 2, slow);
+    frames.push(request(ECHO, 100, b""));
+    raw.send(&frames).await;
+    let mut first = [raw.next().await.unwrap(), raw.next().await.unwrap()];
+    first.sort_by_key(|reply| reply.opaque);
+    let told = first.map(|reply| (reply.opaque, reply.code, reply.body));
+    let late = ResponseCode::FLUSH_DISK_TIMEOUT.0;
+    assert_eq!(told, [(100, 0, "".into()), (999, late, "slow".into())]);
+
+    let few_leave = async {
+        for n in 1..=FEW {
+            service.passed.store(i64::from(n), Ordering::SeqCst);
+            service.written.notify_waiters();
+            assert_eq!(raw.next().await.unwrap().opaque, n);
+        }
+    };
+    let in_time = tokio::time::timeout(WAIT, few_leave).await;
+    in_time.expect("what stays costs next to nothing");
+
+    service.passed.store(i64::from(i32::MAX), Ordering::SeqCst);
+    service.moved.notify_waiters();
+    for n in 0..MANY {
+        let reply = raw.next().await.unwrap();
+        assert_eq!(
+            (reply.opaque, &reply.body[..]),
+            (1000 + n, &b"there are many of these"[..])
         );
     }
 }
@@ -499,7 +615,7 @@ async fn a_peer_that_does_not_read_is_not_read_either() {
 
 #[tokio::test]
 async fn a_connection_with_too_many_requests_in_flight_is_not_read_until_some_are_answered() {
-    for code in [GATED, HELD] {
+    for code in [GATED, HELD, GROUPED_GATED] {
         let limits = Limits {
             gated_max: 2,
             held_max: 2,
@@ -520,7 +636,7 @@ async fn a_connection_with_too_many_requests_in_flight_is_not_read_until_some_ar
             3,
             "two of it, one of the other"
         );
-        if code == GATED {
+        if code != HELD {
             service.passed.store(5, Ordering::SeqCst);
             service.moved.notify_waiters();
             for n in 1..=5 {

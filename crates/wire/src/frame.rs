@@ -262,7 +262,11 @@ impl Decoder {
         }
         buf.advance(8);
         let header = buf.split_to(header).freeze();
-        let body = buf.split_to(total - 8 - header.len()).freeze();
+        // Nothing of the buffer is kept for a body that is empty.
+        let body = match total - 8 - header.len() {
+            0 => Bytes::new(),
+            bytes => buf.split_to(bytes).freeze(),
+        };
         let frame = if kind == 0 {
             json::parse(&header, body)?
         } else {

@@ -44,7 +44,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 pub fn offset_id(host: SocketAddr, pos: i64) -> Str {
     let mut bytes = [0; LONGEST];
     let port = u32::from(host.port()).to_be_bytes();
-    let length = match host.ip() {
+    // As in records: an IPv4 address written as an IPv6 one is the former.
+    let length = match host.ip().to_canonical() {
         IpAddr::V4(ip) => {
             bytes[..4].copy_from_slice(&ip.octets());
             4
@@ -145,6 +146,17 @@ mod tests {
         ] {
             assert_eq!(decode_offset_id(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn the_id_of_an_ipv4_host_is_short_however_its_address_is_written() {
+        let mapped: SocketAddr = "[::ffff:10.0.0.5]:10911".parse().unwrap();
+        assert_eq!(offset_id(mapped, 7), "0A00000500002A9F0000000000000007");
+        let real: SocketAddr = "[2001:db8::5]:10911".parse().unwrap();
+        assert_eq!(
+            offset_id(real, 7),
+            "20010DB800000000000000000000000500002A9F0000000000000007"
+        );
     }
 
     #[test]

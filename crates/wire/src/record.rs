@@ -190,8 +190,8 @@ fn host_bytes(host: &SocketAddr) -> usize {
     if is_v6(host) { 20 } else { 8 }
 }
 
-/// Writes a host as records and message ids carry it.
-pub(crate) fn put_host(out: &mut Vec<u8>, host: &SocketAddr) {
+/// Writes a host as records carry it.
+fn put_host(out: &mut Vec<u8>, host: &SocketAddr) {
     match host.ip() {
         IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {

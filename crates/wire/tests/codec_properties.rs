@@ -9,6 +9,7 @@ use wire::api::send::{SendMessage, SendMessageV2};
 use wire::body::register::RegisterBrokerBody;
 use wire::body::stats::TopicStats;
 use wire::body::subscription::HeartbeatBody;
+use wire::code::ResponseCode;
 use wire::ext::Ext;
 use wire::fastjson;
 use wire::frame::{Decoder, Encoding, Frame, Language};
@@ -225,4 +226,18 @@ fn frames_that_arrive_in_one_buffer_are_cut_apart_without_copying() {
         assert!(range.contains(&frame.body.as_ptr()));
     }
     assert!(Decoder::default().next(&mut buf).unwrap().is_none());
+}
+
+#[test]
+fn a_frame_without_fields_and_body_does_not_keep_the_buffer_it_arrived_in() {
+    for encoding in [Encoding::Json, Encoding::Binary] {
+        let mut buf = encoded(&Frame::reply(1, ResponseCode::SUCCESS), encoding);
+        let bytes = buf.len();
+        let frame = Decoder::default().next(&mut buf);
+        assert!(matches!(frame, Ok(Some(_))));
+        assert!(
+            buf.try_reclaim(bytes),
+            "{encoding:?}: the room of the frame is free"
+        );
+    }
 }

@@ -7,6 +7,7 @@ use wire::code::{Code, ResponseCode};
 use wire::frame::Frame;
 
 use crate::broker::Broker;
+use crate::config::{BrokerRole, Config};
 
 const BUSY: &str = "[REJECTREQUEST]system busy, start flow control for a while";
 const NOT_AVAILABLE: &str = "service not available now. It may be caused by one of the following reasons: messages are put to the slave, the master is away";
@@ -17,12 +18,11 @@ const TABLES: &str =
     "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
 
 /// Why this broker, as a slave, does not serve a request, if it does not.
-pub(crate) fn refusal(b: &Broker, frame: &Frame) -> Option<Fault> {
-    if !b.is_slave() {
+pub(crate) fn refusal(b: &Broker, config: &Config, frame: &Frame) -> Option<Fault> {
+    if config.broker_role != BrokerRole::Slave {
         return None;
     }
     let refuse = |code, remark: &str| Some(Fault::new(code, remark));
-    let config = b.config();
     match Code(frame.code) {
         // Producers are not sent here; those that come all the same hear what lets them try elsewhere.
         Code::SEND_MESSAGE | Code::SEND_MESSAGE_V2 | Code::SEND_BATCH_MESSAGE

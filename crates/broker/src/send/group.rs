@@ -11,7 +11,7 @@ use wire::api::send::{SendMessageV2, SendReceipt};
 use wire::code::Request;
 use wire::frame::Frame;
 
-use super::{Ready, Send, Staging, Target, answer, check, traced};
+use super::{Ready, Send, Staging, Target, answer_at, traced};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::dedup::First;
@@ -85,38 +85,24 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn take(&mut self, send: Send, asked: Asked) {
-        match self.ready(&send) {
-            Ok(Some((target, ready))) => {
-                self.room.sends.push((send, target, asked));
-                self.room.ready.push(ready);
+        let found = match Target::find(self.b, self.config, &send) {
+            Ok(Some(target)) if is_plain(&send, &target) => {
+                match staging(self.b, self.config, (&send, &target)).ready() {
+                    Ok(ready) => {
+                        self.room.sends.push((send, target, asked));
+                        self.room.ready.push(ready);
+                        return;
+                    }
+                    Err(fault) => Err(fault),
+                }
             }
-            Ok(None) => {
-                self.append();
-                let answered = answer(self.b, send);
-                self.tell(asked, answered);
-            }
-            Err(fault) => {
-                self.append();
-                self.tell(asked, Err(fault.with_ext(traced(self.b))));
-            }
-        }
-    }
-
-    /// `None`: the send goes its own way. It is a batch, is remembered by its topic, or needs a topic that is not there.
-    fn ready(&self, send: &Send) -> Result<Option<(Target, Ready)>, Fault> {
-        if send.is_batch() {
-            return Ok(None);
-        }
-        let found = self.b.topics.get(&send.header.topic);
-        check::may_send(self.b, self.config, send, found.as_deref())?;
-        let Some(target) = Target::of(self.b, self.config, send, found)? else {
-            return Ok(None);
+            other => other,
         };
-        if target.topic.dedup_window_ms > 0 {
-            return Ok(None);
-        }
-        let ready = staging(self.b, self.config, (send, &target)).ready()?;
-        Ok(Some((target, ready)))
+        // It goes its own way, behind those that were before it.
+        self.append();
+        let answered = found.and_then(|target| answer_at(self.b, self.config, send, target));
+        let answered = answered.map_err(|fault| fault.with_ext(traced(self.b)));
+        self.tell(asked, answered);
     }
 
     /// Appends what waits, and answers it.
@@ -144,6 +130,11 @@ impl Group<'_> {
     fn tell(&mut self, asked: Asked, answered: Result<Answer<SendReceipt>, Fault>) {
         (self.say)(outcome::<SendMessageV2>(answered, asked.opaque, asked.oneway));
     }
+}
+
+/// Whether it is appended as it is: it is no batch, and its topic does not remember messages.
+fn is_plain(send: &Send, target: &Target) -> bool {
+    !send.is_batch() && target.topic.dedup_window_ms <= 0
 }
 
 fn staging<'a>(b: &'a Broker, config: &'a Config, (send, target): (&'a Send, &'a Target)) -> Staging<'a> {

@@ -12,12 +12,12 @@ use store::disk::{Disk, Entry, File, Lock, Space};
 use tokio::runtime::Builder;
 use wire::api::config::{GetBrokerConfig, UpdateBrokerConfig};
 use wire::api::send::{SendMessageV2, SendReceipt};
-use wire::api::topic::UpdateAndCreateTopic;
 use wire::api::transaction::EndTransaction;
 use wire::code::ResponseCode;
 use wire::frame::Frame;
 use wire::message_id::decode_offset_id;
 
+use crate::batches::make;
 use crate::life::Life;
 use crate::rig::{Rig, SOON};
 use crate::sends::{send, stored};
@@ -160,18 +160,7 @@ async fn a_second_try_is_answered_no_sooner_than_the_first_is_safe() {
     let settings = [("flushDiskType", "SYNC_FLUSH")];
     let life = start(Arc::clone(&disk), &settings).await;
     let client = &life.client;
-    client.make_topic("T", 1).await;
-    let window = UpdateAndCreateTopic {
-        topic: "T".into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
-        attributes: Some("+dedup.window=1h".into()),
-        ..UpdateAndCreateTopic::default()
-    };
-    assert_eq!(client.ask(&window).await.code, 0);
+    make(client, "T", "+dedup.window=1h").await;
     disk.set(Door::Shut);
     let message = send("T", 0, "UNIQ_KEY\u{1}A\u{2}");
     let first = client.ask_with(&message, "x");

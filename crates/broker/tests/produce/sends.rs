@@ -1,22 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Codes 310 and 10.
 
-use std::collections::BTreeMap;
-
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 use wire::api::group::UpdateAndCreateSubscriptiongroup;
 use wire::api::lock::LockBatchMq;
 use wire::api::send::{SendMessage, SendMessageV2, SendReceipt};
 use wire::api::topic::UpdateAndCreateTopic;
-use wire::batch::{SubMessage, encode_sub_message};
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::queue::{LockBatch, MessageQueue};
-use wire::ext::Ext;
 use wire::fastjson;
-use wire::frame::{Decoder, Encoding, Frame};
+use wire::frame::Frame;
 use wire::message_id::decode_offset_id;
 use wire::properties;
 use wire::record::Record;
@@ -45,7 +37,7 @@ pub(crate) async fn stored(client: &Client, topic: &str, queue_id: i32) -> Vec<R
         .collect()
 }
 
-fn property(record: &Record, name: &str) -> Option<String> {
+pub(crate) fn property(record: &Record, name: &str) -> Option<String> {
     properties::get(&record.properties, name).map(str::to_owned)
 }
 
@@ -132,107 +124,6 @@ async fn pipelined_sends_are_answered_and_stored_in_their_order() {
     }
     assert!(offsets.is_sorted());
     assert_eq!(offsets, (0..500).collect::<Vec<_>>());
-}
-
-/// Sends frames in one write and reads so many answers, by opaque.
-async fn in_one_write(rig: &Rig, frames: &[Frame], answers: usize) -> BTreeMap<i32, Frame> {
-    let mut stream = TcpStream::connect(rig.addr).await.unwrap();
-    let mut bytes = BytesMut::new();
-    for frame in frames {
-        frame.encode(&mut bytes, Encoding::Json);
-    }
-    stream.write_all(&bytes).await.unwrap();
-    let (mut inbox, mut found) = (BytesMut::new(), BTreeMap::new());
-    while found.len() < answers {
-        if let Some(frame) = Decoder::default().next(&mut inbox).unwrap() {
-            found.insert(frame.opaque, frame);
-            continue;
-        }
-        let read = timeout(SOON, stream.read_buf(&mut inbox)).await.unwrap().unwrap();
-        assert_ne!(read, 0, "the connection was closed");
-    }
-    found
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_sends_that_arrive_together_each_is_answered_by_itself() {
-    let rig = Rig::start().await;
-    let client = rig.client_of("T", 1).await;
-    let single =
-        |opaque, header: &SendMessageV2| Frame::request(opaque, header).with_body(format!("body {opaque}"));
-    let unreadable = Frame {
-        ext: Ext::default().with("b", "T"),
-        ..single(4, &send("T", 0, ""))
-    };
-    let batch = SendMessageV2 {
-        batch: Some(true),
-        ..send("T", 0, "")
-    };
-    let mut messages = Vec::new();
-    encode_sub_message(
-        &mut messages,
-        &SubMessage {
-            flag: 0,
-            body: b"body 7",
-            properties: b"",
-        },
-    );
-    let frames = [
-        single(0, &send("T", 0, "")),
-        single(1, &send("T", 0, "")).with_body(""),
-        single(2, &send("T", 9, "")),
-        single(3, &send("T", 0, "")).oneway(),
-        unreadable,
-        single(5, &send("Fresh", 0, "")),
-        single(6, &send("T", 0, "DELAY\u{1}1\u{2}")),
-        single(7, &batch).with_body(messages),
-        single(8, &send("T", 0, "TRAN_MSG\u{1}false\u{2}")),
-    ];
-    let answers = in_one_write(&rig, &frames, frames.len() - 1).await;
-    let codes: Vec<_> = answers
-        .iter()
-        .map(|(opaque, answer)| (*opaque, answer.code))
-        .collect();
-    assert_eq!(
-        codes,
-        [(0, 0), (1, 1), (2, 29), (4, 1), (5, 0), (6, 0), (7, 0), (8, 0)]
-    );
-    let offset = |opaque| answers[&opaque].ext.read::<SendReceipt>().unwrap().queue_offset;
-    // 3 was one-way, and 6 waits elsewhere.
-    assert_eq!([0, 7, 8].map(offset), [0, 2, 3]);
-    let stored = stored(&client, "T", 0).await;
-    let bodies: Vec<_> = stored.iter().map(|record| &record.body[..]).collect();
-    assert_eq!(bodies, [b"body 0", b"body 3", b"body 7", b"body 8"]);
-    assert_eq!(
-        property(&stored[0], "MSG_REGION").as_deref(),
-        Some("DefaultRegion")
-    );
-    assert_eq!(
-        answers[&2].ext.get("MSG_REGION").as_deref(),
-        Some("DefaultRegion")
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sends_that_arrive_together_are_remembered_where_their_topic_remembers() {
-    let rig = Rig::start().await;
-    let client = rig.client().await;
-    let topic = UpdateAndCreateTopic {
-        topic: "Once".into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
-        attributes: Some("+dedup.window=1h".into()),
-        ..UpdateAndCreateTopic::default()
-    };
-    assert_eq!(client.ask(&topic).await.code, 0);
-    let named = |opaque| Frame::request(opaque, &send("Once", 0, "UNIQ_KEY\u{1}same\u{2}")).with_body("x");
-    let answers = in_one_write(&rig, &[named(0), named(1), named(2)], 3).await;
-    let offset = |opaque| answers[&opaque].ext.read::<SendReceipt>().unwrap().queue_offset;
-    assert_eq!([0, 1, 2].map(offset), [0, 0, 0]);
-    assert_eq!(stored(&client, "Once", 0).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,6 +39,34 @@ fn a_header_as_clients_send_it_is_read_the_fast_way() {
 }
 
 #[test]
+fn a_binary_header_is_read_the_fast_way_unless_a_value_is_empty() {
+    let full = SendMessageV2 {
+        producer_group: "g".into(),
+        topic: "t".into(),
+        default_topic: "TBW102".into(),
+        default_topic_queue_nums: 4,
+        queue_id: -1,
+        born_timestamp: 1_700_000_000_000,
+        properties: Some("KEYS\u{1}k\u{2}".into()),
+        reconsume_times: Some(1),
+        unit_mode: Some(false),
+        max_reconsume_times: Some(16),
+        batch: Some(true),
+        bname: Some("broker-a".into()),
+        ..SendMessageV2::default()
+    };
+    let (fast, usual) = both_ways(&over_the_wire(&full, Encoding::Binary));
+    assert!(fast.is_some());
+    assert_eq!(fast, usual.ok());
+    let empty = SendMessageV2 {
+        properties: Some("".into()),
+        ..full
+    };
+    let (fast, usual) = both_ways(&over_the_wire(&empty, Encoding::Binary));
+    assert_eq!((fast, usual.unwrap().properties), (None, None));
+}
+
+#[test]
 fn whatever_is_out_of_the_ordinary_is_left_to_the_usual_way() {
     for odd in [
         r#""b":"t","c":"d","d":"4","e":"0","f":"0","g":"1","h":"0""#.to_owned(),

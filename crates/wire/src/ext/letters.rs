@@ -18,8 +18,6 @@ pub(crate) struct Letters<'a>([Option<Text<'a>>; LETTERS]);
 enum Text<'a> {
     Plain(&'a [u8]),
     Escaped(&'a [u8]),
-    /// Not empty: the binary encoding has no other way to say null.
-    Binary(&'a [u8]),
 }
 
 /// An integer of a header field.
@@ -56,10 +54,11 @@ impl<'a> Letters<'a> {
     fn in_binary(mut pairs: &'a [u8]) -> Option<Letters<'a>> {
         let mut found = Letters([None; LETTERS]);
         while let Some((key, value)) = super::next_raw(&mut pairs) {
+            // May stand for null: the binary encoding has no other way to say it.
             if value.is_empty() {
                 return None;
             }
-            found.note(key, Text::Binary(value))?;
+            found.note(key, Text::Plain(value))?;
         }
         Some(found)
     }
@@ -109,13 +108,13 @@ impl<'a> Letters<'a> {
 impl Text<'_> {
     fn text(self) -> Option<Str> {
         match self {
-            Text::Plain(bytes) | Text::Binary(bytes) => Str::from_utf8(bytes).ok(),
+            Text::Plain(bytes) => Str::from_utf8(bytes).ok(),
             Text::Escaped(bytes) => Some(crate::scan::unescape(bytes).into()),
         }
     }
 
     fn number<T: Integer>(self) -> Option<T> {
-        let (Text::Plain(bytes) | Text::Binary(bytes)) = self else {
+        let Text::Plain(bytes) = self else {
             return None;
         };
         let (is_negative, digits) = match bytes {
@@ -138,7 +137,7 @@ impl Text<'_> {
     }
 
     fn bool(self) -> Option<bool> {
-        let (Text::Plain(bytes) | Text::Binary(bytes)) = self else {
+        let Text::Plain(bytes) = self else {
             return None;
         };
         Some(bytes.eq_ignore_ascii_case(b"true"))

@@ -12,12 +12,14 @@ pub(crate) struct Object(Vec<u8>);
 
 impl Object {
     pub(crate) fn new() -> Object {
-        Object(Vec::with_capacity(BYTES))
+        let mut text = Vec::with_capacity(BYTES);
+        text.push(b'{');
+        Object(text)
     }
 
     /// Opens the string of a field. The key is a name in our own source: there is nothing to escape in it.
     fn key(&mut self, key: &str) {
-        let open: &[u8] = if self.0.is_empty() { b"{\"" } else { b",\"" };
+        let open: &[u8] = if self.0.len() == 1 { b"\"" } else { b",\"" };
         self.0.extend_from_slice(open);
         self.0.extend_from_slice(key.as_bytes());
         self.0.extend_from_slice(b"\":");
@@ -38,9 +40,7 @@ impl Object {
 
 impl From<Object> for Ext {
     fn from(mut object: Object) -> Ext {
-        object
-            .0
-            .extend_from_slice(if object.0.is_empty() { b"{}" } else { b"}" });
+        object.0.push(b'}');
         Ext(Raw::Built(object.0))
     }
 }
