@@ -18,6 +18,7 @@ pub(crate) mod properties;
 mod reply;
 mod room;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -95,12 +96,15 @@ impl Send {
 
     /// What it takes while it waits.
     fn bytes(&self) -> usize {
-        let properties = self.header.properties.as_ref().map_or(0, |text| text.len());
-        self.body.len() + properties
+        self.body.len() + self.properties().len()
     }
 
     fn is_batch(&self) -> bool {
         self.header.batch == Some(true)
+    }
+
+    fn properties(&self) -> &str {
+        self.header.properties.as_deref().unwrap_or_default()
     }
 }
 
@@ -303,14 +307,25 @@ struct Staging<'a> {
     target: &'a Target,
 }
 
+/// Where a part of a text stands in it.
+fn place(part: &str, text: &str) -> Range<usize> {
+    let begin = part.as_ptr().addr() - text.as_ptr().addr();
+    begin..begin + part.len()
+}
+
+/// Writes the end of `texts` anew.
+fn rewrite(texts: &mut Vec<u8>, begin: usize, anew: impl FnOnce(&[u8]) -> Vec<u8>) {
+    let text = anew(&texts[begin..]);
+    texts.truncate(begin);
+    texts.extend_from_slice(&text);
+}
+
 /// A message that can be appended.
 struct Ready {
-    /// Its properties as they are stored.
-    text: Vec<u8>,
-    unique: Str,
+    /// Where its properties are, as they are stored.
+    text: Range<usize>,
+    unique: Unique,
     wait: bool,
-    /// The unique id is the sender's.
-    is_named: bool,
     kind: MessageType,
     queue_id: i32,
     /// Where it is kept.
@@ -319,6 +334,13 @@ struct Ready {
     parked: Option<park::Parked>,
     /// For how long its topic remembers it.
     window_ms: Option<i64>,
+}
+
+/// The unique id of a message.
+enum Unique {
+    /// The sender's: where it stands in the properties that were sent.
+    Sent(Range<usize>),
+    Made(Str),
 }
 
 /// A send that the store has taken.
@@ -349,20 +371,23 @@ impl<'a> Staging<'a> {
     }
 
     fn single(&self) -> Result<Staged, Fault> {
-        let ready = self.ready()?;
-        let draft = self.draft_of(&ready);
+        let mut texts = Vec::new();
+        let ready = self.ready(&mut texts)?;
+        let draft = self.draft_of(&ready, &texts);
         let (group, body) = (&self.send.header.producer_group, &self.send.body);
-        let print = || ready.is_named.then(|| Print::of(group, &ready.unique, body));
+        let is_named = matches!(ready.unique, Unique::Sent(_));
+        let print = || is_named.then(|| Print::of(group, self.unique(&ready.unique), body));
         let first = self.append_once(&draft, ready.queue_id, ready.window_ms, print)?;
         Ok(self.told(ready, first))
     }
 
-    /// Everything about one message that comes before it is appended.
-    fn ready(&self) -> Result<Ready, Fault> {
+    /// Everything about one message that comes before it is appended. Its properties are written behind `texts`.
+    fn ready(&self, texts: &mut Vec<u8>) -> Result<Ready, Fault> {
         check::replicas(self.b, self.config)?;
         let header = &self.send.header;
         let topic = &self.target.topic;
-        let sifted = properties::sift(header.properties.as_deref().unwrap_or_default(), self.target.dead);
+        let (begin, sent) = (texts.len(), self.send.properties());
+        let sifted = properties::sift(sent, self.target.dead, texts);
         check::message_type(self.config, &topic.config, sifted.kind)?;
         check::transaction_bits(header.sys_flag, sifted.asks.is_half)?;
         if header.sys_flag & sysflag::INNER_BATCH != 0 || sifted.asks.inner.is_some() {
@@ -371,40 +396,44 @@ impl<'a> Staging<'a> {
         if topic.is_compacted && !sifted.has_keys {
             return Err(check::no_key());
         }
-        let unique = match sifted.unique {
-            Some(unique) => Str::from(unique),
+        let made = match sifted.unique {
+            Some(_) => Str::default(),
             None => self.b.ids.next(self.b.env.clock.now_ms()),
         };
-        let (wait, is_named, kind) = (sifted.wait, sifted.unique.is_some(), sifted.kind);
+        let unique = sifted.unique.unwrap_or(&made);
         let queue_id = match sifted.priority {
             Some(priority) => priority.min(topic.config.write_queue_nums - 1),
             None => check::queue_id(self.b, self.target, self.send)?,
         };
         let parked = if sifted.asks.is_any() {
             let real = (&topic.config.topic_name, queue_id);
-            park::decide(self.b, self.config, header, (&sifted.asks, &unique), real)?
+            park::decide(self.b, self.config, header, (&sifted.asks, unique), real)?
         } else {
             None
         };
-        let mut text = sifted.finish(self.config, &unique);
+        sifted.finish(self.config, unique, texts);
         let queue = match &parked {
             None => self.queue(queue_id)?,
             Some(parked) => {
-                text = parked.rewrite(&text);
+                rewrite(texts, begin, |text| parked.rewrite(text));
                 let id = u32::try_from(parked.queue_id).unwrap_or_default();
                 self.b.store.queue(&parked.topic, id)
             }
         };
         let window_ms = self.window_ms(parked.is_some());
         if window_ms.is_some() {
-            text = dedup::with_group(&text, &header.producer_group);
+            rewrite(texts, begin, |text| {
+                dedup::with_group(text, &header.producer_group)
+            });
         }
         Ok(Ready {
-            text,
-            unique,
-            wait,
-            is_named,
-            kind,
+            text: begin..texts.len(),
+            unique: match sifted.unique {
+                Some(unique) => Unique::Sent(place(unique, sent)),
+                None => Unique::Made(made),
+            },
+            wait: sifted.wait,
+            kind: sifted.kind,
             queue_id,
             queue,
             parked,
@@ -412,22 +441,32 @@ impl<'a> Staging<'a> {
         })
     }
 
-    fn draft_of<'d>(&self, ready: &'d Ready) -> Draft<'d>
+    fn draft_of<'d>(&self, ready: &'d Ready, texts: &'d [u8]) -> Draft<'d>
     where
         'a: 'd,
     {
-        let bytes = (&self.send.body[..], &ready.text[..]);
+        let bytes = (&self.send.body[..], &texts[ready.text.clone()]);
         self.draft(&ready.queue, self.send.header.flag, bytes, ready.wait)
     }
 
     /// What comes after it.
     fn told(&self, ready: Ready, first: First) -> Staged {
-        let (name, unique) = (&self.target.topic.config.topic_name, &ready.unique);
+        let (name, unique) = (&self.target.topic.config.topic_name, self.unique(&ready.unique));
         let recall_handle = timer::recall_handle(self.config, ready.parked.as_ref(), name, unique);
         Staged {
             kind: ready.kind,
             parked: ready.parked.map(|parked| parked.topic),
-            ..self.staged(first, (ready.unique, ready.wait), recall_handle)
+            ..self.staged(first, (unique.into(), ready.wait), recall_handle)
+        }
+    }
+
+    fn unique<'r>(&self, unique: &'r Unique) -> &'r str
+    where
+        'a: 'r,
+    {
+        match unique {
+            Unique::Sent(place) => &self.send.properties()[place.clone()],
+            Unique::Made(unique) => unique,
         }
     }
 
@@ -476,14 +515,15 @@ impl<'a> Staging<'a> {
     fn batch(&self) -> Result<Staged, Fault> {
         check::replicas(self.b, self.config)?;
         let header = &self.send.header;
-        let shared = properties::sift(header.properties.as_deref().unwrap_or_default(), false);
+        let mut text = Vec::new();
+        let shared = properties::sift(self.send.properties(), false, &mut text);
         check::message_type(self.config, &self.target.topic.config, shared.kind)?;
         check::transaction_bits(header.sys_flag, false)?;
         if let Some(level) = shared.asks.delay {
             crate::delay::level_of(level)?;
         }
         if self.is_inner(&shared) {
-            return self.inner_batch(shared);
+            return self.inner_batch(&shared, &text);
         }
         check::no_marks(header.sys_flag)?;
         let queue_id = check::queue_id(self.b, self.target, self.send)?;

@@ -18,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::Str;
 use crate::scan::{Scan, SyntaxError, Token, put_string};
-use json::Field;
+use json::{Field, Fields};
 pub use read::ExtError;
 
 /// The extension fields of one frame, undecoded.
@@ -33,7 +33,7 @@ enum Raw {
     Json {
         header: Bytes,
         object: Range<usize>,
-        fields: Vec<Field>,
+        fields: Fields,
     },
     /// Checked binary pairs.
     Binary(Bytes),
@@ -166,10 +166,8 @@ impl Ext {
             Raw::Json { header, fields, .. } => Pairs::json(header, Cow::Borrowed(fields)),
             Raw::Built(object) => {
                 let fields = std::str::from_utf8(object).map(|text| json::fields(&mut Scan::new(text)));
-                Pairs::json(
-                    object,
-                    Cow::Owned(fields.ok().and_then(Result::ok).unwrap_or_default()),
-                )
+                let fields = fields.ok().and_then(Result::ok).unwrap_or_default();
+                Pairs::json(object, Cow::Owned(fields.into_vec()))
             }
             Raw::Binary(pairs) => Pairs::Binary(pairs),
         }

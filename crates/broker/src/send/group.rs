@@ -69,7 +69,12 @@ struct Room {
     sends: Vec<(Send, Target, Asked)>,
     /// The messages of these.
     ready: Vec<Ready>,
+    /// The properties of these.
+    texts: Vec<u8>,
 }
+
+/// So many bytes of properties are kept for the next group.
+const TEXTS_KEPT: usize = 64 << 10;
 
 thread_local! {
     /// Empty, for the next group: what is as large as this is dear to get each time.
@@ -87,7 +92,7 @@ impl Group<'_> {
     fn take(&mut self, send: Send, asked: Asked) {
         let found = match Target::find(self.b, self.config, &send) {
             Ok(Some(target)) if is_plain(&send, &target) => {
-                match staging(self.b, self.config, (&send, &target)).ready() {
+                match staging(self.b, self.config, (&send, &target)).ready(&mut self.room.texts) {
                     Ok(ready) => {
                         self.room.sends.push((send, target, asked));
                         self.room.ready.push(ready);
@@ -107,10 +112,10 @@ impl Group<'_> {
 
     /// Appends what waits, and answers it.
     fn append(&mut self) {
-        let Room { sends, ready } = &mut self.room;
+        let Room { sends, ready, texts } = &mut self.room;
         let staging = |(send, target)| staging(self.b, self.config, (send, target));
         let drafts = sends.iter().zip(&*ready);
-        let drafts = drafts.map(|((send, target, _), ready)| staging((send, target)).draft_of(ready));
+        let drafts = drafts.map(|((send, target, _), ready)| staging((send, target)).draft_of(ready, texts));
         let receipts = self.b.store.append_each(drafts);
         for (((send, target, asked), ready), receipt) in sends.iter().zip(ready.drain(..)).zip(receipts) {
             let staging = staging((send, target));
@@ -125,6 +130,8 @@ impl Group<'_> {
             (self.say)(outcome::<SendMessageV2>(told, asked.opaque, asked.oneway));
         }
         sends.clear();
+        texts.clear();
+        texts.shrink_to(TEXTS_KEPT);
     }
 
     fn tell(&mut self, asked: Asked, answered: Result<Answer<SendReceipt>, Fault>) {

@@ -87,7 +87,7 @@ impl Staging<'_> {
     }
 
     /// Keeps a batch as one record.
-    pub(super) fn inner_batch(&self, shared: Sifted<'_>) -> Result<Staged, Fault> {
+    pub(super) fn inner_batch(&self, shared: &Sifted<'_>, text: &[u8]) -> Result<Staged, Fault> {
         let header = &self.send.header;
         self.must_not_wait(&shared.asks)?;
         let count = self.count_inner()?;
@@ -97,7 +97,7 @@ impl Staging<'_> {
         let Some(unique) = shared.unique.map(wire::Str::from) else {
             return Err(self.not_appended(&AppendError::InnerBatch));
         };
-        let mut text = Properties::from_bytes(&shared.text);
+        let mut text = Properties::from_bytes(text);
         text.remove(INNER_BASE);
         text.set(UNIQ_KEY, &unique);
         text.set(super::properties::name::CLUSTER, &self.config.broker_cluster_name);

@@ -169,8 +169,6 @@ impl MessageType {
 
 /// Properties after the pass.
 pub(super) struct Sifted<'a> {
-    /// Those that stay, in their order.
-    pub(super) text: Vec<u8>,
     /// The client's id.
     pub(super) unique: Option<&'a str>,
     /// The sender waits for the disk.
@@ -187,11 +185,11 @@ pub(super) struct Sifted<'a> {
     dead: bool,
 }
 
-/// Reads the properties of a single message and drops those that the broker sets, or that nobody may send.
-pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
-    let mut text = Vec::with_capacity(properties.len() + ADDED_BYTES);
+/// Reads the properties of a single message, and writes those that stay behind `text`, in their order: not those that the
+/// broker sets, or that nobody may send.
+pub(super) fn sift<'a>(properties: &'a str, dead: bool, text: &mut Vec<u8>) -> Sifted<'a> {
+    text.reserve(properties.len() + ADDED_BYTES);
     let mut sifted = Sifted {
-        text: Vec::new(),
         unique: None,
         wait: true,
         asks: Asks::default(),
@@ -233,7 +231,6 @@ pub(super) fn sift(properties: &str, dead: bool) -> Sifted<'_> {
     };
     let priority = priority.filter(|_| sifted.kind == MessageType::Priority);
     sifted.priority = priority.and_then(level_of);
-    sifted.text = text;
     sifted
 }
 
@@ -243,24 +240,22 @@ fn level_of(priority: &str) -> Option<i32> {
 }
 
 impl Sifted<'_> {
-    /// The properties as they are stored.
-    pub(super) fn finish(self, config: &Config, unique: &str) -> Vec<u8> {
-        let mut text = self.text;
+    /// Writes those that the broker sets.
+    pub(super) fn finish(&self, config: &Config, unique: &str, text: &mut Vec<u8>) {
         if let Some(priority) = self.priority {
-            put(&mut text, name::PRIORITY, &priority.to_string());
+            put(text, name::PRIORITY, &priority.to_string());
         }
-        put(&mut text, name::UNIQ_KEY, unique);
-        put(&mut text, name::MSG_REGION, &config.region_id);
+        put(text, name::UNIQ_KEY, unique);
+        put(text, name::MSG_REGION, &config.region_id);
         put(
-            &mut text,
+            text,
             name::TRACE_ON,
             if config.trace_on { "true" } else { "false" },
         );
-        put(&mut text, name::CLUSTER, &config.broker_cluster_name);
+        put(text, name::CLUSTER, &config.broker_cluster_name);
         if self.dead {
-            put(&mut text, name::DELAY, "-1");
+            put(text, name::DELAY, "-1");
         }
-        text
     }
 }
 
@@ -297,8 +292,13 @@ fn put(text: &mut Vec<u8>, key: &str, value: &str) {
 mod tests {
     use super::*;
 
+    fn sifted(properties: &str, dead: bool) -> Sifted<'_> {
+        sift(properties, dead, &mut Vec::new())
+    }
+
     fn rewritten(properties: &str, dead: bool) -> String {
-        let text = sift(properties, dead).finish(&Config::default(), "ID");
+        let mut text = Vec::new();
+        sift(properties, dead, &mut text).finish(&Config::default(), "ID", &mut text);
         String::from_utf8(text)
             .unwrap()
             .replace('\u{1}', "=")
@@ -313,19 +313,19 @@ mod tests {
             "a\u{1}1\u{2}POP_CK\u{1}x\u{2}CLUSTER\u{1}other\u{2}empty\u{1}\u{2}TAGS\u{1}T\u{2}UNIQ_KEY\u{1}U";
         assert_eq!(rewritten(sent, false), format!("a=1;TAGS=T;{ADDED}"));
         assert_eq!(rewritten("", false), ADDED);
-        assert_eq!(sift(sent, false).unique, Some("U"));
+        assert_eq!(sifted(sent, false).unique, Some("U"));
     }
 
     #[test]
     fn a_dead_letter_has_no_delay_left() {
         let delayed = "DELAY\u{1}5\u{2}a\u{1}1\u{2}";
         assert_eq!(rewritten(delayed, true), format!("a=1;{ADDED}DELAY=-1;"));
-        assert!(!sift(delayed, true).asks.is_any());
+        assert!(!sifted(delayed, true).asks.is_any());
     }
 
     #[test]
     fn what_must_be_kept_back_is_found() {
-        let deferred = |text: &str| sift(text, false).asks.deferral();
+        let deferred = |text: &str| sifted(text, false).asks.deferral();
         assert_eq!(deferred("DELAY\u{1}3"), Some("DELAY"));
         assert_eq!(deferred("DELAY\u{1}0"), None);
         assert_eq!(deferred("DELAY\u{1}soon"), Some("DELAY"));
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn priority_holds_only_for_messages_of_no_other_type() {
-        assert_eq!(sift("_SYS_MSG_PRIORITY_\u{1}3", false).priority, Some(3));
+        assert_eq!(sifted("_SYS_MSG_PRIORITY_\u{1}3", false).priority, Some(3));
         assert_eq!(
             rewritten("_SYS_MSG_PRIORITY_\u{1}3", false),
             format!("_SYS_MSG_PRIORITY_=3;{ADDED}")
@@ -369,7 +369,7 @@ mod tests {
             format!("__SHARDINGKEY=k;{ADDED}")
         );
         for none in ["_SYS_MSG_PRIORITY_\u{1}-1", "_SYS_MSG_PRIORITY_\u{1}high"] {
-            assert_eq!(sift(none, false).priority, None);
+            assert_eq!(sifted(none, false).priority, None);
             let stays = none.replace('\u{1}', "=");
             assert_eq!(rewritten(none, false), format!("{stays};{ADDED}"));
         }
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn waiting_for_the_disk_is_the_default() {
-        assert!(sift("", false).wait);
-        assert!(!sift("WAIT\u{1}false", false).wait);
+        assert!(sifted("", false).wait);
+        assert!(!sifted("WAIT\u{1}false", false).wait);
     }
 }
