@@ -30,7 +30,7 @@ use wire::body::group::SubscriptionGroupConfig;
 use wire::body::topic::{TopicConfig, TopicFilterType};
 use wire::code::{Request, ResponseCode};
 use wire::ext::Ext;
-use wire::message_id::offset_id;
+use wire::message_id::{offset_id, offset_ids};
 use wire::record::sysflag;
 use wire::{Str, batch};
 
@@ -563,9 +563,8 @@ impl<'a> Staging<'a> {
         let Some(last) = receipts.last() else {
             return Err(self.not_appended(&AppendError::Empty));
         };
-        let ids: Vec<Str> = receipts.iter().map(|r| offset_id(self.b.host, r.pos.0)).collect();
         let told = SendReceipt {
-            msg_id: ids.join(",").into(),
+            msg_id: offset_ids(self.b.host, receipts.iter().map(|receipt| receipt.pos.0)),
             queue_id,
             queue_offset: receipts[0].queue_offset,
             transaction_id: shared.unique.map(Str::from),

@@ -16,15 +16,22 @@ const HEX: &[u8; 16] = b"0123456789ABCDEF";
 /// Bytes of the longer form of both ids.
 const LONGEST: usize = 28;
 
-fn hex(bytes: &[u8]) -> Str {
-    let mut digits = [0; 2 * LONGEST];
-    let pairs = digits.as_chunks_mut::<2>().0;
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+/// The digits of at most [`LONGEST`] bytes.
+struct Hex([u8; 2 * LONGEST], usize);
+
+impl Hex {
+    fn of(bytes: &[u8]) -> Hex {
+        let mut digits = [0; 2 * LONGEST];
+        let pairs = digits.as_chunks_mut::<2>().0;
+        for (pair, byte) in pairs.iter_mut().zip(bytes) {
+            *pair = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        }
+        Hex(digits, 2 * bytes.len())
     }
-    std::str::from_utf8(&digits[..2 * bytes.len()])
-        .unwrap_or_default()
-        .into()
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0[..self.1]).unwrap_or_default()
+    }
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -42,6 +49,23 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 /// The offset id of the record at `pos` on the broker at `host`.
 #[must_use]
 pub fn offset_id(host: SocketAddr, pos: i64) -> Str {
+    offset_digits(host, pos).as_str().into()
+}
+
+/// Those of several records, as the answer to a batch has them: with commas between.
+#[must_use]
+pub fn offset_ids(host: SocketAddr, at: impl ExactSizeIterator<Item = i64>) -> Str {
+    let mut ids = String::with_capacity((2 * LONGEST + 1) * at.len());
+    for pos in at {
+        if !ids.is_empty() {
+            ids.push(',');
+        }
+        ids.push_str(offset_digits(host, pos).as_str());
+    }
+    ids.into()
+}
+
+fn offset_digits(host: SocketAddr, pos: i64) -> Hex {
     let mut bytes = [0; LONGEST];
     let port = u32::from(host.port()).to_be_bytes();
     // As in records: an IPv4 address written as an IPv6 one is the former.
@@ -57,7 +81,7 @@ pub fn offset_id(host: SocketAddr, pos: i64) -> Str {
     };
     bytes[length..length + 4].copy_from_slice(&port);
     bytes[length + 4..length + 12].copy_from_slice(&pos.to_be_bytes());
-    hex(&bytes[..length + 12])
+    Hex::of(&bytes[..length + 12])
 }
 
 /// The host and position an offset id names.
@@ -107,7 +131,7 @@ impl UniqueIds {
         bytes[..len].copy_from_slice(&self.prefix);
         bytes[len..len + 4].copy_from_slice(&ms_of_month(now_ms).to_be_bytes());
         bytes[len + 4..len + 6].copy_from_slice(&self.counter.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        hex(&bytes[..len + 6])
+        Hex::of(&bytes[..len + 6]).as_str().into()
     }
 }
 
@@ -185,6 +209,8 @@ mod tests {
         fn offset_ids_come_back(ip in any::<IpAddr>(), port: u16, pos: i64) {
             let host = SocketAddr::new(ip.to_canonical(), port);
             prop_assert_eq!(decode_offset_id(&offset_id(host, pos)), Some((host, pos)));
+            let ids = [0, pos, 7].map(|pos| offset_id(host, pos)).join(",");
+            prop_assert_eq!(offset_ids(host, [0, pos, 7].into_iter()), ids);
         }
     }
 }

@@ -8,7 +8,7 @@ use store::{AppendError, Draft, Gate, GateState, Level, Queue};
 use wire::Str;
 use wire::api::send::SendReceipt;
 use wire::batch;
-use wire::message_id::offset_id;
+use wire::message_id::offset_ids;
 use wire::properties::{self as stored, name};
 
 use super::properties::MessageType;
@@ -98,9 +98,8 @@ impl Staging<'_> {
         let (Some(first), Some(all)) = (firsts.first(), all) else {
             return Err(self.not_appended(&AppendError::Empty));
         };
-        let ids: Vec<Str> = firsts.iter().map(|f| offset_id(self.b.host, f.pos)).collect();
         let told = SendReceipt {
-            msg_id: ids.join(",").into(),
+            msg_id: offset_ids(self.b.host, firsts.iter().map(|first| first.pos)),
             queue_id: first.queue_id,
             queue_offset: first.queue_offset,
             transaction_id: shared.unique.clone(),
