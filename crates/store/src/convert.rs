@@ -12,7 +12,7 @@ use crate::disk::synced;
 use crate::log::ReadMode;
 use crate::open::{open_runs, remove_queue_files};
 use crate::queue::{Queue, Unit};
-use crate::queue_batch::QueueKind;
+use crate::queue_batch::{self, QueueKind, Span};
 use crate::queue_files::Unsynced;
 use crate::runs;
 use crate::store::Store;
@@ -80,6 +80,9 @@ impl Store {
                 self.queue_files
                     .put(queue, end - 1, &blanks(queue, 1), &mut unsynced)?;
             }
+            if queue.is_batch() {
+                self.put_removed(queue, from, &mut unsynced)?;
+            }
             while from < end {
                 let count = usize::try_from(end - from).unwrap_or(0).min(READ_UNITS);
                 let mut bytes = self.queue_files.bytes(queue, from, count, ReadMode::Blocking)?;
@@ -96,6 +99,32 @@ impl Store {
         runs::remove_all(disk, &self.config.root)?;
         self.queue_files.set_runs(None);
         synced(disk.sync_dir(&self.config.root))
+    }
+
+    /// Fills the first file of a batch queue in front of its first unit, as if the messages that were there had left only the log. Who
+    /// looks for the end of a queue, here as in the reference, takes a unit that nobody wrote for the end, and nobody delivers
+    /// what is older than the log.
+    fn put_removed(&self, queue: &Queue, first: i64, unsynced: &mut Unsynced) -> io::Result<()> {
+        let begin = self.queue_files.base_of(queue, first) / queue.unit_bytes();
+        let known = self.queue_files.read_batch(queue, first, 1, ReadMode::Blocking)?;
+        let Some((_, kept)) = known.first() else {
+            return Ok(());
+        };
+        let removed = Unit {
+            pos: 0,
+            size: 1,
+            tags_code: 0,
+        };
+        let mut bytes = Vec::new();
+        for index in begin..first {
+            let span = Span {
+                stored_at: kept.stored_at.saturating_sub(1),
+                base: kept.base.saturating_sub(first - index).max(0),
+                count: 1,
+            };
+            queue_batch::encode(&removed, &span, &mut bytes);
+        }
+        self.queue_files.put(queue, begin, &bytes, unsynced)
     }
 }
 

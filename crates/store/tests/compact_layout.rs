@@ -239,6 +239,59 @@ fn a_conversion_may_be_cut_short_anywhere() {
 }
 
 #[test]
+fn a_batch_queue_that_begins_inside_a_file_keeps_its_end_when_it_goes_back_to_files() {
+    let mut rig = Rig::new(1, FlushMode::Async);
+    rig.config.batch_queue_file_bytes = 46 * 1000;
+    let store = rig.open();
+    let mut ends = [0, 0];
+    let mut send_some = |store: &Store, id: u32, count: i64| {
+        for _ in 0..count {
+            let end = &mut ends[id as usize];
+            let receipt = append_inner(store, BATCHED, id, (&end.to_string(), 3)).unwrap();
+            assert_eq!(receipt.queue_offset, *end);
+            store.drive();
+            *end += 3;
+        }
+        ends
+    };
+    // Of one queue the log keeps no message, of the other one the last.
+    send_some(&store, 0, 300);
+    send_some(&store, 1, 500);
+    rig.tidy_after(&store, 61);
+    for _ in 0..10 {
+        store.clean_soon();
+        rig.tidy_after(&store, 100 * 3600);
+    }
+    let ends = send_some(&store, 1, 10);
+    let expected = read_all(&store, BATCHED, 1);
+    let min = store.find_queue(BATCHED, 1).unwrap().min();
+    assert!(min > 3 * 200, "{min}: old messages are gone");
+    store.close().unwrap();
+    // What is written by the first opening the second one finds.
+    for layout in [
+        QueueLayout::Files,
+        QueueLayout::Files,
+        QueueLayout::Compact,
+        QueueLayout::Files,
+    ] {
+        rig.config.queue_layout = layout;
+        let store = rig.open();
+        let gone = store.find_queue(BATCHED, 0).unwrap();
+        assert_eq!((gone.min(), gone.max()), (ends[0], ends[0]), "{layout:?}");
+        let queue = store.find_queue(BATCHED, 1).unwrap();
+        assert_eq!((queue.min(), queue.max()), (min, ends[1]), "{layout:?}");
+        assert_eq!(read_all(&store, BATCHED, 1), expected, "{layout:?}");
+        let by_time = |stored_ms| store.offset_by_time(&queue, stored_ms, store::Boundary::Lower);
+        assert_eq!(by_time(expected[0].stored_at), min, "{layout:?}");
+        assert_eq!(by_time(0), min, "{layout:?}");
+        store.close().unwrap();
+    }
+    let store = rig.open();
+    send_some(&store, 0, 1);
+    assert_eq!(bodies(&store, BATCHED, 0), [ends[0].to_string()]);
+}
+
+#[test]
 fn files_of_the_reference_count_where_it_has_worked_since() {
     let mut rig = filled(QueueLayout::Compact);
     let kept = rig
