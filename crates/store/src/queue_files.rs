@@ -14,12 +14,10 @@ use crate::disk::{Disk, File, Unsynced as Written, synced};
 use crate::log::{ReadMode, file_name};
 use crate::queue::{End, Queue, UNIT_BYTES, Unit};
 use crate::queue_batch::{self, BATCH_UNIT_BYTES, QueueKind, Span};
-use crate::runs::{Runs, Written as WrittenRun};
+use crate::runs::Runs;
 
 /// Units encoded and written at once.
 const WRITE_UNITS: usize = 50_000;
-/// The key of what is not of one queue.
-const NO_QUEUE: u64 = u64::MAX;
 /// Files that are synced side by side; so many are open then beside those that stay open.
 const SYNC_BATCH: usize = 256;
 
@@ -125,12 +123,6 @@ impl Unsynced {
 
     pub(crate) fn add_dir(&mut self, dir: PathBuf) {
         self.dirs.insert(dir);
-    }
-
-    /// Notes a run that was written.
-    pub(crate) fn add_run(&mut self, run: WrittenRun) {
-        self.files.insert((NO_QUEUE, run.flush.cast_signed()), run.file);
-        self.dirs.insert(run.dir);
     }
 }
 

@@ -667,9 +667,10 @@ impl<'a> Recovery<'a> {
         let count = listed.len();
         if let Some(runs) = self.files.runs() {
             let upto = self.last.map_or(0, |last| last.end).max(runs.end());
-            let (units, written) = runs.flush(&listed, upto)?;
-            written.into_iter().for_each(|run| self.unsynced.add_run(run));
-            self.queues.add_unwritten(-units);
+            if let Some(units) = runs.flush(&listed, upto)? {
+                self.unsynced.add_dir(runs.dir().to_path_buf());
+                self.queues.add_unwritten(-units);
+            }
             self.queues.let_go(listed);
             return self.index.write_out();
         }

@@ -5,8 +5,8 @@
 //! a run ([`mod@file`]): to read them back takes one or two reads. Runs follow each other: each holds what came from a
 //! stretch of the log, and small ones are merged to larger ones ([`merge`]), so that there are few. No run ever changes.
 //!
-//! A recovery keeps the runs that end at the safe position or before it and reads the log from there on, so a run need
-//! not be durable before the checkpoint is. The first run of all (flush 0) says that the directory counts: whoever removes it
+//! A recovery keeps the runs that end at the safe position or before it and reads the log from there on. A recovery may also have made
+//! such a run, so what is in a run is durable before it has its name; the name need not be before the checkpoint is. The first run of all (flush 0) says that the directory counts: whoever removes it
 //! has removed all, and a conversion from the Java layout writes it last. The reference never looks into this directory.
 
 mod file;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use self::file::{Born, Changes, Contents, Extent, Run, RunEntry, RunWriter, next_born, parse_name};
-use crate::disk::{Disk, File, synced};
+use crate::disk::{Disk, synced};
 use crate::log::ReadMode;
 use crate::queue::{End, Held, Queue, Unit};
 use crate::queue_batch::{self, QueueKind};
@@ -261,8 +261,8 @@ impl Runs {
     }
 
     /// Writes the units that these queues got from records in front of a position of the log. Nobody else may write or forget
-    /// units meanwhile. Returns how many there were, and the file to make durable with its directory.
-    pub(crate) fn flush(&self, queues: &[Arc<Queue>], upto: i64) -> io::Result<(i64, Option<Written>)> {
+    /// units meanwhile. Returns how many there were if there is a new run, of which the name is not durable yet.
+    pub(crate) fn flush(&self, queues: &[Arc<Queue>], upto: i64) -> io::Result<Option<i64>> {
         let mut next = self.next.lock();
         let mut parts = Vec::with_capacity(queues.len());
         let mut changes = Changes {
@@ -291,12 +291,11 @@ impl Runs {
             parts.push((known, count, queue));
         }
         if parts.is_empty() && changes.gone.is_empty() {
-            return Ok((0, None));
+            return Ok(None);
         }
         parts.sort_unstable_by_key(|(number, ..)| *number);
         changes.next_number = number;
         let run = self.write(&parts, &changes, upto)?;
-        let written = Written::of(&run, &self.dir);
         self.replace(|list| list.push(Arc::new(run)));
         (next.number, next.gone) = (number, Vec::new());
         let mut units = 0;
@@ -309,7 +308,7 @@ impl Runs {
             held.written += count as i64;
             units += count as i64;
         }
-        Ok((units, Some(written)))
+        Ok(Some(units))
     }
 
     fn write(&self, parts: &[(u32, usize, &Arc<Queue>)], changes: &Changes, upto: i64) -> io::Result<Run> {
@@ -322,7 +321,7 @@ impl Runs {
             begin: last.map_or(end, |last| last.end),
             end,
         };
-        let mut writer = RunWriter::new(&*self.disk, extent.path(&self.dir))?;
+        let mut writer = RunWriter::new(&*self.disk, self.dir.join(UNFINISHED))?;
         for (number, count, queue) in parts {
             let held = queue.held.lock();
             let done = (held.written - held.start) as usize;
@@ -345,7 +344,16 @@ impl Runs {
                     .for_each(|(unit, span)| queue_batch::encode(unit, span, out)),
             })?;
         }
-        writer.finish(changes, extent)
+        self.settle(writer.finish(changes, extent)?)
+    }
+
+    /// Makes durable what is in a new run, and gives it its name.
+    fn settle(&self, mut run: Run) -> io::Result<Run> {
+        synced(run.file.sync())?;
+        let path = run.extent.path(&self.dir);
+        self.disk.rename(&run.path, &path)?;
+        run.path = path;
+        Ok(run)
     }
 
     fn replace(&self, change: impl FnOnce(&mut Vec<Arc<Run>>)) {
@@ -380,25 +388,6 @@ impl Runs {
     /// The directory of the runs.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
-    }
-}
-
-/// A run that is not durable yet.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// Tells it from others.
-    pub(crate) flush: u64,
-    pub(crate) file: Arc<dyn File>,
-    pub(crate) dir: PathBuf,
-}
-
-impl Written {
-    fn of(run: &Run, dir: &Path) -> Written {
-        Written {
-            flush: run.extent.flushes.1,
-            file: Arc::clone(&run.file),
-            dir: dir.to_path_buf(),
-        }
     }
 }
 

@@ -193,8 +193,8 @@ impl Store {
         listed.retain(|queue| !queue.is_deleted());
         let done = runs.flush(&listed, upto);
         self.queues.let_go(listed);
-        if let (_, Some(run)) = done? {
-            tidy.unsynced.add_run(run);
+        if done?.is_some() {
+            tidy.unsynced.add_dir(runs.dir().to_path_buf());
         }
         Ok(())
     }

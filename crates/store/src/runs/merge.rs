@@ -123,14 +123,11 @@ impl Runs {
             begin: first.extent.begin.max(log_min),
             end: last.extent.end,
         };
-        let unfinished = self.dir.join(UNFINISHED);
-        let path = extent.path(&self.dir);
-        let writer = RunWriter::new(&*self.disk, unfinished.clone())?;
-        let (mut merged, begins) = Merge::of(&parts, self, log_min)?.run(writer, extent)?;
-        synced(merged.file.sync())?;
-        self.disk.rename(&unfinished, &path)?;
+        let writer = RunWriter::new(&*self.disk, self.dir.join(UNFINISHED))?;
+        let (merged, begins) = Merge::of(&parts, self, log_min)?.run(writer, extent)?;
+        let merged = self.settle(merged)?;
+        let path = merged.path.clone();
         synced(self.disk.sync_dir(&self.dir))?;
-        merged.path.clone_from(&path);
         self.replace(|list| drop(list.splice(range, [Arc::new(merged)])));
         for part in parts.iter().filter(|part| part.path != path) {
             self.disk.remove(&part.path)?;
