@@ -13,7 +13,7 @@ mod file;
 mod fill;
 mod merge;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl Runs {
     /// last of them ends. A damaged one counts as little as those behind it.
     pub(crate) fn load(&self, queues: &Queues, upto: i64) -> io::Result<i64> {
         let mut kept: Vec<Arc<Run>> = Vec::new();
-        let mut known: Vec<Option<Arc<Queue>>> = Vec::new();
+        let mut known = HashMap::new();
         for run in self.list().iter().filter(|run| run.extent.end <= upto) {
             let Some(mut fresh) = Run::open(&*self.disk, &run.path, run.extent.flushes)? else {
                 break;
@@ -164,12 +164,12 @@ impl Runs {
         Ok(end)
     }
 
-    /// Tells queues what a run has of them.
-    fn take_up(&self, queues: &Queues, contents: &Contents, known: &mut Vec<Option<Arc<Queue>>>) {
+    /// Tells queues what a run has of them. `known` are those that have a number, by that.
+    fn take_up(&self, queues: &Queues, contents: &Contents, known: &mut HashMap<u32, Arc<Queue>>) {
         let mut next = self.next.lock();
         next.number = next.number.max(contents.changes.next_number);
         for number in &contents.changes.gone {
-            if let Some(queue) = known.get_mut(*number as usize).and_then(Option::take) {
+            if let Some(queue) = known.remove(number) {
                 queue.held.lock().number = NO_NUMBER;
                 queue.reset(End::plain(0));
             }
@@ -177,16 +177,16 @@ impl Runs {
         let mut born = &contents.changes.born[..];
         while let Some(born) = next_born(&mut born) {
             let queue = queues.get_found(born.topic, born.id, born.kind);
-            let place = born.number as usize;
-            if known.len() <= place {
-                known.resize(place + 1, None);
-            }
             if queue.kind() == born.kind {
-                queue.held.lock().number = born.number;
+                let old = std::mem::replace(&mut queue.held.lock().number, born.number);
+                if known.remove(&old).is_some() {
+                    // It was deleted, which only a later run says.
+                    queue.reset(End::plain(0));
+                }
                 if queue.is_batch() {
                     next.batches.insert(born.number);
                 }
-                known[place] = Some(queue);
+                known.insert(born.number, queue);
             } else {
                 tracing::warn!(
                     topic = born.topic,
@@ -197,7 +197,7 @@ impl Runs {
             }
         }
         for entry in contents.entries() {
-            let Some(Some(queue)) = known.get(entry.number as usize) else {
+            let Some(queue) = known.get(&entry.number) else {
                 continue;
             };
             let (first, end) = queue.indexes();
@@ -406,5 +406,92 @@ fn fresh_before(held: &Held, upto: i64) -> usize {
             .rposition(|unit| !unit.is_blank())
             .map_or(0, |last| last + 1),
         None => fresh.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    fn opened(disk: &Arc<SimDisk>) -> Runs {
+        Runs::open(Arc::clone(disk) as Arc<dyn Disk>, Path::new("/"), i64::MAX).unwrap()
+    }
+
+    /// What a run says of a queue of topic T that it is about.
+    #[derive(Default)]
+    struct Said {
+        born: Vec<(u32, u32)>,
+        gone: Vec<u32>,
+        /// Number, index of the first unit and how many.
+        units: Vec<(u32, i64, u32)>,
+    }
+
+    /// Writes runs that follow each other.
+    fn write(disk: &Arc<SimDisk>, all: Vec<Said>) {
+        disk.make_dirs(Path::new("/barque-queues")).unwrap();
+        for (flush, said) in all.into_iter().enumerate() {
+            let extent = Extent {
+                flushes: (flush as u64, flush as u64),
+                begin: 0,
+                end: 100,
+            };
+            let mut writer = RunWriter::new(&**disk, extent.path(Path::new("/barque-queues"))).unwrap();
+            for (number, first, count) in said.units {
+                writer.add_entry(&RunEntry {
+                    number,
+                    count,
+                    first,
+                    at: writer.place(),
+                    pos: 0,
+                });
+                writer
+                    .add_units(|out| (0..count).for_each(|_| Unit::BLANK.encode(out)))
+                    .unwrap();
+            }
+            let mut changes = Changes {
+                gone: said.gone,
+                next_number: 10,
+                ..Changes::default()
+            };
+            for (number, id) in said.born {
+                let born = Born {
+                    number,
+                    id,
+                    kind: QueueKind::Plain,
+                    topic: "T",
+                };
+                born.encode(&mut changes.born);
+            }
+            writer.finish(&changes, extent).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_queue_that_was_made_again_stays_though_the_old_one_goes_later() {
+        let old = || Said {
+            born: vec![(2, 0)],
+            units: vec![(2, 3, 4)],
+            ..Said::default()
+        };
+        // Units of both, because the old one was deleted meanwhile.
+        let new = || Said {
+            born: vec![(5, 0)],
+            units: vec![(2, 7, 1), (5, 0, 2)],
+            ..Said::default()
+        };
+        let gone = || Said {
+            gone: vec![2],
+            ..Said::default()
+        };
+        for all in [vec![old(), new()], vec![old(), new(), gone()]] {
+            let disk = Arc::new(SimDisk::seeded(1));
+            write(&disk, all);
+            let queues = Queues::default();
+            assert_eq!(opened(&disk).load(&queues, 100).unwrap(), 100);
+            let queue = queues.find("T", 0).unwrap();
+            assert_eq!((queue.indexes(), queue.max()), ((0, 2), 2));
+            assert_eq!(queue.held.lock().number, 5);
+        }
     }
 }
