@@ -66,6 +66,37 @@ fn a_sync_is_left_to_the_caller_once_the_disk_is_known_to_be_quick() {
 }
 
 #[test]
+fn whoever_writes_leaves_what_is_appended_meanwhile_to_whoever_drives_next() {
+    let patience = std::time::Duration::from_secs(60);
+    // The other one drives after the write, or during it.
+    for during in [false, true] {
+        let rig = Rig::new(1, FlushMode::Async);
+        let store = rig.open();
+        send(&store, "T", 0, "one");
+        append(&store, "T", 0, "two").unwrap();
+        let held = rig.disk.hold_writes();
+        let late = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| store.drive());
+            assert!(held.wait_for_one(patience));
+            let late = append(&store, "T", 0, "three").unwrap();
+            if during {
+                store.drive();
+            }
+            drop(held);
+            writer.join().unwrap();
+            late
+        });
+        if !during {
+            assert_eq!(store.state(&late.gate, Level::Written), GateState::Waiting);
+            assert_eq!(bodies(&store, "T", 0), ["one", "two"]);
+            store.drive();
+        }
+        assert_eq!(store.state(&late.gate, Level::Written), GateState::Passed);
+        assert_eq!(bodies(&store, "T", 0), ["one", "two", "three"]);
+    }
+}
+
+#[test]
 fn a_write_wakes_nobody_who_waits_for_the_disk() {
     let rig = Rig::new(1, FlushMode::Sync);
     let store = rig.open();

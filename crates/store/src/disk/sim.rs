@@ -103,8 +103,9 @@ struct World {
     faults: BTreeMap<u64, Fault>,
     is_full: bool,
     is_cold: bool,
-    /// Reads that may wait for the disk do, and how many.
+    /// Reads that may wait for the disk do, or writes, and how many.
     is_held: bool,
+    holds_writes: bool,
     waiting: usize,
     /// Reads that are to fail, by file.
     bad_reads: BTreeMap<usize, Range<u32>>,
@@ -129,15 +130,15 @@ struct SimLock {
     life: u64,
 }
 
-/// Reads stand still until this is dropped.
+/// Reads, or writes, stand still until this is dropped.
 #[derive(Debug)]
-pub struct HeldReads {
+pub struct HeldCalls {
     world: Arc<Mutex<World>>,
     changed: Arc<Condvar>,
 }
 
-impl HeldReads {
-    /// Blocks until a read stands still. `false`: none did for so long.
+impl HeldCalls {
+    /// Blocks until one stands still. `false`: none did for so long.
     #[must_use]
     pub fn wait_for_one(&self, patience: Duration) -> bool {
         let ended = self
@@ -147,10 +148,10 @@ impl HeldReads {
     }
 }
 
-impl Drop for HeldReads {
+impl Drop for HeldCalls {
     fn drop(&mut self) {
         let mut world = self.world.lock();
-        (world.is_held, world.is_cold) = (false, false);
+        (world.is_held, world.is_cold, world.holds_writes) = (false, false, false);
         self.changed.notify_all();
     }
 }
@@ -186,6 +187,7 @@ impl SimDisk {
             is_full: false,
             is_cold: false,
             is_held: false,
+            holds_writes: false,
             waiting: 0,
             bad_reads: BTreeMap::new(),
             bytes_read: 0,
@@ -249,10 +251,22 @@ impl SimDisk {
     /// Lets every read that may wait for the disk wait until what is returned is dropped, and none be answered without
     /// waiting.
     #[must_use]
-    pub fn hold_reads(&self) -> HeldReads {
+    pub fn hold_reads(&self) -> HeldCalls {
         let mut world = self.world.lock();
         (world.is_held, world.is_cold) = (true, true);
-        HeldReads {
+        drop(world);
+        self.held()
+    }
+
+    /// Lets every write wait until what is returned is dropped.
+    #[must_use]
+    pub fn hold_writes(&self) -> HeldCalls {
+        self.world.lock().holds_writes = true;
+        self.held()
+    }
+
+    fn held(&self) -> HeldCalls {
+        HeldCalls {
             world: Arc::clone(&self.world),
             changed: Arc::clone(&self.changed),
         }
@@ -438,6 +452,17 @@ fn parent(path: &Path) -> io::Result<&Path> {
 }
 
 impl SimFile {
+    /// Waits as long as something is held.
+    fn stand_still(&self, is_held: impl Fn(&World) -> bool) {
+        let mut world = self.world.lock();
+        if is_held(&world) {
+            world.waiting += 1;
+            self.changed.notify_all();
+            self.changed.wait_while(&mut world, |world| is_held(world));
+            world.waiting -= 1;
+        }
+    }
+
     fn with<T>(&self, run: impl FnOnce(&mut World, usize) -> io::Result<T>) -> io::Result<T> {
         let mut world = self.world.lock();
         if world.life != self.life {
@@ -449,14 +474,7 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let mut world = self.world.lock();
-        if world.is_held {
-            world.waiting += 1;
-            self.changed.notify_all();
-            self.changed.wait_while(&mut world, |world| world.is_held);
-            world.waiting -= 1;
-        }
-        drop(world);
+        self.stand_still(|world| world.is_held);
         self.with(|world, node| {
             if let Some(bad) = world.bad_reads.get_mut(&node).filter(|bad| bad.end > 0) {
                 let is_bad = bad.start == 0;
@@ -482,6 +500,7 @@ impl File for SimFile {
     }
 
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        self.stand_still(|world| world.holds_writes);
         self.with(|world, node| world.write(node, at as usize, buf))
     }
 
