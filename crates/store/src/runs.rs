@@ -342,7 +342,10 @@ impl Runs {
                     .iter()
                     .zip(&held.spans[done..])
                     .for_each(|(unit, span)| queue_batch::encode(unit, span, out)),
-            })?;
+            });
+            // Publishers wait for the queue, and with them whoever sends.
+            drop(held);
+            writer.spill()?;
         }
         self.settle(writer.finish(changes, extent)?)
     }
@@ -445,9 +448,7 @@ mod tests {
                     at: writer.place(),
                     pos: 0,
                 });
-                writer
-                    .add_units(|out| (0..count).for_each(|_| Unit::BLANK.encode(out)))
-                    .unwrap();
+                writer.add_units(|out| (0..count).for_each(|_| Unit::BLANK.encode(out)));
             }
             let mut changes = Changes {
                 gone: said.gone,
@@ -465,6 +466,35 @@ mod tests {
             }
             writer.finish(&changes, extent).unwrap();
         }
+    }
+
+    #[test]
+    fn a_queue_can_be_added_to_while_its_units_are_written() {
+        let disk = Arc::new(SimDisk::seeded(1));
+        let (runs, queues) = (opened(&disk), Queues::default());
+        let queue = queues.get("T", 0);
+        let unit = |pos| Unit {
+            pos,
+            size: 1,
+            tags_code: 0,
+        };
+        let span = crate::queue_batch::Span {
+            stored_at: 0,
+            base: 0,
+            count: 1,
+        };
+        // More than are written at once.
+        for pos in 0..60_000 {
+            queue.push(unit(pos), span);
+        }
+        let held = disk.hold_writes();
+        std::thread::scope(|scope| {
+            let flushed = scope.spawn(|| runs.flush(&queues.all(), 60_000).unwrap());
+            assert!(held.wait_for_one(std::time::Duration::from_secs(60)));
+            assert!(queue.held.try_lock().is_some());
+            drop(held);
+            assert_eq!(flushed.join().unwrap(), Some(60_000));
+        });
     }
 
     #[test]

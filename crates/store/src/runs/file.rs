@@ -351,9 +351,14 @@ impl RunWriter {
         self.at + self.units.len() as u64
     }
 
-    /// Adds units; the entry that tells of them comes behind all of them.
-    pub(super) fn add_units(&mut self, with: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    /// Adds units; the entry that tells of them comes behind all of them. [`RunWriter::spill`] is to follow, where one may wait for
+    /// the disk.
+    pub(super) fn add_units(&mut self, with: impl FnOnce(&mut Vec<u8>)) {
         with(&mut self.units);
+    }
+
+    /// Writes what was added, if it is much.
+    pub(super) fn spill(&mut self) -> io::Result<()> {
         if self.units.len() >= WRITE_BYTES {
             self.write_out()?;
         }
@@ -425,7 +430,7 @@ mod tests {
     fn written() -> SimDisk {
         let disk = SimDisk::seeded(1);
         let mut writer = RunWriter::new(&disk, PATH.into()).unwrap();
-        writer.add_units(|out| out.extend_from_slice(&[7; 40])).unwrap();
+        writer.add_units(|out| out.extend_from_slice(&[7; 40]));
         for (number, count, first) in [(3, 2, 5), (300, 0, 9)] {
             writer.add_entry(&RunEntry {
                 number,

@@ -139,7 +139,8 @@ impl Cursor<'_> {
             let real = units.clone().filter(|unit| !unit.is_blank());
             entry.pos = real.map(|unit| unit.pos).fold(entry.pos, i64::min);
             let count = units.count();
-            out.add_units(|to| to.extend_from_slice(&bytes[..count * unit_bytes]))?;
+            out.add_units(|to| to.extend_from_slice(&bytes[..count * unit_bytes]));
+            out.spill()?;
             entry.count += count as u32;
             self.next += count as i64;
             if count * unit_bytes < bytes.len() || bytes.is_empty() {

@@ -296,7 +296,8 @@ impl<'a> Source<'a> {
                 .count
                 .checked_add(count - skip as u32)
                 .ok_or(io::ErrorKind::InvalidData)?;
-            out.add_units(|to| to.extend_from_slice(&units[skip * unit_bytes..]))?;
+            out.add_units(|to| to.extend_from_slice(&units[skip * unit_bytes..]));
+            out.spill()?;
         }
         if merged.count == 0 {
             merged.first = entry.end();
