@@ -17,8 +17,10 @@ use crate::recover::count_for;
 use crate::scan::{Behind, Scanner};
 use crate::tail::Deriving;
 
-/// Records handed over at once.
+/// Records handed over at once, at most.
 const BATCH_RECORDS: usize = 4096;
+/// A batch with so many entries of the index is handed over too, 1.5 MiB: a record may have thousands of keys.
+const BATCH_PUTS: usize = 64 << 10;
 /// Batches that may lie ready.
 pub(crate) const BATCHES_AHEAD: usize = 4;
 
@@ -59,22 +61,23 @@ impl Ahead<'_> {
     /// Reads to the end of the log, or until nobody takes batches any more.
     pub(crate) fn run(mut self, to: &SyncSender<Batch>) -> io::Result<LogEnd> {
         loop {
-            let batch = self.next_batch()?;
-            let is_last = batch.seen.len() < BATCH_RECORDS;
+            let (batch, is_last) = self.next_batch()?;
             if to.send(batch).is_err() || is_last {
                 return Ok((self.scanner.pos, self.scanner.behind));
             }
         }
     }
 
-    fn next_batch(&mut self) -> io::Result<Batch> {
+    /// Reads some records; and whether none follows.
+    fn next_batch(&mut self) -> io::Result<(Batch, bool)> {
         let mut batch = Batch {
             seen: Vec::with_capacity(BATCH_RECORDS),
             ..Batch::default()
         };
-        while batch.seen.len() < BATCH_RECORDS
-            && let Some((pos, head)) = self.scanner.next()?
-        {
+        while batch.seen.len() < BATCH_RECORDS && batch.puts.len() < BATCH_PUTS {
+            let Some((pos, head)) = self.scanner.next()? else {
+                return Ok((batch, true));
+            };
             let (number, queue) = self.numbers.of(&head, &mut batch.fresh);
             let derived = self
                 .deriving
@@ -100,7 +103,7 @@ impl Ahead<'_> {
                 },
             });
         }
-        Ok(batch)
+        Ok((batch, false))
     }
 }
 
@@ -138,5 +141,75 @@ impl<'a> Numbers<'a> {
             number
         });
         (number, &self.seen[number])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::disk::sim::SimDisk;
+    use crate::draft::Draft;
+    use crate::env::Env;
+    use crate::env::sim::{SimClock, SimRng};
+    use crate::scan::Verify;
+    use crate::store::Store;
+
+    const KEYS: usize = 16_000;
+
+    #[test]
+    fn what_lies_ready_is_bounded_in_keys_too() {
+        let config = StoreConfig {
+            segment_bytes: 4 << 20,
+            queue_file_bytes: 20_000,
+            index_enabled: false,
+            ..StoreConfig::at("/store")
+        };
+        let env = Env {
+            clock: Arc::new(SimClock::at(1)),
+            disk: Arc::new(SimDisk::seeded(1)),
+            rng: Arc::new(SimRng::seeded(1)),
+        };
+        let store = Store::open_manual(config, env).unwrap();
+        let queue = store.queue("T", 0);
+        let properties = format!("KEYS\u{1}{}\u{2}", "k ".repeat(KEYS));
+        for _ in 0..30 {
+            let draft = Draft {
+                queue: &queue,
+                flag: 0,
+                sys_flag: 0,
+                born_at: 1,
+                born_host: ([127, 0, 0, 1], 1).into(),
+                store_host: ([127, 0, 0, 1], 2).into(),
+                reconsume_times: 0,
+                prepared_pos: 0,
+                body: b"",
+                properties: properties.as_bytes(),
+                wait: true,
+            };
+            store.append(&draft).unwrap();
+        }
+        store.drive();
+        let queues = Queues::default();
+        let ahead = Ahead {
+            scanner: Scanner::new(&store.log, Verify::Body, 0),
+            numbers: Numbers::new(&queues),
+            deriving: Deriving {
+                delay_levels_ms: &[],
+                index_enabled: true,
+            },
+            index_end: -1,
+        };
+        let (to, batches) = sync_channel(100);
+        ahead.run(&to).unwrap();
+        drop(to);
+        let batches: Vec<Batch> = batches.iter().collect();
+        let most = batches.iter().map(|batch| batch.puts.len()).max();
+        assert!(most < Some(BATCH_PUTS + KEYS), "{most:?}");
+        let sum = |of: fn(&Batch) -> usize| batches.iter().map(of).sum::<usize>();
+        assert_eq!(sum(|batch| batch.seen.len()), 30);
+        assert_eq!(sum(|batch| batch.puts.len()), 30 * KEYS);
     }
 }
