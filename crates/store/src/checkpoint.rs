@@ -15,17 +15,23 @@
 //! A short checkpoint ([`crate::tidy::Extent`]) moves `safe` and leaves the reference's part as it was, which still speaks of the
 //! last whole one. The index has entries then that are in no slot: `slots` says up to which entry the slots in the file know
 //! them, and what their sum is. That is of use to whoever finds them so, and no more: an older version does not know it.
+//!
+//! It may not work on a store in the compact layout: what it adds to the log would be in queues of its own, and the runs would
+//! count again for whoever comes later. So the magic is another one as long as there may be runs, which it refuses.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::QueueLayout;
 use crate::disk::{Disk, File, synced};
 use crate::index::{IndexMark, SlotsMark};
 
 const FILE_BYTES: u64 = 4096;
-/// The name of this program, and the version of our part.
+/// The name of this program, and the version of our part: queues are in files, as every version knows them.
 const MAGIC: i64 = 0x6261_7271_7565_0001;
+/// The same, and queues are in runs, or may be.
+const MAGIC_RUNS: i64 = MAGIC + 1;
 const VERSION_BITS: u32 = 16;
 const SLOTS: [usize; 2] = [64, 2048];
 const WORDS: usize = 14;
@@ -132,7 +138,7 @@ fn is_newer(bytes: &[u8], at: usize) -> bool {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
     word.is_some_and(|word| {
         let word = i64::from_be_bytes(*word);
-        word >> VERSION_BITS == MAGIC >> VERSION_BITS && word > MAGIC
+        word >> VERSION_BITS == MAGIC >> VERSION_BITS && word > MAGIC_RUNS
     })
 }
 
@@ -155,7 +161,7 @@ fn parse_slot(bytes: &[u8]) -> Option<Slot> {
     }
     let (words, _) = body.as_chunks::<8>();
     let word = |index: usize| words.get(index).map(|word| i64::from_be_bytes(*word));
-    if word(0)? != MAGIC {
+    if ![MAGIC, MAGIC_RUNS].contains(&word(0)?) {
         return None;
     }
     let index = IndexMark {
@@ -200,10 +206,10 @@ fn encode_slots(turn: i64, mark: SlotsMark) -> Vec<u8> {
     out
 }
 
-fn encode_slot(turn: i64, safe: &Safe, copy: &[u8; 40]) -> Vec<u8> {
+fn encode_slot((magic, turn): (i64, i64), safe: &Safe, copy: &[u8; 40]) -> Vec<u8> {
     let index = &safe.index;
     let words = [
-        MAGIC,
+        magic,
         turn,
         safe.pos,
         safe.last,
@@ -229,6 +235,7 @@ fn encode_slot(turn: i64, safe: &Safe, copy: &[u8; 40]) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     file: Arc<dyn File>,
+    magic: i64,
     turn: i64,
     /// The reference's part, as this process wrote it.
     copy: Option<[u8; 40]>,
@@ -248,9 +255,18 @@ impl Checkpoint {
         };
         Ok(Checkpoint {
             file,
+            magic: MAGIC,
             turn: loaded.turn,
             copy: None,
         })
+    }
+
+    /// In which layout queues are from now on, so that older versions can tell.
+    pub(crate) fn note_layout(&mut self, layout: QueueLayout) {
+        self.magic = match layout {
+            QueueLayout::Files => MAGIC,
+            QueueLayout::Compact => MAGIC_RUNS,
+        };
     }
 
     /// Durable when it returns; after an error or a crash the previous one counts.
@@ -261,7 +277,8 @@ impl Checkpoint {
         }
         self.turn += 1;
         let at = SLOTS[(self.turn & 1) as usize] as u64;
-        self.file.write_at(&encode_slot(self.turn, safe, &copy), at)?;
+        self.file
+            .write_at(&encode_slot((self.magic, self.turn), safe, &copy), at)?;
         synced(self.file.sync())?;
         if self.copy == Some(copy) {
             return Ok(());
@@ -301,7 +318,7 @@ mod tests {
         checkpoint.write(&times, &safe(2)).unwrap();
         let turn = load(&disk, path).unwrap().turn + 1;
         let at = SLOTS[(turn & 1) as usize] as u64;
-        let slot = encode_slot(turn, &safe(3), &[0; 40]);
+        let slot = encode_slot((MAGIC, turn), &safe(3), &[0; 40]);
         checkpoint.file.write_at(&slot[..SLOT_BYTES], at).unwrap();
         let unknown = Safe {
             slots: None,

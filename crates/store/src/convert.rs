@@ -23,8 +23,8 @@ const READ_UNITS: usize = 10_000;
 impl Store {
     /// Brings the queues into the layout that the settings ask for. Only while nobody else uses the store.
     pub(crate) fn convert_queues(&mut self) -> io::Result<()> {
-        // All units are in files and durable, up to the position that a recovery would begin at.
-        self.checkpoint(&mut self.tidy.lock())?;
+        // All units are in files and durable, up to the position that a recovery would begin at. Meanwhile there may be runs.
+        self.note_layout(QueueLayout::Compact)?;
         let queues = self.queues.all();
         let layout = self.config.queue_layout;
         tracing::info!(
@@ -34,7 +34,12 @@ impl Store {
         );
         match layout {
             QueueLayout::Compact => self.convert_to_runs(&queues)?,
-            QueueLayout::Files => self.convert_to_files(&queues)?,
+            QueueLayout::Files => {
+                self.convert_to_files(&queues)?;
+                // In both places of the checkpoint.
+                self.note_layout(QueueLayout::Files)?;
+                self.note_layout(QueueLayout::Files)?;
+            }
         }
         tracing::info!(
             queues = queues.len(),
@@ -42,6 +47,12 @@ impl Store {
             "consume queues are in their new layout"
         );
         Ok(())
+    }
+
+    fn note_layout(&self, layout: QueueLayout) -> io::Result<()> {
+        let mut tidy = self.tidy.lock();
+        tidy.note_layout(layout);
+        self.checkpoint(&mut tidy)
     }
 
     fn convert_to_runs(&mut self, queues: &[Arc<Queue>]) -> io::Result<()> {

@@ -94,7 +94,8 @@ impl Store {
         )?;
         let unsynced = std::mem::take(&mut found.unsynced);
         let can_wait = found.can_wait && layout == config.queue_layout;
-        let tidy = Tidy::new(checkpoint, times, unsynced, env.clock.instant());
+        let mut tidy = Tidy::new(checkpoint, times, unsynced, env.clock.instant());
+        tidy.note_layout(layout);
         tracing::info!(
             end = found.end,
             queues = found.queues,

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, Safe, Times};
-use crate::config::FlushMode;
+use crate::config::{FlushMode, QueueLayout};
 use crate::disk::is_sync_failure;
 use crate::queue::Queue;
 use crate::queue_files::Unsynced;
@@ -79,6 +79,12 @@ impl Tidy {
             opened: now,
             is_first: true,
         }
+    }
+
+    /// In which layout queues are from now on. The next checkpoint says so.
+    pub(crate) fn note_layout(&mut self, layout: QueueLayout) {
+        self.checkpoint.note_layout(layout);
+        (self.checkpoint_pos, self.whole_pos) = (i64::MIN, i64::MIN);
     }
 }
 

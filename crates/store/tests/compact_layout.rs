@@ -220,6 +220,12 @@ fn filled(layout: QueueLayout) -> Rig {
     rig
 }
 
+/// The versions that the two places of the checkpoint have.
+fn versions(rig: &Rig) -> [u8; 2] {
+    let file = rig.disk.load(Path::new("/store/checkpoint")).unwrap().unwrap();
+    [64, 2048].map(|at| file[at + 7])
+}
+
 /// Converts, and stops the machine at an operation. Returns whether that was too late.
 fn convert_until(op: u64, (from, to): (QueueLayout, QueueLayout), loss: Loss) -> bool {
     let mut rig = filled(from);
@@ -231,6 +237,12 @@ fn convert_until(op: u64, (from, to): (QueueLayout, QueueLayout), loss: Loss) ->
     });
     rig.disk.crash(loss);
     let why = format!("{from:?} to {to:?}, stopped at {op}, {loss:?}");
+    if runs(&rig)
+        .iter()
+        .any(|name| name.starts_with("00000000000000000000-"))
+    {
+        assert!(versions(&rig).contains(&2), "{why}: an older version refuses");
+    }
     for (layout, rounds) in [(to, 50), (from, 51), (to, 52)] {
         rig.config.queue_layout = layout;
         let store = rig.open();
@@ -242,6 +254,12 @@ fn convert_until(op: u64, (from, to): (QueueLayout, QueueLayout), loss: Loss) ->
         assert_eq!(there, [is_compact, !is_compact, !is_compact], "{why}");
         fill(&store, rounds..rounds + 1);
         store.close().unwrap();
+        match versions(&rig) {
+            [2, 2] => assert!(is_compact, "{why}"),
+            [1, 1] => assert!(!is_compact, "{why}"),
+            // What is left of a conversion back goes with the next checkpoint.
+            found => assert!(rounds == 50 && !is_compact, "{why}: {found:?}"),
+        }
     }
     is_done
 }
