@@ -98,7 +98,11 @@ impl Store {
                 let count = usize::try_from(end - from).unwrap_or(0).min(READ_UNITS);
                 let mut bytes = self.queue_files.bytes(queue, from, count, ReadMode::Blocking)?;
                 if bytes.is_empty() {
-                    let missing = self.queue_files.behind_gap(queue, from)?.min(end) - from;
+                    let missing = self
+                        .queue_files
+                        .behind_gap(queue, from, ReadMode::Blocking)?
+                        .min(end)
+                        - from;
                     bytes = blanks(queue, missing.min(READ_UNITS as i64));
                 }
                 self.queue_files.put(queue, from, &bytes, &mut unsynced)?;

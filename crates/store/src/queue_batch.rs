@@ -145,7 +145,7 @@ impl Store {
     fn batch_there(&self, queue: &Queue, from: i64, end: i64, mode: ReadMode) -> io::Result<i64> {
         let mut index = from;
         while index < end && self.batch_units(queue, index, 1, mode)?.is_empty() {
-            index = self.queue_files.behind_gap(queue, index)?;
+            index = self.queue_files.behind_gap(queue, index, mode)?;
         }
         Ok(index.min(end))
     }

@@ -185,9 +185,9 @@ impl QueueFiles {
     }
 
     /// First index behind a unit that is missing that may be there: where the next file begins.
-    pub(crate) fn behind_gap(&self, queue: &Queue, index: i64) -> io::Result<i64> {
+    pub(crate) fn behind_gap(&self, queue: &Queue, index: i64, mode: ReadMode) -> io::Result<i64> {
         match &self.runs {
-            Some(runs) => runs.behind_gap(queue, index),
+            Some(runs) => runs.behind_gap(queue, index, mode),
             None => Ok(self.end_of_file(queue, index)),
         }
     }

@@ -488,7 +488,10 @@ impl Reading<'_> {
 
     fn entries_missing(&self, min: i64, max: i64, log_max: i64) -> Result<Batch, ReadError> {
         let next_offset = match self.queue.kind() {
-            QueueKind::Plain => self.store.queue_files.behind_gap(self.queue, self.next)?.min(max),
+            QueueKind::Plain => {
+                let files = &self.store.queue_files;
+                files.behind_gap(self.queue, self.next, self.mode)?.min(max)
+            }
             // Where the next file begins only that file knows.
             QueueKind::Batch => {
                 let (store, queue, mode) = (self.store, self.queue, self.mode);

@@ -235,17 +235,14 @@ impl Runs {
     }
 
     /// First index behind one of which there is no unit: where a run has the next, or memory.
-    pub(crate) fn behind_gap(&self, queue: &Queue, index: i64) -> io::Result<i64> {
+    pub(crate) fn behind_gap(&self, queue: &Queue, index: i64, mode: ReadMode) -> io::Result<i64> {
         let (number, start) = {
             let held = queue.held.lock();
             (held.number, held.start)
         };
         let mut next = start.max(index + 1);
         for run in self.list().iter().rev().filter(|_| number != NO_NUMBER) {
-            if let Some(entry) = run
-                .entry(number, ReadMode::Blocking)?
-                .filter(|entry| entry.count > 0)
-            {
+            if let Some(entry) = run.entry(number, mode)?.filter(|entry| entry.count > 0) {
                 if entry.end() <= index {
                     break;
                 }
