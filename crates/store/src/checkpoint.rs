@@ -80,7 +80,8 @@ pub(crate) struct Safe {
     pub(crate) index: IndexMark,
     /// What the slots of the index are, if that is known.
     pub(crate) slots: Option<SlotsMark>,
-    /// Queues that hold or held messages, and the sum of their ends.
+    /// Queues that hold or held messages, and the sum of their ends. It is only compared, and wraps where damaged files say
+    /// what cannot be.
     pub(crate) queues: i64,
     pub(crate) units: i64,
 }

@@ -269,7 +269,7 @@ impl Store {
                 }
                 publisher.queues += i64::from(staged.queue_offset == 0);
                 fresh += 1;
-                publisher.units += i64::from(staged.count);
+                publisher.units = publisher.units.wrapping_add(staged.count.into());
                 if staged.queue.push(staged.unit, staged.span()) {
                     self.queues.list(&staged.queue);
                 }
@@ -304,7 +304,7 @@ impl Store {
             );
             return false;
         }
-        publisher.units += offset - max;
+        publisher.units = publisher.units.wrapping_add(offset - max);
         if max == 0 {
             publisher.queues += 1;
             queue.begin_at(offset);

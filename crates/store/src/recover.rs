@@ -45,7 +45,7 @@ const UNITS_HELD: usize = 4_000_000;
 const FILES_LOOKED_AT: usize = 3;
 
 /// Queue offsets from here on are damage; so are gaps larger than this.
-const OFFSET_MAX: i64 = 1 << 48;
+pub(crate) const OFFSET_MAX: i64 = 1 << 48;
 pub(crate) const GAP_MAX: i64 = 10_000_000;
 
 /// What it means when a queue lacks the units in front of a record.
@@ -116,6 +116,7 @@ pub(crate) struct Recovered {
     pub(crate) last_end: i64,
     pub(crate) last_stored_at: i64,
     pub(crate) queues: i64,
+    /// As in [`Safe::units`].
     pub(crate) units: i64,
     pub(crate) unsynced: Unsynced,
     /// Whether the log may have lost its end.
@@ -284,7 +285,7 @@ impl<'a> Recovery<'a> {
                 }
             }
             count += i64::from(queue.max() > 0);
-            units += queue.max();
+            units = queue.max().wrapping_add(units);
         }
         let mut from = safe.pos;
         if (count, units) != (safe.queues, safe.units) {
@@ -770,7 +771,7 @@ impl<'a> Recovery<'a> {
             last_end: last.end,
             last_stored_at: last.stored_at,
             queues: all.iter().filter(|queue| queue.max() > 0).count() as i64,
-            units: all.iter().map(|queue| queue.max()).sum(),
+            units: all.iter().fold(0, |units, queue| queue.max().wrapping_add(units)),
             unsynced: self.unsynced,
             is_cut: false,
             durable: end,

@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use self::file::{Born, Changes, Contents, Extent, Run, RunEntry, RunWriter, next_born, parse_name};
+use self::file::{
+    Born, Changes, Contents, Extent, NUMBERS_MAX, Run, RunEntry, RunWriter, next_born, parse_name,
+};
 use crate::disk::{Disk, synced};
 use crate::log::ReadMode;
 use crate::queue::{End, Held, Queue, Unit};
@@ -31,6 +33,8 @@ use crate::queues::Queues;
 const DIR: &str = "barque-queues";
 /// Number of a queue that no run has.
 const NO_NUMBER: u32 = 0;
+const NO_NUMBERS_LEFT: &str =
+    "no consume queue can be added any more; start once with consumeQueueLayout=files";
 /// A file that is being written.
 const UNFINISHED: &str = "unfinished";
 
@@ -225,9 +229,9 @@ impl Runs {
             let left = usize::try_from(entry.end().saturating_sub(from)).unwrap_or(0);
             let unit_bytes = queue.unit_bytes();
             let mut bytes = vec![0; count.min(left) * unit_bytes as usize];
-            let at = entry
-                .at
-                .saturating_add((from - entry.first).unsigned_abs() * unit_bytes.unsigned_abs());
+            // It is read again, and may be another one than was checked.
+            let before = from.saturating_sub(entry.first).saturating_mul(unit_bytes);
+            let at = entry.at.saturating_add(before.unsigned_abs());
             run.read_units(at, &mut bytes, mode)?;
             return Ok(bytes);
         }
@@ -273,6 +277,9 @@ impl Runs {
             let known = match held.number {
                 _ if count == 0 => continue,
                 NO_NUMBER => {
+                    if number >= NUMBERS_MAX {
+                        return Err(io::Error::other(NO_NUMBERS_LEFT));
+                    }
                     number += 1;
                     let born = Born {
                         number: number - 1,

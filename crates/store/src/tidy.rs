@@ -464,7 +464,7 @@ impl Store {
         let mut publisher = self.publisher.lock();
         for queue in removed {
             publisher.queues -= i64::from(queue.max() > 0);
-            publisher.units -= queue.max();
+            publisher.units = publisher.units.wrapping_sub(queue.max());
             self.queues.add_unwritten(-queue.unwritten());
         }
     }

@@ -368,7 +368,7 @@ impl Current {
             self.header.begin_pos = put.pos;
             self.header.begin_at = put.stored_at;
         }
-        let seconds = (put.stored_at - self.header.begin_at) / 1000;
+        let seconds = put.stored_at.saturating_sub(self.header.begin_at) / 1000;
         let previous = self.enter(put.hash, number);
         let seconds = if self.header.begin_at <= 0 {
             0
@@ -530,7 +530,7 @@ impl Current {
         let old = self.header;
         self.header = Header {
             end_pos: last.pos,
-            end_at: old.begin_at + i64::from(last.seconds) * 1000,
+            end_at: old.begin_at.saturating_add(i64::from(last.seconds) * 1000),
             used_slots: self.slots.iter().filter(|slot| **slot > 0).count() as u32,
             next: mark.next,
             ..old
@@ -581,7 +581,8 @@ impl Current {
                 self.enter(entry.hash, number);
                 self.header.next = number + 1;
                 self.header.end_pos = entry.pos;
-                self.header.end_at = self.header.begin_at + i64::from(entry.seconds) * 1000;
+                let since = i64::from(entry.seconds) * 1000;
+                self.header.end_at = self.header.begin_at.saturating_add(since);
             }
             if entries.is_empty() {
                 return Ok(());

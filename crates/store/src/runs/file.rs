@@ -24,13 +24,18 @@ use crc32fast::Hasher;
 
 use crate::disk::{Disk, File};
 use crate::log::ReadMode;
+use crate::queue::UNIT_BYTES;
 use crate::queue_batch::QueueKind;
+use crate::queues::is_directory_name;
+use crate::recover::OFFSET_MAX;
 
 const MAGIC: [u8; 8] = *b"BRQRUNS\x01";
 pub(super) const ENTRY_BYTES: usize = 32;
 const FOOT_BYTES: usize = 68;
 /// Entries of which one is kept in memory.
 const FENCE: usize = 128;
+/// Numbers of queues end here, far from where a sum would.
+pub(super) const NUMBERS_MAX: u32 = u32::MAX / 2;
 /// Written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -151,7 +156,7 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
         is_one.then(|| text.parse().ok()).flatten()
     };
     let (first, last) = (number(first)?, number(last)?);
-    (first <= last).then_some((first, last))
+    (first <= last && i64::try_from(last).is_ok()).then_some((first, last))
 }
 
 /// What a run says besides units and entries.
@@ -174,6 +179,26 @@ pub(super) struct Contents {
 impl Contents {
     pub(super) fn entries(&self) -> impl Iterator<Item = RunEntry> + '_ {
         self.entries.as_chunks().0.iter().map(RunEntry::decode)
+    }
+
+    /// Whether all of it can be, with units in so many bytes in front.
+    fn is_sound(&self, room: u64) -> bool {
+        let next_number = self.changes.next_number;
+        let mut from = 0;
+        let are_entries_sound = self.entries().all(|entry| {
+            let unit_bytes = u64::from(entry.count) * UNIT_BYTES.unsigned_abs();
+            let is_sound = (from..next_number).contains(&entry.number)
+                && (0..OFFSET_MAX).contains(&entry.first)
+                && entry.at.checked_add(unit_bytes).is_some_and(|end| end <= room);
+            from = entry.number.saturating_add(1);
+            is_sound
+        });
+        let mut rest = &self.changes.born[..];
+        let mut are_born_sound = true;
+        while let Some(born) = next_born(&mut rest) {
+            are_born_sound &= born.number < next_number && is_directory_name(born.topic);
+        }
+        next_number <= NUMBERS_MAX && are_entries_sound && are_born_sound && rest.is_empty()
     }
 }
 
@@ -211,7 +236,11 @@ impl Run {
             && said == foot_at
             && entries_at <= born_at
             && born_at <= gone_at
-            && gone_at <= foot_at;
+            && gone_at <= foot_at
+            && (born_at - entries_at).is_multiple_of(ENTRY_BYTES as u64)
+            && (foot_at - gone_at).is_multiple_of(4)
+            && i64::try_from(begin).is_ok()
+            && i64::try_from(end).is_ok();
         Ok(is_sound.then(|| Run {
             file,
             path: path.to_path_buf(),
@@ -245,6 +274,9 @@ impl Run {
             next_number: self.next_number,
         };
         let contents = Contents { entries, changes };
+        if !contents.is_sound(self.entries_at) {
+            return Ok(None);
+        }
         self.fences = contents
             .entries()
             .step_by(FENCE)
@@ -506,6 +538,87 @@ mod tests {
         for none in [0, 4, 301] {
             assert_eq!(entry(none), None);
         }
+    }
+
+    /// Whether a run is taken that says this.
+    fn is_taken(entry: RunEntry, changes: &Changes, (begin, end): (i64, i64)) -> bool {
+        let disk = SimDisk::seeded(1);
+        let mut writer = RunWriter::new(&disk, PATH.into()).unwrap();
+        writer.add_units(|out| out.extend_from_slice(&[7; 40]));
+        writer.add_entry(&entry);
+        let extent = Extent {
+            flushes: (0, 0),
+            begin,
+            end,
+        };
+        writer.finish(changes, extent).unwrap();
+        let run = Run::open(&disk, Path::new(PATH), (0, 0)).unwrap();
+        run.is_some_and(|mut run| run.load().unwrap().is_some())
+    }
+
+    #[test]
+    fn what_cannot_be_is_not_taken_though_its_sums_are_right() {
+        let fine = RunEntry {
+            number: 3,
+            count: 2,
+            first: 5,
+            at: 0,
+            pos: 0,
+        };
+        let changes = |number, topic, next_number| {
+            let mut changes = Changes {
+                next_number,
+                ..Changes::default()
+            };
+            let born = Born {
+                number,
+                id: 0,
+                kind: QueueKind::Plain,
+                topic,
+            };
+            born.encode(&mut changes.born);
+            changes
+        };
+        let sound = || changes(3, "T", 4);
+        assert!(is_taken(fine, &sound(), (0, 10)));
+        let entries = [
+            RunEntry { number: 4, ..fine },
+            RunEntry {
+                number: u32::MAX,
+                ..fine
+            },
+            RunEntry { count: 3, ..fine },
+            RunEntry { first: -1, ..fine },
+            RunEntry {
+                first: i64::MAX,
+                ..fine
+            },
+            RunEntry { at: 1, ..fine },
+            RunEntry { at: u64::MAX, ..fine },
+        ];
+        for entry in entries {
+            assert!(!is_taken(entry, &sound(), (0, 10)), "{entry:?}");
+        }
+        for (number, topic, next) in [
+            (4, "T", 4),
+            (u32::MAX, "T", u32::MAX),
+            (3, "T", u32::MAX),
+            (3, "..", 4),
+            (3, "../T", 4),
+            (3, "", 4),
+        ] {
+            let changes = changes(number, topic, next);
+            assert!(!is_taken(fine, &changes, (0, 10)), "{number} {topic} {next}");
+        }
+        let mut cut = sound();
+        cut.born.pop();
+        assert!(!is_taken(fine, &cut, (0, 10)));
+        for stretch in [(-1, 10), (0, -1), (i64::MIN, i64::MAX)] {
+            assert!(!is_taken(fine, &sound(), stretch), "{stretch:?}");
+        }
+        let name = |last: u64| format!("{:020}-{last:020}", 0);
+        assert_eq!(parse_name(&name(7)), Some((0, 7)));
+        assert_eq!(parse_name(&name(u64::MAX)), None);
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn due(sizes: &[Size], span_max: i64) -> Option<Range<usize>> {
         while end - from >= FAN_IN {
             let mut span = 0;
             let fitting = sizes[from..end].iter().take_while(|size| {
-                span += size.span;
+                span = size.span.saturating_add(span);
                 span <= span_max
             });
             match fitting.count() {
