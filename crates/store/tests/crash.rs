@@ -595,12 +595,6 @@ fn missing_queues_and_index_are_made_anew() {
     }
 }
 
-#[test]
-fn slots_are_written_that_lack_what_the_header_in_the_file_knows() {
-    // A full file of the index was being written: its header outlives the crash, its slots do not.
-    crash_at(15_826_258_298_524_138_987, 218, Loss::Random, FlushMode::Async);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -600,3 +600,43 @@ impl Current {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    #[test]
+    fn slots_are_written_that_lack_what_the_header_in_the_file_knows() {
+        let shape = Shape {
+            slots: 4,
+            entries: 20,
+        };
+        let disk = SimDisk::seeded(1);
+        let file = disk.create(Path::new("/index"), shape.file_bytes()).unwrap();
+        let put = |pos: i64| Put {
+            hash: pos as u32,
+            pos,
+            stored_at: 1_000 * pos,
+        };
+        let mut current = Current::fresh("/index".into(), 0, Arc::clone(&file), shape);
+        current.put_all(&[put(1), put(2)]).unwrap();
+        current.flush().unwrap();
+        let mark = current.slots_mark();
+        // The header of a file that is written as a whole outlives a crash, its slots do not.
+        current.put_all(&[put(3), put(5)]).unwrap();
+        current.flush_entries().unwrap();
+        file.write_at(&current.header.encode(), 0).unwrap();
+        let open = || Current::open("/index".into(), 0, Arc::clone(&file), shape).unwrap();
+        let mut found = open();
+        assert_eq!(found.header, current.header);
+        assert!(found.resume(5, mark).unwrap());
+        assert_eq!(found.header, current.header);
+        found.flush().unwrap();
+        let mut written = open();
+        written.load_slots().unwrap();
+        assert_eq!(written.slots, [0, 4, 2, 3]);
+    }
+}
