@@ -721,7 +721,7 @@ fn damage_below_the_safe_position_costs_nothing_behind_it() {
     let end = store.written();
     drop(store);
     // Without its queues and index all of the log is read again.
-    rig.disk.remove_tree("/store/consumequeue".as_ref()).unwrap();
+    rig.lose_queues();
     for file in rig.disk.list("/store/index".as_ref()).unwrap() {
         let path = std::path::Path::new("/store/index").join(&file.name);
         rig.disk.remove(&path).unwrap();

@@ -12,26 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rig::*;
 use store::disk::Disk;
 use store::disk::sim::Loss;
-use store::{All, Boundary, FlushMode, IndexKind, Kind, Kinds, Queue, ReadError, ReadLimit, Store};
+use store::{
+    All, Boundary, FlushMode, IndexKind, Kind, Kinds, Queue, QueueLayout, ReadError, ReadLimit, Store,
+};
 use wire::properties;
 use wire::record::Record;
 
-const FILE: &str = "/store/batchconsumequeue/BATCHED/0/00000000000000000000";
-
-/// Batches of 3, 1, 2 and 4 messages, between them a message by itself.
-fn filled(rig: &Rig) -> Arc<Store> {
-    let store = rig.open();
-    for (name, count) in [("a", 3), ("b", 1), ("", 0), ("c", 2), ("d", 4)] {
-        rig.tidy_after(&store, 10);
-        if count == 0 {
-            append(&store, BATCHED, 0, "single").unwrap();
-        } else {
-            append_inner(&store, BATCHED, 0, (name, count)).unwrap();
-        }
-        store.drive();
-        store.turn_flush();
-    }
-    store
+/// The file that begins with the first unit of the only queue.
+fn file() -> &'static Path {
+    Path::new(match layout() {
+        QueueLayout::Files => BATCH_FILE,
+        QueueLayout::Compact => FIRST_RUN,
+    })
 }
 
 /// Offset and body of each record that a read gives, and where it goes on.
@@ -42,17 +34,10 @@ fn read(store: &Store, queue: &Queue, from: i64, limit: &ReadLimit) -> (Vec<(i64
     (records.collect(), batch.count, batch.next_offset)
 }
 
-fn raw(rig: &Rig, path: &str, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    let file = rig.disk.open(Path::new(path)).unwrap();
-    file.read_at(&mut bytes, 0).unwrap();
-    bytes
-}
-
 #[test]
 fn a_record_takes_as_many_offsets_as_it_holds_messages() {
     let rig = Rig::new(1, FlushMode::Async);
-    let store = filled(&rig);
+    let store = filled_batches(&rig);
     let queue = store.find_queue(BATCHED, 0).unwrap();
     assert_eq!((queue.min(), queue.max()), (0, 11));
     let expected = [(0, "a"), (3, "b"), (4, "single"), (5, "c"), (7, "d")];
@@ -71,7 +56,7 @@ fn a_record_takes_as_many_offsets_as_it_holds_messages() {
 #[test]
 fn a_read_from_any_offset_finds_the_record_that_holds_it() {
     let rig = Rig::new(1, FlushMode::Async);
-    let store = filled(&rig);
+    let mut store = filled_batches(&rig);
     let one = ReadLimit { count: 1, ..MANY };
     for round in ["in memory", "in files"] {
         let queue = store.find_queue(BATCHED, 0).unwrap();
@@ -89,51 +74,16 @@ fn a_read_from_any_offset_finds_the_record_that_holds_it() {
             7,
             "{round}"
         );
-        rig.tidy_after(&store, 2);
-        rig.tidy_after(&store, 2);
+        store.close().unwrap();
+        store = rig.open();
     }
-}
-
-#[test]
-fn the_files_hold_the_units_of_the_reference() {
-    let rig = Rig::new(1, FlushMode::Async);
-    let store = filled(&rig);
-    let records = read_all(&store, BATCHED, 0);
-    store.close().unwrap();
-    let mut expected = Vec::new();
-    for (record, count) in records.iter().zip([3_i16, 1, 1, 2]) {
-        expected.extend_from_slice(&record.physical_offset.to_be_bytes());
-        expected.extend_from_slice(&(record.total_size as i32).to_be_bytes());
-        expected.extend_from_slice(&i64::from(wire::properties::java_hash("Tag")).to_be_bytes());
-        expected.extend_from_slice(&record.stored_at.to_be_bytes());
-        expected.extend_from_slice(&record.queue_offset.to_be_bytes());
-        expected.extend_from_slice(&count.to_be_bytes());
-        expected.extend_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0]);
-    }
-    assert_eq!(raw(&rig, FILE, 46 * 4), expected);
-    let second = raw(
-        &rig,
-        "/store/batchconsumequeue/BATCHED/0/00000000000000000184",
-        46 * 4,
-    );
-    assert_eq!(
-        second[28..38],
-        [&7_i64.to_be_bytes()[..], &4_i16.to_be_bytes()].concat()
-    );
-    assert_eq!(second[46..], [0; 46 * 3]);
-    assert!(
-        rig.disk
-            .list(Path::new("/store/consumequeue"))
-            .unwrap()
-            .is_empty()
-    );
 }
 
 #[test]
 fn what_is_lost_of_a_queue_is_made_again_from_the_log() {
     for lose_files in [false, true] {
         let rig = Rig::new(1, FlushMode::Async);
-        let store = filled(&rig);
+        let store = filled_batches(&rig);
         let expected = read_all(&store, BATCHED, 0);
         if lose_files {
             rig.tidy_after(&store, 61);
@@ -141,9 +91,7 @@ fn what_is_lost_of_a_queue_is_made_again_from_the_log() {
         rig.disk.crash(Loss::Nothing);
         drop(store);
         if lose_files {
-            rig.disk
-                .remove_tree(Path::new("/store/batchconsumequeue"))
-                .unwrap();
+            rig.lose_queues();
         }
         let store = rig.open();
         assert_eq!(read_all(&store, BATCHED, 0), expected);
@@ -161,7 +109,7 @@ fn what_is_lost_of_a_queue_is_made_again_from_the_log() {
 #[test]
 fn files_tell_how_a_queue_is_kept_when_nobody_else_does() {
     let mut rig = Rig::new(1, FlushMode::Async);
-    let store = filled(&rig);
+    let store = filled_batches(&rig);
     let expected = read_all(&store, BATCHED, 0);
     store.close().unwrap();
     drop(store);
@@ -209,7 +157,7 @@ fn the_oldest_offset_follows_the_start_of_the_log() {
 #[test]
 fn a_time_is_the_first_offset_of_the_record_stored_then() {
     let rig = Rig::new(1, FlushMode::Async);
-    let store = filled(&rig);
+    let store = filled_batches(&rig);
     let queue = store.find_queue(BATCHED, 0).unwrap();
     let at = |number: i64| START_MS + 10_000 * number;
     let search = |ms, boundary| store.offset_by_time(&queue, ms, boundary);
@@ -240,7 +188,7 @@ fn an_inner_batch_has_no_place_in_a_plain_queue() {
 #[test]
 fn a_deleted_topic_leaves_no_batch_queue_behind() {
     let rig = Rig::new(1, FlushMode::Async);
-    let store = filled(&rig);
+    let store = filled_batches(&rig);
     rig.tidy_after(&store, 2);
     store.delete_topic(BATCHED).unwrap();
     assert!(
@@ -316,41 +264,13 @@ fn a_topic_made_after_its_queue_is_kept_as_it_says() {
 }
 
 #[test]
-fn behind_a_lost_file_a_read_goes_on_with_the_next() {
-    let rig = Rig::new(1, FlushMode::Async);
-    let store = rig.open();
-    for n in 0..20 {
-        append_inner(&store, BATCHED, 0, (&format!("m{n}"), 3)).unwrap();
-        store.drive();
-    }
-    rig.tidy_after(&store, 61);
-    rig.tidy_after(&store, 61);
-    let queue = store.find_queue(BATCHED, 0).unwrap();
-    // Four units in each.
-    rig.disk
-        .remove(Path::new(&format!(
-            "/store/batchconsumequeue/BATCHED/0/{:020}",
-            46 * 8
-        )))
-        .unwrap();
-    let few = ReadLimit { count: 12, ..MANY };
-    let (mut next, mut seen) = (0, 0);
-    while next < queue.max() {
-        let batch = store.read(&queue, next, &few, &All).unwrap();
-        assert!(batch.next_offset > next);
-        (next, seen) = (batch.next_offset, seen + batch.count);
-    }
-    assert_eq!(seen, 16 * 3);
-}
-
-#[test]
 fn a_unit_that_cannot_be_costs_no_other() {
     let rig = Rig::new(1, FlushMode::Async);
-    let store = filled(&rig);
-    rig.tidy_after(&store, 61);
-    rig.tidy_after(&store, 61);
+    let store = filled_batches(&rig);
+    store.close().unwrap();
+    let store = rig.open();
     let queue = store.find_queue(BATCHED, 0).unwrap();
-    let file = rig.disk.open(Path::new(FILE)).unwrap();
+    let file = rig.disk.open(file()).unwrap();
     for count in [0_i16, -5, i16::MAX] {
         // Of the second record.
         file.write_at(&count.to_be_bytes(), 46 + 36).unwrap();

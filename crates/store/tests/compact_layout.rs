@@ -5,6 +5,8 @@
 
 #[path = "basics.rs"]
 mod basics;
+#[path = "batch_queues.rs"]
+mod batch_queues;
 #[path = "compaction.rs"]
 mod compaction;
 #[path = "crash.rs"]
@@ -13,6 +15,8 @@ mod crash;
 mod random;
 #[path = "replica.rs"]
 mod replica;
+#[path = "restart.rs"]
+mod restart;
 #[path = "support/rig.rs"]
 mod rig;
 

@@ -364,7 +364,7 @@ fn lost_queues_do_not_cost_what_only_the_copies_have() {
     assert!(store.min_pos().0 > 20_000, "old files are gone");
     store.close().unwrap();
     drop(store);
-    rig.disk.remove_tree(Path::new("/store/consumequeue")).unwrap();
+    rig.lose_queues();
     for round in 0..2 {
         let store = rig.open();
         assert_eq!(values(&store), model);

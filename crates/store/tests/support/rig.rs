@@ -2,11 +2,13 @@
 //! A store on a simulated disk with a clock that stands still, and what tests ask of it.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use store::disk::sim::SimDisk;
+use store::disk::{Disk, Entry};
 use store::env::Env;
 use store::env::sim::{SimClock, SimRng};
 use store::{
@@ -17,6 +19,9 @@ use wire::record::{Record, sysflag};
 
 /// The first file of a store in the compact layout.
 pub(crate) const FIRST_RUN: &str = "/store/barque-queues/00000000000000000000-00000000000000000000";
+
+/// The first file of a batch queue in the layout of the reference.
+pub(crate) const BATCH_FILE: &str = "/store/batchconsumequeue/BATCHED/0/00000000000000000000";
 
 /// When simulated worlds begin.
 pub(crate) const START_MS: i64 = 1_800_000_000_000;
@@ -96,6 +101,26 @@ impl Rig {
 
     pub(crate) fn open(&self) -> Arc<Store> {
         self.try_open().expect("store opens")
+    }
+
+    /// Takes away what is known of queues outside the log, of a store that is closed. In the compact layout the first file is damaged,
+    /// without which no other counts; the layout stays.
+    pub(crate) fn lose_queues(&self) {
+        match layout() {
+            QueueLayout::Files => {
+                for dir in ["/store/consumequeue", "/store/batchconsumequeue"] {
+                    self.disk.remove_tree(dir.as_ref()).expect("directory goes");
+                }
+            }
+            QueueLayout::Compact => {
+                let dir = Path::new("/store/barque-queues");
+                let names = self.disk.list(dir).expect("directory is there");
+                let is_first = |entry: &&Entry| entry.name.starts_with("00000000000000000000-");
+                let first = names.iter().find(is_first).expect("a first file");
+                let file = self.disk.open(&dir.join(&first.name)).expect("file opens");
+                file.set_len(10).expect("file is cut");
+            }
+        }
     }
 
     pub(crate) fn clock_ms(&self) -> i64 {
@@ -243,4 +268,59 @@ pub(crate) fn find(store: &Store, topic: &str, key: &str, kind: IndexKind) -> Ve
         .iter()
         .map(|record| text(&Record::decode(record).expect("record is sound").body))
         .collect()
+}
+
+/// Sends until the log is so many bytes longer.
+pub(crate) fn grow(store: &Store, names: &mut u32, bytes: i64) {
+    let end = store.max_pos().0 + bytes;
+    while store.max_pos().0 < end {
+        append(store, "T", *names % 4, &names.to_string()).expect("append is accepted");
+        *names += 1;
+        if names.is_multiple_of(16) {
+            store.drive();
+        }
+    }
+    store.drive();
+    store.turn_flush();
+}
+
+/// What the file of the checkpoint holds.
+pub(crate) fn checkpoint(rig: &Rig) -> Vec<u8> {
+    let found = rig.disk.load("/store/checkpoint".as_ref());
+    found.expect("the file is readable").expect("there is one")
+}
+
+/// The reference's part of the checkpoint.
+pub(crate) fn times(rig: &Rig) -> Vec<u8> {
+    checkpoint(rig)[..40].to_vec()
+}
+
+/// Files for many messages, and a checkpoint after so many bytes of log: a short one where there are such.
+pub(crate) fn large(bytes: u64) -> Rig {
+    let mut rig = Rig::new(7, FlushMode::Async);
+    rig.config.segment_bytes = 16 << 10;
+    rig.config.queue_file_bytes = 20 * 10_000;
+    rig.config.index_slots = 500;
+    rig.config.index_entries = 1_000_000;
+    match layout() {
+        QueueLayout::Files => rig.config.short_checkpoint_bytes = bytes,
+        QueueLayout::Compact => rig.config.checkpoint_bytes = bytes,
+    }
+    rig
+}
+
+/// Batches of 3, 1, 2 and 4 messages, between them a message by itself.
+pub(crate) fn filled_batches(rig: &Rig) -> Arc<Store> {
+    let store = rig.open();
+    for (name, count) in [("a", 3), ("b", 1), ("", 0), ("c", 2), ("d", 4)] {
+        rig.tidy_after(&store, 10);
+        if count == 0 {
+            append(&store, BATCHED, 0, "single").expect("append is accepted");
+        } else {
+            append_inner(&store, BATCHED, 0, (name, count)).expect("append is accepted");
+        }
+        store.drive();
+        store.turn_flush();
+    }
+    store
 }
