@@ -286,7 +286,7 @@ impl Store {
             tidy.times.log_ms = stored_at;
             tidy.times.queues_ms = stored_at;
         }
-        if index.is_whole && self.index.is_enabled() {
+        if extent == Extent::Whole && index.is_whole && self.index.is_enabled() {
             tidy.times.index_ms = self.index.end_at();
         }
         let times = tidy.times;

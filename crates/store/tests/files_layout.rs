@@ -101,3 +101,21 @@ fn a_short_checkpoint_leaves_the_part_of_the_reference_and_the_slots_of_the_inde
     assert!(times(&rig) != before, "a whole one tells all");
     assert!(slots() != slots_before);
 }
+
+#[test]
+fn a_short_checkpoint_leaves_the_part_of_the_reference_alone_though_it_begins_a_file_of_the_index() {
+    let mut rig = large(20_000);
+    // Four for each message.
+    rig.config.index_entries = 200;
+    let store = rig.open();
+    let mut names = 0;
+    grow(&store, &mut names, 5_000);
+    rig.tidy_after(&store, 61);
+    let (before, all) = (times(&rig), checkpoint(&rig));
+    grow(&store, &mut names, 30_000);
+    rig.tidy_after(&store, 1);
+    let files = rig.disk.list("/store/index".as_ref()).unwrap();
+    assert!(files.len() > 1, "{files:?}");
+    assert!(checkpoint(&rig) != all, "there was a short one");
+    assert!(times(&rig) == before);
+}
