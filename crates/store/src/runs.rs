@@ -338,7 +338,6 @@ impl Runs {
                 count: *count as u32,
                 first: held.written,
                 at: writer.place(),
-                pos,
             });
             writer.add_units(|out| match queue.kind() {
                 QueueKind::Plain => units.iter().for_each(|unit| unit.encode(out)),
@@ -450,7 +449,6 @@ mod tests {
                     count,
                     first,
                     at: writer.place(),
-                    pos: 0,
                 });
                 writer.add_units(|out| (0..count).for_each(|_| Unit::BLANK.encode(out)));
             }

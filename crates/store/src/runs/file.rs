@@ -4,8 +4,8 @@
 //! ```text
 //! file <root>/barque-queues/<20 digits>-<20 digits>: the first and the last of the flushes whose units it holds
 //! units:   those of one queue back to back, queues ascending by number; the bytes are those of the Java layout
-//! entries: 32 bytes for each queue, ascending by number:
-//!          number 4 | units 4 | index of the first 8 | place of the first in the file 8 | position its record has 8
+//! entries: 24 bytes for each queue, ascending by number:
+//!          number 4 | units 4 | index of the first 8 | place of the first in the file 8
 //! born:    queues that come for the first time: number 4 | id 4 | kind 1 (0 plain, 1 batch) | length 1 | topic
 //! gone:    numbers of queues that were deleted or have begun anew: 4 each; they count before those that are born
 //! foot:    68 bytes: magic 8 | place of the entries 8 | of the born 8 | of the gone 8 | of the foot 8
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! All numbers are big-endian. An entry without units says where a queue goes on of which nothing older is left. Of every 128th
-//! entry the number is kept in memory, so that a look for a queue is one read of 4 KiB, and its units are another.
+//! entry the number is kept in memory, so that a look for a queue is one read of 3 KiB, and its units are another.
 
 use std::io;
 use std::ops::Range;
@@ -30,7 +30,7 @@ use crate::queues::is_directory_name;
 use crate::recover::OFFSET_MAX;
 
 const MAGIC: [u8; 8] = *b"BRQRUNS\x01";
-pub(super) const ENTRY_BYTES: usize = 32;
+pub(super) const ENTRY_BYTES: usize = 24;
 const FOOT_BYTES: usize = 68;
 /// Entries of which one is kept in memory.
 const FENCE: usize = 128;
@@ -49,8 +49,6 @@ pub(super) struct RunEntry {
     pub(super) first: i64,
     /// Where it is in the file.
     pub(super) at: u64,
-    /// Position of the first record that its units point to.
-    pub(super) pos: i64,
 }
 
 impl RunEntry {
@@ -64,17 +62,15 @@ impl RunEntry {
         out.extend_from_slice(&self.count.to_be_bytes());
         out.extend_from_slice(&self.first.to_be_bytes());
         out.extend_from_slice(&self.at.to_be_bytes());
-        out.extend_from_slice(&self.pos.to_be_bytes());
     }
 
     pub(super) fn decode(bytes: &[u8; ENTRY_BYTES]) -> RunEntry {
-        let [head, first, at, pos] = words(bytes);
+        let [head, first, at] = words(bytes);
         RunEntry {
             number: (head >> 32) as u32,
             count: head as u32,
             first: first as i64,
             at,
-            pos: pos as i64,
         }
     }
 }
@@ -469,7 +465,6 @@ mod tests {
                 count,
                 first,
                 at: 0,
-                pos: 1_000,
             });
         }
         let mut changes = Changes {
@@ -502,14 +497,13 @@ mod tests {
             expected.extend_from_slice(&count.to_be_bytes());
             expected.extend_from_slice(&first.to_be_bytes());
             expected.extend_from_slice(&[0; 8]);
-            expected.extend_from_slice(&1_000_i64.to_be_bytes());
         }
         expected.extend_from_slice(&[0, 0, 1, 44, 0, 0, 0, 4, 1, 1, b'T']);
         expected.extend_from_slice(&[0, 0, 0, 2]);
         let tables = crc32fast::hash(&expected[40..]);
         let foot = expected.len();
         expected.extend_from_slice(b"BRQRUNS\x01");
-        for word in [40, 104, 115, 119, 1_000, 2_000_u64] {
+        for word in [40, 88, 99, 103, 1_000, 2_000_u64] {
             expected.extend_from_slice(&word.to_be_bytes());
         }
         expected.extend_from_slice(&301_u32.to_be_bytes());
@@ -563,7 +557,6 @@ mod tests {
             count: 2,
             first: 5,
             at: 0,
-            pos: 0,
         };
         let changes = |number, topic, next_number| {
             let mut changes = Changes {

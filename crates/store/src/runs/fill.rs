@@ -126,7 +126,6 @@ impl Cursor<'_> {
             count: 0,
             first: self.next,
             at: out.place(),
-            pos: limit,
         };
         let unit_bytes = self.queue.unit_bytes() as usize;
         while self.next < self.end {
@@ -135,10 +134,7 @@ impl Cursor<'_> {
                 .chunks_exact(unit_bytes)
                 .filter_map(|unit| unit.first_chunk());
             let is_before = |unit: &Unit| unit.is_blank() || unit.pos < limit;
-            let units = decoded.map(Unit::decode).take_while(is_before);
-            let real = units.clone().filter(|unit| !unit.is_blank());
-            entry.pos = real.map(|unit| unit.pos).fold(entry.pos, i64::min);
-            let count = units.count();
+            let count = decoded.map(Unit::decode).take_while(is_before).count();
             out.add_units(|to| to.extend_from_slice(&bytes[..count * unit_bytes]));
             out.spill()?;
             entry.count += count as u32;

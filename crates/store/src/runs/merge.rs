@@ -186,7 +186,6 @@ impl<'a> Merge<'a> {
                 count: 0,
                 first: 0,
                 at: out.place(),
-                pos: extent.end,
             };
             for source in &mut self.sources {
                 let Some(entry) = source.entry.filter(|entry| entry.number == number) else {
@@ -279,18 +278,12 @@ impl<'a> Source<'a> {
                 let decoded = units
                     .chunks_exact(unit_bytes)
                     .filter_map(|unit| unit.first_chunk());
-                skip = decoded.clone().map(Unit::decode).take_while(is_over).count();
+                skip = decoded.map(Unit::decode).take_while(is_over).count();
                 if is_batch && skip == count as usize && left == 0 {
                     // Where it ends only its last unit tells.
                     skip -= 1;
                 }
                 merged.first = entry.end() - i64::from(left) - (i64::from(count) - skip as i64);
-                let rest = decoded.map(Unit::decode).skip(skip);
-                merged.pos = rest
-                    .filter(|unit| !unit.is_blank())
-                    .map(|unit| unit.pos)
-                    .next()
-                    .unwrap_or(merged.pos);
             }
             merged.count = merged
                 .count
