@@ -147,8 +147,9 @@ impl QueueFiles {
         QueueFiles { runs, ..self }
     }
 
-    /// As [`QueueFiles::with_runs`].
+    /// As [`QueueFiles::with_runs`]. Files that are open may be gone.
     pub(crate) fn set_runs(&mut self, runs: Option<Runs>) {
+        self.close_all();
         self.runs = runs;
     }
 
@@ -224,6 +225,11 @@ impl QueueFiles {
         open.clock += 1;
         let now = open.clock;
         open.files.insert(key, (Arc::clone(file), now));
+    }
+
+    /// Closes all files.
+    pub(crate) fn close_all(&self) {
+        self.open.lock().files.clear();
     }
 
     /// Closes the files of a queue.
