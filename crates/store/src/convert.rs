@@ -23,8 +23,6 @@ const READ_UNITS: usize = 10_000;
 impl Store {
     /// Brings the queues into the layout that the settings ask for. Only while nobody else uses the store.
     pub(crate) fn convert_queues(&mut self) -> io::Result<()> {
-        // All units are in files and durable, up to the position that a recovery would begin at. Meanwhile there may be runs.
-        self.note_layout(QueueLayout::Compact)?;
         let queues = self.queues.all();
         let layout = self.config.queue_layout;
         tracing::info!(
@@ -32,10 +30,20 @@ impl Store {
             ?layout,
             "consume queues are brought into another layout"
         );
+        // All units are in files and durable, up to the position that a recovery would begin at. Meanwhile there may be runs.
+        let done = self
+            .note_layout(QueueLayout::Compact)
+            .and_then(|()| match layout {
+                QueueLayout::Compact => self.fill_runs(&queues),
+                QueueLayout::Files => self.fill_files(&queues),
+            });
+        if let Err(error) = done {
+            return self.stay(&queues, error);
+        }
         match layout {
-            QueueLayout::Compact => self.convert_to_runs(&queues)?,
+            QueueLayout::Compact => remove_queue_files(&self.config, &*self.env.disk)?,
             QueueLayout::Files => {
-                self.convert_to_files(&queues)?;
+                self.leave_runs(&queues)?;
                 // In both places of the checkpoint.
                 self.note_layout(QueueLayout::Files)?;
                 self.note_layout(QueueLayout::Files)?;
@@ -55,8 +63,32 @@ impl Store {
         self.checkpoint(&mut tidy)
     }
 
-    fn convert_to_runs(&mut self, queues: &[Arc<Queue>]) -> io::Result<()> {
+    /// After a conversion that did not come to the step that counts: without room for both the store works as it is.
+    fn stay(&mut self, queues: &[Arc<Queue>], error: io::Error) -> io::Result<()> {
+        if error.kind() != io::ErrorKind::StorageFull {
+            return Err(error);
+        }
         let disk = &*self.env.disk;
+        let layout = if self.queue_files.runs().is_some() {
+            remove_queue_files(&self.config, disk)?;
+            queues.iter().for_each(|queue| queue.held.lock().bases.clear());
+            QueueLayout::Compact
+        } else {
+            runs::remove_all(disk, &self.config.root)?;
+            QueueLayout::Files
+        };
+        tracing::warn!(
+            file = %self.config.root.display(),
+            %error,
+            "consume queues stay in their layout; make room and start again"
+        );
+        self.queue_files.close_all();
+        self.config.queue_layout = layout;
+        self.tidy.lock().note_layout(layout);
+        Ok(())
+    }
+
+    fn fill_runs(&mut self, queues: &[Arc<Queue>]) -> io::Result<()> {
         let runs = open_runs(&self.config, &self.env.disk)?;
         let upto = self.publisher.lock().upto;
         let read = |queue: &Queue, from, end| self.units_of_files(queue, from, end);
@@ -66,7 +98,7 @@ impl Store {
         }
         runs.note_durable(upto);
         self.queue_files.set_runs(Some(runs));
-        remove_queue_files(&self.config, disk)
+        Ok(())
     }
 
     /// Units of a queue from an index on, some of those in front of another; where a file is missing, blank ones.
@@ -80,7 +112,7 @@ impl Store {
         Ok(blanks(queue, missing))
     }
 
-    fn convert_to_files(&mut self, queues: &[Arc<Queue>]) -> io::Result<()> {
+    fn fill_files(&self, queues: &[Arc<Queue>]) -> io::Result<()> {
         let disk = &*self.env.disk;
         remove_queue_files(&self.config, disk)?;
         let mut unsynced = Unsynced::default();
@@ -108,10 +140,14 @@ impl Store {
                 self.queue_files.put(queue, from, &bytes, &mut unsynced)?;
                 from += bytes.len() as i64 / queue.unit_bytes();
             }
-            queue.held.lock().number = 0;
         }
-        unsynced.sync(disk)?;
+        unsynced.sync(disk)
+    }
+
+    fn leave_runs(&mut self, queues: &[Arc<Queue>]) -> io::Result<()> {
+        let disk = &*self.env.disk;
         runs::remove_all(disk, &self.config.root)?;
+        queues.iter().for_each(|queue| queue.held.lock().number = 0);
         self.queue_files.set_runs(None);
         synced(disk.sync_dir(&self.config.root))
     }

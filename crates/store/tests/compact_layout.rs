@@ -24,7 +24,7 @@ use std::path::Path;
 
 use rig::*;
 use store::disk::Disk;
-use store::disk::sim::Loss;
+use store::disk::sim::{Fault, Loss};
 use store::{FlushMode, QueueLayout, Store};
 
 const RUNS: &str = "/store/barque-queues";
@@ -279,6 +279,44 @@ fn a_conversion_may_be_cut_short_anywhere() {
             let last = (0..2_000).find(|op| convert_until(*op, way, loss));
             assert!(last.is_some_and(|last| last > 30), "{way:?}: {last:?}");
         }
+    }
+}
+
+#[test]
+fn a_store_stays_in_its_layout_when_there_is_no_room_for_a_conversion() {
+    for (from, to) in [
+        (QueueLayout::Files, QueueLayout::Compact),
+        (QueueLayout::Compact, QueueLayout::Files),
+    ] {
+        let (mut stayed, mut op) = (0, 0);
+        loop {
+            let mut rig = filled(from);
+            rig.config.queue_layout = to;
+            rig.disk.fail_at(rig.disk.ops() + op, Fault::Full);
+            let why = format!("{from:?} to {to:?}, full at {op}");
+            let last = rig.disk.ops() + op;
+            // Without its own files no store opens.
+            if let Ok(store) = rig.try_open() {
+                if rig.disk.ops() <= last {
+                    break;
+                }
+                check(&store, 50, 10, &why);
+                if store.config().queue_layout == from {
+                    stayed += 1;
+                }
+                let is_compact = store.config().queue_layout == QueueLayout::Compact;
+                let runs = rig.disk.entry(Path::new(RUNS)).unwrap().is_some();
+                assert_eq!(runs, is_compact, "{why}");
+                fill(&store, 50..51);
+                store.close().unwrap();
+                drop(store);
+                let store = rig.open();
+                assert_eq!(store.config().queue_layout, to, "{why}");
+                check(&store, 51, 10, &why);
+            }
+            op += 1;
+        }
+        assert!(stayed > 5, "{from:?} to {to:?}: {stayed}");
     }
 }
 
