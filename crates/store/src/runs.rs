@@ -500,6 +500,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_a_newer_version_ends_the_start_and_stays() {
+        let disk = Arc::new(SimDisk::seeded(1));
+        write(&disk, vec![Said::default()]);
+        let path = Path::new("/barque-queues/00000000000000000000-00000000000000000000");
+        let bytes = disk.load(path).unwrap().unwrap();
+        let at = bytes.len() - 68;
+        let mut foot = bytes[at..at + 64].to_vec();
+        foot[7] += 1;
+        foot.extend_from_slice(&crc32fast::hash(&foot).to_be_bytes());
+        disk.open(path).unwrap().write_at(&foot, at as u64).unwrap();
+        let error = Runs::open(Arc::clone(&disk) as Arc<dyn Disk>, Path::new("/"), 1).unwrap_err();
+        assert!(error.to_string().contains("newer version"), "{error}");
+        assert!(disk.entry(path).unwrap().is_some());
+    }
+
+    #[test]
     fn a_queue_that_was_made_again_stays_though_the_old_one_goes_later() {
         let old = || Said {
             born: vec![(2, 0)],

@@ -30,6 +30,8 @@ use crate::queues::is_directory_name;
 use crate::recover::OFFSET_MAX;
 
 const MAGIC: [u8; 8] = *b"BRQRUNS\x01";
+/// Where in the magic the version is.
+const VERSION_AT: usize = 7;
 pub(super) const ENTRY_BYTES: usize = 24;
 const FOOT_BYTES: usize = 68;
 /// Entries of which one is kept in memory.
@@ -215,7 +217,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Opens a file of which the foot is sound; `None` if it is not. Its contents are not looked at.
+    /// Opens a file of which the foot is sound; `None` if it is not, and an error if a newer version wrote it. Its contents are not
+    /// looked at.
     pub(super) fn open(disk: &dyn Disk, path: &Path, flushes: (u64, u64)) -> io::Result<Option<Run>> {
         let file = disk.open(path)?;
         let Some(foot_at) = file.len()?.checked_sub(FOOT_BYTES as u64) else {
@@ -227,8 +230,17 @@ impl Run {
             return Ok(None);
         };
         let [_, entries_at, born_at, gone_at, said, begin, end, tail] = words(&foot);
+        if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
+            return Ok(None);
+        }
+        if foot[..VERSION_AT] == MAGIC[..VERSION_AT] && foot[VERSION_AT] > MAGIC[VERSION_AT] {
+            let why = format!(
+                "{} was written by a newer version of barque; use that version",
+                path.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let is_sound = foot.starts_with(&MAGIC)
-            && crc32fast::hash(body) == u32::from_be_bytes(*crc)
             && said == foot_at
             && entries_at <= born_at
             && born_at <= gone_at
