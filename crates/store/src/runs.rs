@@ -57,7 +57,7 @@ struct Next {
     number: u32,
     /// Deleted queues that some run has.
     gone: Vec<u32>,
-    /// Numbers of batch queues: their units are longer.
+    /// Numbers of batch queues, also of deleted ones of which a run has units: they are longer.
     batches: HashSet<u32>,
     /// Runs up to this position of the log are durable.
     durable: i64,
@@ -513,6 +513,27 @@ mod tests {
         let error = Runs::open(Arc::clone(&disk) as Arc<dyn Disk>, Path::new("/"), 1).unwrap_err();
         assert!(error.to_string().contains("newer version"), "{error}");
         assert!(disk.entry(path).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_is_known_of_a_deleted_queue_goes_with_its_units() {
+        let disk = Arc::new(SimDisk::seeded(1));
+        let gone = || Said {
+            gone: vec![2],
+            ..Said::default()
+        };
+        let some = Said {
+            units: vec![(2, 0, 1)],
+            ..Said::default()
+        };
+        write(&disk, vec![some, Said::default(), gone()]);
+        let runs = opened(&disk);
+        runs.load(&Queues::default(), 100).unwrap();
+        runs.next.lock().batches.insert(2);
+        for (range, left) in [(1..3, 1), (0..2, 0)] {
+            runs.merge_range(range, i64::MIN).unwrap();
+            assert_eq!(runs.next.lock().batches.len(), left);
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Runs {
     }
 
     /// Puts one run in the place of several. Returns the numbers of the queues in it and where each begins.
-    fn merge_range(&self, range: Range<usize>, log_min: i64) -> io::Result<Vec<(u32, i64)>> {
+    pub(super) fn merge_range(&self, range: Range<usize>, log_min: i64) -> io::Result<Vec<(u32, i64)>> {
         let parts = self.list()[range.clone()].to_vec();
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
             return Ok(Vec::new());
@@ -124,7 +124,13 @@ impl Runs {
             end: last.extent.end,
         };
         let writer = RunWriter::new(&*self.disk, self.dir.join(UNFINISHED))?;
-        let (merged, begins) = Merge::of(&parts, self, log_min)?.run(writer, extent)?;
+        let merge = Merge::of(&parts, self, log_min)?;
+        let gone = if range.start == 0 {
+            merge.gone.clone()
+        } else {
+            HashSet::new()
+        };
+        let (merged, begins) = merge.run(writer, extent)?;
         let merged = self.settle(merged)?;
         let path = merged.path.clone();
         synced(self.disk.sync_dir(&self.dir))?;
@@ -132,6 +138,8 @@ impl Runs {
         for part in parts.iter().filter(|part| part.path != path) {
             self.disk.remove(&part.path)?;
         }
+        // No run has them any more.
+        self.next.lock().batches.retain(|number| !gone.contains(number));
         Ok(begins)
     }
 }
