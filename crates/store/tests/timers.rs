@@ -175,7 +175,8 @@ impl World {
                 }
                 assert_eq!(entry.tick_ms(), tick, "an entry lies in its tick");
                 let bytes = match self.store.record_at(LogPos(entry.pos)) {
-                    // A roll of which only the entry outlived a crash: its message fires again, and is rolled again.
+                    // Only the entry outlived a crash. Of a roll: its message fires again, and is rolled again. Of a message: it was
+                    // not durable, and whether all that were are delivered is asked of the store in the end.
                     Err(ReadError::NoRecord(_)) => continue,
                     read => read.map_err(|e| e.to_string())?,
                 };
