@@ -12,7 +12,7 @@
 //! Everything below `safe` is durable and dispatched; the record at `last` ends there. The reference leaves our part
 //! alone but changes its own when it works, and then the copies differ: what we say is out of date and not used.
 //!
-//! A short checkpoint ([`crate::tidy::Extent`]) moves `safe` and leaves the reference's part as it was, which still speaks of the
+//! A short checkpoint ([`crate::tidy::Scope`]) moves `safe` and leaves the reference's part as it was, which still speaks of the
 //! last whole one. The index has entries then that are in no slot: `slots` says up to which entry the slots in the file know
 //! them, and what their sum is. That is of use to whoever finds them so, and no more: an older version does not know it.
 //!

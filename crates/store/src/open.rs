@@ -46,7 +46,7 @@ pub(crate) struct Opened {
 }
 
 impl Store {
-    /// Opens or makes a store, recovers it, and starts its two threads.
+    /// Opens or makes a store, recovers it, and starts its threads.
     pub fn open(config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
         let store = Store::open_manual(config, env)?;
         tried("start a thread", store.start_threads())?;

@@ -31,7 +31,7 @@ const MANUAL_RUNS: u32 = 20;
 
 /// How much a checkpoint makes durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum Scope {
     /// Everything.
     Whole,
     /// What recovery would have to read the log for. The reference's part of the checkpoint stays: it knows nothing of entries
@@ -113,12 +113,12 @@ impl Store {
             let done = done.and_then(|()| self.index.write_out());
             done.unwrap_or_else(|error| self.note_failure("queues", &error));
         }
-        if let Some(extent) = self.checkpoint_due(&tidy, now) {
-            if extent == Extent::Whole {
+        if let Some(scope) = self.checkpoint_due(&tidy, now) {
+            if scope == Scope::Whole {
                 tidy.checkpointed = now;
             }
             let before = tidy.checkpoint_pos;
-            let done = self.checkpoint_to(&mut tidy, extent);
+            let done = self.checkpoint_to(&mut tidy, scope);
             let written = self.log.written.load(Ordering::Acquire);
             tidy.is_put_off = tidy.checkpoint_pos == before && before != written;
             done.unwrap_or_else(|error| self.note_failure("checkpoint", &error));
@@ -133,16 +133,16 @@ impl Store {
         }
     }
 
-    fn checkpoint_due(&self, tidy: &Tidy, now: Instant) -> Option<Extent> {
+    fn checkpoint_due(&self, tidy: &Tidy, now: Instant) -> Option<Scope> {
         let written = self.log.written.load(Ordering::Acquire);
         let since_whole = (written - tidy.whole_pos.max(0)).unsigned_abs();
         if tidy.checkpoint_pos == i64::MIN
             || now.duration_since(tidy.checkpointed) >= self.config.checkpoint_interval
             || since_whole >= self.config.checkpoint_bytes
         {
-            return Some(Extent::Whole);
+            return Some(Scope::Whole);
         }
-        (written - tidy.checkpoint_pos >= self.short_distance(tidy)).then_some(Extent::Short)
+        (written - tidy.checkpoint_pos >= self.short_distance(tidy)).then_some(Scope::Short)
     }
 
     /// Bytes of log after which a short checkpoint is worth what it costs.
@@ -234,10 +234,10 @@ impl Store {
 
     /// Makes everything published so far durable, derived files included, and notes that.
     pub(crate) fn checkpoint(&self, tidy: &mut Tidy) -> io::Result<()> {
-        self.checkpoint_to(tidy, Extent::Whole)
+        self.checkpoint_to(tidy, Scope::Whole)
     }
 
-    fn checkpoint_to(&self, tidy: &mut Tidy, extent: Extent) -> io::Result<()> {
+    fn checkpoint_to(&self, tidy: &mut Tidy, scope: Scope) -> io::Result<()> {
         let (pos, last, stored_at, queues, units) = {
             let publisher = self.publisher.lock();
             (
@@ -250,9 +250,9 @@ impl Store {
         };
         // While files of a deleted topic are there not all queues can be written, and a recovery has to find the new
         // messages of a topic of that name. The deletion ends with a checkpoint of its own.
-        let done = match extent {
-            Extent::Whole => tidy.whole_pos,
-            Extent::Short => tidy.checkpoint_pos,
+        let done = match scope {
+            Scope::Whole => tidy.whole_pos,
+            Scope::Short => tidy.checkpoint_pos,
         };
         if pos == done || self.queues.is_any_doomed() {
             return Ok(());
@@ -262,13 +262,13 @@ impl Store {
             tidy.unsynced.sync(&*self.env.disk)?;
             return Err(error);
         }
-        let index = match extent {
-            Extent::Whole => {
+        let index = match scope {
+            Scope::Whole => {
                 // What cannot be copied keeps its files of the log.
                 let _copied = self.copy_compacted()?;
                 self.index.flush()?
             }
-            Extent::Short => self.index.flush_entries()?,
+            Scope::Short => self.index.flush_entries()?,
         };
         // Last of all, so that no unit and no entry points to something less durable than itself.
         self.flush_log()?;
@@ -282,11 +282,11 @@ impl Store {
             queues,
             units,
         };
-        if extent == Extent::Whole {
+        if scope == Scope::Whole {
             tidy.times.log_ms = stored_at;
             tidy.times.queues_ms = stored_at;
         }
-        if extent == Extent::Whole && index.is_whole && self.index.is_enabled() {
+        if scope == Scope::Whole && index.is_whole && self.index.is_enabled() {
             tidy.times.index_ms = self.index.end_at();
         }
         let times = tidy.times;
@@ -295,7 +295,7 @@ impl Store {
         if let Some(runs) = self.queue_files.runs() {
             runs.note_durable(pos);
         }
-        if extent == Extent::Whole {
+        if scope == Scope::Whole {
             tidy.whole_pos = pos;
         }
         Ok(())
