@@ -83,7 +83,7 @@ pub(super) struct Node {
     clock: Arc<Virtual>,
     ice: Arc<Ice>,
     /// Why the last links ended, newest last.
-    pub(super) said: Arc<Mutex<Vec<String>>>,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 /// What ends with the process.
@@ -287,6 +287,12 @@ impl Node {
 
     pub(super) fn last_said(&self) -> String {
         self.said.lock().last().cloned().unwrap_or_default()
+    }
+
+    /// Of the last links, some of each of two slaves.
+    pub(super) fn said_lately(&self) -> String {
+        let said = self.said.lock();
+        said[said.len().saturating_sub(8)..].join("\n")
     }
 }
 
