@@ -9,7 +9,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+/// Longer than a program takes that has nothing to serve.
+const END: Duration = Duration::from_secs(60);
 
 /// The program, with an environment that is the same on every machine and a home directory of its own.
 fn barque(home: &Path, args: &[&str]) -> Command {
@@ -25,8 +32,21 @@ fn program(path: &Path, home: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// What a program says that ends by itself.
 fn output(mut command: Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("the program starts")
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().expect("the program starts");
+    let pid = Pid::from_child(&child);
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(child.wait_with_output()));
+    let Ok(output) = told.recv_timeout(END) else {
+        kill_process(pid, Signal::KILL).expect("it is there");
+        panic!("it goes on: {command:?}");
+    };
+    output.expect("the program is waited for")
 }
 
 /// What the program says when it refuses to start: exit code 1, nothing on stdout, one line on stderr.
@@ -341,7 +361,7 @@ fn a_store_of_another_or_a_newer_layout_is_refused_and_not_touched() {
     let checkpoint = home.path().join("d/store/checkpoint");
     let mut bytes = std::fs::read(&checkpoint).unwrap();
     for slot in [64, 2048] {
-        bytes[slot..slot + 8].copy_from_slice(&0x6261_7271_7565_0002_i64.to_be_bytes());
+        bytes[slot..slot + 8].copy_from_slice(&0x6261_7271_7565_0003_i64.to_be_bytes());
     }
     std::fs::write(&checkpoint, bytes).unwrap();
     is_untouched_by(&[], &["checkpoint", "newer version of barque"]);
