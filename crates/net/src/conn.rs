@@ -472,7 +472,7 @@ async fn poll_some(future: &mut Option<(Level, BoxFuture<()>)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{Copies, Ticket};
+    use crate::service::Ticket;
     use std::net::Ipv4Addr;
     use std::time::Duration;
     use tokio::io::AsyncWriteExt;
@@ -485,14 +485,8 @@ mod tests {
 
     impl Service for Passing {
         fn serve(self: &Arc<Self>, _: &Arc<Peer>, frame: Frame) -> Outcome {
-            let ticket = Ticket {
-                pos: 0,
-                generation: 0,
-                level: Level::Written,
-                deadline: None,
-                copies: Copies::None,
-            };
-            Outcome::Gated(Frame::reply(frame.opaque, ResponseCode::SUCCESS), ticket)
+            let reply = Frame::reply(frame.opaque, ResponseCode::SUCCESS);
+            Outcome::Gated(reply, Ticket::of_nothing())
         }
 
         fn is_grouped(&self, _: i32) -> bool {
@@ -525,5 +519,6 @@ mod tests {
         let ended = conn.exchange(&mut stream, &CancellationToken::new()).await;
         assert!(matches!(ended, Ended::Idle), "{ended}");
         assert_eq!((conn.group.capacity(), conn.group_asked.capacity()), (0, 0));
+        assert!(!conn.gated.has_room());
     }
 }

@@ -64,6 +64,20 @@ impl Ticket {
     }
 }
 
+#[cfg(test)]
+impl Ticket {
+    /// One that has nothing to wait for.
+    pub(crate) fn of_nothing() -> Ticket {
+        Ticket {
+            pos: 0,
+            generation: 0,
+            level: Level::Written,
+            deadline: None,
+            copies: Copies::None,
+        }
+    }
+}
+
 /// What has become of a ticket.
 #[derive(Debug)]
 pub enum Due {

@@ -152,9 +152,9 @@ impl Store {
         synced(disk.sync_dir(&self.config.root))
     }
 
-    /// Fills the first file of a batch queue in front of its first unit, as if the messages that were there had left only the log. Who
-    /// looks for the end of a queue, here as in the reference, takes a unit that nobody wrote for the end, and nobody delivers
-    /// what is older than the log.
+    /// Fills the first file of a batch queue in front of its first unit, as if the messages that were there had left only the
+    /// log. Who looks for the end of a queue, here as in the reference, takes a unit that nobody wrote for the end, and nobody
+    /// delivers what is older than the log.
     fn put_removed(&self, queue: &Queue, first: i64, unsynced: &mut Unsynced) -> io::Result<()> {
         let begin = self.queue_files.base_of(queue, first) / queue.unit_bytes();
         let known = self.queue_files.read_batch(queue, first, 1, ReadMode::Blocking)?;

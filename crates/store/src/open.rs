@@ -114,19 +114,24 @@ impl Store {
         if can_wait {
             return Ok(Arc::new(store));
         }
-        // Recovery is over only when its result is durable. On a full disk that has to wait; reading works.
-        match store.checkpoint(&mut store.tidy.lock()) {
-            Err(error) if is_sync_failure(&error) => tried("make the recovery durable", Err(error))?,
-            Err(error) => {
-                let root = store.config.root.display();
-                tracing::warn!(file = %root, %error, "first checkpoint has to wait; trying again");
-            }
-            Ok(()) => {}
-        }
+        store.end_recovery()?;
         if layout != store.config.queue_layout {
             tried("convert the consume queues", store.convert_queues())?;
         }
         Ok(Arc::new(store))
+    }
+
+    /// A recovery is over only when its result is durable. On a full disk that has to wait; reading works.
+    fn end_recovery(&self) -> Result<(), OpenError> {
+        let Err(error) = self.checkpoint(&mut self.tidy.lock()) else {
+            return Ok(());
+        };
+        if is_sync_failure(&error) {
+            return tried("make the recovery durable", Err(error));
+        }
+        let root = self.config.root.display();
+        tracing::warn!(file = %root, %error, "first checkpoint has to wait; trying again");
+        Ok(())
     }
 }
 

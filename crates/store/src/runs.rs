@@ -5,9 +5,10 @@
 //! a run ([`mod@file`]): to read them back takes one or two reads. Runs follow each other: each holds what came from a
 //! stretch of the log, and small ones are merged to larger ones ([`merge`]), so that there are few. No run ever changes.
 //!
-//! A recovery keeps the runs that end at the safe position or before it and reads the log from there on. A recovery may also have made
-//! such a run, so what is in a run is durable before it has its name; the name need not be before the checkpoint is. The first run of all (flush 0) says that the directory counts: whoever removes it
-//! has removed all, and a conversion from the Java layout writes it last. The reference never looks into this directory.
+//! A recovery keeps the runs that end at the safe position or before it and reads the log from there on. A recovery may also
+//! have made such a run, so what is in a run is durable before it has its name; the name need not be before the checkpoint is.
+//! The first run of all (flush 0) says that the directory counts: whoever removes it has removed all, and a conversion from the
+//! Java layout writes it last. The reference never looks into this directory.
 
 mod file;
 mod fill;

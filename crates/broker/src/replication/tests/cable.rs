@@ -37,7 +37,8 @@ pub(super) type Port = Arc<Mutex<Option<Listening>>>;
 /// Who takes links, and gives out what they begin with.
 #[derive(Debug)]
 pub(super) struct Listening {
-    pub(super) links: mpsc::UnboundedSender<Halves>,
+    /// Each with the id of its slave.
+    pub(super) links: mpsc::UnboundedSender<(i64, Halves)>,
     pub(super) replication: Arc<Replication>,
 }
 
@@ -75,8 +76,8 @@ impl Cable {
         Some(hellos.give_token(id, self.rng.next_u64(), now))
     }
 
-    /// A link to the master, if one can be made.
-    pub(super) fn connect(self: &Arc<Cable>) -> Option<Halves> {
+    /// A link of a slave to the master, if one can be made.
+    pub(super) fn connect(self: &Arc<Cable>, id: i64) -> Option<Halves> {
         let state = *self.state.borrow();
         if state.is_cut_up || state.is_cut_down {
             return None;
@@ -85,7 +86,7 @@ impl Cable {
         let (outer, far) = tokio::io::duplex(BUFFER_BYTES);
         {
             let port = self.port.lock();
-            port.as_ref()?.links.send(tokio::io::split(far)).ok()?;
+            port.as_ref()?.links.send((id, tokio::io::split(far))).ok()?;
         }
         let cable = Arc::clone(self);
         tokio::spawn(async move { cable.carry(inner, outer).await });

@@ -82,8 +82,8 @@ pub(super) struct Node {
     id: i64,
     clock: Arc<Virtual>,
     ice: Arc<Ice>,
-    /// Why the last links ended, newest last.
-    said: Arc<Mutex<Vec<String>>>,
+    /// Why the last links ended, newest last, each with the id of its slave.
+    said: Arc<Mutex<Vec<(i64, String)>>>,
 }
 
 /// What ends with the process.
@@ -199,7 +199,7 @@ impl Node {
             let (said, ice) = (Arc::clone(&node.said), Arc::clone(&node.ice));
             life.tasks.spawn(node.freezable(async move {
                 let mut links = JoinSet::new();
-                while let Some(halves) = accepted.recv().await {
+                while let Some((slave, halves)) = accepted.recv().await {
                     let (store, replication) = (Arc::clone(&store), Arc::clone(&replication));
                     let said = Arc::clone(&said);
                     links.spawn(Freezable {
@@ -207,7 +207,7 @@ impl Node {
                         task: Box::pin(async move {
                             let addr = ([127, 0, 0, 1], 1).into();
                             let error = feed::feed(&store, &replication, (addr, DOOR), halves, FEED).await;
-                            said.lock().push(error.to_string());
+                            said.lock().push((slave, error.to_string()));
                         }),
                     });
                 }
@@ -230,10 +230,10 @@ impl Node {
                 let learn = || -> BoxFuture<_> { Box::pin(std::future::ready(Ok(()))) };
                 loop {
                     let token = cable.hello(id);
-                    if let (Some(token), Some(mut halves)) = (token, cable.connect()) {
+                    if let (Some(token), Some(mut halves)) = (token, cable.connect(id)) {
                         halves.1.write_i64(-token).await.unwrap();
                         let error = follow::follow(&store, (&follower, &learn), halves, FOLLOW).await;
-                        said.lock().push(error.to_string());
+                        said.lock().push((id, error.to_string()));
                     }
                     sleep(Duration::from_millis(100)).await;
                 }
@@ -286,13 +286,15 @@ impl Node {
     }
 
     pub(super) fn last_said(&self) -> String {
-        self.said.lock().last().cloned().unwrap_or_default()
+        let said = self.said.lock();
+        said.last().map(|(_, said)| said.clone()).unwrap_or_default()
     }
 
-    /// Of the last links, some of each of two slaves.
-    pub(super) fn said_lately(&self) -> String {
+    /// Of the last link to one of its slaves.
+    pub(super) fn last_said_to(&self, slave: &Node) -> String {
         let said = self.said.lock();
-        said[said.len().saturating_sub(8)..].join("\n")
+        let last = said.iter().rev().find(|(id, _)| *id == slave.id);
+        last.map(|(_, said)| said.clone()).unwrap_or_default()
     }
 }
 

@@ -594,8 +594,8 @@ impl World {
             if store.written() == master.written() && difference(&store, &master).is_none() {
                 continue;
             }
-            // The last link to end may be that of another slave.
-            let said = self.nodes[slave].last_said() + &self.nodes[self.master].said_lately();
+            let node = &self.nodes[slave];
+            let said = node.last_said() + &self.nodes[self.master].last_said_to(node);
             assert!(
                 said.contains("is ahead") || said.contains("is gone") || said.contains("are not the same"),
                 "{}: node {slave} is at {} of {} and says only: {said}",
