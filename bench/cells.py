@@ -115,7 +115,7 @@ def goals():
             *sync(footprint=False),
             Session([Scene("topics", scenes.topics, ALL)]),
             Session([Scene("official clients", scenes.official)]),
-            Session([Scene("million queues", scenes.million, OURS)], start=False)]
+            Session([Scene("million queues", scenes.million, OURS)], conf="consumeQueueLayout=compact", start=False)]
 
 
 def alone(scene):

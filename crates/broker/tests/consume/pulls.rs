@@ -454,6 +454,26 @@ async fn messages_that_are_not_in_memory_are_read_all_the_same() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_far_ahead_of_what_it_has_consumed_gets_more_a_little_later() {
+    let rig = Rig::start().await;
+    let client = rig.client_of("T", 1).await;
+    for _ in 0..801 {
+        client.send("T", 0, "a").await;
+    }
+    let far = PullMessage {
+        sys_flag: 1 | 4,
+        ..pull("G", "T", 0, 800)
+    };
+    let begun = Instant::now();
+    let pulled = client.pull(&far).await;
+    assert!(begun.elapsed() >= Duration::from_millis(2));
+    assert_eq!(
+        (pulled.outcome(), pulled.bodies()),
+        ((0, "FOUND", 801), vec!["a".to_owned()])
+    );
+}
+
 fn group_config() -> SubscriptionGroupConfig {
     SubscriptionGroupConfig {
         group_name: "G2".into(),
