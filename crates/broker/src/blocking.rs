@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use net::{Answer, Fault, Peer, Reply};
+use store::env;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -81,7 +82,7 @@ pub(crate) async fn run<T: Send + 'static>(
 pub(crate) async fn run_own<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| stopping())
+    env::aside(work).await.map_err(|_| stopping())
 }
 
 /// An answer that is made there.
@@ -130,7 +131,7 @@ async fn with_turn<T: Send + 'static>(
             drop((place, kept));
             done
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| stopping())
+        env::aside(work).await.map_err(|_| stopping())
     });
     let done = done.await;
     drop(turn);
@@ -143,6 +144,9 @@ async fn with_turn<T: Send + 'static>(
 pub(crate) fn keep_turning(b: &Arc<Broker>, tasks: &TaskTracker) -> Sender<()> {
     let (store, runtime) = (Arc::clone(&b.store), Handle::current());
     let (running, ended) = mpsc::channel();
+    if env::is_alone() {
+        return running;
+    }
     tasks.spawn_blocking(move || {
         while ended.recv_timeout(STALL) == Err(RecvTimeoutError::Timeout) {
             if store.is_at_disk() {

@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, Guard};
 use net::{
     Answered, BoxFuture, Copies, Due, Fault, Leaving, Level, Limits, Outcome, Peer, Reply, Service, Ticket,
 };
-use store::{Env, Gate, GateState, Kind, Kinds, LogPos, Store};
+use store::{Env, Gate, GateState, Kind, Kinds, LogPos, Store, env};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -320,6 +320,10 @@ impl Broker {
         tasks.spawn(ports.fast.serve(fast, limits, serving.clone()));
         let (watching, watched) = (CancellationToken::new(), TaskTracker::new());
         let turning = blocking::keep_turning(&self, &watched);
+        if env::is_alone() {
+            let (store, watching) = (Arc::clone(&self.store), watching.clone());
+            watched.spawn(async move { watching.run_until_cancelled(store.take_turns()).await });
+        }
         if let Some(showing) = &ports.metrics {
             showing.show(Pages::of(Arc::clone(&self), ports.beside));
         }
@@ -745,7 +749,7 @@ async fn keep_sampling(b: Arc<Broker>, stop: CancellationToken) {
             b.dedup.sweep(&b.topics, now_ms, max);
             // There may be very many: not on a thread that serves.
             let sampled = Arc::clone(&b);
-            let sampling = tokio::task::spawn_blocking(move || {
+            let sampling = env::aside(move || {
                 for topic in sampled.topics.all().topics.values() {
                     topic.traffic.sample(now_ms, due);
                 }

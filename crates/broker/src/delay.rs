@@ -108,7 +108,7 @@ async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
                 () = tokio::time::sleep(interval.min(SAVE_SOON)) => {}
             }
             let saving = Arc::clone(&b);
-            match tokio::task::spawn_blocking(move || saving.delays.save(saving.store.durable())).await {
+            match store::env::aside(move || saving.delays.save(saving.store.durable())).await {
                 Ok(Ok(left)) => is_left = left,
                 Ok(Err(error)) => {
                     error!(file = %error.path.display(), error = %error.source, "delay offsets are not saved; trying again")

@@ -444,9 +444,8 @@ async fn register(
     match fastjson::from_slice::<KvTable>(&reply.body) {
         Ok(ordered) => {
             let b = Arc::clone(b);
-            let marking = tokio::task::spawn_blocking(move || {
-                b.topics.mark_ordered(ordered.table.keys().map(Str::as_str))
-            });
+            let marking =
+                store::env::aside(move || b.topics.mark_ordered(ordered.table.keys().map(Str::as_str)));
             if let Ok(Err(error)) = marking.await {
                 let server = channel.peer().addr;
                 warn!(%server, file = %error.path.display(), error = %error.source, "ordered topics are not saved; trying again");

@@ -71,7 +71,7 @@ async fn keep_flushing(b: Arc<Broker>, stop: CancellationToken) {
         }
         if !b.pop.is_flushed() {
             let broker = Arc::clone(&b);
-            match tokio::task::spawn_blocking(move || broker.pop.flush()).await {
+            match store::env::aside(move || broker.pop.flush()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     error!(file = %b.pop.dir().display(), %error, "the pop journal is not on disk; trying again");

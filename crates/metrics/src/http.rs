@@ -22,8 +22,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use net::socket::Stream;
 use net::{BoxFuture, Listening};
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -131,7 +131,7 @@ fn make_room(open: &mut Vec<Open>) {
 }
 
 /// Serves a connection.
-async fn one<P: Pages>(stream: TcpStream, peer: SocketAddr, pages: Arc<P>, has_asked: Arc<AtomicBool>) {
+async fn one<P: Pages>(stream: Stream, peer: SocketAddr, pages: Arc<P>, has_asked: Arc<AtomicBool>) {
     let answering = service_fn(move |request| {
         has_asked.store(true, Ordering::Relaxed);
         answer(Arc::clone(&pages), request)

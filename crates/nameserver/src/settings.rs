@@ -80,7 +80,7 @@ pub(crate) fn update_config(s: &Arc<NameServer>, call: Call<UpdateNamesrvConfig>
     check(&s.config.load(), &entries)?;
     let s = Arc::clone(s);
     Ok(Answer::Later(Box::pin(async move {
-        let done = tokio::task::spawn_blocking(move || change(&s, &call, &entries)).await;
+        let done = store::env::aside(move || change(&s, &call, &entries)).await;
         let remark = done.map_err(|e| Fault::new(ResponseCode::SYSTEM_ERROR, e.to_string()))??;
         Ok(Reply::ok(NoHeader).with_remark(remark))
     })))

@@ -69,7 +69,7 @@ fn blocking(
 ) -> Answer<NoHeader> {
     let s = Arc::clone(s);
     Answer::Later(Box::pin(async move {
-        match tokio::task::spawn_blocking(move || change(&s)).await {
+        match store::env::aside(move || change(&s)).await {
             Ok(changed) => changed.map(|()| Reply::ok(NoHeader)),
             Err(ended) => Err(Fault::new(ResponseCode::SYSTEM_ERROR, ended.to_string())),
         }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wire::frame::{Encoding, Frame};
 
@@ -18,6 +17,7 @@ use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::server::next_id;
 use crate::service::{Outcome, Service};
+use crate::socket::Stream;
 
 /// Why no connection came about.
 #[derive(Debug, Error)]
@@ -78,17 +78,13 @@ impl Deref for Channel {
 }
 
 /// A connected socket that sends at once what it is given, and its own address.
-pub(crate) async fn open(
-    addr: SocketAddr,
-    timeout: Duration,
-) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let stream = match tokio::time::timeout(timeout, TcpStream::connect(addr)).await {
+pub(crate) async fn open(addr: SocketAddr, timeout: Duration) -> Result<(Stream, SocketAddr), ConnectError> {
+    let stream = match tokio::time::timeout(timeout, Stream::connect(addr)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => return Err(ConnectError::Refused(addr, e)),
         Err(_) => return Err(ConnectError::TimedOut(addr, timeout)),
     };
-    let local = stream.set_nodelay(true).and_then(|()| stream.local_addr());
-    let local = local.map_err(|e| ConnectError::Refused(addr, e))?;
+    let local = stream.prepare().map_err(|e| ConnectError::Refused(addr, e))?;
     Ok((stream, local))
 }
 

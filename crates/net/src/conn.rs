@@ -17,7 +17,6 @@ use bytes::BytesMut;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +28,7 @@ use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::peer::{Peer, Pushed};
 use crate::service::{BoxFuture, Due, Late, Level, Manner, Outcome, Service};
+use crate::socket::{Stream, Writer};
 use crate::tally::{Asked, Tally, Timed};
 
 const READ_BYTES_MIN: usize = 8 * 1024;
@@ -121,7 +121,7 @@ impl<S: Service> Conn<S> {
     }
 
     /// Serves the connection until either side ends it.
-    pub(crate) async fn run(mut self, mut stream: TcpStream, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, mut stream: Stream, stop: CancellationToken) {
         let closing = self.peer.closing.clone();
         let ended = tokio::select! {
             biased;
@@ -136,7 +136,7 @@ impl<S: Service> Conn<S> {
         self.service.closed(&self.peer);
     }
 
-    async fn exchange(&mut self, stream: &mut TcpStream, stop: &CancellationToken) -> Ended {
+    async fn exchange(&mut self, stream: &mut Stream, stop: &CancellationToken) -> Ended {
         let step = self.limits.idle / IDLE_STEPS;
         let mut idle_steps = 0;
         let mut idle = pin!(sleep_until(Instant::now() + step));
@@ -144,7 +144,7 @@ impl<S: Service> Conn<S> {
         let mut is_set = false;
         let mut stopping = pin!(stop.cancelled());
         let (mut reader, writer) = stream.split();
-        let stream = writer.as_ref();
+        let stream = &writer;
         loop {
             if let Err(ended) = self.work(stream).await {
                 return ended;
@@ -191,7 +191,7 @@ impl<S: Service> Conn<S> {
     }
 
     /// Serves what has arrived, lets the service write, and sends what may go out.
-    async fn work(&mut self, stream: &TcpStream) -> Result<(), Ended> {
+    async fn work(&mut self, stream: &Writer<'_>) -> Result<(), Ended> {
         loop {
             let (served, arrived) = self.serve_arrived();
             if served {
@@ -440,7 +440,7 @@ impl<S: Service> Conn<S> {
     }
 
     /// The server stops: no more requests are read, held ones are dropped, gated answers get a moment.
-    async fn drain(&mut self, stream: &TcpStream) -> Ended {
+    async fn drain(&mut self, stream: &Writer<'_>) -> Ended {
         let until = Instant::now() + self.limits.drain;
         loop {
             self.release_gated();
@@ -476,7 +476,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use wire::code::ResponseCode;
     use wire::frame::Encoding;
 
@@ -499,7 +499,8 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let mut client = TcpStream::connect(addr).await.unwrap();
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = Stream::System(stream);
         let limits = Arc::new(Limits {
             idle: Duration::from_millis(40),
             ..Limits::default()

@@ -22,6 +22,7 @@ mod places;
 pub mod routes;
 mod server;
 mod service;
+pub mod socket;
 mod tally;
 
 pub use access::Logged;

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::net::TcpStream;
 use wire::frame::{Encoding, Frame};
+
+use crate::socket::Writer;
 
 /// A body from this size on is not copied behind its header but written from where it lies.
 const COPY_BODY_MAX: usize = 2048;
@@ -49,7 +50,7 @@ impl Outbox {
     }
 
     /// Writes until all is out or the socket takes no more. `Ok(false)`: something is left.
-    pub(crate) fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    pub(crate) fn write(&mut self, stream: &Writer<'_>) -> io::Result<bool> {
         while self.bytes > 0 {
             let written = if self.sealed.is_empty() {
                 stream.try_write(&self.tail)

@@ -11,12 +11,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use wire::frame::{Decoder, Encoding, Frame, FrameError};
 
 use crate::channel::{ConnectError, open};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
+use crate::socket::Stream;
 
 const READ_BYTES_MIN: usize = 8 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
@@ -37,7 +37,7 @@ pub enum PipeError {
 
 /// Frames to and from one peer. Ends when dropped; after an error nothing more can be done with it.
 pub struct Pipe {
-    stream: TcpStream,
+    stream: Stream,
     decoder: Decoder,
     encoding: Encoding,
     inbox: BytesMut,
@@ -77,17 +77,18 @@ impl Pipe {
 
     /// Writes as much as the socket takes; whether that was all.
     pub fn flush(&mut self) -> Result<bool, PipeError> {
-        Ok(self.outbox.write(&self.stream)?)
+        let (_, writer) = self.stream.split();
+        Ok(self.outbox.write(&writer)?)
     }
 
     /// Writes what is queued, and returns when something has come, or when what the socket did not take at first has
     /// left. May be given up at any moment: nothing is lost.
     pub async fn turn(&mut self) -> Result<(), PipeError> {
-        self.outbox.write(&self.stream)?;
+        let (mut reader, writer) = self.stream.split();
+        self.outbox.write(&writer)?;
         if self.inbox.capacity() - self.inbox.len() < self.read_bytes / 2 {
             self.inbox.reserve(self.read_bytes);
         }
-        let (mut reader, writer) = self.stream.split();
         loop {
             tokio::select! {
                 biased;
@@ -103,7 +104,7 @@ impl Pipe {
                 }
                 ready = writer.writable(), if !self.outbox.is_empty() => {
                     ready?;
-                    if self.outbox.write(writer.as_ref())? {
+                    if self.outbox.write(&writer)? {
                         return Ok(());
                     }
                 }
@@ -122,7 +123,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use wire::code::ResponseCode;
 
     use super::*;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -18,6 +17,7 @@ use crate::conn::{Conn, Crowd};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::service::Service;
+use crate::socket::{self, Listener, Stream};
 
 /// The port could not be taken.
 #[derive(Debug, Error)]
@@ -35,11 +35,8 @@ pub struct Server;
 impl Server {
     /// Takes the port. Connections wait in its backlog until [`Listening::serve`] runs. Port 0 takes a free one.
     pub async fn bind(addr: SocketAddr) -> Result<Listening, BindError> {
-        let bound = TcpListener::bind(addr)
-            .await
-            .and_then(|listener| Ok((listener.local_addr()?, listener)));
-        match bound {
-            Ok((addr, listener)) => Ok(Listening { listener, addr }),
+        match socket::listen(addr).await {
+            Ok((listener, addr)) => Ok(Listening { listener, addr }),
             Err(source) => Err(BindError { addr, source }),
         }
     }
@@ -47,7 +44,7 @@ impl Server {
 
 /// A port that is ours.
 pub struct Listening {
-    listener: TcpListener,
+    listener: Listener,
     addr: SocketAddr,
 }
 
@@ -58,9 +55,9 @@ impl Listening {
     }
 
     /// The next connection, for what is spoken in another protocol.
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         let (stream, addr) = self.listener.accept().await?;
-        stream.set_nodelay(true)?;
+        stream.prepare()?;
         Ok((stream, addr))
     }
 
@@ -78,7 +75,7 @@ impl Listening {
                     drop(stream);
                     warn!(peer = %addr, limit = limits.connections_max, "refused: too many connections");
                 }
-                Ok((stream, addr)) => match prepare(&stream) {
+                Ok((stream, addr)) => match stream.prepare() {
                     Ok(local) => {
                         let (service, limits) = (Arc::clone(&service), Arc::clone(&limits));
                         let (peer, pushed) = Peer::new(next_id(), (addr, local), Encoding::Json, &limits);
@@ -105,9 +102,4 @@ impl Listening {
 pub(crate) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
-    stream.set_nodelay(true)?;
-    stream.local_addr()
 }

@@ -2,6 +2,7 @@
 //! The world a process is given at its top: clock, disk, randomness. Nothing below calls the system for them, so that
 //! tests and simulations decide what time it is, which write fails and which number comes next.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,35 @@ impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Env").finish_non_exhaustive()
     }
+}
+
+/// Work was not done: the process is being torn down.
+#[derive(Debug, thiserror::Error)]
+#[error("the process is ending")]
+pub struct Ending;
+
+thread_local! {
+    static IS_ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps on this thread what runs on it, from now on: a simulation decides in which order things happen.
+pub fn stay_on_this_thread() {
+    IS_ALONE.set(true);
+}
+
+/// Whether nothing may run on another thread.
+#[must_use]
+pub fn is_alone() -> bool {
+    IS_ALONE.get()
+}
+
+/// Runs work that may wait for the disk where it keeps nobody else waiting.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ending> {
+    if is_alone() {
+        tokio::task::yield_now().await;
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Ending)
 }
 
 /// What time it is.

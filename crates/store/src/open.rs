@@ -9,7 +9,7 @@ use crate::checkpoint::{self, Checkpoint, Loaded};
 use crate::compact::Compaction;
 use crate::config::{QueueLayout, StoreConfig};
 use crate::disk::{Disk, Lock, is_sync_failure, synced};
-use crate::env::Env;
+use crate::env::{Env, is_alone};
 use crate::hot::Hot;
 use crate::index::file::Shape;
 use crate::index::{IndexPlace, KeyIndex};
@@ -46,10 +46,12 @@ pub(crate) struct Opened {
 }
 
 impl Store {
-    /// Opens or makes a store, recovers it, and starts its threads.
+    /// Opens or makes a store, recovers it, and starts its threads. In a simulation it has none: [`Store::take_turns`].
     pub fn open(config: StoreConfig, env: Env) -> Result<Arc<Store>, OpenError> {
         let store = Store::open_manual(config, env)?;
-        tried("start a thread", store.start_threads())?;
+        if !is_alone() {
+            tried("start a thread", store.start_threads())?;
+        }
         Ok(store)
     }
 

@@ -154,20 +154,49 @@ impl Store {
     /// Starts the three threads.
     pub(crate) fn start_threads(self: &Arc<Store>) -> io::Result<()> {
         let first = self.config.flush_interval;
-        self.start("store-flush", &self.flush_bell, first, |store| {
-            store.turn_flusher();
-            store.config.flush_interval
-        })?;
+        self.start("store-flush", &self.flush_bell, first, Store::flush_round)?;
         let first = self.config.queue_flush_interval;
-        self.start("store-tidy", &self.tidy_bell, first, |store| {
-            store.turn_tidy();
-            store.tidy_rest()
-        })?;
+        self.start("store-tidy", &self.tidy_bell, first, Store::tidy_round)?;
         let first = self.config.compaction_interval;
-        self.start("store-compact", &self.compact_bell, first, |store| {
-            store.turn_compact();
-            store.config.compaction_interval
-        })
+        self.start("store-compact", &self.compact_bell, first, Store::compact_round)
+    }
+
+    /// What the threads do, as a task, where there are none. Ends with the store.
+    pub async fn take_turns(&self) {
+        let rounds = async |bell: &Bell, first, turn: fn(&Store) -> Duration| {
+            let mut rest = first;
+            while bell.rung(rest).await {
+                rest = turn(self);
+            }
+        };
+        tokio::join!(
+            rounds(&self.flush_bell, self.config.flush_interval, Store::flush_round),
+            rounds(
+                &self.tidy_bell,
+                self.config.queue_flush_interval,
+                Store::tidy_round
+            ),
+            rounds(
+                &self.compact_bell,
+                self.config.compaction_interval,
+                Store::compact_round
+            ),
+        );
+    }
+
+    fn flush_round(&self) -> Duration {
+        self.turn_flusher();
+        self.config.flush_interval
+    }
+
+    fn tidy_round(&self) -> Duration {
+        self.turn_tidy();
+        self.tidy_rest()
+    }
+
+    fn compact_round(&self) -> Duration {
+        self.turn_compact();
+        self.config.compaction_interval
     }
 
     /// Starts a thread that takes turns: the first after a while or at a ring, each later one after as long as the one before said.

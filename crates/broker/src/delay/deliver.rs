@@ -380,7 +380,7 @@ fn stored_due(store: &Store, queue: &Queue, entry: &Entry, delay_ms: i64) -> Opt
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
-    match tokio::task::spawn_blocking(work).await {
+    match store::env::aside(work).await {
         Ok(done) => done,
         // The process is being torn down.
         Err(_) => Err(ReadError::NotCached),

@@ -400,7 +400,7 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
         }
         let saving = Arc::clone(&b);
         let save = move || saving.filters.save(saving.config().filter_data_clean_time_span);
-        match tokio::task::spawn_blocking(save).await {
+        match store::env::aside(save).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 error!(file = %error.path.display(), error = %error.source, "filters are not saved; trying again")

@@ -99,7 +99,7 @@ impl http::Pages for Pages {
         match path {
             "/metrics" => Box::pin(async move {
                 let turn = Arc::clone(&self.turn).lock_owned().await;
-                let text = tokio::task::spawn_blocking(move || {
+                let text = store::env::aside(move || {
                     let _turn = turn;
                     let mut text = self.beside.as_ref().map_or_else(String::new, |beside| beside());
                     text.push_str(&text_of(&self.b));

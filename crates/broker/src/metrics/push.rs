@@ -125,7 +125,7 @@ impl Leaving {
         };
         let mut batch = Batch::new(base(&config), SCOPE, is_delta, (start, now));
         let (b, deltas) = (Arc::clone(&self.b), Arc::clone(&self.deltas));
-        let gathered = tokio::task::spawn_blocking(move || {
+        let gathered = store::env::aside(move || {
             gather(&b, &mut batch, is_delta.then_some(&deltas));
             batch
         });
@@ -140,7 +140,7 @@ impl Leaving {
 
     async fn log(&mut self) {
         let (b, deltas) = (Arc::clone(&self.b), Arc::clone(&self.deltas));
-        let gathered = tokio::task::spawn_blocking(move || {
+        let gathered = store::env::aside(move || {
             let config = b.config().clone();
             let mut lines = Lines::new(&base(&config));
             gather(&b, &mut lines, config.metrics_in_delta.then_some(&deltas));

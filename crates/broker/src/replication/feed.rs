@@ -389,7 +389,7 @@ async fn chunk(store: &Arc<Store>, at: i64, max: usize) -> Result<Bytes, Transfe
     match store.log_bytes(LogPos(at), max, false) {
         Err(TransferError::NotCached) => {
             let store = Arc::clone(store);
-            let read = tokio::task::spawn_blocking(move || store.log_bytes(LogPos(at), max, true));
+            let read = store::env::aside(move || store.log_bytes(LogPos(at), max, true));
             read.await
                 .unwrap_or_else(|ended| Err(TransferError::Io(std::io::Error::other(ended))))
         }

@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use net::socket::Stream;
 use net::{BoxFuture, LinkError, LinkReader, LinkWriter};
 use store::{FlushMode, LogPos, Replica, ReplicateError, Store};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -157,18 +157,18 @@ async fn follow_at(b: &Arc<Broker>, address: &Str) -> FollowError {
         Ok(token) => token,
         Err(error) => return error,
     };
-    let stream = match timeout(wait, TcpStream::connect(address.as_str())).await {
+    let stream = match timeout(wait, Stream::connect_to(address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return FollowError::Connect(error),
         Err(_) => return FollowError::Connect(io::ErrorKind::TimedOut.into()),
     };
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = stream.prepare() {
         return FollowError::Connect(error);
     }
     let _linked = b.replication.follower.connected(address);
-    let mut stream = stream;
+    let (reader, mut writer) = stream.into_split();
     if let Some(token) = token
-        && let Err(error) = stream.write_i64(-token).await
+        && let Err(error) = writer.write_i64(-token).await
     {
         return FollowError::Connect(error);
     }
@@ -186,7 +186,7 @@ async fn follow_at(b: &Arc<Broker>, address: &Str) -> FollowError {
     follow(
         &b.store,
         (&b.replication.follower, &learn),
-        stream.into_split(),
+        (reader, writer),
         pace,
     )
     .await

@@ -194,7 +194,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Broker) -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
     let b = Arc::clone(b);
-    let done = tokio::task::spawn_blocking(move || work(&b)).await;
+    let done = store::env::aside(move || work(&b)).await;
     done.unwrap_or_else(|ended| Err(FetchError::Timers(std::io::Error::other(ended))))
 }
 

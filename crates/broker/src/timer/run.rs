@@ -724,7 +724,7 @@ pub(crate) async fn keep_running(b: Arc<Broker>, stop: CancellationToken) {
     loop {
         let progress = b.store.progress();
         let working = Arc::clone(&b);
-        let Ok(turn) = tokio::task::spawn_blocking(move || turns(&working)).await else {
+        let Ok(turn) = store::env::aside(move || turns(&working)).await else {
             return;
         };
         let queue = b.store.queue(TIMER_TOPIC, 0);
@@ -759,7 +759,7 @@ pub(crate) async fn keep_flushing(b: Arc<Broker>, stop: CancellationToken) {
         }
         let flushing = Arc::clone(&b);
         let flush = move || flush(&flushing);
-        match tokio::task::spawn_blocking(flush).await {
+        match store::env::aside(flush).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 b.store.fail_if_unsynced("timers", &error);

@@ -134,7 +134,7 @@ pub(crate) async fn keep_counting(b: Arc<Broker>, stop: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
         let counting = Arc::clone(&b);
-        let counted = tokio::task::spawn_blocking(move || counting.transactions.count(&counting)).await;
+        let counted = store::env::aside(move || counting.transactions.count(&counting)).await;
         if counted.is_err() {
             return;
         }
