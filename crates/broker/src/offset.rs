@@ -232,6 +232,9 @@ pub(crate) fn is_durable(store: &Store) -> bool {
     store.state(&tail, Level::Durable) == GateState::Passed
 }
 
+/// How soon the file is tried again that commits need to outlive a kill.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Saves the offsets from time to time, and when their journal gets long, until `stop`.
 pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
     let period = Duration::from_millis(u64::from(b.config().flush_consumer_offset_interval));
@@ -239,18 +242,21 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(period) => {}
-            () = b.offsets.journal_is_long(), if !has_failed => {}
+            // Without a journal commits outlive a kill only in the file: as soon as the disk takes it again.
+            () = tokio::time::sleep(if has_failed { period.min(AGAIN) } else { period }) => {}
+            () = b.offsets.wants_file(), if !has_failed => {}
         }
         let saving = Arc::clone(&b);
         let save = move || {
             let is_saved = saving.save_offsets()?;
             saving.pop.orders.save().map(|()| is_saved)
         };
-        match tokio::task::spawn_blocking(save).await {
-            Ok(Ok(is_saved)) => has_failed = !is_saved,
+        match store::env::aside(save).await {
+            Ok(Ok(is_saved)) => has_failed = !is_saved || b.offsets.needs_file(),
             Ok(Err(error)) => {
-                error!(file = %error.path.display(), error = %error.source, "consumer offsets are not saved; trying again");
+                if !has_failed {
+                    error!(file = %error.path.display(), error = %error.source, "consumer offsets are not saved; trying again");
+                }
                 has_failed = true;
             }
             Err(_) => return,
@@ -260,22 +266,19 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
 
 /// Writes what was committed to the journal again and again until `stop`, so that it outlives a kill.
 pub(crate) async fn keep_journal(b: Arc<Broker>, stop: CancellationToken) {
-    let mut wait = JOURNAL_EVERY;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(JOURNAL_EVERY) => {}
         }
-        wait = JOURNAL_EVERY;
         if !b.offsets.is_ahead_of_journal() {
             continue;
         }
         let writing = Arc::clone(&b);
-        match tokio::task::spawn_blocking(move || writing.offsets.write_journal()).await {
+        match store::env::aside(move || writing.offsets.write_journal()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 error!(file = %error.path.display(), error = %error.source, "commits of the last seconds would not outlive a kill until consumer offsets are saved");
-                wait = Duration::from_millis(u64::from(b.config().flush_consumer_offset_interval)).max(wait);
             }
             Err(_) => return,
         }
@@ -309,4 +312,58 @@ fn not_found(remark: &str) -> Fault {
 /// Replies to these requests carry a header even when it is empty.
 fn fault(code: ResponseCode, remark: &str) -> Fault {
     Fault::new(code, remark).with_ext(Ext::of(&Empty {}))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use store::Draft;
+    use store::disk::sim::Loss;
+
+    use super::*;
+    use crate::world::World;
+
+    /// What outlives a kill.
+    const PROMISED: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn commits_outlive_a_kill_again_soon_after_a_full_disk_has_room() {
+        let world = World::new(1, &[("timerWheelEnable", "false")]);
+        let b = world.open(&[]);
+        let queue = b.store.queue("T", 0);
+        for _ in 0..3 {
+            let draft = Draft {
+                queue: &queue,
+                flag: 0,
+                sys_flag: 0,
+                born_at: 1,
+                born_host: ([127, 0, 0, 1], 1).into(),
+                store_host: ([127, 0, 0, 1], 1).into(),
+                reconsume_times: 0,
+                prepared_pos: 0,
+                body: b"body",
+                properties: b"",
+                wait: true,
+            };
+            b.store.append(&draft).unwrap();
+        }
+        assert!(b.is_log_durable());
+        let stop = CancellationToken::new();
+        let saving = tokio::spawn(keep_saving(Arc::clone(&b), stop.clone()));
+        let journal = tokio::spawn(keep_journal(Arc::clone(&b), stop.clone()));
+        b.offsets.commit("G", "T", (0, 1), 500);
+        tokio::time::sleep(PROMISED).await;
+        world.disk.set_full(true);
+        b.offsets.commit("G", "T", (0, 2), 500);
+        tokio::time::sleep(2 * PROMISED).await;
+        world.disk.set_full(false);
+        b.offsets.commit("G", "T", (0, 3), 500);
+        tokio::time::sleep(PROMISED).await;
+        stop.cancel();
+        drop((saving.await, journal.await, b));
+        world.disk.crash(Loss::Nothing);
+        let b = world.open(&[]);
+        assert_eq!(b.offsets.committed("G", "T"), BTreeMap::from([(0, 3)]));
+    }
 }

@@ -93,8 +93,8 @@ pub(crate) struct Offsets {
     resets: AtomicU64,
     saving: Mutex<()>,
     journal: OffsetJournal,
-    /// When the journal has become long.
-    long: Notify,
+    /// When the journal has become long, or could not be written.
+    wanted: Notify,
     /// In the order in which it happened; filled by whoever holds `groups`.
     unwritten: Mutex<Vec<Change>>,
 }
@@ -135,7 +135,7 @@ impl Offsets {
             resets: AtomicU64::new(0),
             saving: Mutex::new(()),
             journal,
-            long: Notify::new(),
+            wanted: Notify::new(),
             unwritten: Mutex::default(),
         })
     }
@@ -455,18 +455,18 @@ impl Offsets {
         if written.is_err() {
             self.changed.store(true, Ordering::Release);
         }
-        if self.journal.is_long() {
-            self.long.notify_one();
+        if self.journal.is_long() || written.is_err() {
+            self.wanted.notify_one();
         }
         written
     }
 
-    /// Ends when the journal is so long that a file should come before its time. That is not for whoever writes the
-    /// journal: a file takes longer than commits may wait.
-    pub(crate) async fn journal_is_long(&self) {
+    /// Ends when a file should come before its time: the journal is long, or could not be written. That is not for whoever
+    /// writes the journal: a file takes longer than commits may wait.
+    pub(crate) async fn wants_file(&self) {
         loop {
-            self.long.notified().await;
-            if self.journal.is_long() {
+            self.wanted.notified().await;
+            if self.journal.is_long() || self.needs_file() {
                 return;
             }
         }

@@ -421,7 +421,7 @@ fn what_was_deleted_does_not_come_back_from_the_file() {
 
 /// Whether whoever saves the file is told to do it now.
 fn wants_file(offsets: &Offsets) -> bool {
-    let waiting = std::pin::pin!(offsets.journal_is_long());
+    let waiting = std::pin::pin!(offsets.wants_file());
     waiting.poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
