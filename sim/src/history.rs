@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What clients saw, and whether that is what was promised.
+//!
+//! Every attempt to send a message has a number of its own, which stands in its body. So for each attempt it is known whether
+//! it must be there (it was acknowledged), may be there (nobody knows), or must not (it was refused).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// What became of an attempt to send, as its sender knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The answer did not come, or says that it is not known.
+    Unknown,
+    /// It is stored there.
+    Stored {
+        broker: String,
+        queue: i32,
+        offset: i64,
+    },
+    /// It is not stored.
+    Refused,
+}
+
+/// What a message is meant to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// To be there.
+    Now,
+    /// To be there from then on.
+    Due(u64),
+    /// To be there when its transaction is committed.
+    Half,
+}
+
+/// How a transaction ended, as its sender knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Open,
+    /// The sender has decided so; it may have said so many times.
+    Commit,
+    Rollback,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) topic: String,
+    pub(crate) meant: Meant,
+    pub(crate) fate: Fate,
+    pub(crate) begun_ms: u64,
+    pub(crate) known_ms: u64,
+    pub(crate) ended: Ended,
+    /// Sender and number: attempts of a sender to one queue are in this order.
+    pub(crate) order: Option<(String, u64)>,
+}
+
+/// A message as a reader found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) broker: String,
+    pub(crate) topic: String,
+    pub(crate) queue: i32,
+    pub(crate) offset: i64,
+    pub(crate) attempt: u64,
+    pub(crate) stored_ms: i64,
+}
+
+#[derive(Default)]
+pub(crate) struct History {
+    pub(crate) attempts: BTreeMap<u64, Attempt>,
+    next: u64,
+    /// Brokers by when they lost power, and may have lost what was not synced.
+    pub(crate) cuts: BTreeMap<String, Vec<u64>>,
+    /// When brokers were ended without order.
+    pub(crate) crashed: BTreeMap<String, Vec<u64>>,
+    /// By group: which attempts it has consumed or given up, each time.
+    pub(crate) consumed: BTreeMap<String, BTreeMap<u64, u32>>,
+    /// By attempt: where it was given back last, and when.
+    pub(crate) given: BTreeMap<u64, (String, u64)>,
+    /// By group, broker, topic, queue, in the order in which they were tried.
+    pub(crate) commits: BTreeMap<(String, String, String, i32), Vec<Commit>>,
+    /// What is wrong.
+    pub(crate) faults: Vec<String>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+}
+
+/// An offset that a group wanted to have kept, and when that was acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Commit {
+    pub(crate) offset: i64,
+    pub(crate) acked_ms: Option<u64>,
+}
+
+impl History {
+    pub(crate) fn begin(&mut self, attempt: Attempt) -> u64 {
+        self.next += 1;
+        self.attempts.insert(self.next, attempt);
+        self.next
+    }
+
+    pub(crate) fn note(&mut self, attempt: u64, fate: Fate, now_ms: u64) {
+        *self
+            .counts
+            .entry(match fate {
+                Fate::Unknown => "sends unknown",
+                Fate::Stored { .. } => "sends stored",
+                Fate::Refused => "sends refused",
+            })
+            .or_default() += 1;
+        if let Some(known) = self.attempts.get_mut(&attempt) {
+            known.fate = fate;
+            known.known_ms = now_ms;
+        }
+    }
+
+    pub(crate) fn fault(&mut self, what: String) {
+        self.faults.push(what);
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Whether a broker may have lost what it acknowledged at a moment, because it lost its power afterwards and had not
+    /// promised to sync.
+    fn may_be_lost(&self, broker: &str, known_ms: u64, is_sync: bool) -> bool {
+        let cuts = self.cuts.get(broker);
+        !is_sync && cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= known_ms))
+    }
+
+    /// Holds what was promised against all that lies in the queues in the end.
+    pub(crate) fn check(&mut self, found: &[Found], is_sync: bool) {
+        let mut by_attempt: BTreeMap<u64, Vec<&Found>> = BTreeMap::new();
+        let mut by_queue: BTreeMap<(&str, &str, i32), Vec<&Found>> = BTreeMap::new();
+        for one in found {
+            by_attempt.entry(one.attempt).or_default().push(one);
+            by_queue
+                .entry((&one.broker, &one.topic, one.queue))
+                .or_default()
+                .push(one);
+        }
+        let mut faults = Vec::new();
+        for (number, attempt) in &self.attempts {
+            let places = by_attempt.get(number).map_or(&[][..], Vec::as_slice);
+            self.check_attempt(*number, attempt, places, is_sync, &mut faults);
+        }
+        for number in by_attempt.keys() {
+            if !self.attempts.contains_key(number) {
+                faults.push(format!("message {number} was never sent"));
+            }
+        }
+        for ((broker, topic, queue), messages) in by_queue {
+            let place = format!("{broker} {topic}/{queue}");
+            self.check_order(&place, &messages, &mut faults);
+        }
+        self.faults.extend(faults);
+    }
+
+    fn check_attempt(
+        &self,
+        number: u64,
+        attempt: &Attempt,
+        places: &[&Found],
+        is_sync: bool,
+        faults: &mut Vec<String>,
+    ) {
+        for place in places {
+            if place.topic != attempt.topic {
+                faults.push(format!(
+                    "message {number} was sent to {} and lies in {}",
+                    attempt.topic, place.topic
+                ));
+            }
+        }
+        let is_lost = |broker: &str| self.may_be_lost(broker, attempt.known_ms, is_sync);
+        // What a crash repeats is what was on its way from one place to another.
+        let may_repeat = |broker: &str| attempt.meant != Meant::Now && self.crashed.contains_key(broker);
+        let (must, may) = match (&attempt.fate, attempt.meant, attempt.ended) {
+            (Fate::Refused, ..) | (_, Meant::Half, Ended::Rollback | Ended::Open) => (false, false),
+            (Fate::Stored { broker, .. }, Meant::Now | Meant::Due(_), _)
+            | (Fate::Stored { broker, .. }, Meant::Half, Ended::Commit) => (!is_lost(broker), true),
+            (Fate::Unknown, ..) => (false, true),
+        };
+        if must && places.is_empty() {
+            faults.push(format!("message {number} was acknowledged and is lost: {attempt:?}"));
+        }
+        if !may && !places.is_empty() {
+            faults.push(format!("message {number} must not be there: {attempt:?} {places:?}"));
+        }
+        if places.len() > 1 && !may_repeat(&places[0].broker) {
+            faults.push(format!("message {number} is there {} times: {places:?}", places.len()));
+        }
+        if let (Fate::Stored { broker, queue, offset }, Meant::Now) = (&attempt.fate, attempt.meant)
+            && let [place] = places
+            && (&place.broker, place.queue, place.offset) != (broker, *queue, *offset)
+            && !is_lost(broker)
+        {
+            faults.push(format!("message {number} is not where it was said to be: {attempt:?} {place:?}"));
+        }
+        if let Meant::Due(due_ms) = attempt.meant {
+            for place in places {
+                // Levels and ticks are in whole seconds at the coarsest; early is early.
+                if place.stored_ms < (crate::world::START_MS + due_ms).cast_signed() {
+                    faults.push(format!("message {number} came early: {attempt:?} {place:?}"));
+                }
+            }
+        }
+    }
+
+    fn check_order(&self, place: &str, messages: &[&Found], faults: &mut Vec<String>) {
+        for pair in messages.windows(2) {
+            if pair[0].offset >= pair[1].offset {
+                faults.push(format!("{place}: offset {} comes behind {}", pair[1].offset, pair[0].offset));
+            }
+        }
+        let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
+        for message in messages {
+            let Some((sender, number)) = self
+                .attempts
+                .get(&message.attempt)
+                .and_then(|attempt| attempt.order.as_ref())
+            else {
+                continue;
+            };
+            let last = newest.entry(sender).or_default();
+            if number < last {
+                faults.push(format!("{place}: {number} of {sender} lies behind its {last}"));
+            }
+            *last = (*last).max(*number);
+        }
+    }
+
+    /// What a group finds that asks how far it is: nothing that it never said, and nothing from before what was acknowledged so
+    /// long before each crash that it must have outlived it.
+    pub(crate) fn check_commit(&mut self, key: &(String, String, String, i32), found: i64, within_ms: u64) {
+        let Some(commits) = self.commits.get(key) else { return };
+        let broker = &key.1;
+        if found > commits.iter().map(|commit| commit.offset).max().unwrap_or(0) {
+            let what = format!("offset of {key:?} is {found}, and never was that far");
+            return self.fault(what);
+        }
+        // A log that lost its end takes offsets back with it.
+        if self.cuts.contains_key(broker) {
+            return;
+        }
+        let crashes = self.crashed.get(broker).map_or(&[][..], Vec::as_slice);
+        let is_kept = |acked_ms: u64| !crashes.iter().any(|crash| (acked_ms..=acked_ms + within_ms).contains(crash));
+        let mut least = i64::MAX;
+        for commit in commits.iter().rev() {
+            least = least.min(commit.offset);
+            if commit.acked_ms.is_some_and(is_kept) {
+                if found < least {
+                    let what = format!("offset of {key:?} went back to {found} behind {commit:?}");
+                    return self.fault(what);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Whether nobody may have got a message because a broker lost its power: it was stored where others were that were lost, and
+    /// a consumer that had those already goes on behind them; or it was given back, and the copy was lost.
+    pub(crate) fn may_be_missed(&self, one: &Found) -> bool {
+        let is_cut = |broker: &String, since_ms: u64| {
+            let cuts = self.cuts.get(broker);
+            cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= since_ms))
+        };
+        let stored_ms = one.stored_ms.cast_unsigned() - crate::world::START_MS;
+        let cuts = self.cuts.get(&one.broker);
+        cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms))
+            || self
+                .given
+                .get(&one.attempt)
+                .is_some_and(|(broker, given_ms)| is_cut(broker, *given_ms))
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let mut text = String::new();
+        for (what, count) in &self.counts {
+            let _in_memory = write!(text, "{count} {what}, ");
+        }
+        text
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A cluster in virtual time, from one number: `sim run --seed S` plays it and prints its log; `sim many --from A --count N` plays
+//! many, each in a process of its own, and says which ones broke a promise.
+
+mod client;
+mod consumer;
+mod history;
+mod network;
+mod play;
+mod producer;
+mod seams;
+mod server;
+mod world;
+
+use std::io::Write as _;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use world::Log;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)?.parse::<u64>().ok()
+    };
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    match arguments.first().map(String::as_str) {
+        Some("run") => run(number("--seed").unwrap_or(1), has("--log")),
+        Some("many") => many(
+            number("--from").unwrap_or(1),
+            number("--count").unwrap_or(100),
+            number("--jobs").unwrap_or(2),
+        ),
+        _ => {
+            eprintln!("sim run --seed S [--log] | sim many [--from A] [--count N] [--jobs J]");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Lines of the product, in the log of the run.
+#[derive(Clone)]
+struct Lines(Log);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0
+            .line(&world::turn_of(), String::from_utf8_lossy(bytes).trim_end());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn run(seed: u64, prints: bool) -> ExitCode {
+    let log = Log::default();
+    let lines = Lines(log.clone());
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .without_time()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(move || lines.clone())
+        .init();
+    let outcome = play::play(seed, &log);
+    for fault in &outcome.faults {
+        log.line("FAULT", fault);
+    }
+    let mut out = std::io::stdout().lock();
+    if prints {
+        let _closed = out.write_all(log.text().as_bytes());
+    }
+    let _closed = writeln!(out, "seed {seed}: {}{} faults", outcome.summary, outcome.faults.len());
+    for fault in outcome.faults.iter().take(5) {
+        let _closed = writeln!(out, "  {fault}");
+    }
+    if outcome.faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn many(from: u64, count: u64, jobs: u64) -> ExitCode {
+    let (next, failed, begun) = (AtomicU64::new(from), Mutex::new(Vec::new()), Instant::now());
+    let program = std::env::current_exe().expect("the program has a path");
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + count {
+                        return;
+                    }
+                    let ended = Command::new(&program)
+                        .args(["run", "--seed", &seed.to_string()])
+                        .stdin(Stdio::null())
+                        .output()
+                        .expect("the program starts itself");
+                    if !ended.status.success() {
+                        print!("{}", String::from_utf8_lossy(&ended.stdout));
+                        let errors = String::from_utf8_lossy(&ended.stderr);
+                        println!("{}", errors.lines().take(6).collect::<Vec<_>>().join("\n"));
+                        println!("again: cargo run --release -- run --log --seed {seed}");
+                        failed.lock().push(seed);
+                    }
+                }
+            });
+        }
+    });
+    let mut failed = failed.into_inner();
+    failed.sort_unstable();
+    println!("{count} seeds from {from} in {:.0} s: {} failed {failed:?}", begun.elapsed().as_secs_f64(), failed.len());
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

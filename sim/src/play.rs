@@ -1,0 +1,640 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One run: a cluster from a seed, what goes wrong in it, how it comes to rest, and the last look at everything.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use store::disk::sim::Loss;
+use store::env::Rng as _;
+use wire::api::offset::{GetMaxOffset, GetMinOffset, OffsetReply, QueryConsumerOffset};
+use wire::api::pull::{PullMessage, PullReply};
+use wire::api::topic::UpdateAndCreateTopic;
+use wire::record::Record;
+
+use crate::client::{Client, Phase, Place, Shared, TIMEOUT};
+use crate::consumer::consumer;
+use crate::history::{Commit, Found, History};
+use crate::network::Way;
+use crate::producer::producer;
+use crate::server::{self, BROKER_PORT, NAMES_PORT, Stop};
+use crate::world::{Begin, End, Log, World, now_ms};
+
+/// Delay levels of the brokers.
+pub(crate) const LEVELS_MS: [u64; 3] = [1000, 2000, 4000];
+/// Precision of timers.
+pub(crate) const TICK_MS: u64 = 1000;
+/// For so long things go wrong.
+const BUSY_MS: u64 = 12_000;
+/// The longest that it may take until everything has come to rest.
+const REST_MS: u64 = 120_000;
+/// What the broker promises of offsets when it is killed.
+const OFFSETS_WITHIN_MS: u64 = 1000;
+
+const GROUP: &str = "readers";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Topic {
+    Plain,
+    Ordered,
+    Delayed,
+    Timed,
+    Half,
+}
+
+impl Topic {
+    const ALL: [Topic; 5] = [Topic::Plain, Topic::Ordered, Topic::Delayed, Topic::Timed, Topic::Half];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Topic::Plain => "plain",
+            Topic::Ordered => "ordered",
+            Topic::Delayed => "delayed",
+            Topic::Timed => "timed",
+            Topic::Half => "half",
+        }
+    }
+}
+
+/// The body of a message: its number, and bytes that follow from it.
+pub(crate) fn body_of(attempt: u64) -> Vec<u8> {
+    let mut body = format!("{attempt}:").into_bytes();
+    let many = 1 + attempt.wrapping_mul(0x9E37_79B9) % 300;
+    body.extend((0..many).map(|index| (attempt.wrapping_mul(31).wrapping_add(index * 7) % 251) as u8));
+    body
+}
+
+/// Which message it is, if it is whole.
+pub(crate) fn attempt_of(body: &[u8]) -> Option<u64> {
+    let end = body.iter().position(|byte| *byte == b':')?;
+    let attempt = std::str::from_utf8(&body[..end]).ok()?.parse().ok()?;
+    (body_of(attempt) == body).then_some(attempt)
+}
+
+pub(crate) fn try_commit(shared: &Shared, key: (String, String, String, i32), offset: i64) {
+    let mut history = shared.history.lock();
+    history.commits.entry(key).or_default().push(Commit { offset, acked_ms: None });
+}
+
+pub(crate) fn committed(shared: &Shared, key: (String, String, String, i32), offset: i64) {
+    let mut history = shared.history.lock();
+    let commits = history.commits.entry(key).or_default();
+    if let Some(commit) = commits.iter_mut().rev().find(|commit| commit.offset == offset) {
+        commit.acked_ms = Some(now_ms());
+    }
+}
+
+pub(crate) fn check_commit(shared: &Shared, key: (String, String, String, i32), found: i64) {
+    shared.history.lock().check_commit(&key, found, OFFSETS_WITHIN_MS);
+}
+
+/// How a run is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) is_sync: bool,
+    pub(crate) names: usize,
+    pub(crate) brokers: usize,
+    pub(crate) producers: usize,
+    pub(crate) consumers: usize,
+}
+
+struct Play {
+    world: World,
+    plan: Plan,
+    shared: Shared,
+    names: Vec<usize>,
+    brokers: Vec<(usize, Stop)>,
+    clients: Vec<usize>,
+}
+
+/// What a run found.
+pub(crate) struct Outcome {
+    pub(crate) faults: Vec<String>,
+    pub(crate) summary: String,
+}
+
+pub(crate) fn play(seed: u64, log: &Log) -> Outcome {
+    let world = World::seeded(seed);
+    let plan = Plan {
+        is_sync: world.rng.below(2) == 0,
+        names: 1 + world.rng.below(2) as usize,
+        brokers: 1 + world.rng.below(2) as usize,
+        producers: 1 + world.rng.below(3) as usize,
+        consumers: 1 + world.rng.below(3) as usize,
+    };
+    log.line("plan", format!("{plan:?}"));
+    let history = Arc::new(Mutex::new(History::default()));
+    let shared = Shared {
+        names: Vec::new(),
+        history: Arc::clone(&history),
+        log: log.clone(),
+        phase: Arc::new(Mutex::new(Phase::Busy)),
+    };
+    let mut play = Play {
+        world,
+        plan,
+        shared,
+        names: Vec::new(),
+        brokers: Vec::new(),
+        clients: Vec::new(),
+    };
+    play.set_up();
+    play.go_wrong();
+    play.come_to_rest();
+    let mut history = history.lock();
+    Outcome {
+        faults: std::mem::take(&mut history.faults),
+        summary: history.summary(),
+    }
+}
+
+impl Play {
+    fn say(&self, what: impl std::fmt::Display) {
+        self.shared.log.line("play", what);
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        self.world.rng.below(bound)
+    }
+
+    fn set_up(&mut self) {
+        let log = self.shared.log.clone();
+        for index in 0..self.plan.names {
+            let (begin, _) = server::names(log.clone());
+            let node = self.world.add(&format!("names-{index}"), begin);
+            self.names.push(node);
+            self.shared
+                .names
+                .push(SocketAddr::new(self.world.ip(node), NAMES_PORT));
+        }
+        for index in 0..self.plan.brokers {
+            let name = format!("broker-{index}");
+            // The address is that of the node that comes next.
+            let ip = format!("10.0.0.{}", self.world.nodes.len() + 1);
+            let (begin, stop) = server::broker(&name, self.settings(&name, &ip), log.clone());
+            let node = self.world.add(&name, begin);
+            self.brokers.push((node, stop));
+        }
+        for node in self.names.clone() {
+            self.world.start(node);
+        }
+        for (node, _) in self.brokers.clone() {
+            self.world.start(node);
+        }
+        self.run_apart("topics", Play::make_topics);
+        for index in 0..self.plan.producers {
+            let name = format!("producer-{index}");
+            let begin = producer(&name, self.shared.clone(), 20);
+            let node = self.world.add(&name, begin);
+            self.clients.push(node);
+        }
+        let topics = Topic::ALL.map(Topic::name);
+        for index in 0..self.plan.consumers {
+            let name = format!("consumer-{index}");
+            let begin = consumer(&name, GROUP, &topics, self.shared.clone());
+            let node = self.world.add(&name, begin);
+            self.clients.push(node);
+        }
+        for node in self.clients.clone() {
+            self.world.start(node);
+        }
+    }
+
+    fn settings(&self, name: &str, ip: &str) -> Vec<(String, String)> {
+        let names: Vec<String> = self.shared.names.iter().map(ToString::to_string).collect();
+        let flush = if self.plan.is_sync { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
+        let levels: Vec<String> = LEVELS_MS.iter().map(|ms| format!("{}s", ms / 1000)).collect();
+        let port = BROKER_PORT.to_string();
+        [
+            ("brokerClusterName", "sim"),
+            ("brokerName", name),
+            ("brokerIP1", ip),
+            ("brokerIP2", ip),
+            ("listenPort", &port),
+            ("namesrvAddr", &names.join(";")),
+            ("storePathRootDir", "/store"),
+            ("flushDiskType", flush),
+            ("messageDelayLevel", &levels.join(" ")),
+            ("mappedFileSizeCommitLog", "65536"),
+            ("mappedFileSizeConsumeQueue", "4000"),
+            ("mappedFileSizeTimerLog", "52000"),
+            ("maxHashSlotNum", "64"),
+            ("maxIndexNum", "400"),
+            ("timerWheelEnable", "true"),
+            ("transactionTimeOut", "1000"),
+            ("transactionCheckInterval", "1000"),
+            ("metricsExporterType", "DISABLE"),
+            ("registerNameServerPeriod", "10000"),
+            ("fileReservedTime", "72"),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+    }
+
+    /// One turn; a broker that ended by itself is started again after a while.
+    fn turn(&mut self) {
+        for node in self.world.turn() {
+            self.say(format!("{} has ended", self.world.nodes[node].name));
+            self.world.end(node, End::Kill);
+        }
+    }
+
+    fn turns(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.turn();
+        }
+    }
+
+    /// Runs a client to its end.
+    fn run_apart(&mut self, name: &str, what: fn(Arc<Client>, Vec<SocketAddr>) -> crate::world::Main) {
+        let (done, shared) = (Arc::new(Mutex::new(false)), self.shared.clone());
+        let brokers: Vec<SocketAddr> = self
+            .brokers
+            .iter()
+            .map(|(node, _)| SocketAddr::new(self.world.ip(*node), BROKER_PORT))
+            .collect();
+        let (finished, client_name) = (Arc::clone(&done), name.to_owned());
+        let begin: Begin = Box::new(move |env| {
+            let (client, _) = Client::new(&client_name, env, shared.clone());
+            let (work, done) = (what(client, brokers.clone()), Arc::clone(&finished));
+            Box::pin(async move {
+                work.await;
+                *done.lock() = true;
+            })
+        });
+        let node = self.world.add(name, begin);
+        self.world.start(node);
+        let begun = now_ms();
+        while !*done.lock() {
+            self.turn();
+            if now_ms() > begun + REST_MS {
+                self.shared
+                    .history
+                    .lock()
+                    .fault(format!("{name} did not end within {REST_MS} ms"));
+                break;
+            }
+        }
+        self.world.end(node, End::Kill);
+    }
+
+    fn make_topics(client: Arc<Client>, brokers: Vec<SocketAddr>) -> crate::world::Main {
+        Box::pin(async move {
+            for addr in brokers {
+                for topic in Topic::ALL {
+                    let ask = UpdateAndCreateTopic {
+                        topic: topic.name().into(),
+                        default_topic: "TBW102".into(),
+                        read_queue_nums: 2,
+                        write_queue_nums: 2,
+                        perm: 6,
+                        topic_filter_type: "SINGLE_TAG".into(),
+                        ..UpdateAndCreateTopic::default()
+                    };
+                    while !client
+                        .ask(addr, &ask, Bytes::new(), TIMEOUT)
+                        .await
+                        .is_ok_and(|reply| reply.code == 0)
+                    {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            }
+        })
+    }
+
+    /// Things go wrong at random moments, one or two at a time.
+    fn go_wrong(&mut self) {
+        let until = now_ms() + BUSY_MS;
+        self.turns(500);
+        while now_ms() < until {
+            let pause = 100 + self.below(1500);
+            self.turns(pause);
+            self.restart_some();
+            let (broker, stop) = {
+                let index = self.below(self.brokers.len() as u64) as usize;
+                self.brokers[index].clone()
+            };
+            match self.below(14) {
+                0..=2 => self.end_broker(broker, End::Kill),
+                3..=4 => {
+                    let loss = if self.below(2) == 0 { Loss::Everything } else { Loss::Random };
+                    self.end_broker(broker, End::PowerCut(loss));
+                }
+                5 => {
+                    self.say(format!("{} is stopped", self.world.nodes[broker].name));
+                    stop.stop();
+                }
+                6 => {
+                    let node = self.names[self.below(self.names.len() as u64) as usize];
+                    self.say(format!("{} is killed", self.world.nodes[node].name));
+                    self.world.end(node, End::Kill);
+                }
+                7 => {
+                    let node = self.clients[self.below(self.clients.len() as u64) as usize];
+                    self.say(format!("{} is killed", self.world.nodes[node].name));
+                    self.world.end(node, End::Kill);
+                }
+                8..=9 => self.disturb(broker),
+                10 => {
+                    let ms = 50 + self.below(4000);
+                    self.say(format!("{} stands still for {ms} ms", self.world.nodes[broker].name));
+                    self.world.nodes[broker].frozen_until_ms = now_ms() + ms;
+                }
+                11 => {
+                    self.say(format!("{} has a full disk", self.world.nodes[broker].name));
+                    self.world.nodes[broker].disk.set_full(true);
+                    let ms = 200 + self.below(1500);
+                    self.turns(ms);
+                    self.world.nodes[broker].disk.set_full(false);
+                }
+                12 => {
+                    let disk = Arc::clone(&self.world.nodes[broker].disk);
+                    let op = disk.ops() + 1 + self.below(40);
+                    self.say(format!("{} fails at operation {op}", self.world.nodes[broker].name));
+                    disk.fail_at(op, store::disk::sim::Fault::Broken);
+                }
+                _ => {
+                    let client = self.clients[self.below(self.clients.len() as u64) as usize];
+                    let (one, other) = (self.world.ip(client), self.world.ip(broker));
+                    let is_half = self.below(2) == 0;
+                    self.say(format!("connections of {} are reset", self.world.nodes[client].name));
+                    self.world.net.reset(one, other, is_half);
+                }
+            }
+        }
+    }
+
+    fn end_broker(&mut self, node: usize, end: End) {
+        if !self.world.nodes[node].is_up() {
+            return;
+        }
+        let name = self.world.nodes[node].name.clone();
+        self.say(format!("{name}: {end:?}"));
+        let mut history = self.shared.history.lock();
+        history.crashed.entry(name.clone()).or_default().push(now_ms());
+        if matches!(end, End::PowerCut(_)) {
+            history.cuts.entry(name).or_default().push(now_ms());
+        }
+        drop(history);
+        self.world.end(node, end);
+    }
+
+    /// Ways become late, or are cut in one direction or both.
+    fn disturb(&mut self, broker: usize) {
+        let others: Vec<usize> = self.names.iter().chain(&self.clients).copied().collect();
+        let other = others[self.below(others.len() as u64) as usize];
+        let (one, other_ip) = (self.world.ip(broker), self.world.ip(other));
+        let way = if self.below(2) == 0 {
+            Way {
+                is_cut: true,
+                ..Way::default()
+            }
+        } else {
+            Way {
+                is_cut: false,
+                least_ms: 1 + self.below(20),
+                most_ms: 30 + self.below(800),
+            }
+        };
+        self.say(format!(
+            "the way between {} and {} is {way:?}",
+            self.world.nodes[broker].name, self.world.nodes[other].name
+        ));
+        if self.below(2) == 0 {
+            self.world.net.set_way(one, other_ip, way);
+        }
+        self.world.net.set_way(other_ip, one, way);
+        let ms = 100 + self.below(4000);
+        self.turns(ms);
+        self.world.net.mend();
+    }
+
+    fn restart_some(&mut self) {
+        for node in 0..self.world.nodes.len() {
+            let is_ours = self.names.contains(&node)
+                || self.clients.contains(&node)
+                || self.brokers.iter().any(|(broker, _)| *broker == node);
+            if is_ours && !self.world.nodes[node].is_up() && self.below(2) == 0 {
+                self.say(format!("{} is started", self.world.nodes[node].name));
+                self.world.start(node);
+            }
+        }
+    }
+
+    /// Everything is whole again; consumers take what is left; then everything is looked at.
+    fn come_to_rest(&mut self) {
+        self.world.net.mend();
+        *self.shared.phase.lock() = Phase::Drain;
+        self.say("everything is mended");
+        let until = now_ms() + REST_MS;
+        // What is due, and transactions that are asked about.
+        let settle = now_ms() + 12_000;
+        while now_ms() < settle {
+            for (node, _) in self.brokers.clone() {
+                self.world.nodes[node].disk.set_full(false);
+                self.world.nodes[node].frozen_until_ms = 0;
+            }
+            for node in 0..self.world.nodes.len() {
+                let is_ours = self.names.contains(&node)
+                    || self.clients.contains(&node)
+                    || self.brokers.iter().any(|(broker, _)| *broker == node);
+                if is_ours && !self.world.nodes[node].is_up() {
+                    self.say(format!("{} is started", self.world.nodes[node].name));
+                    self.world.start(node);
+                }
+            }
+            self.turns(100);
+        }
+        let (is_done, audited) = (Arc::new(Mutex::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (finished, found, shared) = (Arc::clone(&is_done), Arc::clone(&audited), self.shared.clone());
+        let brokers: Vec<(String, SocketAddr)> = self
+            .brokers
+            .iter()
+            .map(|(node, _)| {
+                let addr = SocketAddr::new(self.world.ip(*node), BROKER_PORT);
+                (self.world.nodes[*node].name.clone(), addr)
+            })
+            .collect();
+        let begin: Begin = Box::new(move |env| {
+            let (client, _) = Client::new("audit", env, shared.clone());
+            let (done, found, brokers) = (Arc::clone(&finished), Arc::clone(&found), brokers.clone());
+            Box::pin(async move {
+                let all = audit(&client, &brokers).await;
+                *found.lock() = all;
+                *done.lock() = true;
+            })
+        });
+        let node = self.world.add("audit", begin);
+        self.world.start(node);
+        while !*is_done.lock() && now_ms() < until {
+            self.turn();
+        }
+        let mut history = self.shared.history.lock();
+        if !*is_done.lock() {
+            history.fault(format!("the cluster did not come to rest within {REST_MS} ms"));
+            return;
+        }
+        let all = audited.lock();
+        self.shared.log.line("audit", format!("{} messages", all.len()));
+        let (dead, plain): (Vec<Found>, Vec<Found>) = all
+            .iter()
+            .cloned()
+            .partition(|found| found.topic.starts_with('%'));
+        history.check(&plain, self.plan.is_sync);
+        let dead: BTreeSet<u64> = dead
+            .iter()
+            .filter(|found| found.topic.starts_with("%DLQ%"))
+            .map(|found| found.attempt)
+            .collect();
+        let consumed = history.consumed.get(GROUP).cloned().unwrap_or_default();
+        for one in &plain {
+            let is_excused = !self.plan.is_sync && history.may_be_missed(one);
+            if !consumed.contains_key(&one.attempt) && !dead.contains(&one.attempt) && !is_excused {
+                history.fault(format!("{GROUP} never got {one:?}"));
+            }
+        }
+    }
+}
+
+/// Reads all queues, once the group is at the end of each.
+async fn audit(client: &Client, brokers: &[(String, SocketAddr)]) -> Vec<Found> {
+    let mut found = Vec::new();
+    let retry = format!("%RETRY%{GROUP}");
+    let dead = format!("%DLQ%{GROUP}");
+    let topics = Topic::ALL.map(Topic::name);
+    let topics: Vec<&str> = topics.into_iter().chain([retry.as_str(), dead.as_str()]).collect();
+    for (broker, addr) in brokers {
+        for topic in &topics {
+            for queue in 0..2 {
+                let place = Place {
+                    broker: broker.clone(),
+                    addr: *addr,
+                    queue,
+                };
+                if !topic.starts_with('%') || *topic == retry && queue == 0 {
+                    while !has_read(client, &place, topic).await {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        }
+    }
+    for (broker, addr) in brokers {
+        for topic in &topics {
+            for queue in 0..2 {
+                let place = Place {
+                    broker: broker.clone(),
+                    addr: *addr,
+                    queue,
+                };
+                read(client, &place, topic, &mut found).await;
+            }
+        }
+    }
+    found
+}
+
+async fn bounds(client: &Client, place: &Place, topic: &str) -> Option<(i64, i64)> {
+    let least = GetMinOffset {
+        topic: topic.into(),
+        queue_id: place.queue,
+    };
+    let most = GetMaxOffset {
+        topic: topic.into(),
+        queue_id: place.queue,
+        committed: None,
+    };
+    let least = client.ask(place.addr, &least, Bytes::new(), TIMEOUT).await.ok()?;
+    let most = client.ask(place.addr, &most, Bytes::new(), TIMEOUT).await.ok()?;
+    let least: OffsetReply = least.ext.read().ok()?;
+    let most: OffsetReply = most.ext.read().ok()?;
+    Some((least.offset, most.offset))
+}
+
+/// Whether the group is at the end of a queue.
+async fn has_read(client: &Client, place: &Place, topic: &str) -> bool {
+    let Some((_, most)) = bounds(client, place, topic).await else {
+        return false;
+    };
+    if most <= 0 {
+        return true;
+    }
+    let ask = QueryConsumerOffset {
+        consumer_group: GROUP.into(),
+        topic: topic.into(),
+        queue_id: place.queue,
+        set_zero_if_not_found: None,
+    };
+    let Ok(reply) = client.ask(place.addr, &ask, Bytes::new(), TIMEOUT).await else {
+        return false;
+    };
+    let found = reply.ext.read::<OffsetReply>().ok().filter(|_| reply.code == 0);
+    let is_there = found.as_ref().is_some_and(|found| found.offset == most);
+    if !is_there && now_ms().is_multiple_of(10_000 / 100) {
+        let found = found.map(|found| found.offset);
+        client.say(format!("{} {topic}/{} ends at {most}, its group is at {found:?}", place.broker, place.queue));
+    }
+    is_there
+}
+
+async fn read(client: &Client, place: &Place, topic: &str, found: &mut Vec<Found>) {
+    let bounds = loop {
+        match bounds(client, place, topic).await {
+            Some(bounds) => break bounds,
+            None => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    };
+    let (mut next, most) = bounds;
+    while next < most {
+        let ask = PullMessage {
+            consumer_group: "audit".into(),
+            topic: topic.into(),
+            queue_id: place.queue,
+            queue_offset: next,
+            max_msg_nums: 32,
+            sys_flag: 4,
+            subscription: Some("*".into()),
+            expression_type: Some("TAG".into()),
+            ..PullMessage::default()
+        };
+        let Ok(reply) = client.ask(place.addr, &ask, Bytes::new(), TIMEOUT).await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(header) = reply.ext.read::<PullReply>() else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        if reply.code == 0 {
+            for record in Record::decode_all(&reply.body).flatten() {
+                match attempt_of(&record.body) {
+                    Some(attempt) => found.push(Found {
+                        broker: place.broker.clone(),
+                        topic: topic.to_owned(),
+                        queue: place.queue,
+                        offset: record.queue_offset,
+                        attempt,
+                        stored_ms: record.stored_at,
+                    }),
+                    None => client.shared.history.lock().fault(format!(
+                        "a damaged message at {} {topic}/{} {}",
+                        place.broker, place.queue, record.queue_offset
+                    )),
+                }
+            }
+        }
+        if header.next_begin_offset <= next {
+            client.shared.history.lock().fault(format!(
+                "{} {topic}/{} ends at {most}, and does not go on at {next}: {}",
+                place.broker, place.queue, reply.code
+            ));
+            return;
+        }
+        next = header.next_begin_offset;
+    }
+}
