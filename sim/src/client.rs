@@ -37,6 +37,10 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Busy,
+    /// Nothing is sent, until clients know again where everything is.
+    Rest,
+    /// Nothing goes wrong: every send is to succeed, and soon.
+    Calm,
     /// Nothing new is sent; consumers take what is left.
     Drain,
 }
@@ -114,7 +118,12 @@ impl Client {
     }
 
     async fn channel(&self, addr: SocketAddr) -> Result<Arc<Channel>, AskError> {
-        if let Some(channel) = self.channels.lock().get(&addr).filter(|channel| channel.is_open()) {
+        if let Some(channel) = self
+            .channels
+            .lock()
+            .get(&addr)
+            .filter(|channel| channel.is_open())
+        {
             return Ok(Arc::clone(channel));
         }
         let inbox = Arc::new(Inbox(self.asked.clone()));

@@ -181,7 +181,10 @@ impl Member {
                 expression_type: Some("TAG".into()),
                 ..PullMessage::default()
             };
-            let reply = self.client.ask(place.addr, &ask, Bytes::new(), HOLD + TIMEOUT).await;
+            let reply = self
+                .client
+                .ask(place.addr, &ask, Bytes::new(), HOLD + TIMEOUT)
+                .await;
             let Ok(reply) = reply else {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
@@ -222,12 +225,19 @@ impl Member {
             queue_id: place.queue,
             set_zero_if_not_found: None,
         };
-        let reply = self.client.ask(place.addr, &ask, Bytes::new(), TIMEOUT).await.ok()?;
+        let reply = self
+            .client
+            .ask(place.addr, &ask, Bytes::new(), TIMEOUT)
+            .await
+            .ok()?;
         let key = self.key(topic, place);
         match reply.code {
             0 => {
                 let found: OffsetReply = reply.ext.read().ok()?;
-                self.client.say(format!("{topic} {}/{}: begins at {}", place.broker, place.queue, found.offset));
+                self.client.say(format!(
+                    "{topic} {}/{}: begins at {}",
+                    place.broker, place.queue, found.offset
+                ));
                 play::check_commit(&self.client.shared, key, found.offset);
                 Some(found.offset)
             }
@@ -241,7 +251,12 @@ impl Member {
     }
 
     fn key(&self, topic: &str, place: &Place) -> (String, String, String, i32) {
-        (self.group.clone(), place.broker.clone(), topic.to_owned(), place.queue)
+        (
+            self.group.clone(),
+            place.broker.clone(),
+            topic.to_owned(),
+            place.queue,
+        )
     }
 
     async fn commit(&self, topic: &str, place: &Place, offset: i64) {
@@ -263,12 +278,18 @@ impl Member {
     async fn take(&self, topic: &str, place: &Place, body: &Bytes) -> bool {
         for record in Record::decode_all(body) {
             let Ok(record) = record else {
-                let what = format!("a pull of {topic} at {}/{} brought no message", place.broker, place.queue);
+                let what = format!(
+                    "a pull of {topic} at {}/{} brought no message",
+                    place.broker, place.queue
+                );
                 self.client.shared.history.lock().fault(what);
                 return true;
             };
             let Some(attempt) = play::attempt_of(&record.body) else {
-                let what = format!("a damaged message at {} {topic}/{}", place.broker, record.queue_offset);
+                let what = format!(
+                    "a damaged message at {} {topic}/{}",
+                    place.broker, record.queue_offset
+                );
                 self.client.shared.history.lock().fault(what);
                 continue;
             };

@@ -4,8 +4,11 @@
 //! Every attempt to send a message has a number of its own, which stands in its body. So for each attempt it is known whether
 //! it must be there (it was acknowledged), may be there (nobody knows), or must not (it was refused).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+/// A broker that ends without order repeats what it delivered within that time before.
+const REPEATED_WITHIN_MS: u64 = 2000;
 
 /// What became of an attempt to send, as its sender knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,11 +16,7 @@ pub(crate) enum Fate {
     /// The answer did not come, or says that it is not known.
     Unknown,
     /// It is stored there.
-    Stored {
-        broker: String,
-        queue: i32,
-        offset: i64,
-    },
+    Stored { broker: String, queue: i32, offset: i64 },
     /// It is not stored.
     Refused,
 }
@@ -47,7 +46,6 @@ pub(crate) struct Attempt {
     pub(crate) topic: String,
     pub(crate) meant: Meant,
     pub(crate) fate: Fate,
-    pub(crate) begun_ms: u64,
     pub(crate) known_ms: u64,
     pub(crate) ended: Ended,
     /// Sender and number: attempts of a sender to one queue are in this order.
@@ -79,6 +77,10 @@ pub(crate) struct History {
     pub(crate) given: BTreeMap<u64, (String, u64)>,
     /// By group, broker, topic, queue, in the order in which they were tried.
     pub(crate) commits: BTreeMap<(String, String, String, i32), Vec<Commit>>,
+    /// For how long brokers stood still, in all.
+    pub(crate) frozen_ms: BTreeMap<String, u64>,
+    /// Brokers on whose disks bytes have changed by themselves: what was there may be lost, and nothing else.
+    pub(crate) rotted: BTreeSet<String>,
     /// What is wrong.
     pub(crate) faults: Vec<String>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
@@ -125,7 +127,8 @@ impl History {
     /// promised to sync.
     fn may_be_lost(&self, broker: &str, known_ms: u64, is_sync: bool) -> bool {
         let cuts = self.cuts.get(broker);
-        !is_sync && cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= known_ms))
+        self.rotted.contains(broker)
+            || !is_sync && cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= known_ms))
     }
 
     /// Holds what was promised against all that lies in the queues in the end.
@@ -173,8 +176,6 @@ impl History {
             }
         }
         let is_lost = |broker: &str| self.may_be_lost(broker, attempt.known_ms, is_sync);
-        // What a crash repeats is what was on its way from one place to another.
-        let may_repeat = |broker: &str| attempt.meant != Meant::Now && self.crashed.contains_key(broker);
         let (must, may) = match (&attempt.fate, attempt.meant, attempt.ended) {
             (Fate::Refused, ..) | (_, Meant::Half, Ended::Rollback | Ended::Open) => (false, false),
             (Fate::Stored { broker, .. }, Meant::Now | Meant::Due(_), _)
@@ -182,20 +183,36 @@ impl History {
             (Fate::Unknown, ..) => (false, true),
         };
         if must && places.is_empty() {
-            faults.push(format!("message {number} was acknowledged and is lost: {attempt:?}"));
+            faults.push(format!(
+                "message {number} was acknowledged and is lost: {attempt:?}"
+            ));
         }
         if !may && !places.is_empty() {
-            faults.push(format!("message {number} must not be there: {attempt:?} {places:?}"));
+            faults.push(format!(
+                "message {number} must not be there: {attempt:?} {places:?}"
+            ));
         }
-        if places.len() > 1 && !may_repeat(&places[0].broker) {
-            faults.push(format!("message {number} is there {} times: {places:?}", places.len()));
+        if places.len() > 1 && !self.may_be_repeated(attempt, places) {
+            faults.push(format!(
+                "message {number} is there {} times: {places:?}",
+                places.len()
+            ));
         }
-        if let (Fate::Stored { broker, queue, offset }, Meant::Now) = (&attempt.fate, attempt.meant)
+        if let (
+            Fate::Stored {
+                broker,
+                queue,
+                offset,
+            },
+            Meant::Now,
+        ) = (&attempt.fate, attempt.meant)
             && let [place] = places
             && (&place.broker, place.queue, place.offset) != (broker, *queue, *offset)
             && !is_lost(broker)
         {
-            faults.push(format!("message {number} is not where it was said to be: {attempt:?} {place:?}"));
+            faults.push(format!(
+                "message {number} is not where it was said to be: {attempt:?} {place:?}"
+            ));
         }
         if let Meant::Due(due_ms) = attempt.meant {
             for place in places {
@@ -207,10 +224,29 @@ impl History {
         }
     }
 
+    /// A crash repeats what was delivered shortly before it, and nothing else.
+    fn may_be_repeated(&self, attempt: &Attempt, places: &[&Found]) -> bool {
+        let mut places = places.to_vec();
+        places.sort_by_key(|place| place.stored_ms);
+        let is_after_crash = |pair: &[&Found]| {
+            let stored_ms = pair[0].stored_ms.cast_unsigned().saturating_sub(crate::world::START_MS);
+            let crashes = self.crashed.get(&pair[0].broker);
+            let still_ms = self.frozen_ms.get(&pair[0].broker).copied().unwrap_or_default();
+            let recent = stored_ms..=stored_ms + REPEATED_WITHIN_MS + still_ms;
+            crashes.is_some_and(|crashes| crashes.iter().any(|crash| recent.contains(crash)))
+        };
+        let is_rotted = places.iter().any(|place| self.rotted.contains(&place.broker));
+        attempt.meant != Meant::Now && is_rotted
+            || matches!(attempt.meant, Meant::Due(_)) && places.windows(2).all(is_after_crash)
+    }
+
     fn check_order(&self, place: &str, messages: &[&Found], faults: &mut Vec<String>) {
         for pair in messages.windows(2) {
             if pair[0].offset >= pair[1].offset {
-                faults.push(format!("{place}: offset {} comes behind {}", pair[1].offset, pair[0].offset));
+                faults.push(format!(
+                    "{place}: offset {} comes behind {}",
+                    pair[1].offset, pair[0].offset
+                ));
             }
         }
         let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
@@ -233,18 +269,25 @@ impl History {
     /// What a group finds that asks how far it is: nothing that it never said, and nothing from before what was acknowledged so
     /// long before each crash that it must have outlived it.
     pub(crate) fn check_commit(&mut self, key: &(String, String, String, i32), found: i64, within_ms: u64) {
-        let Some(commits) = self.commits.get(key) else { return };
+        let Some(commits) = self.commits.get(key) else {
+            return;
+        };
         let broker = &key.1;
         if found > commits.iter().map(|commit| commit.offset).max().unwrap_or(0) {
             let what = format!("offset of {key:?} is {found}, and never was that far");
             return self.fault(what);
         }
         // A log that lost its end takes offsets back with it.
-        if self.cuts.contains_key(broker) {
+        if self.cuts.contains_key(broker) || self.rotted.contains(broker) {
             return;
         }
         let crashes = self.crashed.get(broker).map_or(&[][..], Vec::as_slice);
-        let is_kept = |acked_ms: u64| !crashes.iter().any(|crash| (acked_ms..=acked_ms + within_ms).contains(crash));
+        let within_ms = within_ms + self.frozen_ms.get(broker).copied().unwrap_or_default();
+        let is_kept = |acked_ms: u64| {
+            !crashes
+                .iter()
+                .any(|crash| (acked_ms..=acked_ms + within_ms).contains(crash))
+        };
         let mut least = i64::MAX;
         for commit in commits.iter().rev() {
             least = least.min(commit.offset);
@@ -265,9 +308,10 @@ impl History {
             let cuts = self.cuts.get(broker);
             cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= since_ms))
         };
-        let stored_ms = one.stored_ms.cast_unsigned() - crate::world::START_MS;
+        let stored_ms = one.stored_ms.cast_unsigned().saturating_sub(crate::world::START_MS);
         let cuts = self.cuts.get(&one.broker);
-        cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms))
+        self.rotted.contains(&one.broker)
+            || cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms))
             || self
                 .given
                 .get(&one.attempt)

@@ -189,6 +189,9 @@ impl Net {
                 }
                 line.is_gone[end] = true;
                 line.is_reset[end] = true;
+                // What it said last may have been on its way, or not have left it.
+                line.ways[end].under_way.clear();
+                line.ways[end].fin = None;
                 if !is_dark {
                     line.reset(1 - end);
                 }
@@ -260,11 +263,7 @@ impl State {
             for end in 0..2 {
                 self.deliver(id, end);
             }
-            let is_over = self.lines.get(&id).is_some_and(|line| {
-                let is_read = |end: usize| line.is_gone[1 - end] || line.ways[end].is_ended;
-                line.is_gone[0] && line.is_gone[1] || line.is_gone[0] && is_read(0) && line.is_gone[1] && is_read(1)
-            });
-            if is_over {
+            if self.lines.get(&id).is_some_and(|line| line.is_gone == [true; 2]) {
                 self.lines.remove(&id);
             }
         }
@@ -419,7 +418,11 @@ impl Port for Listening {
 impl Drop for Listening {
     fn drop(&mut self) {
         let mut state = self.net.0.lock();
-        if state.ports.get(&self.addr).is_some_and(|door| door.life == self.life) {
+        if state
+            .ports
+            .get(&self.addr)
+            .is_some_and(|door| door.life == self.life)
+        {
             let door = state.ports.remove(&self.addr).unwrap_or_default();
             for (line, _) in door.waiting {
                 if let Some(line) = state.lines.get_mut(&line) {
@@ -533,7 +536,8 @@ impl Line for End {
         let count = bytes.len();
         // Bytes of a connection do not overtake each other.
         let behind_ms = flow.under_way.back().map_or(0, |(due_ms, _)| *due_ms);
-        flow.under_way.push_back(((now_ms + late_ms).max(behind_ms), bytes));
+        flow.under_way
+            .push_back(((now_ms + late_ms).max(behind_ms), bytes));
         flow.bytes += count;
         Ok(count)
     }
@@ -541,7 +545,8 @@ impl Line for End {
     fn shutdown(&self) {
         let mut state = self.net.0.lock();
         let now_ms = state.now_ms;
-        if let Some(line) = state.lines.get_mut(&self.line) {
+        let line = state.lines.get_mut(&self.line);
+        if let Some(line) = line.filter(|line| !line.is_reset[self.end]) {
             let flow = &mut line.ways[self.end];
             if !flow.is_ended && flow.fin.is_none() {
                 let behind_ms = flow.under_way.back().map_or(0, |(due_ms, _)| *due_ms);

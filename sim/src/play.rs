@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use store::disk::Disk as _;
 use store::disk::sim::Loss;
 use store::env::Rng as _;
 use wire::api::offset::{GetMaxOffset, GetMinOffset, OffsetReply, QueryConsumerOffset};
@@ -34,6 +35,9 @@ const REST_MS: u64 = 120_000;
 /// What the broker promises of offsets when it is killed.
 const OFFSETS_WITHIN_MS: u64 = 1000;
 
+/// The longest that a send takes when nothing is wrong.
+pub(crate) const CALM_MS: u64 = 250;
+
 const GROUP: &str = "readers";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +50,13 @@ pub(crate) enum Topic {
 }
 
 impl Topic {
-    const ALL: [Topic; 5] = [Topic::Plain, Topic::Ordered, Topic::Delayed, Topic::Timed, Topic::Half];
+    const ALL: [Topic; 5] = [
+        Topic::Plain,
+        Topic::Ordered,
+        Topic::Delayed,
+        Topic::Timed,
+        Topic::Half,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -76,7 +86,10 @@ pub(crate) fn attempt_of(body: &[u8]) -> Option<u64> {
 
 pub(crate) fn try_commit(shared: &Shared, key: (String, String, String, i32), offset: i64) {
     let mut history = shared.history.lock();
-    history.commits.entry(key).or_default().push(Commit { offset, acked_ms: None });
+    history.commits.entry(key).or_default().push(Commit {
+        offset,
+        acked_ms: None,
+    });
 }
 
 pub(crate) fn committed(shared: &Shared, key: (String, String, String, i32), offset: i64) {
@@ -205,7 +218,11 @@ impl Play {
 
     fn settings(&self, name: &str, ip: &str) -> Vec<(String, String)> {
         let names: Vec<String> = self.shared.names.iter().map(ToString::to_string).collect();
-        let flush = if self.plan.is_sync { "SYNC_FLUSH" } else { "ASYNC_FLUSH" };
+        let flush = if self.plan.is_sync {
+            "SYNC_FLUSH"
+        } else {
+            "ASYNC_FLUSH"
+        };
         let levels: Vec<String> = LEVELS_MS.iter().map(|ms| format!("{}s", ms / 1000)).collect();
         let port = BROKER_PORT.to_string();
         [
@@ -226,6 +243,7 @@ impl Play {
             ("timerWheelEnable", "true"),
             ("transactionTimeOut", "1000"),
             ("transactionCheckInterval", "1000"),
+            ("hotBytes", "8192"),
             ("metricsExporterType", "DISABLE"),
             ("registerNameServerPeriod", "10000"),
             ("fileReservedTime", "72"),
@@ -237,14 +255,24 @@ impl Play {
 
     /// One turn; a broker that ended by itself is started again after a while.
     fn turn(&mut self) {
-        for node in self.world.turn() {
+        // Where nothing goes wrong on purpose it may go faster.
+        let ms = match self.shared.phase() {
+            Phase::Busy | Phase::Calm => 1,
+            Phase::Rest | Phase::Drain => 4,
+        };
+        for node in self.world.turn(ms) {
             self.say(format!("{} has ended", self.world.nodes[node].name));
+            let own = self.brokers.iter().find(|(broker, _)| *broker == node);
+            if own.is_some_and(|(_, stop)| !stop.is_asked()) {
+                self.note_crash(node, End::Kill);
+            }
             self.world.end(node, End::Kill);
         }
     }
 
     fn turns(&mut self, ms: u64) {
-        for _ in 0..ms {
+        let until = now_ms() + ms;
+        while now_ms() < until {
             self.turn();
         }
     }
@@ -319,10 +347,14 @@ impl Play {
                 let index = self.below(self.brokers.len() as u64) as usize;
                 self.brokers[index].clone()
             };
-            match self.below(14) {
+            match self.below(15) {
                 0..=2 => self.end_broker(broker, End::Kill),
                 3..=4 => {
-                    let loss = if self.below(2) == 0 { Loss::Everything } else { Loss::Random };
+                    let loss = if self.below(2) == 0 {
+                        Loss::Everything
+                    } else {
+                        Loss::Random
+                    };
                     self.end_broker(broker, End::PowerCut(loss));
                 }
                 5 => {
@@ -342,8 +374,13 @@ impl Play {
                 8..=9 => self.disturb(broker),
                 10 => {
                     let ms = 50 + self.below(4000);
-                    self.say(format!("{} stands still for {ms} ms", self.world.nodes[broker].name));
+                    self.say(format!(
+                        "{} stands still for {ms} ms",
+                        self.world.nodes[broker].name
+                    ));
                     self.world.nodes[broker].frozen_until_ms = now_ms() + ms;
+                    let name = self.world.nodes[broker].name.clone();
+                    *self.shared.history.lock().frozen_ms.entry(name).or_default() += ms;
                 }
                 11 => {
                     self.say(format!("{} has a full disk", self.world.nodes[broker].name));
@@ -355,14 +392,21 @@ impl Play {
                 12 => {
                     let disk = Arc::clone(&self.world.nodes[broker].disk);
                     let op = disk.ops() + 1 + self.below(40);
-                    self.say(format!("{} fails at operation {op}", self.world.nodes[broker].name));
+                    self.say(format!(
+                        "{} fails at operation {op}",
+                        self.world.nodes[broker].name
+                    ));
                     disk.fail_at(op, store::disk::sim::Fault::Broken);
                 }
+                13 => self.rot(broker),
                 _ => {
                     let client = self.clients[self.below(self.clients.len() as u64) as usize];
                     let (one, other) = (self.world.ip(client), self.world.ip(broker));
                     let is_half = self.below(2) == 0;
-                    self.say(format!("connections of {} are reset", self.world.nodes[client].name));
+                    self.say(format!(
+                        "connections of {} are reset",
+                        self.world.nodes[client].name
+                    ));
                     self.world.net.reset(one, other, is_half);
                 }
             }
@@ -373,15 +417,18 @@ impl Play {
         if !self.world.nodes[node].is_up() {
             return;
         }
+        self.say(format!("{}: {end:?}", self.world.nodes[node].name));
+        self.note_crash(node, end);
+        self.world.end(node, end);
+    }
+
+    fn note_crash(&self, node: usize, end: End) {
         let name = self.world.nodes[node].name.clone();
-        self.say(format!("{name}: {end:?}"));
         let mut history = self.shared.history.lock();
         history.crashed.entry(name.clone()).or_default().push(now_ms());
         if matches!(end, End::PowerCut(_)) {
             history.cuts.entry(name).or_default().push(now_ms());
         }
-        drop(history);
-        self.world.end(node, end);
     }
 
     /// Ways become late, or are cut in one direction or both.
@@ -414,6 +461,38 @@ impl Play {
         self.world.net.mend();
     }
 
+    /// Some bytes of the log are other ones than were written.
+    fn rot(&mut self, broker: usize) {
+        let disk = Arc::clone(&self.world.nodes[broker].disk);
+        let dir = std::path::Path::new("/store/commitlog");
+        let mut names: Vec<String> = disk
+            .list(dir)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        names.sort();
+        let Some(name) = names.get(self.below(1 + names.len() as u64) as usize) else {
+            return;
+        };
+        let Ok(file) = disk.open(&dir.join(name)) else {
+            return;
+        };
+        let len = file.len().unwrap_or(1).max(1);
+        for _ in 0..8 {
+            let (at, bit) = (self.below(len), self.below(8));
+            let mut byte = [0];
+            let read = file.read_exact_at(&mut byte, at);
+            byte[0] ^= 1 << bit;
+            // A halted or full disk takes no damage either.
+            let _undamaged = read.and_then(|()| file.write_at(&byte, at));
+        }
+        let _lost_with_the_power = file.sync();
+        let owner = self.world.nodes[broker].name.clone();
+        self.say(format!("{owner}: eight bits of {name} change"));
+        self.shared.history.lock().rotted.insert(owner);
+    }
+
     fn restart_some(&mut self) {
         for node in 0..self.world.nodes.len() {
             let is_ours = self.names.contains(&node)
@@ -429,12 +508,18 @@ impl Play {
     /// Everything is whole again; consumers take what is left; then everything is looked at.
     fn come_to_rest(&mut self) {
         self.world.net.mend();
-        *self.shared.phase.lock() = Phase::Drain;
+        *self.shared.phase.lock() = Phase::Rest;
         self.say("everything is mended");
         let until = now_ms() + REST_MS;
-        // What is due, and transactions that are asked about.
-        let settle = now_ms() + 12_000;
-        while now_ms() < settle {
+        // Until clients know their ways; a while of calm; then what is due, and transactions that are asked about.
+        let calm = now_ms() + 5000;
+        let (drain, settled) = (calm + 2000, calm + 12_000);
+        while now_ms() < settled {
+            *self.shared.phase.lock() = match now_ms() {
+                now if now < calm => Phase::Rest,
+                now if now < drain => Phase::Calm,
+                _ => Phase::Drain,
+            };
             for (node, _) in self.brokers.clone() {
                 self.world.nodes[node].disk.set_full(false);
                 self.world.nodes[node].frozen_until_ms = 0;
@@ -493,7 +578,8 @@ impl Play {
             .collect();
         let consumed = history.consumed.get(GROUP).cloned().unwrap_or_default();
         for one in &plain {
-            let is_excused = !self.plan.is_sync && history.may_be_missed(one);
+            let is_excused =
+                (!self.plan.is_sync || history.rotted.contains(&one.broker)) && history.may_be_missed(one);
             if !consumed.contains_key(&one.attempt) && !dead.contains(&one.attempt) && !is_excused {
                 history.fault(format!("{GROUP} never got {one:?}"));
             }
@@ -507,7 +593,10 @@ async fn audit(client: &Client, brokers: &[(String, SocketAddr)]) -> Vec<Found> 
     let retry = format!("%RETRY%{GROUP}");
     let dead = format!("%DLQ%{GROUP}");
     let topics = Topic::ALL.map(Topic::name);
-    let topics: Vec<&str> = topics.into_iter().chain([retry.as_str(), dead.as_str()]).collect();
+    let topics: Vec<&str> = topics
+        .into_iter()
+        .chain([retry.as_str(), dead.as_str()])
+        .collect();
     for (broker, addr) in brokers {
         for topic in &topics {
             for queue in 0..2 {
@@ -577,7 +666,10 @@ async fn has_read(client: &Client, place: &Place, topic: &str) -> bool {
     let is_there = found.as_ref().is_some_and(|found| found.offset == most);
     if !is_there && now_ms().is_multiple_of(10_000 / 100) {
         let found = found.map(|found| found.offset);
-        client.say(format!("{} {topic}/{} ends at {most}, its group is at {found:?}", place.broker, place.queue));
+        client.say(format!(
+            "{} {topic}/{} ends at {most}, its group is at {found:?}",
+            place.broker, place.queue
+        ));
     }
     is_there
 }

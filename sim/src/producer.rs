@@ -41,10 +41,14 @@ pub(crate) fn producer(name: &str, shared: Shared, pause_ms: u64) -> Begin {
                 turn: 0,
                 number: 0,
             };
-            while sender.client.shared.phase() == Phase::Busy {
+            loop {
                 let pause = sender.client.below(2 * pause_ms + 1);
                 tokio::time::sleep(Duration::from_millis(pause)).await;
-                sender.one().await;
+                match sender.client.shared.phase() {
+                    Phase::Busy | Phase::Calm => sender.one().await,
+                    Phase::Rest => {}
+                    Phase::Drain => break,
+                }
             }
             // A transaction that is open is asked about.
             std::future::pending::<()>().await;
@@ -70,7 +74,9 @@ async fn beat(client: Arc<Client>) {
             .collect();
         addrs.dedup();
         for addr in addrs {
-            let _again = client.ask(addr, &HeartBeat {}, fastjson::to_vec(&body), TIMEOUT).await;
+            let _again = client
+                .ask(addr, &HeartBeat {}, fastjson::to_vec(&body), TIMEOUT)
+                .await;
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
@@ -109,7 +115,11 @@ async fn answer_checks(client: Arc<Client>, mut asked: mpsc::UnboundedReceiver<(
             let mut history = client.shared.history.lock();
             history.count("checks");
             // Who has not decided yet does so now.
-            let wish = if attempt % 3 == 0 { Ended::Rollback } else { Ended::Commit };
+            let wish = if attempt % 3 == 0 {
+                Ended::Rollback
+            } else {
+                Ended::Commit
+            };
             let known = history.attempts.get_mut(&attempt);
             known.map(|known| {
                 if known.ended == Ended::Open {
@@ -119,11 +129,9 @@ async fn answer_checks(client: Arc<Client>, mut asked: mpsc::UnboundedReceiver<(
             })
         };
         let Some(decided) = decided else {
-            client
-                .shared
-                .history
-                .lock()
-                .fault(format!("a check of a transaction that was never begun: {attempt}"));
+            client.shared.history.lock().fault(format!(
+                "a check of a transaction that was never begun: {attempt}"
+            ));
             continue;
         };
         let end = EndTransaction {
@@ -131,7 +139,11 @@ async fn answer_checks(client: Arc<Client>, mut asked: mpsc::UnboundedReceiver<(
             producer_group: group_of(&client).as_str().into(),
             tran_state_table_offset: check.tran_state_table_offset,
             commit_log_offset: check.commit_log_offset,
-            commit_or_rollback: if decided == Ended::Commit { COMMIT } else { ROLLBACK },
+            commit_or_rollback: if decided == Ended::Commit {
+                COMMIT
+            } else {
+                ROLLBACK
+            },
             from_transaction_check: Some(true),
             msg_id: check.msg_id.clone().unwrap_or_default(),
             transaction_id: check.transaction_id.clone(),
@@ -198,8 +210,18 @@ impl Sender {
         let attempt = self.begin(message);
         let header = header(&self.client, message, place.queue, attempt);
         let body = play::body_of(attempt);
+        let (is_calm, begun_ms) = (self.client.shared.phase() == Phase::Calm, now_ms());
         let reply = self.client.ask(place.addr, &header, body, TIMEOUT).await;
         let receipt = self.note(&[attempt], place, reply);
+        let took_ms = now_ms() - begun_ms;
+        if is_calm && (receipt.is_none() || took_ms > play::CALM_MS) {
+            let what = if receipt.is_some() { "took long" } else { "failed" };
+            let fault = format!(
+                "nothing is wrong, and a send to {} {what}: {took_ms} ms",
+                place.broker
+            );
+            self.client.shared.history.lock().fault(fault);
+        }
         (attempt, receipt)
     }
 
@@ -208,7 +230,6 @@ impl Sender {
             topic: message.topic.to_owned(),
             meant: message.meant,
             fate: Fate::Unknown,
-            begun_ms: now_ms(),
             known_ms: u64::MAX,
             ended: Ended::Open,
             order: message.order.clone(),
@@ -216,20 +237,20 @@ impl Sender {
     }
 
     /// Notes what became of messages that were sent together.
-    fn note(
-        &self,
-        attempts: &[u64],
-        place: &Place,
-        reply: Result<Frame, AskError>,
-    ) -> Option<SendReceipt> {
+    fn note(&self, attempts: &[u64], place: &Place, reply: Result<Frame, AskError>) -> Option<SendReceipt> {
         let mut history = self.client.shared.history.lock();
         let reply = match reply {
             Ok(reply) => reply,
             Err(error) => {
                 // Without a connection nothing has left.
-                let fate = if matches!(error, AskError::Connect(_)) { Fate::Refused } else { Fate::Unknown };
+                let fate = if matches!(error, AskError::Connect(_)) {
+                    Fate::Refused
+                } else {
+                    Fate::Unknown
+                };
                 drop(history);
-                self.client.say(format!("{attempts:?} to {}: {error}", place.broker));
+                self.client
+                    .say(format!("{attempts:?} to {}: {error}", place.broker));
                 let mut history = self.client.shared.history.lock();
                 for attempt in attempts {
                     history.note(*attempt, fate.clone(), now_ms());
@@ -431,8 +452,11 @@ fn header(client: &Client, message: &Message<'_>, queue_id: i32, attempt: u64) -
         queue_id,
         sys_flag: message.sys_flag,
         born_timestamp: client.env.clock.now_ms(),
-        properties: Some(format!("{}{}", message.properties, unique(client, attempt)).as_str().into()),
+        properties: Some(
+            format!("{}{}", message.properties, unique(client, attempt))
+                .as_str()
+                .into(),
+        ),
         ..SendMessageV2::default()
     }
 }
-

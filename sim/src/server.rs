@@ -26,6 +26,10 @@ impl Stop {
         token
     }
 
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.lock().is_cancelled()
+    }
+
     pub(crate) fn stop(&self) {
         self.0.lock().cancel();
     }
@@ -38,7 +42,10 @@ pub(crate) fn names(log: Log) -> (Begin, Stop) {
     let begin: Begin = Box::new(move |env| {
         let (stop, log) = (stopping.renew(), log.clone());
         Box::pin(async move {
-            let opened = NameServer::open(nameserver::config::Config::new(std::path::Path::new("/names")), env);
+            let opened = NameServer::open(
+                nameserver::config::Config::new(std::path::Path::new("/names")),
+                env,
+            );
             let names = match opened {
                 Ok(names) => names,
                 Err(error) => return log.line("names", format!("does not open: {error}")),
@@ -62,7 +69,9 @@ pub(crate) fn broker(name: &str, settings: Vec<(String, String)>, log: Log) -> (
         let (stop, log, name) = (stopping.renew(), log.clone(), name.clone());
         let mut config = Config::default();
         for (key, value) in &settings {
-            config.set(key, value).expect("settings of the simulation are sound");
+            config
+                .set(key, value)
+                .expect("settings of the simulation are sound");
         }
         Box::pin(async move {
             let ports = match Ports::bind(&mut config).await {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! All nodes of a simulation, their time, and what they share. One thread runs them in turns of a millisecond each.
+//! All nodes of a simulation, their time, and what they share. One thread runs them in turns of some milliseconds each.
 //!
 //! Each node has a runtime of its own, which ends with it: a process that is killed leaves nothing behind but its files.
 
@@ -23,9 +23,6 @@ use crate::network::Net;
 
 /// When every simulation begins, ms since 1970.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
-/// How long a turn is.
-const TURN: Duration = Duration::from_millis(1);
-
 static NOW_MS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
@@ -191,9 +188,9 @@ impl World {
         node.frozen_until_ms = 0;
     }
 
-    /// One turn of all nodes. Returns those that have ended by themselves.
-    pub(crate) fn turn(&mut self) -> Vec<usize> {
-        let now = NOW_MS.fetch_add(1, Ordering::Relaxed) + 1;
+    /// One turn of all nodes, of so many milliseconds. Returns those that have ended by themselves.
+    pub(crate) fn turn(&mut self, ms: u64) -> Vec<usize> {
+        let now = NOW_MS.fetch_add(ms, Ordering::Relaxed) + ms;
         self.net.turn(now);
         let mut ended = Vec::new();
         for (index, node) in self.nodes.iter_mut().enumerate() {
@@ -207,11 +204,11 @@ impl World {
             let late = now - life.at_ms;
             life.at_ms = now;
             life.runtime.block_on(async {
-                if late > 1 {
+                if late > ms {
                     // A process that stood still finds that time has passed at once.
-                    tokio::time::advance(TURN * u32::try_from(late - 1).unwrap_or(u32::MAX)).await;
+                    tokio::time::advance(Duration::from_millis(late - ms)).await;
                 }
-                tokio::time::sleep(TURN).await;
+                tokio::time::sleep(Duration::from_millis(ms)).await;
             });
             if life.main.is_finished() {
                 ended.push(index);

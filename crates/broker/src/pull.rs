@@ -335,7 +335,12 @@ fn arrive(b: &Broker, ask: &Ask, found: Option<&Found>) {
     let pull = Arrival {
         by: puller(b, ask),
         next: found.map_or(*queue_offset, |found| found.verdict(*queue_offset).next),
-        commit: commits.then_some(*commit_offset),
+        commit: match found {
+            Some(found) if store::seeded!("offset-before-delivery") => {
+                Some(found.verdict(*queue_offset).next)
+            }
+            _ => commits.then_some(*commit_offset),
+        },
     };
     offset::pull_of_client(b, (consumer_group, topic, *queue_id), pull);
 }

@@ -497,7 +497,7 @@ impl<'a> Staging<'a> {
         let told = SendReceipt {
             msg_id: offset_id(self.b.host, first.pos),
             queue_id: first.queue_id,
-            queue_offset: first.queue_offset,
+            queue_offset: first.queue_offset + i64::from(store::seeded!("wrong-offset")),
             recall_handle,
             transaction_id: Some(unique),
             ..self.receipt()

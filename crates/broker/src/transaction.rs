@@ -137,6 +137,7 @@ pub(crate) fn end_transaction(
     let decision = match header.commit_or_rollback {
         // The producer does not know yet. It is asked later, so there is nothing to say now.
         0 => return Ok(Answer::Silent),
+        sysflag::ROLLBACK if store::seeded!("rollback-commits") => Decision::Commit,
         sysflag::COMMIT => Decision::Commit,
         sysflag::ROLLBACK => Decision::Rollback,
         other => return Err(wrong(format!("commitOrRollback field wrong: {other}"))),
@@ -380,6 +381,7 @@ fn end_with(
     let body = op_body(offsets);
     let op = op_record((b.host, b.env.clock.now_ms()), &body);
     let receipts: Vec<Receipt> = match message {
+        Some(message) if store::seeded!("commit-not-recorded") => b.put_all(&[*message])?,
         Some(message) => b.put_all(&[*message, op])?,
         None => b.put_all(&[op])?,
     };

@@ -71,7 +71,7 @@ impl Store {
     /// Writes everything that is pending, unless somebody else is at it, who then writes it too. Cheap when there is
     /// nothing to do; to be called once after a group of appends.
     pub fn drive(&self) {
-        if self.write_all() {
+        if self.write_all() && !crate::seeded!("lost-wake-up") {
             self.flush_bell.ring();
         }
     }
@@ -83,8 +83,8 @@ impl Store {
         if !self.write_all() {
             return false;
         }
-        let is_for_caller = self.is_sync_for_caller();
-        if !is_for_caller {
+        let is_for_caller = self.is_sync_for_caller() && !crate::seeded!("lost-wake-up");
+        if !is_for_caller && !crate::seeded!("lost-wake-up") {
             self.flush_bell.ring();
         }
         is_for_caller
@@ -346,12 +346,17 @@ impl Store {
 
     /// Where an append stands.
     pub fn state(&self, gate: &Gate, level: Level) -> GateState {
+        if crate::seeded!("ack-before-write") {
+            return GateState::Passed;
+        }
         let mark = match level {
+            _ if crate::seeded!("ack-before-sync") => self.log.written.load(Ordering::Acquire),
             Level::Written => self.log.written.load(Ordering::Acquire),
             Level::Durable => self.log.durable.load(Ordering::Acquire),
         };
         // Read after the mark: if that already counted bytes of a newer generation, this shows it.
-        let is_alive = self.generation.load(Ordering::Acquire) == gate.generation
+        let is_alive = crate::seeded!("stale-gate")
+            || self.generation.load(Ordering::Acquire) == gate.generation
             || self.tail.lock().was_written(gate.generation, gate.end.0);
         if !is_alive {
             return GateState::Failed;

@@ -30,6 +30,8 @@ mod index;
 mod journal;
 mod log;
 mod lookup;
+#[doc(hidden)]
+pub mod mutation;
 mod open;
 mod queue;
 mod queue_batch;

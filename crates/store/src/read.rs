@@ -682,5 +682,5 @@ impl Reading<'_> {
 
 /// Whether the body is what was sent. A disk may give back other bytes than it took, and they must not reach anyone.
 fn is_intact(head: &RecordHead<'_>, origin: Origin) -> bool {
-    origin == Origin::Memory || head.check_body().is_ok()
+    origin == Origin::Memory || crate::seeded!("corrupt-body") || head.check_body().is_ok()
 }

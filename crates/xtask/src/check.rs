@@ -2,14 +2,15 @@
 //! The gate and the test command. Steps go from the cheapest to the dearest and stop at the first that fails.
 
 use crate::tool::{cargo, in_ci, root, step, target, works};
-use crate::{conformance, tidy};
+use crate::{conformance, sim, tidy};
 use anyhow::bail;
 use std::path::PathBuf;
 
-/// Rust tests, tidy, conformance.
+/// Rust tests, tidy, simulation, conformance.
 pub(crate) fn test() -> anyhow::Result<()> {
     rust_tests()?;
     tidy::run()?;
+    sim::run(&[])?;
     eprintln!("\n==> conformance: official clients against this broker");
     conformance::run(&[])
 }
@@ -57,6 +58,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         cargo(&["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
             .env("CARGO_TARGET_DIR", target().join("fuzz")),
     )?;
+    sim::lint()?;
     eprintln!("\ncheck: every step passed");
     Ok(())
 }

@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod conformance;
 mod guard;
+mod sim;
 mod tidy;
 mod tool;
 
@@ -37,6 +38,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Play whole clusters in virtual time, each from one number (`sim --help` lists what it does; without arguments: its gate)
+    #[command(disable_help_flag = true)]
+    Sim {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Run the official clients against the built broker (`conformance --help` lists its options)
     #[command(disable_help_flag = true)]
     Conformance {
@@ -53,6 +60,7 @@ fn main() -> ExitCode {
         Command::Docs => check::write_docs(),
         Command::Bench(options) => bench::run(&options),
         Command::Guard { args } => guard::run(&args),
+        Command::Sim { args } => sim::run(&args),
         Command::Conformance { args } => conformance::run(&args),
     };
     match outcome {
