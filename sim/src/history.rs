@@ -229,7 +229,10 @@ impl History {
         let mut places = places.to_vec();
         places.sort_by_key(|place| place.stored_ms);
         let is_after_crash = |pair: &[&Found]| {
-            let stored_ms = pair[0].stored_ms.cast_unsigned().saturating_sub(crate::world::START_MS);
+            let stored_ms = pair[0]
+                .stored_ms
+                .cast_unsigned()
+                .saturating_sub(crate::world::START_MS);
             let crashes = self.crashed.get(&pair[0].broker);
             let still_ms = self.frozen_ms.get(&pair[0].broker).copied().unwrap_or_default();
             let recent = stored_ms..=stored_ms + REPEATED_WITHIN_MS + still_ms;
@@ -308,7 +311,10 @@ impl History {
             let cuts = self.cuts.get(broker);
             cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= since_ms))
         };
-        let stored_ms = one.stored_ms.cast_unsigned().saturating_sub(crate::world::START_MS);
+        let stored_ms = one
+            .stored_ms
+            .cast_unsigned()
+            .saturating_sub(crate::world::START_MS);
         let cuts = self.cuts.get(&one.broker);
         self.rotted.contains(&one.broker)
             || cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms))

@@ -14,7 +14,7 @@ use store::env::Rng as _;
 use wire::api::offset::{GetMaxOffset, GetMinOffset, OffsetReply, QueryConsumerOffset};
 use wire::api::pull::{PullMessage, PullReply};
 use wire::api::topic::UpdateAndCreateTopic;
-use wire::record::Record;
+use wire::record::{Record, RecordHead};
 
 use crate::client::{Client, Phase, Place, Shared, TIMEOUT};
 use crate::consumer::consumer;
@@ -461,7 +461,7 @@ impl Play {
         self.world.net.mend();
     }
 
-    /// Some bytes of the log are other ones than were written.
+    /// Some bytes of messages in the log are other ones than were written.
     fn rot(&mut self, broker: usize) {
         let disk = Arc::clone(&self.world.nodes[broker].disk);
         let dir = std::path::Path::new("/store/commitlog");
@@ -478,18 +478,23 @@ impl Play {
         let Ok(file) = disk.open(&dir.join(name)) else {
             return;
         };
-        let len = file.len().unwrap_or(1).max(1);
+        let mut log = vec![0; file.len().unwrap_or(0) as usize];
+        if file.read_exact_at(&mut log, 0).is_err() {
+            return;
+        }
+        let bodies = bodies_of(&log);
         for _ in 0..8 {
-            let (at, bit) = (self.below(len), self.below(8));
-            let mut byte = [0];
-            let read = file.read_exact_at(&mut byte, at);
-            byte[0] ^= 1 << bit;
+            let Some((begin, end)) = bodies.get(self.below(1 + bodies.len() as u64) as usize) else {
+                continue;
+            };
+            let at = *begin as u64 + self.below((end - begin).max(1) as u64);
+            let byte = log[at as usize] ^ (1 << self.below(8));
             // A halted or full disk takes no damage either.
-            let _undamaged = read.and_then(|()| file.write_at(&byte, at));
+            let _undamaged = file.write_at(&[byte], at);
         }
         let _lost_with_the_power = file.sync();
         let owner = self.world.nodes[broker].name.clone();
-        self.say(format!("{owner}: eight bits of {name} change"));
+        self.say(format!("{owner}: bits of messages in {name} change"));
         self.shared.history.lock().rotted.insert(owner);
     }
 
@@ -585,6 +590,17 @@ impl Play {
             }
         }
     }
+}
+
+/// Where bodies lie in a file of the log.
+fn bodies_of(log: &[u8]) -> Vec<(usize, usize)> {
+    let (mut bodies, mut at) = (Vec::new(), 0);
+    while let Some(Ok(head)) = log.get(at..).map(RecordHead::scan) {
+        let begin = head.parts.body.as_ptr() as usize - log.as_ptr() as usize;
+        bodies.push((begin, begin + head.parts.body.len()));
+        at += head.total_size;
+    }
+    bodies
 }
 
 /// Reads all queues, once the group is at the end of each.
