@@ -129,10 +129,9 @@ impl Member {
             });
             for place in mine {
                 let key = (topic.clone(), place.clone());
-                if !queues.contains_key(&key) {
-                    let task = Arc::clone(self).consume(topic.clone(), place);
-                    queues.insert(key, tokio::spawn(task));
-                }
+                queues
+                    .entry(key)
+                    .or_insert_with(|| tokio::spawn(Arc::clone(self).consume(topic.clone(), place)));
             }
         }
     }

@@ -77,8 +77,8 @@ pub(crate) struct History {
     pub(crate) given: BTreeMap<u64, (String, u64)>,
     /// By group, broker, topic, queue, in the order in which they were tried.
     pub(crate) commits: BTreeMap<(String, String, String, i32), Vec<Commit>>,
-    /// For how long brokers stood still, in all.
-    pub(crate) frozen_ms: BTreeMap<String, u64>,
+    /// For how long brokers stood still, or had a full disk, in all.
+    pub(crate) still_ms: BTreeMap<String, u64>,
     /// Brokers on whose disks bytes have changed by themselves: what was there may be lost, and nothing else.
     pub(crate) rotted: BTreeSet<String>,
     /// What is wrong.
@@ -145,7 +145,7 @@ impl History {
         let mut faults = Vec::new();
         for (number, attempt) in &self.attempts {
             let places = by_attempt.get(number).map_or(&[][..], Vec::as_slice);
-            self.check_attempt(*number, attempt, places, is_sync, &mut faults);
+            self.check_attempt((*number, attempt), places, is_sync, &mut faults);
         }
         for number in by_attempt.keys() {
             if !self.attempts.contains_key(number) {
@@ -161,8 +161,7 @@ impl History {
 
     fn check_attempt(
         &self,
-        number: u64,
-        attempt: &Attempt,
+        (number, attempt): (u64, &Attempt),
         places: &[&Found],
         is_sync: bool,
         faults: &mut Vec<String>,
@@ -234,7 +233,7 @@ impl History {
                 .cast_unsigned()
                 .saturating_sub(crate::world::START_MS);
             let crashes = self.crashed.get(&pair[0].broker);
-            let still_ms = self.frozen_ms.get(&pair[0].broker).copied().unwrap_or_default();
+            let still_ms = self.still_ms.get(&pair[0].broker).copied().unwrap_or_default();
             let recent = stored_ms..=stored_ms + REPEATED_WITHIN_MS + still_ms;
             crashes.is_some_and(|crashes| crashes.iter().any(|crash| recent.contains(crash)))
         };
@@ -285,13 +284,15 @@ impl History {
             return;
         }
         let crashes = self.crashed.get(broker).map_or(&[][..], Vec::as_slice);
-        let within_ms = within_ms + self.frozen_ms.get(broker).copied().unwrap_or_default();
+        let within_ms = within_ms + self.still_ms.get(broker).copied().unwrap_or_default();
         let is_kept = |acked_ms: u64| {
             !crashes
                 .iter()
                 .any(|crash| (acked_ms..=acked_ms + within_ms).contains(crash))
         };
-        let mut least = i64::MAX;
+        // One without an answer may arrive at any time.
+        let open = commits.iter().filter(|commit| commit.acked_ms.is_none());
+        let mut least = open.map(|commit| commit.offset).min().unwrap_or(i64::MAX);
         for commit in commits.iter().rev() {
             least = least.min(commit.offset);
             if commit.acked_ms.is_some_and(is_kept) {

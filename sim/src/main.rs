@@ -97,6 +97,10 @@ fn run(seed: u64, prints: bool) -> ExitCode {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long many runs took, outside of all of them"
+)]
 fn many(from: u64, count: u64, jobs: u64) -> ExitCode {
     let (next, failed, begun) = (AtomicU64::new(from), Mutex::new(Vec::new()), Instant::now());
     let program = std::env::current_exe().expect("the program has a path");

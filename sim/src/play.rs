@@ -379,13 +379,13 @@ impl Play {
                         self.world.nodes[broker].name
                     ));
                     self.world.nodes[broker].frozen_until_ms = now_ms() + ms;
-                    let name = self.world.nodes[broker].name.clone();
-                    *self.shared.history.lock().frozen_ms.entry(name).or_default() += ms;
+                    self.note_still(broker, ms);
                 }
                 11 => {
                     self.say(format!("{} has a full disk", self.world.nodes[broker].name));
                     self.world.nodes[broker].disk.set_full(true);
                     let ms = 200 + self.below(1500);
+                    self.note_still(broker, ms);
                     self.turns(ms);
                     self.world.nodes[broker].disk.set_full(false);
                 }
@@ -420,6 +420,12 @@ impl Play {
         self.say(format!("{}: {end:?}", self.world.nodes[node].name));
         self.note_crash(node, end);
         self.world.end(node, end);
+    }
+
+    /// For so long a broker can keep nothing for anybody.
+    fn note_still(&self, node: usize, ms: u64) {
+        let name = self.world.nodes[node].name.clone();
+        *self.shared.history.lock().still_ms.entry(name).or_default() += ms;
     }
 
     fn note_crash(&self, node: usize, end: End) {

@@ -109,7 +109,7 @@ impl World {
         store::env::stay_on_this_thread();
         NOW_MS.store(0, Ordering::Relaxed);
         World {
-            net: Net::seeded(seed ^ 0x6e65_74),
+            net: Net::seeded(seed ^ 0x006e_6574),
             nodes: Vec::new(),
             rng: SimRng::seeded(seed),
             seed,

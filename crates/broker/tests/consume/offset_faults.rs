@@ -225,7 +225,21 @@ fn pull_group(dest: &str) -> CloneGroupOffset {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_while_a_topic_is_deleted_never_leaves_its_offsets_alone() {
+    // Offsets first, then the topic. Each kill is one of another life, in which other threads write as well: on a busy machine one
+    // round may pass over the moment between the two.
+    let all = BTreeSet::from([(true, true), (true, false), (false, false)]);
     let mut outcomes = BTreeSet::new();
+    for _round in 0..10 {
+        killed_while_deleted(&mut outcomes).await;
+        if outcomes == all {
+            return;
+        }
+    }
+    panic!("{outcomes:?}");
+}
+
+/// Kills at each operation of the disk, until the topic is gone: whether the topic, and the offset, were there afterwards.
+async fn killed_while_deleted(outcomes: &mut BTreeSet<(bool, bool)>) {
     for halt in 0..40 {
         let disk = Arc::new(SimDisk::seeded(1));
         let life = begun(&disk).await;
@@ -248,11 +262,6 @@ async fn a_kill_while_a_topic_is_deleted_never_leaves_its_offsets_alone() {
             break;
         }
     }
-    // Offsets first, then the topic. Each kill is one of another life, in which other threads write as well.
-    assert_eq!(
-        outcomes,
-        BTreeSet::from([(true, true), (true, false), (false, false)])
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
