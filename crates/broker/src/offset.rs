@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use net::{Answer, Call, Fault, Reply};
 use store::{All, Boundary, GateState, Level, Queue, ReadLimit, Store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 use wire::api::offset::{
@@ -239,11 +240,13 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
     let period = Duration::from_millis(u64::from(b.config().flush_consumer_offset_interval));
     let mut has_failed = false;
+    let mut told: Option<Instant> = None;
     loop {
+        let is_pressing = has_failed && b.offsets.needs_file();
         tokio::select! {
             () = stop.cancelled() => return,
             // Without a journal commits outlive a kill only in the file: as soon as the disk takes it again.
-            () = tokio::time::sleep(if has_failed { period.min(AGAIN) } else { period }) => {}
+            () = tokio::time::sleep(if is_pressing { period.min(AGAIN) } else { period }) => {}
             () = b.offsets.wants_file(), if !has_failed => {}
         }
         let saving = Arc::clone(&b);
@@ -252,9 +255,13 @@ pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
             saving.pop.orders.save().map(|()| is_saved)
         };
         match store::env::aside(save).await {
-            Ok(Ok(is_saved)) => has_failed = !is_saved || b.offsets.needs_file(),
+            Ok(Ok(is_saved)) => {
+                has_failed = !is_saved || b.offsets.needs_file();
+                told = None;
+            }
             Ok(Err(error)) => {
-                if !has_failed {
+                if told.is_none_or(|at| at.elapsed() >= period) {
+                    told = Some(Instant::now());
                     error!(file = %error.path.display(), error = %error.source, "consumer offsets are not saved; trying again");
                 }
                 has_failed = true;

@@ -226,6 +226,10 @@ fn start(b: &Arc<Broker>, ask: Ask) -> Result<Answer<PullReply>, Fault> {
     if let Some(reset) = reset(b, &ask) {
         return Ok(reply(b, &ask, &plan, reset).into());
     }
+    if is_ahead(&ask.header) {
+        arrive(b, &ask, None);
+        return Ok(Answer::Later(Box::pin(pull_later(Arc::clone(b), ask))));
+    }
     let found = look(b, &ask, &plan, ask.header.queue_offset);
     arrive(b, &ask, found.as_ref().ok());
     let found = match found {
@@ -235,17 +239,20 @@ fn start(b: &Arc<Broker>, ask: Ask) -> Result<Answer<PullReply>, Fault> {
     if may_wait(&ask, &found) {
         return Ok(Answer::Later(Box::pin(hold::hold(Place::take(b)?, ask, plan))));
     }
-    let reply = reply(b, &ask, &plan, found);
-    if is_ahead(&ask.header) {
-        return Ok(Answer::Later(Box::pin(async move {
-            tokio::time::sleep(LATER).await;
-            Ok(Reply {
-                waited: true,
-                ..reply
-            })
-        })));
+    Ok(reply(b, &ask, &plan, found).into())
+}
+
+/// Looks only when the time is over: until then nothing is kept for the client but its request.
+async fn pull_later(b: Arc<Broker>, ask: Ask) -> Result<Reply<PullReply>, Fault> {
+    tokio::time::sleep(LATER).await;
+    let plan = admit(&b, &ask)?;
+    if let Some(reset) = reset(&b, &ask) {
+        return Ok(reply(&b, &ask, &plan, reset));
     }
-    Ok(reply.into())
+    Ok(Reply {
+        waited: true,
+        ..first(b, ask, plan).await?
+    })
 }
 
 /// Whether the client says that it is far ahead of what it has consumed.

@@ -12,6 +12,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     command
         .args(args)
         .current_dir(root().join("sim"))
+        .env_remove("RUSTFLAGS")
         .env("CARGO_TARGET_DIR", target().join("sim"));
     step("simulation", &mut command)
 }

@@ -186,12 +186,21 @@ impl OffsetJournal {
 
     /// Makes the bytes of a new file, such that what is written from now on comes after it.
     pub(super) fn cut(&self, take: impl FnOnce() -> Vec<Entry>, file: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
-        let is_begun = self.state.lock().is_begun;
+        let (is_begun, was_broken) = {
+            let state = self.state.lock();
+            (state.is_begun, state.is_broken)
+        };
         if !is_begun {
             let begun = self.env.disk.make_dirs_durable(&self.dir);
             match begun.and_then(|()| self.journal.begin()) {
                 Ok(()) => self.state.lock().is_begun = true,
-                Err(error) => told(&self.broken(error)),
+                Err(error) => {
+                    let error = self.broken(error);
+                    // Whoever tries again and again tells it once.
+                    if !was_broken {
+                        told(&error);
+                    }
+                }
             }
         }
         let mut state = self.state.lock();
