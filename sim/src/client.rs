@@ -117,6 +117,11 @@ impl Client {
         self.shared.log.line(&self.name, what);
     }
 
+    /// Takes note of something that is wrong.
+    pub(crate) fn fault(&self, what: String) {
+        self.shared.history.lock().fault(what);
+    }
+
     async fn channel(&self, addr: SocketAddr) -> Result<Arc<Channel>, AskError> {
         if let Some(channel) = self
             .channels

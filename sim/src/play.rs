@@ -619,33 +619,30 @@ async fn audit(client: &Client, brokers: &[(String, SocketAddr)]) -> Vec<Found> 
         .into_iter()
         .chain([retry.as_str(), dead.as_str()])
         .collect();
+    let mut queues = Vec::new();
     for (broker, addr) in brokers {
         for topic in &topics {
-            for queue in 0..2 {
+            queues.extend((0..2).map(|queue| {
                 let place = Place {
                     broker: broker.clone(),
                     addr: *addr,
                     queue,
                 };
-                if !topic.starts_with('%') || *topic == retry && queue == 0 {
-                    while !has_read(client, &place, topic).await {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                }
-            }
+                (place, *topic)
+            }));
         }
     }
-    for (broker, addr) in brokers {
-        for topic in &topics {
-            for queue in 0..2 {
-                let place = Place {
-                    broker: broker.clone(),
-                    addr: *addr,
-                    queue,
-                };
-                read(client, &place, topic, &mut found).await;
-            }
+    let is_consumed = |queue, topic: &str| !topic.starts_with('%') || topic == retry && queue == 0;
+    for (place, topic) in queues
+        .iter()
+        .filter(|(place, topic)| is_consumed(place.queue, topic))
+    {
+        while !has_read(client, place, topic).await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+    for (place, topic) in &queues {
+        read(client, place, topic, &mut found).await;
     }
     found
 }
@@ -735,7 +732,7 @@ async fn read(client: &Client, place: &Place, topic: &str, found: &mut Vec<Found
                         attempt,
                         stored_ms: record.stored_at,
                     }),
-                    None => client.shared.history.lock().fault(format!(
+                    None => client.fault(format!(
                         "a damaged message at {} {topic}/{} {}",
                         place.broker, place.queue, record.queue_offset
                     )),
@@ -743,7 +740,7 @@ async fn read(client: &Client, place: &Place, topic: &str, found: &mut Vec<Found
             }
         }
         if header.next_begin_offset <= next {
-            client.shared.history.lock().fault(format!(
+            client.fault(format!(
                 "{} {topic}/{} ends at {most}, and does not go on at {next}: {}",
                 place.broker, place.queue, reply.code
             ));

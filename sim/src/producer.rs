@@ -96,19 +96,11 @@ async fn answer_checks(client: Arc<Client>, mut asked: mpsc::UnboundedReceiver<(
             continue;
         };
         let Ok(record) = Record::decode(&frame.body) else {
-            client
-                .shared
-                .history
-                .lock()
-                .fault("a check of a transaction holds no message".to_owned());
+            client.fault("a check of a transaction holds no message".to_owned());
             continue;
         };
         let Some(attempt) = play::attempt_of(&record.body) else {
-            client
-                .shared
-                .history
-                .lock()
-                .fault("a check of a transaction holds a damaged message".to_owned());
+            client.fault("a check of a transaction holds a damaged message".to_owned());
             continue;
         };
         let decided = {
@@ -129,7 +121,7 @@ async fn answer_checks(client: Arc<Client>, mut asked: mpsc::UnboundedReceiver<(
             })
         };
         let Some(decided) = decided else {
-            client.shared.history.lock().fault(format!(
+            client.fault(format!(
                 "a check of a transaction that was never begun: {attempt}"
             ));
             continue;
@@ -220,7 +212,7 @@ impl Sender {
                 "nothing is wrong, and a send to {} {what}: {took_ms} ms",
                 place.broker
             );
-            self.client.shared.history.lock().fault(fault);
+            self.client.fault(fault);
         }
         (attempt, receipt)
     }

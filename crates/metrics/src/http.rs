@@ -136,12 +136,13 @@ async fn one<P: Pages>(stream: Stream, peer: SocketAddr, pages: Arc<P>, has_aske
         has_asked.store(true, Ordering::Relaxed);
         answer(Arc::clone(&pages), request)
     });
+    let (reader, writer) = stream.into_split();
     let conn = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), answering);
+        .serve_connection(TokioIo::new(tokio::io::join(reader, writer)), answering);
     match tokio::time::timeout(ANSWERED_WITHIN, conn).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%peer, %error, "connection to the port for metrics ended"),
