@@ -1,4 +1,6 @@
 # The image has the whole server: `docker run -p 9876:9876 -p 10909:10909 -p 10911:10911 barque` is a name server and a broker in one process.
+# Topics, groups and settings are changed from inside (`docker exec`); from where else they may be is said by
+# `--set adminAllowedFrom=127.0.0.1;172.16.0.0/12` behind the command below.
 # Its user, home and directories are those of the image of Apache RocketMQ, so volumes can be kept:
 # /home/rocketmq/store and /home/rocketmq/logs belong to the user 3000.
 

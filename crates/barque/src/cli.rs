@@ -2,6 +2,7 @@
 //! The command line: what can be asked for. What is done about it is in the modules named like the commands.
 
 pub(crate) mod bench;
+pub(crate) mod store;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Shutdown(Shutdown),
     /// Load a server, ours or the Java one, and tell how it did
     Bench(Box<bench::Bench>),
+    /// Look at the directory of a broker that is stopped, mend it, show what is in it
+    Store(store::Store),
     /// Run a command of an operator (the commands of mqadmin)
     Admin(Admin),
 }

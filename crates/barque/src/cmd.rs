@@ -7,6 +7,7 @@ pub(crate) mod broker;
 pub(crate) mod dev;
 pub(crate) mod nameserver;
 pub(crate) mod shutdown;
+pub(crate) mod store;
 
 use crate::configuration::Warning;
 use anyhow::Context as _;

@@ -7,7 +7,9 @@ use anyhow::{Context as _, anyhow};
 use broker::config::Surroundings;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use store::disk::backup_of;
 
 /// What there is to say about settings, once there is a log.
 pub(crate) type Warnings = Vec<Warning>;
@@ -108,13 +110,25 @@ pub(crate) fn surroundings() -> Surroundings {
     Surroundings::probe(|name| std::env::var(name).ok())
 }
 
-/// Opened for reading only, unlike the files of a server: a configuration may be mounted read-only.
+/// Opened for reading only, unlike the files of a server: a configuration may be mounted read-only. A server that was killed
+/// while it changed its settings may have left the backup alone, which has all that was answered before.
 #[expect(
     clippy::disallowed_methods,
     reason = "the disk of the store opens for writing too"
 )]
 fn read(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path);
+    let bytes = std::fs::read(path).or_else(|error| {
+        let backup = backup_of(path);
+        if error.kind() != ErrorKind::NotFound || !backup.exists() {
+            return Err(error);
+        }
+        eprintln!(
+            "warning: {} is not there, its backup is read: {}",
+            path.display(),
+            backup.display()
+        );
+        std::fs::read(backup)
+    });
     let bytes = bytes.with_context(|| format!("cannot read the configuration {}", path.display()))?;
     Ok(broker::config::text_of(bytes))
 }

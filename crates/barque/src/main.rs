@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The one program: reads the command line and the configuration, takes the ports, runs a name server, a broker or
-//! both until a signal, or the load generator, and tells the user in one line when it cannot. It decides nothing about messages.
+//! both until a signal, the load generator, or what looks at a store, and tells the user in one line when it cannot. It decides nothing about messages.
 
 mod cli;
 mod cmd;
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Broker(options) => cmd::broker::run(options),
         Command::Shutdown(options) => cmd::shutdown::run(options),
         Command::Bench(options) => return cmd::bench::run(options),
+        Command::Store(options) => return cmd::store::run(options),
         Command::Admin(options) => return cmd::admin::run(options),
     };
     match outcome {

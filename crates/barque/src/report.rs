@@ -32,11 +32,14 @@ pub(crate) fn not_opened(error: OpenError, dir: &Path, setting: &str) -> anyhow:
             expected,
             key,
         }) => anyhow!(
-            "{} has {found} bytes, but {key} is {expected}; set {key}={found} or {elsewhere}",
+            "{} has {found} bytes, but {key} is {expected}; set {key}={found} or {elsewhere}; if the file is damaged, see \
+             `barque store check`",
             path.display()
         ),
         OpenError::Store(error @ store::OpenError::Layout { .. }) => {
-            anyhow!("{dir} is not laid out as a store: {error}; put it right or {elsewhere}")
+            anyhow!(
+                "{dir} is not laid out as a store: {error}; put it right or {elsewhere}; see `barque store check`"
+            )
         }
         OpenError::Store(error @ store::OpenError::Io { .. }) => {
             anyhow::Error::new(error).context(format!("cannot open the store in {dir}"))

@@ -153,7 +153,7 @@ impl Drop for Dev {
 fn help_names_the_commands_and_the_version_is_told() {
     let home = TempDir::new().unwrap();
     let help = stdout(barque(home.path(), &["--help"]));
-    for word in ["dev", "nameserver", "broker", "NAMESRV_ADDR", "RUST_LOG"] {
+    for word in ["dev", "nameserver", "broker", "store", "NAMESRV_ADDR", "RUST_LOG"] {
         assert!(help.contains(word), "{word} is missing in: {help}");
     }
     assert_eq!(
@@ -362,9 +362,20 @@ fn a_store_of_another_or_a_newer_layout_is_refused_and_not_touched() {
     let mut bytes = std::fs::read(&checkpoint).unwrap();
     for slot in [64, 2048] {
         bytes[slot..slot + 8].copy_from_slice(&0x6261_7271_7565_0003_i64.to_be_bytes());
+        // Without its CRC it would be damaged, and not newer.
+        let crc = crc32(&bytes[slot..slot + 112]);
+        bytes[slot + 112..slot + 116].copy_from_slice(&crc.to_be_bytes());
     }
     std::fs::write(&checkpoint, bytes).unwrap();
     is_untouched_by(&[], &["checkpoint", "newer version of barque"]);
+}
+
+/// The CRC-32 of IEEE.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 };
+    !bytes
+        .iter()
+        .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
 /// Names and bytes of all files but the lock.
@@ -482,4 +493,13 @@ fn a_usage_shows_a_call_that_works_by_whichever_name_it_was_called() {
         let help = stdout(program(&link, home.path(), &["--help"]));
         assert!(help.contains(usage), "{name}: {help}");
     }
+}
+
+#[test]
+fn a_broker_that_was_killed_while_it_replaced_its_settings_starts_with_those_it_had() {
+    let home = TempDir::new().expect("a directory");
+    std::fs::write(home.path().join("broker.conf.bak"), "brokerName=before\n").expect("a file");
+    std::fs::write(home.path().join("broker.conf.tmp"), "brokerNa").expect("a file");
+    let all = stdout(barque(home.path(), &["broker", "-c", "broker.conf", "-p"]));
+    assert!(all.contains("brokerName=before\n"), "{all}");
 }

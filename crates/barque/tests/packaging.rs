@@ -119,7 +119,8 @@ fn service(file: &str, name: &str) -> (String, Vec<String>) {
     let words = list
         .lines()
         .map_while(|line| line.trim().strip_prefix("- "))
-        .map(|word| word.replace("${BROKER_IP:-127.0.0.1}", "10.0.0.9"));
+        .map(|word| word.replace("${BROKER_IP:-127.0.0.1}", "10.0.0.9"))
+        .map(|word| word.replace("${ADMIN_ALLOWED_FROM:-}", "10.0.0.0/8"));
     let words = words.collect();
     (text, words)
 }
@@ -137,10 +138,14 @@ fn volume(service: &str) -> &str {
 fn the_compose_file_starts_servers_that_take_their_options() {
     let file = text("deploy/compose.yaml");
     for (name, expected) in [
-        ("nameserver", &["listenPort=9876"][..]),
+        (
+            "nameserver",
+            &["listenPort=9876", "adminAllowedFrom=10.0.0.0/8"][..],
+        ),
         (
             "broker",
             &[
+                "adminAllowedFrom=10.0.0.0/8",
                 "brokerIP1=10.0.0.9",
                 "namesrvAddr=nameserver:9876",
                 "storePathRootDir=/home/rocketmq/store",

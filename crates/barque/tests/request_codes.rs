@@ -20,7 +20,8 @@ const HEAD: &str = "# Request codes
 
 Every request code of Apache RocketMQ 5.4.0, and ours: who serves it, the function that does, and how many exchanges with the
 reference are kept as golden frames (`crates/wire/tests/golden`), against which our reading and writing is tested. A code that nobody
-serves is answered with 3 (`REQUEST_CODE_NOT_SUPPORTED`) and the reference's words. Functions in `elsewhere` say what a broker of
+serves is answered with 3 (`REQUEST_CODE_NOT_SUPPORTED`) and the reference's words. Requests *for administrators* come from the host of
+the server, or from where `adminAllowedFrom` says ([logging.md](logging.md)). Functions in `elsewhere` say what a broker of
 the reference says that is not set up for what is asked (RocksDB, a controller, access control, flow control by cold data).
 ";
 
@@ -134,6 +135,22 @@ fn served(code: Code) -> Option<(&'static str, String)> {
     }
 }
 
+/// Whether `adminAllowedFrom` says where a request may come from.
+fn is_administration(code: Code) -> bool {
+    let mut words = broker::WORDS.iter().chain(nameserver::routes::WORDS);
+    words.any(|(of, logged)| *of == code && *logged != net::Logged::No)
+}
+
+/// The column "served by".
+fn shown(code: Code, who: &str) -> String {
+    let whom = if is_administration(code) {
+        ", for administrators"
+    } else {
+        ""
+    };
+    format!("{who}{whom}")
+}
+
 fn page() -> String {
     let (headers, golden) = (headers(), golden());
     let broker_sources = sources(&crates().join("broker/src"));
@@ -171,6 +188,7 @@ fn page() -> String {
         } else {
             frames.to_string()
         };
+        let who = shown(*code, who);
         let _infallible = writeln!(rows, "| {} | {name} | {who} | {what} | {frames} |", code.0);
     }
     let mut page = format!("{HEAD}\n{} codes: ", Code::ALL.len());
@@ -184,6 +202,7 @@ fn page() -> String {
     page.push_str("| code | name | served by | function | what it does |\n|---|---|---|---|---|\n");
     for (code, (name, doc)) in own_codes() {
         let (who, f) = served(Code(code)).unwrap_or_else(|| panic!("{name} is declared and not served"));
+        let who = shown(Code(code), who);
         let _infallible = writeln!(page, "| {code} | {name} | {who} | {f} | {doc} |");
     }
     page

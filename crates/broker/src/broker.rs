@@ -5,14 +5,15 @@
 //! tables, store, sockets, name servers; a stop goes the other way round.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use net::{
-    Answered, BoxFuture, Copies, Due, Fault, Leaving, Level, Limits, Outcome, Peer, Reply, Service, Ticket,
+    Answered, BoxFuture, Budget, Copies, Due, Fault, Leaving, Level, Limits, Outcome, Peer, Reply, Service,
+    Ticket,
 };
 use store::{Env, Gate, GateState, Kind, Kinds, LogPos, Store, env};
 use thiserror::Error;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info};
+use tracing::{error, info};
 use wire::Str;
 use wire::body::group::SubscriptionGroupConfig;
 use wire::body::topic::TopicConfig;
@@ -41,6 +42,7 @@ use crate::delay::Delays;
 use crate::duty::Duty;
 use crate::escape::Escape;
 use crate::explain::Absences;
+use crate::fast::FastPort;
 use crate::fault::not_appended;
 use crate::filter::{self, Filters};
 use crate::group::Groups;
@@ -62,7 +64,8 @@ use crate::topic::{Topic, Topics};
 use crate::traffic::Tick;
 use crate::transaction::Transactions;
 use crate::{
-    delay, duty, group, heartbeat, logical, names, offset, peers, pop, replication, topic, transaction,
+    delay, duty, group, heartbeat, memory, names, offset, peers, pop, rebuild, replication, topic,
+    transaction,
 };
 
 /// How often the counters are sampled.
@@ -110,7 +113,7 @@ pub struct Broker {
     pub(crate) filters: Arc<Filters>,
     /// Pulls that wait for a message.
     pub(crate) held: Held,
-    leaving: Leaving,
+    pub(crate) leaving: Leaving,
     /// Name servers.
     pub(crate) peers: Peers,
     /// Slaves, or the master.
@@ -231,8 +234,9 @@ impl Broker {
         let store = Store::open(store, env.clone())?;
         // Its journal is written at once, which only whoever holds the directory may do.
         let offsets = Offsets::open(&config, env.clone())?;
+        rebuild::complete(&config, (&topics, &groups), &offsets, &store)?;
         offset::reconcile(&offsets, &store);
-        let timing = Timing::open(&config, &env)?;
+        let timing = Timing::open(&config, &env, store.max_pos())?;
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
         let pop = Arc::new(Pop::open(&config, &env, &offsets, &store)?);
         let modes = Modes::open(&config, env.clone())?;
@@ -433,6 +437,7 @@ impl Broker {
     pub(crate) fn keep_offsets(&self) -> Result<(), SaveError> {
         // A batch of before that begins where a group was set to looks like one of now, and would hold it up.
         self.pop.orders.save()?;
+        self.pop.keep()?;
         self.offsets.keep(|| self.is_log_durable())
     }
 
@@ -504,6 +509,11 @@ impl Broker {
             reply_bytes_max: config.reply_bytes_per_connection_max as usize,
             push_max: config.push_frames_per_connection_max as usize,
             push_bytes_max: config.push_bytes_per_connection_max as usize,
+            budget: Budget::of(memory::for_connections(config.connection_bytes_max)),
+            unread_bytes: match config.server_socket_rcv_buf_size {
+                0 => Limits::default().unread_bytes,
+                bytes => bytes as usize,
+            },
             idle: Duration::from_secs(u64::from(config.server_channel_max_idle_time_seconds)),
             drain: Duration::from_millis(u64::from(config.shutdown_drain_ms)),
             ..Limits::default()
@@ -534,8 +544,7 @@ impl Broker {
 
 impl Service for Broker {
     fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
-        let refusal = self.refusal(&self.config(), &frame);
-        refusal.unwrap_or_else(|| logical::serve(self, peer, frame))
+        self.serve_among(0, peer, frame)
     }
 
     fn is_grouped(&self, code: i32) -> bool {
@@ -548,16 +557,37 @@ impl Service for Broker {
         frames: &mut Vec<Frame>,
         answer: &mut dyn FnMut(Outcome),
     ) {
-        if frames.len() > 1 && self.logical.is_empty() && self.takes_all(frames) {
+        if frames.len() > 1 && self.logical.is_empty() && self.takes_all(peer, frames) {
             return crate::send::send_group(self, peer, frames, answer);
         }
-        for frame in frames.drain(..) {
-            answer(self.serve(peer, frame));
+        let others = (0..frames.len()).rev();
+        for (others, frame) in others.zip(frames.drain(..)) {
+            answer(self.serve_among(others, peer, frame));
         }
     }
 
-    fn may_administer(&self, from: IpAddr) -> bool {
-        self.config().admin_allowed_from.contain(from)
+    fn keeps_frame(&self, code: i32) -> bool {
+        // Sends that wait for their topic copy what they keep; of the others nothing but the header is kept, which is read.
+        let keeps_nothing = matches!(
+            Code(code),
+            Code::SEND_MESSAGE
+                | Code::SEND_MESSAGE_V2
+                | Code::SEND_BATCH_MESSAGE
+                | Code::PULL_MESSAGE
+                | Code::LITE_PULL_MESSAGE
+                | Code::UPDATE_CONSUMER_OFFSET
+        );
+        !keeps_nothing || !self.logical.is_empty()
+    }
+
+    fn may_administer(&self, peer: &Peer) -> bool {
+        self.config()
+            .admin_allowed_from
+            .admit(peer.addr.ip(), peer.local.ip())
+    }
+
+    fn has_staged(&self) -> bool {
+        self.store.has_staged_here()
     }
 
     fn settle(&self, is_crowded: bool) {
@@ -585,7 +615,7 @@ impl Service for Broker {
         let kept = match self.store.state(&gate, store_level(ticket.level)) {
             GateState::Passed => Due::Passed,
             GateState::Failed => {
-                return Due::Failed(not_appended(&store::AppendError::Failed, Subject::default()));
+                return Due::Failed(not_appended(&self.store.why_not_written(), Subject::default()));
             }
             GateState::Waiting if self.is_over(ticket.deadline) => {
                 Due::Late(ResponseCode::FLUSH_DISK_TIMEOUT)
@@ -621,25 +651,6 @@ impl Service for Broker {
 }
 
 impl Broker {
-    /// What a request is told that this broker does not take as it is now: it leaves, follows a master, or is not in service.
-    fn refusal(&self, config: &Config, frame: &Frame) -> Option<Outcome> {
-        if let Some(refusal) = self.leaving.refusal(frame) {
-            return Some(refusal);
-        }
-        let fault = replication::refusal(self, config, frame)
-            .or_else(|| replication::refusal_before_service(self, frame))?;
-        if frame.is_oneway() {
-            debug!(code = frame.code, remark = %fault.remark, "a one-way request is refused by a slave");
-            return Some(Outcome::Silent);
-        }
-        Some(Outcome::Reply(fault.into_frame(frame.opaque)))
-    }
-
-    fn takes_all(&self, frames: &[Frame]) -> bool {
-        let config = self.config();
-        frames.iter().all(|frame| self.refusal(&config, frame).is_none())
-    }
-
     /// Whether it is about to end.
     pub(crate) fn is_leaving(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed)
@@ -673,60 +684,6 @@ fn resolve(config: &Config) -> Result<SocketAddr, ConfigError> {
         .or(found.first())
         .copied()
         .ok_or_else(|| invalid(&"nothing is known by that name"))
-}
-
-/// The port that takes no pulls.
-struct FastPort(Arc<Broker>);
-
-impl Service for FastPort {
-    fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
-        match Code(frame.code) {
-            Code::PULL_MESSAGE
-            | Code::LITE_PULL_MESSAGE
-            | Code::PEEK_MESSAGE
-            | Code::POP_MESSAGE
-            | Code::NOTIFICATION
-            | Code::POLLING_INFO => net::routes::unsupported(&frame),
-            _ => self.0.serve(peer, frame),
-        }
-    }
-
-    fn is_grouped(&self, code: i32) -> bool {
-        self.0.is_grouped(code)
-    }
-
-    fn serve_group(
-        self: &Arc<Self>,
-        peer: &Arc<Peer>,
-        frames: &mut Vec<Frame>,
-        answer: &mut dyn FnMut(Outcome),
-    ) {
-        self.0.serve_group(peer, frames, answer);
-    }
-
-    fn settle(&self, is_crowded: bool) {
-        self.0.settle(is_crowded);
-    }
-
-    fn due(&self, ticket: &Ticket) -> Due {
-        self.0.due(ticket)
-    }
-
-    fn progress(&self, level: Level) -> BoxFuture<()> {
-        self.0.progress(level)
-    }
-
-    fn is_timed(&self) -> bool {
-        self.0.is_timed()
-    }
-
-    fn answered(&self, how: Answered, count: u32, took: Duration) {
-        self.0.answered(how, count, took);
-    }
-
-    fn closed(&self, peer: &Arc<Peer>) {
-        self.0.closed(peer);
-    }
 }
 
 /// Samples the counters until `stop`.

@@ -44,7 +44,7 @@ pub(crate) fn is_secret(key: &str) -> bool {
 /// Whether no request may change a setting, whatever `configBlackList` says.
 pub(crate) fn is_fixed(key: &str) -> bool {
     let is = |setting: &settings::Setting| setting.key == key && setting.when == When::Fixed;
-    settings::SETTINGS.iter().any(is) || known::is_place(key)
+    settings::SETTINGS.iter().any(is) || known::is_fixed(key)
 }
 
 /// Shorter ones can be guessed.

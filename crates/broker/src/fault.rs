@@ -31,7 +31,7 @@ pub(crate) fn not_appended(error: &AppendError, about: Subject<'_>) -> Fault {
             return Fault::new(ResponseCode::SYSTEM_BUSY, remark);
         }
         AppendError::Deleted => ResponseCode::TOPIC_NOT_EXIST,
-        AppendError::DiskFull | AppendError::Follows | AppendError::Closed => {
+        AppendError::DiskFull { .. } | AppendError::Follows | AppendError::Closed => {
             ResponseCode::SERVICE_NOT_AVAILABLE
         }
         AppendError::Failed => ResponseCode::SYSTEM_ERROR,

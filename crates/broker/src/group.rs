@@ -70,6 +70,8 @@ pub(crate) struct Groups {
     /// Held while the table changes, which takes a write to disk. Readers do not need it.
     changing: Mutex<()>,
     ledger: Ledger,
+    /// Whether the table lacks groups, as far as anybody knows.
+    pub(crate) is_lost: bool,
     env: Env,
 }
 
@@ -130,6 +132,7 @@ impl Groups {
             table: ArcSwap::from_pointee(table),
             changing: Mutex::new(()),
             ledger: found.ledger,
+            is_lost: found.is_lost,
             env,
         })
     }
@@ -214,6 +217,22 @@ impl Groups {
     /// All groups as they are now, and the version that belongs to them.
     pub(crate) fn all(&self) -> Guard<Arc<GroupMap>> {
         self.table.load()
+    }
+
+    /// Makes those of these groups that there are not, of which the table was lost. How many.
+    pub(crate) fn restore(&self, names: BTreeSet<Str>) -> Result<usize, SaveError> {
+        let mut change = self.change();
+        let before = change.now.groups.len();
+        for name in names {
+            if !change.now.groups.contains_key(&name) && group_error(&name).is_none() {
+                change.insert(settings_of(&name));
+            }
+        }
+        let count = change.now.groups.len() - before;
+        if count > 0 {
+            change.publish()?;
+        }
+        Ok(count)
     }
 
     /// Makes groups with these settings, or gives them these settings. Nothing is written when nothing changes.

@@ -6,6 +6,7 @@
 //! decide → store → answer, and never block: what waits goes into the answer as a ticket or a future.
 
 mod admin;
+mod admission;
 mod assign;
 mod attributes;
 mod blocking;
@@ -18,6 +19,7 @@ mod delay;
 mod duty;
 mod escape;
 mod explain;
+mod fast;
 mod fault;
 mod filter;
 mod group;
@@ -37,6 +39,7 @@ mod ports;
 mod pull;
 mod put;
 mod query;
+mod rebuild;
 mod relay;
 mod replication;
 mod routes;
@@ -50,6 +53,9 @@ mod topic;
 mod traffic;
 mod transaction;
 #[cfg(test)]
+#[path = "../../store/tests/support/warnings.rs"]
+mod warnings;
+#[cfg(test)]
 mod world;
 
 pub use broker::{Broker, CloseError, OpenError, RunError};
@@ -58,7 +64,7 @@ pub use filter::sql;
 pub use metrics::{Beside, LEFT_OUT, METRICS, Pages, metrics_reference};
 pub use pop::PopError;
 pub use ports::{PortError, Ports};
-pub use routes::ROUTES;
+pub use routes::{ROUTES, WORDS};
 pub use saved::{LoadError, SaveError};
 pub use timer::{TimerCloseError, TimerError};
 pub use transaction::RecoverError;

@@ -25,6 +25,8 @@ use self::table::JOURNAL_EVERY;
 pub(crate) use self::table::{Arrival, Offsets, Puller};
 use crate::blocking::later;
 use crate::broker::Broker;
+use crate::fault::not_kept;
+use crate::subject::Subject;
 
 /// Code 14. A group that never committed begins at 0 when the queue still begins there and its first message is in memory:
 /// then everything there is counts as new. Otherwise the client is told so and decides by itself.
@@ -95,8 +97,19 @@ pub(crate) fn update_consumer_offset(
         let step = b.config().consumer_offset_update_version_step;
         b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);
     }
-    b.pop.committed(&b.offsets, place);
-    Ok(Reply::ok(Empty {}).into())
+    let is_popped = b.pop.committed(&b.offsets, place);
+    if call.oneway || !b.offsets.answers_when_durable() || store::seeded!("commit-before-sync") {
+        return Ok(Reply::ok(Empty {}).into());
+    }
+    // The reference answers at once, and forgets the commits of up to five seconds when it is killed.
+    let broker = Arc::clone(b);
+    Ok(later(b, &call.peer.clone(), move || {
+        let kept = if is_popped { broker.pop.keep() } else { Ok(()) };
+        let kept = kept.and_then(|()| broker.offsets.keep(|| broker.is_log_durable()));
+        let about = Subject::topic(&call.header.topic).of(&call.header.consumer_group);
+        kept.map_err(|error| not_kept(&error, about))?;
+        Ok(Reply::ok(Empty {}))
+    }))
 }
 
 /// Whether a client may take back what was committed, one-way or with a pull. A member that another one has taken the queue over from takes
@@ -239,7 +252,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Saves the offsets from time to time, and when their journal gets long, until `stop`.
 pub(crate) async fn keep_saving(b: Arc<Broker>, stop: CancellationToken) {
     let period = Duration::from_millis(u64::from(b.config().flush_consumer_offset_interval));
-    let mut has_failed = false;
+    // The one of the start may have failed.
+    let mut has_failed = b.offsets.needs_file();
     let mut told: Option<Instant> = None;
     loop {
         let is_pressing = has_failed && b.offsets.needs_file();

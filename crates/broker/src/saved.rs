@@ -26,7 +26,10 @@ pub enum LoadError {
         source: io::Error,
     },
     /// Neither the file nor its backup makes sense.
-    #[error("neither {path} nor its .bak is a valid table: {source}")]
+    #[error(
+        "neither {path} nor its .bak is a valid table: {source}; `barque store repair --write` puts them aside, and the next start \
+         makes of the rest of the store what it can"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -76,6 +79,9 @@ pub(crate) fn load_with_bytes<T: DeserializeOwned>(
         match fastjson::from_slice(&bytes) {
             Ok(table) => {
                 let is_backup = candidate != path;
+                if is_backup && damage.is_none() {
+                    warn!(file = %path.display(), "a table is missing or empty; its backup is used, and what changed since is lost");
+                }
                 return Ok(Some(Loaded {
                     table,
                     bytes,

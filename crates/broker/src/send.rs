@@ -13,6 +13,7 @@ mod check;
 mod group;
 mod inner_batch;
 mod once;
+pub(crate) mod overdue;
 pub(crate) mod park;
 pub(crate) mod properties;
 mod reply;
@@ -119,14 +120,19 @@ fn answer(b: &Arc<Broker>, send: Send) -> Result<Answer<SendReceipt>, Fault> {
 fn answer_at(
     b: &Arc<Broker>,
     config: &Config,
-    send: Send,
+    mut send: Send,
     target: Option<Target>,
 ) -> Result<Answer<SendReceipt>, Fault> {
     if let Some(target) = target {
         let (reply, ticket) = stage(b, config, &send, &target)?;
         return Ok(Answer::Gated(reply, ticket));
     }
+    // A topic is not made for a message that would be refused then.
+    let topic = Subject::topic(&send.header.topic);
+    b.store.takes_messages().map_err(|e| not_appended(&e, topic))?;
     let room = b.workers.room(send.bytes())?;
+    // It may lie in a much larger buffer, which is not kept for it.
+    send.body = Bytes::copy_from_slice(&send.body);
     let b = Arc::clone(b);
     Ok(Answer::Later(Box::pin(async move {
         let sending = Arc::clone(&b);

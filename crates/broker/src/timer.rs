@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use net::Fault;
 use parking_lot::Mutex;
-use store::{TimerConfig, TimerMark, Timers, tick_of};
+use store::{LogPos, TimerConfig, TimerMark, Timers, tick_of};
 use wire::Str;
 use wire::body::timer::TimerMetrics;
 use wire::code::ResponseCode;
@@ -69,7 +69,7 @@ pub enum TimerError {
 
 impl Timing {
     /// Opens the files and recovers, unless timers are switched off. Blocks.
-    pub(crate) fn open(config: &Config, env: &store::Env) -> Result<Timing, TimerError> {
+    pub(crate) fn open(config: &Config, env: &store::Env, log_end: LogPos) -> Result<Timing, TimerError> {
         let counts = Counts::open(config, env.clone())?;
         if !config.timer_wheel_enable {
             return Ok(Timing::new(None, counts));
@@ -83,6 +83,7 @@ impl Timing {
                 ..TimerConfig::at(config.store_path_root_dir.as_str())
             },
             env.clone(),
+            log_end,
         )?;
         let running = Mutex::new(Running::new(timers, env.clock.instant()));
         Ok(Timing::new(Some(running), counts))

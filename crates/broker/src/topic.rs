@@ -8,6 +8,7 @@
 pub(crate) mod requests;
 mod system;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,7 @@ use crate::attributes::{BATCH_CQ, CLEANUP_POLICY, COMPACTION, DEDUP_WINDOW, QUEU
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::names::{AUTO_CREATE_TOPIC, takes_no_sends, topic_error};
+use crate::rebuild;
 use crate::saved::ledger::Ledger;
 use crate::saved::{LoadError, SaveError};
 use crate::shards::Shards;
@@ -154,6 +156,10 @@ pub(crate) struct Topics {
     /// What the last changes were, oldest first, for name servers that know all before them.
     news: Mutex<VecDeque<News>>,
     ledger: Ledger,
+    /// Whether the table lacks topics, as far as anybody knows.
+    pub(crate) is_lost: bool,
+    /// Those of them that were found on the disk.
+    found: Vec<Str>,
     env: Env,
 }
 
@@ -191,6 +197,15 @@ impl Topics {
         let saved = found.table.unwrap_or_default();
         let mut version = saved.data_version;
         let mut saved = saved.topic_config_table;
+        let mut on_disk = Vec::new();
+        if found.is_lost {
+            for (name, topic) in rebuild::topics_on_disk(config, &env)? {
+                if let Entry::Vacant(place) = saved.entry(name) {
+                    on_disk.push(place.key().clone());
+                    place.insert(topic);
+                }
+            }
+        }
         for change in found.changes {
             version = change.data_version;
             for name in &change.removed {
@@ -230,8 +245,26 @@ impl Topics {
             system: names,
             news: Mutex::default(),
             ledger: found.ledger,
+            is_lost: found.is_lost,
+            found: on_disk,
             env,
         })
+    }
+
+    /// Saves topics that the table lacks: those that were found on the disk, and these. How many there are.
+    pub(crate) fn restore(&self, others: Vec<TopicConfig>) -> Result<usize, SaveError> {
+        let mut change = self.change();
+        let known = self.found.iter().filter_map(|name| change.now.topics.get(name));
+        let known = known.filter(|topic| !topic.is_system);
+        let known: Vec<_> = known.map(|topic| topic.config.clone()).collect();
+        let count = known.len() + others.len();
+        for config in known.into_iter().chain(others) {
+            change.insert(config);
+        }
+        if count > 0 {
+            change.publish()?;
+        }
+        Ok(count)
     }
 
     /// Writes the file if it lacks a change. Waits for the disk.

@@ -17,3 +17,5 @@ mod progress;
 mod rig;
 #[path = "admin/settings.rs"]
 mod settings;
+#[path = "admin/strangers.rs"]
+mod strangers;

@@ -21,6 +21,8 @@ mod kinds;
 #[path = "consume/life.rs"]
 #[allow(dead_code, reason = "shared with consume.rs; each uses a part of it")]
 mod life;
+#[path = "produce/overload.rs"]
+mod overload;
 #[path = "produce/peers.rs"]
 mod peers;
 #[path = "produce/replies.rs"]

@@ -76,6 +76,9 @@ const IGNORED: [(&str, &str); 20] = [
     ("writeBufferLowWaterMark", "0"),
 ];
 
+/// What the reference does not have, and has a default that is not empty.
+const OURS: [&str; 2] = ["metricsPromExporterPort", "connectionBytesMax"];
+
 /// Keys that may only say what they say by default: we ask no other environment and run no controller in this process.
 const FIXED: [(&str, &str); 2] = [("clusterTest", "false"), ("enableControllerInNamesrv", "false")];
 
@@ -193,13 +196,16 @@ macro_rules! honoured {
 
 honoured! {
     /// The address to listen on.
-    start bind_address "bindAddress": String = "0.0.0.0".into();
+    fixed bind_address "bindAddress": String = "0.0.0.0".into();
     /// The port to listen on.
     start listen_port "listenPort": u16 = 9876;
     /// The port of /metrics, /healthz and /readyz. 0: there is none.
     start metrics_prom_exporter_port "metricsPromExporterPort": u16 = 0;
     /// A connection without traffic is closed after so many seconds.
     start server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": NonZeroU64 = nonzero(120);
+    /// Bytes that all connections together may hold: frames that have half arrived, answers that nobody reads. Beyond, whoever
+    /// holds most is closed. Not in the reference.
+    start connection_bytes_max "connectionBytesMax": NonZeroU64 = nonzero(512 << 20);
     /// Keys that code 318 may not change, separated by `;`.
     fixed config_black_list "configBlackList": String = "configBlackList;configStorePath;kvConfigPath".into();
     /// Where code 318 writes the settings.
@@ -229,8 +235,9 @@ honoured! {
     /// See `enableShutdownGracefully` (s).
     live shutdown_wait_time_seconds "shutdownWaitTimeSeconds": u64 = 30;
     /// Where requests of administrators may come from (write permission, key-value table, settings, deletion of topics):
-    /// addresses and networks joined by `;`; empty: everywhere. Not in the reference.
-    live admin_allowed_from "adminAllowedFrom": net::Places = net::Places::default();
+    /// addresses and networks joined by `;`. Empty: this host, by its loopback or its own address. What is set counts alone;
+    /// `0.0.0.0/0;::/0` is everywhere, as in the reference. Not in the reference.
+    fixed admin_allowed_from "adminAllowedFrom": net::Places = net::Places::default();
     /// What is logged, by level or by module (`info,access=off`); empty: environment RUST_LOG, else info. Not in the reference.
     live log_level "logLevel": net::Levels = net::Levels::default();
     /// Presents the smallest slave as the master of a group that has none.
@@ -338,7 +345,9 @@ impl Config {
     pub(crate) fn may_change(&self, key: &str) -> Result<(), &'static str> {
         let is_fixed = |honoured: &Honoured| honoured.key == key && honoured.when == When::Fixed;
         if PLACES.contains(&key) || HONOURED.iter().any(is_fixed) {
-            return Err(" names a place of the host, or what may be changed: edit the configuration file");
+            return Err(
+                " names a place of the host, or what may be changed and by whom: edit the configuration file",
+            );
         }
         match self
             .config_black_list
@@ -355,16 +364,16 @@ impl Config {
         self.entries().remove(key)
     }
 
-    /// All settings as properties, sorted. What is not set is not listed; nor is the port for numbers while there is none, which the
-    /// reference does not have.
+    /// All settings as properties, sorted. What is not set is not listed; nor is what the reference does not have while nobody has
+    /// set it to something else.
     pub fn to_properties(&self) -> String {
-        let entries = self.entries();
-        java_properties::write(
-            entries
-                .iter()
-                .map(|(key, value)| (*key, value.as_str()))
-                .filter(|entry| !entry.1.is_empty() && *entry != ("metricsPromExporterPort", "0")),
-        )
+        let (entries, defaults) = (self.entries(), Config::defaults().entries());
+        let is_listed = |(key, value): &(&str, &str)| {
+            let is_default = defaults.get(key).is_some_and(|default| default == value);
+            !(value.is_empty() || is_default && OURS.contains(key))
+        };
+        let entries = entries.iter().map(|(key, value)| (*key, value.as_str()));
+        java_properties::write(entries.filter(is_listed))
     }
 }
 
@@ -402,7 +411,7 @@ pub fn config_reference() -> String {
 const REFERENCE_HEAD: &str = "# Name server settings
 
 Request 318 (`updateNamesrvConfig`) changes them, and saves all in `configStorePath`; what it cannot change while the name server
-runs takes effect at the next start. \"By no request\": they name places of the host, or say what may be changed.
+runs takes effect at the next start. \"By no request\": they name places of the host, or say what may be changed and by whom.
 
 | key | expected | default | changes take effect | meaning |
 |---|---|---|---|---|
@@ -469,10 +478,19 @@ mod tests {
             "configStorePath",
             "configBlackList",
             "rocketmqHome",
+            "bindAddress",
+            "adminAllowedFrom",
         ] {
             assert!(config.may_change(key).is_err(), "{key}");
         }
         assert_eq!(config.may_change("enableTopicList"), Ok(()));
+        // Every text is one of them, or says what is logged or in which environment this is.
+        let texts = HONOURED
+            .iter()
+            .filter(|honoured| honoured.expected == String::EXPECTED);
+        for Honoured { key, .. } in texts {
+            assert!(config.may_change(key).is_err(), "{key}");
+        }
         config.config_black_list = "a; enableTopicList".into();
         assert!(config.may_change("enableTopicList").is_err());
     }

@@ -2,7 +2,6 @@
 //! The name server as a whole: what it owns, how it starts and stops.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,9 +77,11 @@ impl NameServer {
 
     /// Serves until `stop`; returns when the last connection has ended.
     pub async fn run(self: Arc<Self>, listening: Listening, stop: CancellationToken) {
-        let idle = Duration::from_secs(self.config.load().server_channel_max_idle_time_seconds.get());
+        let config = self.config.load_full();
+        let held_max = usize::try_from(config.connection_bytes_max.get()).unwrap_or(usize::MAX);
         let limits = net::Limits {
-            idle,
+            idle: Duration::from_secs(config.server_channel_max_idle_time_seconds.get()),
+            budget: net::Budget::of(held_max),
             ..net::Limits::default()
         };
         info!(addr = %listening.local_addr(), "name server started");
@@ -152,8 +153,11 @@ impl Service for NameServer {
         }
     }
 
-    fn may_administer(&self, from: IpAddr) -> bool {
-        self.config.load().admin_allowed_from.contain(from)
+    fn may_administer(&self, peer: &Peer) -> bool {
+        self.config
+            .load()
+            .admin_allowed_from
+            .admit(peer.addr.ip(), peer.local.ip())
     }
 
     fn is_timed(&self) -> bool {

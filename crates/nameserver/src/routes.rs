@@ -29,7 +29,7 @@ net::routes! { NameServer;
     UnregisterBroker => register::unregister_broker, open;
     QueryDataVersion => register::query_data_version, open;
     BrokerHeartbeat => register::broker_heartbeat, open;
-    RegisterTopicInNamesrv => register::register_topic, logged;
+    RegisterTopicInNamesrv => register::register_topic, open;
     DeleteTopicInNamesrv => register::delete_topic, logged;
     WipeWritePermOfBroker => register::wipe_write_perm, logged;
     AddWritePermOfBroker => register::add_write_perm, logged;

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc as blocking};
 use std::time::Duration;
@@ -12,12 +12,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use nameserver::config::Config;
 use nameserver::nameserver::NameServer;
-use net::{Channel, Outcome, Peer, Server, Service};
+use nameserver::routes::WORDS;
+use net::{Channel, Logged, Outcome, Peer, Server, Service};
 use store::disk::real::RealDisk;
 use store::disk::{Disk, Entry, File, Lock, Space};
 use store::env::sim::SimClock;
 use store::env::{Clock, Env};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -471,6 +474,8 @@ async fn of_every_changed_setting_is_said_what_becomes_of_it_and_who_changed_it_
         ("configStorePath=/x", 16),
         ("configBlackList=", 16),
         ("rocketmqHome=/x", 16),
+        ("bindAddress=0.0.0.0", 16),
+        ("adminAllowedFrom=0.0.0.0/0;::/0", 16),
         ("orderMessageEnable=true", 16),
         (long.as_str(), 29),
         (long_name.as_str(), 29),
@@ -519,6 +524,70 @@ async fn of_every_changed_setting_is_said_what_becomes_of_it_and_who_changed_it_
     ] {
         assert!(listed.contains(part), "{part}: {listed}");
     }
+    running.stop().await;
+}
+
+/// Asks over a connection that does not come from the host of the server, as far as it can see: from another address of this
+/// host, to its loopback. `None`: it has no other address.
+async fn ask_as_a_stranger(addr: SocketAddr, frame: Frame) -> Option<Frame> {
+    // Nothing is sent to find the address.
+    let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    found.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let own = found.local_addr().ok()?.ip();
+    if own.is_loopback() || own.is_unspecified() {
+        return None;
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((own, 0).into()).ok()?;
+    let mut stream = tokio::time::timeout(WAIT, socket.connect(addr))
+        .await
+        .ok()?
+        .ok()?;
+    let (mut bytes, mut inbox) = (BytesMut::new(), BytesMut::new());
+    frame.encode(&mut bytes, Encoding::Json);
+    stream.write_all(&bytes).await.unwrap();
+    loop {
+        if let Some(frame) = Decoder::default().next(&mut inbox).unwrap() {
+            return Some(frame);
+        }
+        let read = tokio::time::timeout(WAIT, stream.read_buf(&mut inbox)).await;
+        assert!(read.unwrap().unwrap() > 0, "cut off");
+    }
+}
+
+#[tokio::test]
+async fn strangers_register_and_ask_for_routes_and_administer_nothing() {
+    let running = Running::start("").await;
+    let client = running.connect().await;
+    client.register("a", "0", "127.0.0.1:1").await;
+    let administration = WORDS.iter().filter(|(_, logged)| *logged != Logged::No);
+    for (code, _) in administration {
+        let text = "enableTopicList=false\n";
+        let Some(refused) = ask_as_a_stranger(running.addr, request(code.0, &[], text)).await else {
+            println!("skipped: this host has no address besides its loopback");
+            return;
+        };
+        let (code, remark) = remark(&refused);
+        assert!(
+            code == 16 && remark.contains("set adminAllowedFrom="),
+            "{code} {remark}"
+        );
+    }
+    let listed = text(&client.ask(319, &[]).await);
+    assert!(listed.contains("enableTopicList=true\n"), "{listed}");
+    let route = request(105, &[("topic", "T")], "");
+    assert_eq!(ask_as_a_stranger(running.addr, route).await.unwrap().code, 0);
+    let one = request(217, &[("topic", "U")], r#"{"queueDatas":[]}"#);
+    let registered = ask_as_a_stranger(running.addr, one).await.unwrap();
+    assert_eq!(
+        registered.code, 0,
+        "brokers register single topics: {registered:?}"
+    );
+    running.stop().await;
+
+    let running = Running::start("adminAllowedFrom=127.0.0.1;0.0.0.0/0").await;
+    let change = request(318, &[], "enableTopicList=false\n");
+    assert_eq!(ask_as_a_stranger(running.addr, change).await.unwrap().code, 0);
     running.stop().await;
 }
 

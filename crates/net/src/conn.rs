@@ -12,8 +12,8 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::AsyncReadExt;
@@ -21,25 +21,47 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use wire::frame::{Decoder, Frame, FrameError};
+use wire::frame::{Frame, FrameError};
 
+use crate::budget::{Portion, STEP};
 use crate::gates::Gates;
+use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::peer::{Peer, Pushed};
 use crate::service::{BoxFuture, Due, Late, Level, Manner, Outcome, Service};
-use crate::socket::{Stream, Writer};
-use crate::tally::{Asked, Tally, Timed};
+use crate::socket::{Reader, Stream, Writer};
+use crate::tally::{Asked, Done, Tally, Timed};
+use crate::waiting::Waiting;
 
-const READ_BYTES_MIN: usize = 8 * 1024;
-const READ_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that are taken from one connection before the others get their turn. Without it one that sends without pause keeps
+/// its thread until the runtime takes it away, which is after a hundred large reads.
+const UNBROKEN_BYTES: usize = 256 * 1024;
 /// Most requests that are taken together.
 const GROUP_MAX: usize = 64;
 /// The idle time is checked in this many steps.
 const IDLE_STEPS: u32 = 4;
+/// What a request costs that is held, with a frame of up to this size.
+const HELD_BYTES: usize = 1024;
+/// It may hold so many times as much in these as may wait for it in answers.
+const HELD_SHARES: usize = 4;
+/// And one that keeps other threads busy, or whose answer waits to be taken: the size of a large one.
+const TURN_BYTES: usize = 256 * 1024;
 
 /// Connections served since a connection was served itself, from which on it waits for the others.
 const CROWD: u64 = 4;
+
+/// What moves a connection.
+#[derive(Debug, Default)]
+struct Since {
+    has_read: bool,
+    has_frame: bool,
+    has_written: bool,
+    /// For how many steps nothing moved, no frame became complete, and nothing was read of what waits.
+    idle: u32,
+    unfinished: u32,
+    unread: u32,
+}
 
 /// Counts how often connections of a server were served.
 #[derive(Debug, Default)]
@@ -54,6 +76,10 @@ enum Ended {
     ByUs,
     #[error("idle")]
     Idle,
+    #[error("a frame is not complete after {0:?}")]
+    Unfinished(Duration),
+    #[error("{0} bytes of answers wait, of which nothing was read for {1:?}")]
+    Unread(usize, Duration),
     #[error(transparent)]
     Malformed(#[from] FrameError),
     #[error(transparent)]
@@ -67,21 +93,34 @@ pub(crate) struct Conn<S: Service> {
     crowd: Arc<Crowd>,
     /// What the crowd had counted when this connection was served last.
     counted: u64,
-    decoder: Decoder,
-    inbox: BytesMut,
+    inbox: Inbox,
     outbox: Outbox,
     gated: Gates,
     /// When it was looked last whether they are due.
     looked: Instant,
     held: FuturesUnordered<Timed>,
+    /// What their frames have beyond [`HELD_BYTES`].
+    held_bytes: usize,
     /// Ends when gated answers of this level may be due.
     progress: Option<(Level, BoxFuture<()>)>,
     pushed: mpsc::Receiver<Pushed>,
-    read_bytes: usize,
-    active: bool,
+    /// Bytes taken since others had their turn.
+    taken_bytes: usize,
+    /// How long they had waited to be read.
+    waiting: Waiting,
+    /// What has happened since the last step of the idle time.
+    since: Since,
+    /// What all of this takes, as the budget knows it.
+    portion: Portion,
+    /// What may wait for it, as the budget is now.
+    share: usize,
+    /// From so many bytes of answers on no more are made.
+    reply_bytes_max: usize,
+    /// How many turns its peer has now.
+    turns: usize,
     /// Requests that are taken together, and what is known of each.
     group: Vec<Frame>,
-    group_asked: VecDeque<Asked>,
+    group_asked: VecDeque<(Asked, usize)>,
     /// Complete frames may lie in `inbox`, left there because a limit was reached.
     backlog: bool,
     /// How requests ended whose answers are in the outbox.
@@ -95,24 +134,31 @@ impl<S: Service> Conn<S> {
         pushed: mpsc::Receiver<Pushed>,
         (limits, crowd): (Arc<Limits>, Arc<Crowd>),
     ) -> Conn<S> {
+        let portion = limits.budget.join((peer.addr, &peer.closing), STEP);
         Conn {
             service,
             peer,
-            decoder: Decoder {
-                frame_bytes_max: limits.frame_bytes_max,
-            },
+            inbox: Inbox::new(limits.frame_bytes_max),
+            portion,
+            share: usize::MAX,
+            reply_bytes_max: limits.reply_bytes_max,
+            turns: limits.turns_max,
             limits,
             crowd,
             counted: 0,
-            inbox: BytesMut::new(),
             outbox: Outbox::default(),
             gated: Gates::default(),
             looked: Instant::now(),
             held: FuturesUnordered::new(),
+            held_bytes: 0,
             progress: None,
             pushed,
-            read_bytes: READ_BYTES_MIN,
-            active: true,
+            taken_bytes: 0,
+            waiting: Waiting::default(),
+            since: Since {
+                has_read: true,
+                ..Since::default()
+            },
             group: Vec::new(),
             group_asked: VecDeque::new(),
             backlog: false,
@@ -130,6 +176,9 @@ impl<S: Service> Conn<S> {
         };
         match &ended {
             Ended::Malformed(error) => warn!(peer = %self.peer.addr, %error, "closing: malformed frame"),
+            Ended::Unfinished(_) | Ended::Unread(..) => {
+                warn!(peer = %self.peer.addr, error = %ended, "closing: too slow");
+            }
             other => debug!(peer = %self.peer.addr, reason = %other, "connection ended"),
         }
         self.peer.ended();
@@ -138,7 +187,6 @@ impl<S: Service> Conn<S> {
 
     async fn exchange(&mut self, stream: &mut Stream, stop: &CancellationToken) -> Ended {
         let step = self.limits.idle / IDLE_STEPS;
-        let mut idle_steps = 0;
         let mut idle = pin!(sleep_until(Instant::now() + step));
         let mut alarm = pin!(sleep_until(Instant::now()));
         let mut is_set = false;
@@ -148,6 +196,10 @@ impl<S: Service> Conn<S> {
         loop {
             if let Err(ended) = self.work(stream).await {
                 return ended;
+            }
+            if self.taken_bytes >= UNBROKEN_BYTES {
+                self.taken_bytes = 0;
+                tokio::task::yield_now().await;
             }
             // Looked at here and not only below: a peer that sends without pause wins every `select!`.
             if stop.is_cancelled() {
@@ -159,16 +211,24 @@ impl<S: Service> Conn<S> {
                 is_set = true;
             }
             let reading = self.may_take();
-            self.make_room(reading);
+            if reading {
+                self.inbox.make_room();
+            }
+            self.portion.note(self.bytes());
             tokio::select! {
                 biased;
-                read = reader.read_buf(&mut self.inbox), if reading => match read {
+                read = reader.read_buf(&mut self.inbox.bytes), if reading => match read {
                     Ok(0) => return Ended::ByPeer,
-                    Ok(n) => self.took(n),
+                    Ok(n) => {
+                        self.since.has_read = true;
+                        self.taken_bytes += n;
+                        self.inbox.took(n);
+                        self.note_wait(&reader, n);
+                    }
                     Err(e) => return e.into(),
                 },
-                Some(late) = self.held.next(), if !self.held.is_empty() && self.may_answer() => {
-                    self.reply(late);
+                Some(done) = self.held.next(), if !self.held.is_empty() && self.may_answer() => {
+                    self.reply(done);
                 }
                 () = poll_some(&mut self.progress) => self.progress = None,
                 Some(pushed) = self.pushed.recv(), if self.may_answer() => {
@@ -178,11 +238,9 @@ impl<S: Service> Conn<S> {
                 () = &mut alarm, if is_set => is_set = false,
                 () = &mut idle => {
                     self.give_back();
-                    idle_steps = if self.active { 0 } else { idle_steps + 1 };
-                    if idle_steps >= IDLE_STEPS {
-                        return Ended::Idle;
+                    if let Some(ended) = self.stands_still() {
+                        return ended;
                     }
-                    self.active = false;
                     idle.as_mut().reset(Instant::now() + step);
                 }
                 () = &mut stopping => return self.drain(stream).await,
@@ -190,16 +248,34 @@ impl<S: Service> Conn<S> {
         }
     }
 
+    /// Takes note of how long bytes that were just read had waited. Where a read has left some, it looks now and then how many.
+    fn note_wait(&mut self, reader: &Reader<'_>, bytes: usize) {
+        self.peer.set_waited(self.waiting.took(bytes, Instant::now));
+        let is_all = self.inbox.bytes.len() < self.inbox.bytes.capacity();
+        if is_all {
+            return;
+        }
+        let now = Instant::now();
+        if self.waiting.is_due(now) {
+            self.waiting.saw(reader.unread(), now);
+        }
+    }
+
     /// Serves what has arrived, lets the service write, and sends what may go out.
     async fn work(&mut self, stream: &Writer<'_>) -> Result<(), Ended> {
         loop {
+            self.take_share();
             let (served, arrived) = self.serve_arrived();
             if served {
                 let is_crowded = self.is_crowded();
-                if is_crowded {
-                    tokio::task::yield_now().await;
+                // Whoever has staged nothing does not write for others: a disk that hangs would keep its answers, too.
+                if self.service.has_staged() {
+                    if is_crowded {
+                        // Others may bring more to write.
+                        tokio::task::yield_now().await;
+                    }
+                    self.service.settle(is_crowded);
                 }
-                self.service.settle(is_crowded);
             }
             self.release_gated();
             self.collect();
@@ -207,7 +283,8 @@ impl<S: Service> Conn<S> {
             let written = self.outbox.write(stream);
             self.tally.report(&*self.service, written.is_ok());
             written?;
-            self.active |= self.outbox.bytes() < before;
+            self.since.has_written |= self.outbox.bytes() < before;
+            self.portion.note(self.bytes());
             // Only now: what came before the bad frame is a request like any other.
             arrived?;
             if !self.backlog || !self.may_take() {
@@ -235,8 +312,8 @@ impl<S: Service> Conn<S> {
                 self.backlog = true;
                 break;
             }
-            let frame = match self.decoder.next(&mut self.inbox) {
-                Ok(Some(frame)) => frame,
+            let (mut frame, bytes) = match self.inbox.next() {
+                Ok(Some(next)) => next,
                 Ok(None) => break,
                 Err(malformed) => {
                     self.serve_group();
@@ -244,14 +321,20 @@ impl<S: Service> Conn<S> {
                 }
             };
             served = true;
+            self.since.has_frame = true;
             if frame.is_reply() {
+                self.inbox.detach(&mut frame, bytes);
                 self.peer.answered(frame);
                 continue;
             }
+            if self.service.keeps_frame(frame.code) {
+                self.inbox.detach(&mut frame, bytes);
+            }
+            let bytes = bytes.saturating_sub(HELD_BYTES);
             let asked = Asked::by(&frame, arrived);
             if self.service.is_grouped(frame.code) {
                 self.group.push(frame);
-                self.group_asked.push_back(asked);
+                self.group_asked.push_back((asked, bytes));
                 if self.group.len() >= GROUP_MAX {
                     self.serve_group();
                 }
@@ -259,7 +342,7 @@ impl<S: Service> Conn<S> {
             }
             self.serve_group();
             let outcome = self.service.serve(&self.peer, frame);
-            self.note(asked, outcome);
+            self.note((asked, bytes), outcome);
         }
         self.serve_group();
         (served, Ok(()))
@@ -280,8 +363,8 @@ impl<S: Service> Conn<S> {
         self.group = group;
     }
 
-    /// Notes what becomes of a request.
-    fn note(&mut self, asked: Asked, outcome: Outcome) {
+    /// Notes what becomes of a request, whose frame has so many bytes beyond those of most.
+    fn note(&mut self, (asked, bytes): (Asked, usize), outcome: Outcome) {
         match outcome {
             Outcome::Silent => {}
             Outcome::Oneway(code) => self.tally.add(asked, code.0, Manner::Oneway),
@@ -291,7 +374,10 @@ impl<S: Service> Conn<S> {
                 self.send(asked, &frame, Manner::Sent);
             }
             Outcome::Gated(frame, ticket) => self.gated.push(&frame, self.peer.encoding, (ticket, asked)),
-            Outcome::Later(future) => self.held.push(Timed { asked, future }),
+            Outcome::Later(future) => {
+                self.held_bytes += bytes;
+                self.held.push(Timed { asked, bytes, future });
+            }
         }
     }
 
@@ -357,11 +443,11 @@ impl<S: Service> Conn<S> {
             if self.held.is_empty() {
                 return;
             }
-            let Some(Some(late)) = self.held.next().now_or_never() else {
+            let Some(Some(done)) = self.held.next().now_or_never() else {
                 return;
             };
             self.take_pushed();
-            self.reply(late);
+            self.reply(done);
         }
     }
 
@@ -374,7 +460,8 @@ impl<S: Service> Conn<S> {
         }
     }
 
-    fn reply(&mut self, (asked, late): (Asked, Option<Late>)) {
+    fn reply(&mut self, Done { asked, bytes, late }: Done) {
+        self.held_bytes -= bytes;
         match late {
             Some(late) if asked.is_oneway => self.tally.add(asked, late.frame.code, Manner::Oneway),
             Some(Late { frame, waited: true }) => self.send(asked, &frame, Manner::SentAfterWait),
@@ -399,43 +486,76 @@ impl<S: Service> Conn<S> {
     }
 
     fn may_answer(&self) -> bool {
-        self.outbox.bytes() < self.limits.reply_bytes_max
+        self.outbox.bytes() < self.reply_bytes_max
     }
 
     fn may_take(&self) -> bool {
         self.may_answer()
             && self.gated.len() + self.group.len() < self.limits.gated_max
             && self.held.len() + self.group.len() < self.limits.held_max
+            && self.held_bytes < self.limits.held_bytes_max
+            && self.held.len() * HELD_BYTES / HELD_SHARES < self.share
     }
 
-    /// Room for the next read: little for a quiet connection, more for one that fills it.
-    fn make_room(&mut self, reading: bool) {
-        if reading && self.inbox.capacity() - self.inbox.len() < self.read_bytes / 2 {
-            self.inbox.reserve(self.read_bytes);
+    /// The less is left for all, the less may wait for one that does not read, and the less is done for it at the same time.
+    fn take_share(&mut self) {
+        let share = self.portion.budget().share();
+        self.share = share;
+        self.reply_bytes_max = share.min(self.limits.reply_bytes_max);
+        let turns = (share / TURN_BYTES).min(self.limits.turns_max).max(1);
+        if turns < self.turns {
+            self.turns -= self.peer.turns.forget_permits(self.turns - turns);
+        } else if turns > self.turns {
+            self.peer.turns.add_permits(turns - self.turns);
+            self.turns = turns;
+        }
+    }
+
+    /// What it holds.
+    fn bytes(&self) -> usize {
+        let answers = self.outbox.bytes() + self.gated.bytes();
+        let mut held = 0;
+        if !self.held.is_empty() {
+            let turns = self.turns.saturating_sub(self.peer.turns.available_permits());
+            held = self.held.len() * HELD_BYTES + self.held_bytes + turns * TURN_BYTES;
+        }
+        self.inbox.held() + answers + held
+    }
+
+    /// Called at each step of the idle time: whether there have been too many in which nothing happened that should.
+    fn stands_still(&mut self) -> Option<Ended> {
+        let waited = !self.inbox.is_empty() && !self.backlog && self.may_take();
+        let is_unread = !self.outbox.is_empty();
+        let since = &mut self.since;
+        let still = |steps: &mut u32, is_still: bool| {
+            *steps = if is_still { *steps + 1 } else { 0 };
+            *steps >= IDLE_STEPS
+        };
+        let idle = still(&mut since.idle, !since.has_read && !since.has_written);
+        let unfinished = still(&mut since.unfinished, waited && !since.has_frame);
+        let unread = still(&mut since.unread, is_unread && !since.has_written);
+        (since.has_read, since.has_frame, since.has_written) = (false, false, false);
+        if unread {
+            Some(Ended::Unread(self.outbox.bytes(), self.limits.idle))
+        } else if idle {
+            Some(Ended::Idle)
+        } else if unfinished {
+            Some(Ended::Unfinished(self.limits.idle))
+        } else {
+            None
         }
     }
 
     /// Gives back the room of bursts that are over. Done each step of the idle time, whatever came in it: a heartbeat must
     /// not keep it, and a busy connection gets it again for one allocation.
     fn give_back(&mut self) {
+        self.inbox.give_back();
         self.gated.give_back();
         if self.outbox.is_empty() {
             self.outbox = Outbox::default();
         }
         if self.group.is_empty() {
             (self.group, self.group_asked) = Default::default();
-        }
-    }
-
-    fn took(&mut self, bytes: usize) {
-        self.active = true;
-        if bytes * 2 >= self.read_bytes {
-            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
-        } else if bytes * 8 < self.read_bytes && self.read_bytes > READ_BYTES_MIN {
-            self.read_bytes /= 2;
-            if self.inbox.len() == bytes && self.inbox.capacity() > 4 * self.read_bytes {
-                self.inbox = BytesMut::from(&self.inbox[..]);
-            }
         }
     }
 
@@ -473,8 +593,8 @@ async fn poll_some(future: &mut Option<(Level, BoxFuture<()>)>) {
 mod tests {
     use super::*;
     use crate::service::Ticket;
+    use bytes::BytesMut;
     use std::net::Ipv4Addr;
-    use std::time::Duration;
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
     use wire::code::ResponseCode;

@@ -39,6 +39,11 @@ impl Gates {
         self.gates.is_empty()
     }
 
+    /// What their frames take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frames.len()
+    }
+
     pub(crate) fn tickets(&self) -> impl Iterator<Item = &Ticket> {
         self.gates.iter().map(|gated| &gated.ticket)
     }

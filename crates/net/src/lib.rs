@@ -7,9 +7,11 @@
 #![warn(missing_docs)]
 
 mod access;
+mod budget;
 mod channel;
 mod conn;
 mod gates;
+mod inbox;
 mod leaving;
 mod levels;
 mod limits;
@@ -24,8 +26,10 @@ mod server;
 mod service;
 pub mod socket;
 mod tally;
+mod waiting;
 
 pub use access::Logged;
+pub use budget::Budget;
 pub use channel::{Channel, ConnectError};
 pub use leaving::Leaving;
 pub use levels::Levels;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What one server or one connection may use at most. At a limit we stop reading the socket or close it; we never grow.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::budget::Budget;
 
 /// Bounds of a server and of each of its connections.
 #[derive(Debug, Clone)]
@@ -14,6 +17,8 @@ pub struct Limits {
     pub gated_max: usize,
     /// Requests of one connection that are held (long polls, relayed calls). At the limit its socket is not read.
     pub held_max: usize,
+    /// Bytes of them, as far as they are long; one more may always come.
+    pub held_bytes_max: usize,
     /// Requests of one connection that may keep other threads busy at the same time ([`crate::Peer::turns`]).
     pub turns_max: usize,
     /// Answer bytes queued to one reader that does not read. At the limit its socket is not read.
@@ -22,7 +27,13 @@ pub struct Limits {
     pub push_max: usize,
     /// And bytes; a single frame may be larger.
     pub push_bytes_max: usize,
-    /// A connection on which nothing was read or written for so long is closed.
+    /// What all connections may hold together that have a copy of this.
+    pub budget: Arc<Budget>,
+    /// What the system keeps of a connection until it is read (bytes); it adds as much for what it needs itself. It does not grow, so
+    /// that not much waits there, unknown to anybody, of those that send more than is read.
+    pub unread_bytes: usize,
+    /// A connection on which nothing was read or written for so long is closed; also one of which a frame has not become
+    /// complete, or that has read nothing of what waits for it.
     pub idle: Duration,
     /// How long a stopping server works on answers that are still due.
     pub drain: Duration,
@@ -35,10 +46,13 @@ impl Default for Limits {
             connections_max: 20_000,
             gated_max: 16_384,
             held_max: 65_536,
+            held_bytes_max: 16 * 1024 * 1024,
             turns_max: 16,
             reply_bytes_max: 16 * 1024 * 1024,
             push_max: 1024,
             push_bytes_max: 16 * 1024 * 1024,
+            budget: Budget::of(1 << 30),
+            unread_bytes: 256 * 1024,
             idle: Duration::from_secs(120),
             drain: Duration::from_secs(3),
         }

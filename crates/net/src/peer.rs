@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::frame::{Encoding, Frame};
 
+use crate::budget::Portion;
 use crate::limits::Limits;
 
 /// Why a frame could not be queued to a peer.
@@ -54,12 +55,14 @@ pub struct Peer {
     pub local: SocketAddr,
     /// One for each of its requests that may keep other threads busy at the same time.
     pub turns: Arc<Semaphore>,
+    /// How long what was read last had waited to be read, at least: milliseconds.
+    waited_ms: AtomicU32,
     /// The header encoding of what we send.
     pub(crate) encoding: Encoding,
     pub(crate) closing: CancellationToken,
     queue: mpsc::Sender<Pushed>,
     /// Bytes of the queue.
-    queued: Arc<AtomicUsize>,
+    queued: Arc<Queued>,
     queued_max: usize,
     opaque: AtomicI32,
     calls: Mutex<HashMap<i32, oneshot::Sender<Frame>>>,
@@ -73,20 +76,39 @@ impl Peer {
         limits: &Limits,
     ) -> (Peer, mpsc::Receiver<Pushed>) {
         let (queue, frames) = mpsc::channel(limits.push_max);
+        let closing = CancellationToken::new();
+        let queued = Queued {
+            bytes: AtomicUsize::new(0),
+            portion: Mutex::new(limits.budget.join((addr, &closing), 0)),
+        };
         let peer = Peer {
             id,
             addr,
             local,
             turns: Arc::new(Semaphore::new(limits.turns_max)),
+            waited_ms: AtomicU32::new(0),
             encoding,
-            closing: CancellationToken::new(),
+            closing,
             queue,
-            queued: Arc::default(),
+            queued: Arc::new(queued),
             queued_max: limits.push_bytes_max,
             opaque: AtomicI32::new(0),
             calls: Mutex::default(),
         };
         (peer, frames)
+    }
+
+    /// How long the requests that are served now have waited to be read, as far as it is known: at least so long, and mostly
+    /// not at all.
+    pub fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited_ms.load(Ordering::Relaxed).into())
+    }
+
+    pub(crate) fn set_waited(&self, waited: Duration) {
+        let waited_ms = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);
+        if self.waited_ms.load(Ordering::Relaxed) != waited_ms {
+            self.waited_ms.store(waited_ms, Ordering::Relaxed);
+        }
     }
 
     /// Sends a request that wants no answer (set its one-way flag) or a late answer.
@@ -105,7 +127,7 @@ impl Peer {
                 mpsc::error::TrySendError::Full(_) => PushError::Full(self.addr, self.queue.max_capacity()),
                 mpsc::error::TrySendError::Closed(_) => PushError::Closed(self.addr),
             })?;
-        let queued = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        let queued = self.queued.add(bytes);
         let taken = Taken {
             queued: Arc::clone(&self.queued),
             bytes,
@@ -183,16 +205,37 @@ pub(crate) struct Pushed {
     _taken: Taken,
 }
 
+/// How much is in the queue.
+#[derive(Debug)]
+struct Queued {
+    bytes: AtomicUsize,
+    portion: Mutex<Portion>,
+}
+
+impl Queued {
+    /// How much there was before.
+    fn add(&self, bytes: usize) -> usize {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.portion.lock().note(self.bytes.load(Ordering::Relaxed));
+        before
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.portion.lock().note(self.bytes.load(Ordering::Relaxed));
+    }
+}
+
 /// Bytes of the queue, until they leave it.
 #[derive(Debug)]
 struct Taken {
-    queued: Arc<AtomicUsize>,
+    queued: Arc<Queued>,
     bytes: usize,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.queued.remove(self.bytes);
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where requests of administrators may come from, as a setting: addresses and networks (`127.0.0.1;10.0.0.0/8;fd00::/8`).
+//! Nobody has to prove who he is, so where he is has to do: without the setting that is the host of the server.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +8,7 @@ use std::net::IpAddr;
 /// More are a mistake.
 const PLACES_MAX: usize = 256;
 
-/// Addresses and networks. Empty: everywhere.
+/// Addresses and networks. Empty: the host of the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
     text: String,
@@ -34,10 +35,15 @@ impl Places {
         })
     }
 
-    /// Whether an address is one of these places.
-    pub fn contain(&self, addr: IpAddr) -> bool {
-        let addr = addr.to_canonical();
-        self.networks.is_empty() || self.networks.iter().any(|network| network.contains(addr))
+    /// Whether somebody at `from` may administer the server that took the connection at `to`.
+    ///
+    /// Who has its own address at both ends is on its host: tools connect to the address that the name server told them.
+    pub fn admit(&self, from: IpAddr, to: IpAddr) -> bool {
+        let from = from.to_canonical();
+        if self.networks.is_empty() {
+            return from.is_loopback() || from == to.to_canonical();
+        }
+        self.networks.iter().any(|network| network.contains(from))
     }
 }
 
@@ -76,13 +82,42 @@ fn network(text: &str) -> Option<Network> {
 mod tests {
     use super::*;
 
+    fn admit(places: &str, from: &str, to: &str) -> bool {
+        let places = Places::read(places).unwrap();
+        places.admit(from.parse().unwrap(), to.parse().unwrap())
+    }
+
     fn contain(places: &str, addr: &str) -> bool {
-        Places::read(places).unwrap().contain(addr.parse().unwrap())
+        admit(places, addr, "192.0.2.1")
     }
 
     #[test]
-    fn nothing_set_is_everywhere() {
-        assert!(contain("", "203.0.113.9") && contain("", "2001:db8::1"));
+    fn nothing_set_is_the_host_of_the_server() {
+        for (from, to) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.8.0.1", "192.0.2.1"),
+            ("::1", "::1"),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert!(admit("", from, to), "{from} to {to}");
+        }
+        for (from, to) in [
+            ("192.0.2.2", "192.0.2.1"),
+            ("10.0.0.1", "127.0.0.1"),
+            ("2001:db8::2", "2001:db8::1"),
+            ("0.0.0.0", "192.0.2.1"),
+        ] {
+            assert!(!admit("", from, to), "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_counts_alone() {
+        assert!(!admit("10.0.0.0/8", "127.0.0.1", "127.0.0.1"));
+        assert!(!admit("10.0.0.0/8", "192.0.2.1", "192.0.2.1"));
     }
 
     #[test]

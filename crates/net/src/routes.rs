@@ -157,13 +157,19 @@ pub fn run<O: Service, R: Request>(
         return handle(owner, peer, frame, handler);
     }
     let entry = Entry::of(peer, &frame, logged);
-    if !owner.may_administer(peer.addr.ip()) {
-        let code = wire::code::Code(frame.code);
-        let remark = format!("{code} may not come from {} (adminAllowedFrom)", peer.addr.ip());
-        let refused = Fault::new(ResponseCode::NO_PERMISSION, remark);
-        return entry.follow(refuse(refused, frame.opaque, frame.is_oneway()));
+    if !owner.may_administer(peer) {
+        return entry.follow(refuse(stranger(peer, &frame), frame.opaque, frame.is_oneway()));
     }
     entry.follow(handle(owner, peer, frame, handler))
+}
+
+/// What somebody is told who may not administer from where he is.
+fn stranger(peer: &Peer, frame: &Frame) -> Fault {
+    let (code, from) = (wire::code::Code(frame.code), peer.addr.ip().to_canonical());
+    let remark = format!(
+        "{code} may not come from {from}: ask from the host of this server, or set adminAllowedFrom={from} (or a network: 10.0.0.0/8) in its configuration file and start it again"
+    );
+    Fault::new(ResponseCode::NO_PERMISSION, remark)
 }
 
 /// Reads the typed header, runs the handler, and makes frames of what it returns.
@@ -253,7 +259,7 @@ fn into_frame<R: Request>(reply: Reply<R::Reply>, opaque: i32) -> Frame {
 /// * `logged`: administrators (`adminAllowedFrom`), because it changes something; it goes to the access log.
 /// * `logged_without_body`: the same, and its body may hold secrets.
 ///
-/// Makes `fn route(&Arc<Broker>, &Arc<Peer>, Frame) -> Outcome` and `ROUTES`, the codes in that order.
+/// Makes `fn route(&Arc<Broker>, &Arc<Peer>, Frame) -> Outcome`, `ROUTES`, the codes in that order, and `WORDS`, their words.
 ///
 /// ```
 /// # use net::{Answer, Call, Fault, Outcome, Peer, Reply, Service};
@@ -303,6 +309,10 @@ macro_rules! routes {
         /// Every request that is served, with its handler.
         pub const ROUTES: &[(::wire::code::Code, &str)] =
             &[$((<$request as ::wire::code::Request>::CODE, stringify!($handler))),+];
+
+        /// What the word of each of them says.
+        pub const WORDS: &[(::wire::code::Code, $crate::Logged)] =
+            &[$((<$request as ::wire::code::Request>::CODE, $crate::routes!(@logged $logged))),+];
 
         /// Hands a frame to the handler of its code.
         pub(crate) fn route(
@@ -368,8 +378,8 @@ mod tests {
             route(self, peer, frame)
         }
 
-        fn may_administer(&self, from: std::net::IpAddr) -> bool {
-            from.is_loopback()
+        fn may_administer(&self, peer: &Peer) -> bool {
+            crate::Places::default().admit(peer.addr.ip(), peer.local.ip())
         }
     }
 
@@ -395,9 +405,9 @@ mod tests {
     }
 
     fn ask_from(from: Ipv4Addr, frame: Frame) -> Option<Frame> {
-        let nowhere: SocketAddr = (from, 1).into();
+        let (from, to): (SocketAddr, SocketAddr) = ((from, 1).into(), (Ipv4Addr::LOCALHOST, 1).into());
         let limits = Limits::default();
-        let (peer, _) = Peer::new(1, (nowhere, nowhere), wire::frame::Encoding::Json, &limits);
+        let (peer, _) = Peer::new(1, (from, to), wire::frame::Encoding::Json, &limits);
         match route(&Arc::new(Calculator), &Arc::new(peer), frame) {
             Outcome::Reply(frame) => Some(frame),
             _ => None,
@@ -413,6 +423,7 @@ mod tests {
             (7, Some("calculator"), &b"x"[..])
         );
         assert_eq!(ROUTES, [(Code(901), "double"), (Code(902), "forget")]);
+        assert_eq!(WORDS, [(Code(901), Logged::No), (Code(902), Logged::Whole)]);
     }
 
     #[test]
@@ -420,9 +431,11 @@ mod tests {
         let elsewhere = Ipv4Addr::new(203, 0, 113, 9);
         let refused = ask_from(elsewhere, Frame::request(7, &Forget {})).unwrap();
         assert_eq!(refused.code, ResponseCode::NO_PERMISSION.0);
-        assert_eq!(
-            refused.remark.unwrap(),
-            "ADD_BROKER (902) may not come from 203.0.113.9 (adminAllowedFrom)"
+        let remark = refused.remark.unwrap();
+        assert!(
+            remark.starts_with("ADD_BROKER (902) may not come from 203.0.113.9: ")
+                && remark.contains("set adminAllowedFrom=203.0.113.9 "),
+            "{remark}"
         );
         assert_eq!(ask(Frame::request(7, &Forget {})).unwrap().code, 0);
         assert_eq!(

@@ -65,6 +65,9 @@ impl Listening {
     pub async fn serve<S: Service>(self, service: Arc<S>, limits: Limits, stop: CancellationToken) {
         let (limits, crowd) = (Arc::new(limits), Arc::new(Crowd::default()));
         let tasks = TaskTracker::new();
+        if let Err(error) = self.listener.keep_unread(limits.unread_bytes) {
+            warn!(listen = %self.addr, %error, "what the system keeps unread of a connection cannot be bounded");
+        }
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,

@@ -2,7 +2,6 @@
 //! What stands behind a server's sockets.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,6 +153,13 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
+    /// Whether something of the frame of such a request may be kept while its answer takes its time. The frame then has its
+    /// own copy of its bytes, so that it does not keep those of others.
+    fn keeps_frame(&self, code: i32) -> bool {
+        let _ = code;
+        true
+    }
+
     /// Takes requests that arrived together, one or more, and says what becomes of each, in their order.
     fn serve_group(
         self: &Arc<Self>,
@@ -166,13 +172,18 @@ pub trait Service: Send + Sync + 'static {
         }
     }
 
-    /// Where requests of administrators may come from; those from elsewhere are refused.
-    fn may_administer(&self, from: IpAddr) -> bool {
-        let _ = from;
+    /// Whether requests of administrators may come from there; those from elsewhere are refused.
+    fn may_administer(&self, peer: &Peer) -> bool {
+        let _ = peer;
         true
     }
 
-    /// Called once after all requests that arrived together were served: the moment to write what they staged. Where it is
+    /// Whether what this thread has served since it was last asked has to be settled.
+    fn has_staged(&self) -> bool {
+        true
+    }
+
+    /// Called once after all requests that arrived together were served, if they have staged anything: the moment to write it. Where it is
     /// crowded, other connections are being served at the same time.
     fn settle(&self, is_crowded: bool) {
         let _ = is_crowded;

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, tcp};
 
@@ -79,6 +80,15 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
+    /// Has the system keep so many bytes of each connection until they are read. Of those that come from now on: what one is told
+    /// that it may send has to do with it from its first moment.
+    pub(crate) fn keep_unread(&self, bytes: usize) -> io::Result<()> {
+        if let Listener::System(listener) = self {
+            sockopt::set_socket_recv_buffer_size(listener, bytes)?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
             Listener::System(listener) => {
@@ -163,6 +173,20 @@ impl Stream {
 pub(crate) enum Reader<'a> {
     System(tcp::ReadHalf<'a>),
     Simulated(&'a Arc<dyn Line>),
+}
+
+impl Reader<'_> {
+    /// Bytes that lie in the system and can be read.
+    pub(crate) fn unread(&self) -> usize {
+        match self {
+            Reader::System(reader) => {
+                let unread = rustix::io::ioctl_fionread(reader.as_ref());
+                unread.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+            }
+            // What it has comes at once.
+            Reader::Simulated(_) => 0,
+        }
+    }
 }
 
 impl AsyncRead for Reader<'_> {

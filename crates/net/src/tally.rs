@@ -33,15 +33,25 @@ impl Asked {
 /// A held answer, with what it answers.
 pub(crate) struct Timed {
     pub(crate) asked: Asked,
+    /// What its frame has beyond the size of most.
+    pub(crate) bytes: usize,
     pub(crate) future: BoxFuture<Option<Late>>,
 }
 
-impl Future for Timed {
-    type Output = (Asked, Option<Late>);
+/// One that has ended.
+pub(crate) struct Done {
+    pub(crate) asked: Asked,
+    pub(crate) bytes: usize,
+    pub(crate) late: Option<Late>,
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let asked = self.asked;
-        self.future.as_mut().poll(cx).map(|late| (asked, late))
+impl Future for Timed {
+    type Output = Done;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
+        let (asked, bytes) = (self.asked, self.bytes);
+        let late = self.future.as_mut().poll(cx);
+        late.map(|late| Done { asked, bytes, late })
     }
 }
 

@@ -13,7 +13,7 @@ use net::{
     Service, Ticket,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wire::code::ResponseCode;
@@ -28,6 +28,8 @@ const BIG: i32 = 5;
 const PUSH_FIRST: i32 = 6;
 const READY: i32 = 7;
 const WAITED: i32 = 8;
+/// Answered with the milliseconds that it has waited to be read.
+const HOW_LONG: i32 = 13;
 const ONEWAY: i32 = 9;
 const HURRIED: i32 = 10;
 const GROUPED: i32 = 11;
@@ -110,6 +112,10 @@ impl Service for Scripted {
             }
             PUSH_FIRST => {
                 peer.push(request(ECHO, 1000, b"news")).unwrap();
+                Outcome::Reply(reply)
+            }
+            HOW_LONG => {
+                reply.body = peer.waited().as_millis().to_string().into();
                 Outcome::Reply(reply)
             }
             READY => Outcome::Later(Box::pin(async move { Some(reply.into()) })),
@@ -680,4 +686,86 @@ async fn an_answer_that_nobody_waits_for_is_dropped() {
     raw.send(&[Frame::reply(77, ResponseCode::SUCCESS), request(ECHO, 1, b"")])
         .await;
     assert_eq!(raw.next().await.unwrap().opaque, 1);
+}
+
+/// Sends these behind a request that keeps the connection from being read for a while; what they are told, and how long it
+/// took in all.
+async fn wait_unread(frames: &[Frame]) -> (Vec<u128>, Duration) {
+    const UNREAD: Duration = Duration::from_millis(60);
+    let limits = Limits {
+        gated_max: 1,
+        ..Limits::default()
+    };
+    let (service, addr, _stop) = start(limits).await;
+    let mut client = Raw::connect(addr).await;
+    let begin = tokio::time::Instant::now();
+    client.send(&[request(GATED, 1, b"")]).await;
+    client.send(frames).await;
+    while service.served.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(UNREAD).await;
+    service.passed.store(1, Ordering::SeqCst);
+    service.moved.notify_waiters();
+    let mut told = Vec::new();
+    while told.len() < frames.len() {
+        let reply = client.next().await.unwrap();
+        if reply.opaque > 1 {
+            told.push(std::str::from_utf8(&reply.body).unwrap().parse().unwrap());
+        }
+    }
+    (told, begin.elapsed())
+}
+
+#[tokio::test]
+async fn how_long_requests_have_waited_unread_is_known_at_least() {
+    // More than one read takes, and less than the system takes of a peer that is not read.
+    let frames: Vec<_> = (2..300).map(|n| request(HOW_LONG, n, &[7; 64])).collect();
+    let (told, took) = wait_unread(&frames).await;
+    assert_eq!(told[0], 0, "it was read at once");
+    let last = told[told.len() - 1];
+    assert!((60..=took.as_millis()).contains(&last), "{last} of {took:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_held_against_a_peer_whose_requests_are_read_in_one_go() {
+    let (told, _) = wait_unread(&[request(HOW_LONG, 2, b"")]).await;
+    assert_eq!(told, [0]);
+}
+
+#[tokio::test]
+async fn what_is_not_read_is_held_up_at_its_sender_once_the_system_keeps_enough_of_it() {
+    for (unread_bytes, is_taken) in [(Limits::default().unread_bytes, true), (4096, false)] {
+        let limits = Limits {
+            gated_max: 1,
+            unread_bytes,
+            ..Limits::default()
+        };
+        let (service, addr, _stop) = start(limits).await;
+        let mut first = Raw::connect(addr).await;
+        first.send(&[request(ECHO, 1, b"")]).await;
+        first.next().await.unwrap();
+        let before = service.served.load(Ordering::SeqCst);
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(4096).unwrap();
+        let mut client = Raw {
+            stream: socket.connect(addr).await.unwrap(),
+            inbox: BytesMut::new(),
+        };
+        client.send(&[request(GATED, 1, b"")]).await;
+        while service.served.load(Ordering::SeqCst) == before {
+            tokio::task::yield_now().await;
+        }
+        // From here on nothing is read.
+        let frames = client.stream.write_all(&[0; 48 * 1024]);
+        if is_taken {
+            frames.await.unwrap();
+        } else {
+            assert!(
+                tokio::time::timeout(Duration::from_millis(200), frames)
+                    .await
+                    .is_err()
+            );
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 use wire::record::RecordHead;
 
 use crate::index::file::Put;
+use crate::log::Log;
 use crate::queue::{Queue, Unit};
 use crate::queue_batch::Span;
 use crate::queues::Queues;
@@ -32,6 +33,8 @@ pub(crate) struct Batch {
     pub(crate) seen: Vec<Seen>,
     /// What the index lacks.
     pub(crate) puts: Vec<Put>,
+    /// What cannot be read in front of some of them: from where to where.
+    pub(crate) damaged: Vec<(i64, i64)>,
 }
 
 /// One record.
@@ -76,7 +79,11 @@ impl Ahead<'_> {
         };
         while batch.seen.len() < BATCH_RECORDS && batch.puts.len() < BATCH_PUTS {
             let Some((pos, head)) = self.scanner.next()? else {
-                return Ok((batch, true));
+                let Some((from, to)) = self.scanner.pass_over()? else {
+                    return Ok((batch, true));
+                };
+                batch.damaged.push((from, to));
+                continue;
             };
             let (number, queue) = self.numbers.of(&head, &mut batch.fresh);
             let derived = self
@@ -105,6 +112,18 @@ impl Ahead<'_> {
         }
         Ok((batch, false))
     }
+}
+
+/// Says what of the log cannot be read although there is more behind it.
+pub(crate) fn tell_of_damage(log: &Log, from: i64, to: i64) {
+    let file = log.path_of(from);
+    tracing::error!(
+        file = %file.display(),
+        from,
+        to,
+        bytes = to - from,
+        "what is damaged in the log is passed over and its messages are lost; `barque store check` tells more"
+    );
 }
 
 /// Queues by the order in which they were seen: nobody has to look them up by name for each record again.

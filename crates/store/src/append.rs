@@ -8,6 +8,7 @@ use wire::properties::Properties;
 use wire::properties::name::INNER_BASE;
 use wire::record::{PROPERTIES_BYTES_MAX, Seal, crc31, properties_len, record_len, sysflag};
 
+use crate::config::FlushMode;
 use crate::draft::{AppendError, Draft, Gate, LogPos, Receipt};
 use crate::queue::UNIT_BYTES;
 use crate::queue_batch::inner_count;
@@ -168,6 +169,26 @@ impl Store {
         Ok(prepared)
     }
 
+    /// Whether the store as a whole takes messages now.
+    pub fn takes_messages(&self) -> Result<(), AppendError> {
+        self.admit().map(drop)
+    }
+
+    /// Why messages are not written whose gate says so.
+    pub fn why_not_written(&self) -> AppendError {
+        match self.missing_bytes.load(Ordering::Relaxed) {
+            0 => AppendError::Failed,
+            _ if self.is_failed() => AppendError::Failed,
+            _ => self.disk_full(),
+        }
+    }
+
+    fn disk_full(&self) -> AppendError {
+        AppendError::DiskFull {
+            missing_bytes: self.missing_bytes.load(Ordering::Relaxed).max(1),
+        }
+    }
+
     /// Refuses what the store as a whole cannot take now; returns the time.
     fn admit(&self) -> Result<i64, AppendError> {
         if self.is_failed() {
@@ -179,7 +200,7 @@ impl Store {
             return Err(AppendError::Busy { pending_bytes });
         }
         if self.is_disk_full.load(Ordering::Relaxed) {
-            return Err(AppendError::DiskFull);
+            return Err(self.disk_full());
         }
         let now_ms = self.env.clock.now_ms();
         let since = self.writing_since_ms.load(Ordering::Relaxed);
@@ -204,6 +225,13 @@ impl Store {
         let pending_bytes = tail.waiting_bytes();
         if pending_bytes > self.config.pending_bytes_max {
             return Err(AppendError::Busy { pending_bytes });
+        }
+        if self.config.flush == FlushMode::Sync {
+            let unsynced = tail.pos - self.log.durable.load(Ordering::Relaxed);
+            if unsynced > self.unsynced_max.load(Ordering::Relaxed) {
+                let pending_bytes = unsynced.unsigned_abs() as usize;
+                return Err(AppendError::Busy { pending_bytes });
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// How long a ring that is not urgent may be answered late.
 const SOON: Duration = Duration::from_millis(10);

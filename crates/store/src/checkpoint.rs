@@ -134,12 +134,27 @@ pub(crate) fn load(disk: &dyn Disk, path: &Path) -> io::Result<Loaded> {
     Ok(Loaded { times, safe, turn })
 }
 
-/// Whether a slot is ours, but of a version that is not known here.
+/// Whether the file cannot be what any program has written.
+pub(crate) fn is_damaged(bytes: &[u8]) -> bool {
+    let is_sound = |at: usize| {
+        let slot = bytes.get(at..at + SLOT_BYTES);
+        slot.is_some_and(|slot| parse_slot(slot).is_some() || slot.iter().all(|byte| *byte == 0))
+    };
+    // One of the two may be torn by a crash.
+    (bytes.len() as u64) < FILE_BYTES || !SLOTS.iter().any(|at| is_sound(*at))
+}
+
+/// Whether a slot is ours, but of a version that is not known here. Whatever versions to come say there, their CRC is in the same
+/// place: otherwise it is damage.
 fn is_newer(bytes: &[u8], at: usize) -> bool {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    word.is_some_and(|word| {
-        let word = i64::from_be_bytes(*word);
-        word >> VERSION_BITS == MAGIC >> VERSION_BITS && word > MAGIC_RUNS
+    let slot = bytes
+        .get(at..at + SLOT_BYTES)
+        .and_then(|slot| slot.split_last_chunk::<4>());
+    slot.is_some_and(|(body, crc)| {
+        let word = body.first_chunk().map_or(0, |word| i64::from_be_bytes(*word));
+        word >> VERSION_BITS == MAGIC >> VERSION_BITS
+            && word > MAGIC_RUNS
+            && crc32fast::hash(body) == u32::from_be_bytes(*crc)
     })
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files, as the store and the config tables use them. [`real`] is the system's, [`sim`] lives in memory and breaks on
-//! request.
+//! request, [`frozen`] is either, for whoever must not change anything.
 //!
 //! Durability is asked for explicitly: the content of a file by [`File::sync`], its name (and its disappearance) by
 //! [`Disk::sync_dir`] of the directory.
@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub mod frozen;
 pub mod real;
 pub mod sim;
 
@@ -48,6 +49,15 @@ impl Space {
         } else {
             (u128::from(used) * 100).div_ceil(u128::from(all)) as u64
         }
+    }
+
+    /// Bytes that have to become free until no more than so many percent are used.
+    #[must_use]
+    pub fn missing_for(&self, percent: u64) -> u64 {
+        let used = self.total.saturating_sub(self.free);
+        let all = used.saturating_add(self.available);
+        let allowed = u128::from(all) * u128::from(percent) / 100;
+        used.saturating_sub(u64::try_from(allowed).unwrap_or(u64::MAX))
     }
 }
 
@@ -113,6 +123,10 @@ impl Unsynced {
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// The same for reading only, where the system knows the difference.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
     /// Makes or empties a file and gives it `len` bytes of zeros without taking room. The directory must exist.
     fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>>;
     /// The names in a directory, in no order; none when there is no such directory.
@@ -138,6 +152,13 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Takes the exclusive lock on byte 0 of a file, which is made if it is missing. `None` when another process (or
     /// another store in this one) holds it. A Java broker's lock counts.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+    /// Whether somebody else holds that lock. Nothing is made or written for it.
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        match self.entry(path)? {
+            Some(_) => Ok(self.lock(path)?.is_none()),
+            None => Ok(false),
+        }
+    }
     /// Room of the file system.
     fn space(&self, path: &Path) -> io::Result<Space>;
 

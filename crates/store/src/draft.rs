@@ -122,9 +122,12 @@ pub enum AppendError {
         /// Bytes appended and not written.
         pending_bytes: usize,
     },
-    /// The disk is fuller than the warning level.
-    #[error("disk is full; make room")]
-    DiskFull,
+    /// The disk is fuller than the warning level, or took no more.
+    #[error("the disk is full: {missing_bytes} bytes more have to be free; make room")]
+    DiskFull {
+        /// How much room is missing.
+        missing_bytes: u64,
+    },
     /// The topic was deleted; ask for the queue again.
     #[error("topic was deleted")]
     Deleted,

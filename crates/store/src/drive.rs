@@ -18,7 +18,16 @@ use crate::queue::{Queue, Unit};
 use crate::queue_batch::Span;
 use crate::recover::{GAP_MAX, Recovered};
 use crate::store::Store;
-use crate::tail::{Pending, Staged};
+use crate::tail::{Pending, Staged, take_staged_here};
+
+/// Who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// A thread that has something else to do, such as serving connections.
+    Caller,
+    /// A thread of the store.
+    Store,
+}
 
 /// Batches one caller writes for the others.
 const BATCHES_AT_ONCE: usize = 8;
@@ -71,7 +80,21 @@ impl Store {
     /// Writes everything that is pending, unless somebody else is at it, who then writes it too. Cheap when there is
     /// nothing to do; to be called once after a group of appends.
     pub fn drive(&self) {
-        if self.write_all() && !crate::seeded!("lost-wake-up") {
+        if self.write_all(Writes::Caller) && !crate::seeded!("lost-wake-up") {
+            self.flush_bell.ring();
+        }
+    }
+
+    /// Whether this thread has appended anything since it was last asked, which somebody has to drive then. Whoever has not
+    /// had better leave the records of others to them: a disk that hangs would keep it, too.
+    #[must_use]
+    pub fn has_staged_here(&self) -> bool {
+        take_staged_here()
+    }
+
+    /// The same on a thread of the store, which may wait for the disk.
+    pub(crate) fn drive_as_store(&self) {
+        if self.write_all(Writes::Store) && !crate::seeded!("lost-wake-up") {
             self.flush_bell.ring();
         }
     }
@@ -80,7 +103,7 @@ impl Store {
     /// [`Store::sync_soon`]; where that would be no gain, the thread of the store has been woken instead.
     #[must_use]
     pub fn drive_to_sync(&self) -> bool {
-        if !self.write_all() {
+        if !self.write_all(Writes::Caller) {
             return false;
         }
         let is_for_caller = self.is_sync_for_caller() && !crate::seeded!("lost-wake-up");
@@ -95,44 +118,42 @@ impl Store {
     ///
     /// What others append meanwhile is left to them until they come here too: a write for each of their records would cost
     /// more than one for all of them.
-    fn write_all(&self) -> bool {
+    fn write_all(&self, who: Writes) -> bool {
         if self.tail.lock().pending.is_empty() {
             return false;
         }
-        let (mut is_urgent, mut left) = (false, BATCHES_AT_ONCE);
-        // Either the lock is free here, or whoever holds it sees this after giving it back.
-        self.is_wanted.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        while self.is_wanted.load(Ordering::SeqCst) {
-            if left == 0 && self.flushing.try_lock().is_some() {
-                // Whoever called has its own work; the flusher goes on, unless it is waiting for the disk. Rung after
-                // the lock was given back, so that the flusher finds it free or held by somebody who looks again.
-                self.flush_bell.ring();
-                return is_urgent;
-            }
-            left = left.max(1);
-            let Some(mut writer) = self.writer.try_lock() else {
-                return is_urgent;
-            };
-            while left > 0 && self.is_wanted.swap(false, Ordering::SeqCst) {
-                left -= 1;
-                is_urgent |= self.write_pending(&mut writer);
-            }
-            drop(writer);
-            fence(Ordering::SeqCst);
+        let mut is_urgent = false;
+        let write = |writer: &mut MutexGuard<'_, Writer>| is_urgent |= self.write_pending(writer);
+        let passes = || who == Writes::Caller && self.is_left_to_store();
+        // Whoever called has its own work; the flusher goes on, unless it is waiting for the disk.
+        let leaves = || self.flushing.try_lock().is_some();
+        if self.writing.work(BATCHES_AT_ONCE, write, passes, leaves) {
+            // Rung after the lock was given back, so that the flusher finds it free or held by somebody who looks again.
+            self.flush_bell.ring();
         }
         is_urgent
+    }
+
+    /// Whether a caller waits for a sync. A disk that hangs then would take a second one with a write, which may be the last
+    /// thread there is for connections, so the thread of the store writes. Called with the lock of the writer, on which
+    /// [`Store::sync_soon`] looks after it has said that it syncs: one of the two sees the other.
+    fn is_left_to_store(&self) -> bool {
+        if self.config.flush == FlushMode::Async {
+            return false;
+        }
+        fence(Ordering::SeqCst);
+        self.is_caller_syncing.load(Ordering::Relaxed)
     }
 
     /// As [`Store::drive`], but waits for a writer that is at work.
     pub(crate) fn drain(&self) {
         while !self.tail.lock().pending.is_empty() {
-            let mut writer = self.writer.lock();
+            let mut writer = self.writing.worker.lock();
             if self.write_pending(&mut writer) {
                 self.flush_bell.ring();
             }
         }
-        drop(self.writer.lock());
+        drop(self.writing.worker.lock());
     }
 
     /// Writes what is pending. Returns whether somebody wants to have it on the disk.
@@ -150,12 +171,18 @@ impl Store {
         let mut is_urgent = false;
         match written {
             Ok(()) => {
+                if self.missing_bytes.load(Ordering::Relaxed) != 0
+                    && !self.is_disk_full.load(Ordering::Relaxed)
+                {
+                    self.missing_bytes.store(0, Ordering::Relaxed);
+                }
                 is_urgent = self.config.flush == FlushMode::Sync && batch.is_urgent;
                 self.after_write(&mut batch);
             }
             Err(error) => {
                 let pos = self.log.written.load(Ordering::Acquire);
                 tracing::error!(pos, bytes = batch.bytes, %error, "log write failed, its messages are refused; look at the disk");
+                self.note_no_room(&error, batch.bytes);
                 self.after_failure(writer, &mut batch);
                 self.syncs.notify_waiters();
             }
@@ -397,7 +424,7 @@ impl Store {
             let progress = self.progress_to(level);
             match self.state(&gate, level) {
                 GateState::Passed => return Ok(()),
-                GateState::Failed => return Err(AppendError::Failed),
+                GateState::Failed => return Err(self.why_not_written()),
                 GateState::Waiting => progress.await,
             }
         }

@@ -57,7 +57,7 @@ impl Hot {
     /// Fills `buf` from position `at`; `false` when the range is not all here.
     pub(crate) fn read(&self, at: i64, buf: &mut [u8]) -> bool {
         let ring = self.ring.read();
-        if at < ring.start || at + buf.len() as i64 > ring.end {
+        if ring.bytes.is_empty() || at < ring.start || at + buf.len() as i64 > ring.end {
             return false;
         }
         let size = ring.bytes.len();

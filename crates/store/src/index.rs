@@ -244,13 +244,7 @@ impl KeyIndex {
         if let Some(current) = &mut files.current {
             current.flush()?;
         }
-        if files.is_dir_unsynced {
-            synced(files.disk.sync_dir(&files.dir))?;
-            if let Some(above) = files.dir.parent() {
-                synced(files.disk.sync_dir(above))?;
-            }
-            files.is_dir_unsynced = false;
-        }
+        files.sync_names()?;
         Ok(files.flushed(true))
     }
 
@@ -307,6 +301,34 @@ impl KeyIndex {
         }
     }
 
+    /// Times only grow from file to file. Where those of the files do not, the messages that they begin and end with are asked
+    /// by their positions: a file whose times are wrong is passed over by who looks for a key.
+    pub(crate) fn correct_times(&self, stored_at: impl Fn(i64) -> Option<i64>) {
+        let mut files = self.files.lock();
+        let Files { sealed, current, .. } = &mut *files;
+        let sealed = sealed.iter_mut().map(|file| (&*file.path, &mut file.header));
+        let current = current.iter_mut().map(|file| (&*file.path, &mut file.header));
+        let mut heads: Vec<_> = sealed.chain(current).filter(|(_, head)| head.next > 1).collect();
+        let mut last = 1;
+        let is_growing = heads.iter().all(|(_, head)| {
+            let is_behind = last <= head.begin_at && head.begin_at <= head.end_at;
+            last = head.end_at;
+            is_behind
+        });
+        if is_growing {
+            return;
+        }
+        for (path, head) in &mut heads {
+            let (begin_at, end_at) = (stored_at(head.begin_pos), stored_at(head.end_pos));
+            let before = **head;
+            head.begin_at = begin_at.unwrap_or(head.begin_at);
+            head.end_at = end_at.unwrap_or(head.end_at);
+            if **head != before {
+                tracing::warn!(file = %path.display(), "the times of a file of the key index are wrong, the log knows them");
+            }
+        }
+    }
+
     /// After an abnormal end: keeps exactly what the checkpoint vouches for.
     pub(crate) fn cut_to_mark(&self, mark: &IndexMark, slots: Option<SlotsMark>) -> io::Result<()> {
         let mut files = self.files.lock();
@@ -352,31 +374,19 @@ impl KeyIndex {
                 current.drop_partial(current.header.end_pos)?;
             }
             if current.header.next > 1 {
-                return Ok(());
+                return current.forget_rest();
             }
             files.remove_current()?;
             is_trusted = true;
         }
     }
 
-    /// Removes entries that point to `end` or behind it.
+    /// Removes entries that point to `end` or behind it. What was removed since the files were opened stays removed: after another
+    /// crash other messages may be at its positions.
     pub(crate) fn cut_behind(&self, end: i64) -> io::Result<()> {
         let mut files = self.files.lock();
-        while files.mark().end_pos >= end {
-            files.reopen_last()?;
-            let Some(current) = &mut files.current else {
-                return Ok(());
-            };
-            if current.header.begin_pos < end {
-                current.write_entries()?;
-                current.rebuild(current.header.next, end, Trust::Durable)?;
-                if current.header.next > 1 {
-                    return Ok(());
-                }
-            }
-            files.remove_current()?;
-        }
-        Ok(())
+        files.cut_behind(end)?;
+        files.sync_names()
     }
 
     /// Removes files that only point before `log_min`, never the newest. Returns how many went.
@@ -504,6 +514,36 @@ impl Files {
         if let Some(current) = self.current.take() {
             self.disk.remove(&current.path)?;
             self.is_dir_unsynced = true;
+        }
+        Ok(())
+    }
+
+    fn cut_behind(&mut self, end: i64) -> io::Result<()> {
+        while self.mark().end_pos >= end {
+            self.reopen_last()?;
+            let Some(current) = &mut self.current else {
+                return Ok(());
+            };
+            if current.header.begin_pos < end {
+                current.write_entries()?;
+                current.rebuild(current.header.next, end, Trust::Durable)?;
+                if current.header.next > 1 {
+                    return current.forget_rest();
+                }
+            }
+            self.remove_current()?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable which files there are.
+    fn sync_names(&mut self) -> io::Result<()> {
+        if self.is_dir_unsynced {
+            synced(self.disk.sync_dir(&self.dir))?;
+            if let Some(above) = self.dir.parent() {
+                synced(self.disk.sync_dir(above))?;
+            }
+            self.is_dir_unsynced = false;
         }
         Ok(())
     }

@@ -9,7 +9,8 @@
 //! The owner keeps it short: [`Journal::begin`] starts a new file, the owner appends all of its state to it while others
 //! go on appending changes, and [`Journal::finish`] removes the older files. Until then an opening reads all files, so a
 //! record that sets state must replace what older ones say. A file ends for the reader at its first record that does not
-//! check. An opening never appends to a file that was there.
+//! check, unless the owner says that each stands for itself ([`Journal::open_past_damage`]). An opening never appends to a file
+//! that was there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ const HEAD_BYTES: u64 = 16;
 const RECORD_HEAD_BYTES: usize = 8;
 /// A record that claims more is damaged.
 const RECORD_BYTES_MAX: usize = 16 << 20;
+/// What may be summed up in search of the record behind a damaged one.
+const SEARCHED_BYTES_MAX: usize = 256 << 20;
 
 /// A journal, open for appends.
 pub struct Journal {
@@ -37,6 +40,8 @@ pub struct Journal {
     tail: Mutex<Tail>,
     /// Positions below are durable.
     durable: AtomicU64,
+    /// Whoever comes while somebody syncs finds, when it is its turn, that the sync before it or its own covers all who wait.
+    syncing: Mutex<()>,
     /// At each sync, and when one fails.
     synced: Notify,
     /// A sync failed. Nothing of this file is durable any more that was not: see [`crate::Store::fail_if_unsynced`].
@@ -67,9 +72,23 @@ impl std::fmt::Debug for Journal {
 
 impl Journal {
     /// Reads everything there is, in order, and starts a new file. Nothing older is removed until [`Journal::finish`].
-    pub fn open(env: Env, dir: &Path, mut read: impl FnMut(&[u8])) -> io::Result<Journal> {
+    pub fn open(env: Env, dir: &Path, read: impl FnMut(&[u8])) -> io::Result<Journal> {
+        Journal::open_reading(env, dir, Behind::Nothing, read)
+    }
+
+    /// The same for records that each stand for themselves: a damaged one costs none behind it.
+    pub fn open_past_damage(env: Env, dir: &Path, read: impl FnMut(&[u8])) -> io::Result<Journal> {
+        Journal::open_reading(env, dir, Behind::Counts, read)
+    }
+
+    fn open_reading(
+        env: Env,
+        dir: &Path,
+        behind: Behind,
+        mut read: impl FnMut(&[u8]),
+    ) -> io::Result<Journal> {
         env.disk.make_dirs_durable(dir)?;
-        let seqs = read_all(&env, dir, &mut read)?;
+        let seqs = read_all(&env, dir, behind, &mut read)?;
         let seq = seqs.last().map_or(0, |last| last + 1);
         let file = create(&*env.disk, dir, seq)?;
         Ok(Journal {
@@ -85,14 +104,15 @@ impl Journal {
                 buf: Vec::new(),
             }),
             durable: AtomicU64::new(0),
+            syncing: Mutex::new(()),
             synced: Notify::new(),
             failed: AtomicBool::new(false),
         })
     }
 
-    /// Reads everything there is, in order, and changes nothing; there need not be a journal.
+    /// Reads everything there is, in order and past damage, and changes nothing; there need not be a journal.
     pub fn read(env: &Env, dir: &Path, mut read: impl FnMut(&[u8])) -> io::Result<()> {
-        match read_all(env, dir, &mut read) {
+        match read_all(env, dir, Behind::Counts, &mut read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done.map(drop),
         }
@@ -129,11 +149,13 @@ impl Journal {
     /// Makes durable what was appended so far. Waits for the disk. A failure is final: the system may have dropped the
     /// data, and a second sync would claim that all is well; only [`Journal::begin`] leads out of it.
     pub fn sync(&self) -> io::Result<()> {
-        let (file, pos) = {
-            let tail = self.tail.lock();
-            (Arc::clone(&tail.file), tail.pos)
-        };
-        if self.durable.load(Ordering::Acquire) < pos {
+        let wanted = self.tail.lock().pos;
+        let _one_at_a_time = self.syncing.lock();
+        if self.durable.load(Ordering::Acquire) < wanted {
+            let (file, pos) = {
+                let tail = self.tail.lock();
+                (Arc::clone(&tail.file), tail.pos)
+            };
             self.sync_file(&*file)?;
             self.durable.fetch_max(pos, Ordering::AcqRel);
         }
@@ -215,8 +237,17 @@ impl Journal {
     }
 }
 
+/// What a record that does not check means for those behind it in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// They count.
+    Counts,
+    /// They may speak of what it said: none counts.
+    Nothing,
+}
+
 /// Hands all records to `read`; the numbers of the files.
-fn read_all(env: &Env, dir: &Path, read: &mut impl FnMut(&[u8])) -> io::Result<Vec<u64>> {
+fn read_all(env: &Env, dir: &Path, behind: Behind, read: &mut impl FnMut(&[u8])) -> io::Result<Vec<u64>> {
     let entries = env.disk.list(dir)?;
     let mut seqs: Vec<u64> = entries
         .iter()
@@ -224,15 +255,46 @@ fn read_all(env: &Env, dir: &Path, read: &mut impl FnMut(&[u8])) -> io::Result<V
         .collect();
     seqs.sort_unstable();
     for seq in &seqs {
-        if let Some(bytes) = env.disk.load(&path_of(dir, *seq))? {
-            let good = replay(&bytes, *seq, read);
-            if good < bytes.len() {
-                let lost = bytes.len() - good;
-                tracing::info!(file = seq, good, lost, "a journal ends before its file does");
+        let path = path_of(dir, *seq);
+        let bytes = env.disk.load(&path)?.unwrap_or_default();
+        let mut at = replay(&bytes, *seq, 0, read);
+        while at < bytes.len() {
+            let from = at;
+            let next = match behind {
+                Behind::Counts if from > 0 => next_record(&bytes, *seq, from),
+                _ => None,
+            };
+            at = next.map_or(bytes.len(), |next| replay(&bytes, *seq, next, read));
+            match next {
+                Some(next) => {
+                    tracing::warn!(file = %path.display(), from, bytes = next - from, "a part of a journal is damaged; what was changed in it is lost, unless its table has it");
+                }
+                None => {
+                    tracing::warn!(file = %path.display(), from, bytes = bytes.len() - from, "a journal ends before its file does; what was changed behind that is lost, unless its table has it");
+                }
             }
         }
     }
     Ok(seqs)
+}
+
+/// The files of a journal, with where the last good record ends and how long they are. Changes nothing.
+pub(crate) fn read_through(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(PathBuf, u64, u64)>> {
+    let mut seqs: Vec<u64> = disk
+        .list(dir)?
+        .iter()
+        .filter_map(|entry| entry.name.parse().ok())
+        .collect();
+    seqs.sort_unstable();
+    let mut files = Vec::new();
+    for seq in seqs {
+        let path = path_of(dir, seq);
+        if let Some(bytes) = disk.load(&path)? {
+            let good = replay(&bytes, seq, 0, &mut |_| {});
+            files.push((path, good as u64, bytes.len() as u64));
+        }
+    }
+    Ok(files)
 }
 
 fn has_failed() -> io::Error {
@@ -267,27 +329,51 @@ fn check(payload: &[u8], seq: u64, at: u64) -> u32 {
     crc31(payload) ^ (at.wrapping_add(seq.wrapping_mul(0x9E37_79B9)) as u32)
 }
 
-/// Gives the payloads of a file to `read`; returns where the last good record ends.
-fn replay(bytes: &[u8], seq: u64, read: &mut impl FnMut(&[u8])) -> usize {
+/// Gives the payloads of a file to `read`, from its beginning (0) or from a record on; returns where the last good one of them
+/// ends.
+fn replay(bytes: &[u8], seq: u64, from: usize, read: &mut impl FnMut(&[u8])) -> usize {
     let version = bytes.get(8..12).map(|b| [b[0], b[1], b[2], b[3]]);
-    if !bytes.starts_with(MAGIC) || version != Some(VERSION.to_be_bytes()) {
+    if from == 0 && (!bytes.starts_with(MAGIC) || version != Some(VERSION.to_be_bytes())) {
         return 0;
     }
-    let mut at = HEAD_BYTES as usize;
-    while let Some(&[l0, l1, l2, l3, c0, c1, c2, c3]) = bytes.get(at..at + RECORD_HEAD_BYTES) {
-        let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-        let start = at + RECORD_HEAD_BYTES;
-        let Some(payload) = bytes.get(start..start.saturating_add(len)) else {
-            break;
-        };
-        let said = u32::from_be_bytes([c0, c1, c2, c3]);
-        if len == 0 || len > RECORD_BYTES_MAX || said != check(payload, seq, at as u64) {
+    let mut at = from.max(HEAD_BYTES as usize);
+    while let Some(payload) = claimed(bytes, at) {
+        if !checks(bytes, (seq, at), payload) {
             break;
         }
         read(payload);
-        at = start + len;
+        at += RECORD_HEAD_BYTES + payload.len();
     }
     at
+}
+
+/// The payload that a place claims to have.
+fn claimed(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let len = bytes.get(at..)?.first_chunk::<4>()?;
+    let len = u32::from_be_bytes(*len) as usize;
+    let start = at + RECORD_HEAD_BYTES;
+    let payload = bytes.get(start..start.saturating_add(len))?;
+    (1..=RECORD_BYTES_MAX).contains(&len).then_some(payload)
+}
+
+fn checks(bytes: &[u8], (seq, at): (u64, usize), payload: &[u8]) -> bool {
+    let said = bytes.get(at + 4..).and_then(|said| said.first_chunk());
+    said.is_some_and(|said| u32::from_be_bytes(*said) == check(payload, seq, at as u64))
+}
+
+/// Where the first record behind a damaged one begins.
+fn next_record(bytes: &[u8], seq: u64, from: usize) -> Option<usize> {
+    let mut left = SEARCHED_BYTES_MAX;
+    for at in from + 1..bytes.len() {
+        let Some(payload) = claimed(bytes, at) else {
+            continue;
+        };
+        left = left.checked_sub(payload.len())?;
+        if checks(bytes, (seq, at), payload) {
+            return Some(at);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -296,6 +382,38 @@ mod tests {
 
     use super::*;
     use crate::disk::sim::{Fault, Loss, SimDisk};
+
+    #[test]
+    fn a_damaged_record_costs_those_behind_it_only_where_they_need_it() {
+        let (disk, env) = world(1);
+        let dir = Path::new("/journal");
+        let journal = Journal::open(env.clone(), dir, |_| {}).unwrap();
+        let payloads = [&b"one"[..], b"two and more", b"three", b"four"];
+        for payload in payloads {
+            journal.append(payload).unwrap();
+        }
+        drop(journal);
+        let file = disk.open(&path_of(dir, 0)).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        // All of the second record: its length, its check, its payload.
+        for at in 27..47 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            file.write_at(&damaged, 0).unwrap();
+            let read = |behind| {
+                let mut found = Vec::new();
+                read_all(&env, dir, behind, &mut |payload| found.push(payload.to_vec())).unwrap();
+                found
+            };
+            assert_eq!(read(Behind::Nothing), payloads[..1], "byte {at}");
+            assert_eq!(
+                read(Behind::Counts),
+                [payloads[0], payloads[2], payloads[3]],
+                "byte {at}"
+            );
+        }
+    }
 
     fn world(seed: u64) -> (Arc<SimDisk>, Env) {
         let disk = Arc::new(SimDisk::seeded(seed));

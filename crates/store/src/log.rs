@@ -134,6 +134,20 @@ impl Log {
             .cloned()
     }
 
+    /// The path of the file that a position lies in, whether it is there or not.
+    pub(crate) fn path_of(&self, pos: i64) -> PathBuf {
+        match self.segment_at(pos) {
+            Some(segment) => segment.path.clone(),
+            None => self.home_of(self.base_of(pos)).join(file_name(self.base_of(pos))),
+        }
+    }
+
+    /// The directory for a file that begins there.
+    fn home_of(&self, base: i64) -> PathBuf {
+        let turn = (base / self.segment_bytes).unsigned_abs() as usize % self.dirs.len().max(1);
+        self.dirs.get(turn).cloned().unwrap_or_default()
+    }
+
     /// The file for a position about to be written, made when it is missing.
     pub(crate) fn segment_for(&self, pos: i64) -> io::Result<Arc<Segment>> {
         if let Some(segment) = self.segment_at(pos) {
@@ -159,8 +173,7 @@ impl Log {
     }
 
     fn create(&self, base: i64) -> io::Result<Segment> {
-        let turn = (base / self.segment_bytes).unsigned_abs() as usize % self.dirs.len().max(1);
-        let dir = self.dirs.get(turn).ok_or(io::ErrorKind::NotFound)?;
+        let dir = &self.home_of(base);
         self.disk.make_dirs_durable(dir)?;
         let path = dir.join(file_name(base));
         let file = self.disk.create(&path, self.segment_bytes.unsigned_abs())?;

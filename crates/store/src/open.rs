@@ -13,11 +13,12 @@ use crate::env::{Env, is_alone};
 use crate::hot::Hot;
 use crate::index::file::Shape;
 use crate::index::{IndexPlace, KeyIndex};
-use crate::log::{Log, Segment};
+use crate::log::{Log, Segment, file_name};
 use crate::queue::UNIT_BYTES;
 use crate::queue_batch::{BATCH_UNIT_BYTES, QueueKind};
 use crate::queue_files::{Home, QueueFiles};
 use crate::queues::Queues;
+use crate::reached::{self, Reached};
 use crate::recover::{Recovered, Recovery};
 use crate::runs::{self, Runs};
 use crate::store::Store;
@@ -72,6 +73,11 @@ impl Store {
         let mut survey = survey(&config, disk, shape.file_bytes())?;
         let checkpoint_path = config.root.join("checkpoint");
         let loaded = tried("read the checkpoint", checkpoint::load(disk, &checkpoint_path))?;
+        let reached = tried(
+            "read how far the log has reached",
+            reached_by(&config, disk, &loaded),
+        )?;
+        survey.check_whole(&config, &loaded, reached)?;
         // From here on the directory is changed, and an end is not an orderly one.
         tried("write the abort file", write_abort(&config.root, disk))?;
         for path in &survey.empty {
@@ -82,7 +88,7 @@ impl Store {
             settle_layout(&config, disk, &mut survey, &loaded),
         )?;
         let parts = tried("open files", Parts::open(&config, &env, (&survey, layout), shape))?;
-        let recovery = Recovery::new(&parts, &config, disk, &survey);
+        let recovery = Recovery::new(&parts, &config, disk, &survey).reaching(reached);
         tried(
             "open compacted queues",
             parts.take_up_compacted(survey.is_abnormal),
@@ -96,7 +102,8 @@ impl Store {
         )?;
         let unsynced = std::mem::take(&mut found.unsynced);
         let can_wait = found.can_wait && layout == config.queue_layout;
-        let mut tidy = Tidy::new(checkpoint, times, unsynced, env.clock.instant());
+        let notes = Reached::new(&config.root);
+        let mut tidy = Tidy::new((checkpoint, notes), times, unsynced, env.clock.instant());
         tidy.note_layout(layout);
         tracing::info!(
             end = found.end,
@@ -161,6 +168,7 @@ impl Parts {
             segments,
             Hot::new(config.hot_bytes),
         );
+        tell_missing_front(&log, reached::load_begin(&*env.disk, &config.root)?);
         let home = |kind, file_bytes: u64| Home {
             root: config.root.join(queue_dir(kind)),
             file_bytes: file_bytes as i64,
@@ -202,6 +210,25 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// Says so if the log began earlier. What is not there is not asked back: another program may have removed what had expired.
+fn tell_missing_front(log: &Log, begun: Option<i64>) {
+    let min = log.min();
+    if let Some(begun) = begun.filter(|begun| *begun < min) {
+        tracing::warn!(
+            file = %file_name(begun),
+            expected = begun,
+            min,
+            "the first files of the commit log were removed by somebody else: their messages are lost unless they had expired"
+        );
+    }
+}
+
+/// How far the log is known to have reached. Nobody knows where another program has worked since.
+fn reached_by(config: &StoreConfig, disk: &dyn Disk, loaded: &Loaded) -> io::Result<Option<i64>> {
+    let Some(safe) = &loaded.safe else { return Ok(None) };
+    Ok(reached::load(disk, &config.root)?.max(Some(safe.pos)))
 }
 
 /// So many files of the log a run reaches over at most.

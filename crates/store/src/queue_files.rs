@@ -61,6 +61,11 @@ impl Unsynced {
         self.files.len() + self.paths.len()
     }
 
+    /// Whether there is nothing, neither content nor names.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.dirs.is_empty()
+    }
+
     /// Makes it all durable. What fails stays for the next time.
     pub(crate) fn sync(&mut self, disk: &dyn Disk) -> io::Result<()> {
         loop {
@@ -548,10 +553,17 @@ impl QueueFiles {
         Ok(())
     }
 
-    /// Position of the first record at an index or behind it.
+    /// Position of the first record at an index or behind it, as far as units tell: one that nobody wrote does not.
     fn position_from(&self, queue: &Queue, index: i64, end: i64) -> io::Result<Option<i64>> {
-        let first = self.skip_blanks(queue, index, end)?;
-        Ok(self.unit(queue, first)?.map(|unit| unit.pos))
+        for index in index..end {
+            if let Some(unit) = self.unit(queue, index)?
+                && !unit.is_blank()
+                && unit.is_written()
+            {
+                return Ok(Some(unit.pos));
+            }
+        }
+        Ok(None)
     }
 
     /// The first index from `index` on that is not blank.

@@ -1,33 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading: from queue units to records. Adjacent records are read at once. What a unit points to is believed only when
-//! size, position, topic and queue agree, so that a damaged entry is skipped and neither served nor stuck on.
+//! size, position, topic, queue and offset agree. A damaged entry costs no message: its record is looked for in the log
+//! ([`crate::seek`]). A damaged record is skipped and neither served nor stuck on.
 
 use std::io;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use wire::properties::tags_code;
-use wire::record::{MAGIC_V1, MAGIC_V2, RECORD_BYTES_MIN, RecordHead, sysflag};
+use wire::record::{RECORD_BYTES_MIN, RecordHead};
 
 use crate::draft::LogPos;
 use crate::filter::Filter;
 use crate::log::{Origin, ReadMode};
 use crate::queue::{Queue, Unit};
 use crate::queue_batch::{QueueKind, Span};
+use crate::record::is_intact;
+use crate::seek::Sought;
 use crate::store::Store;
 
 /// Units looked at together.
 const UNITS_AT_ONCE: usize = 256;
 /// A unit that claims more is checked against the record before room is made for it.
-const SIZE_TO_CHECK: usize = 8 << 20;
-/// What a record may have besides the largest body.
-const RECORD_SLACK: usize = 64 << 10;
-/// Where a record says its own position.
-const POSITION_AT: usize = 28;
-/// And its flags.
-const SYS_FLAG_AT: i64 = 36;
-/// And, with addresses of four bytes, the length of its body.
-const BODY_LEN_AT: i64 = 84;
+pub(crate) const SIZE_TO_CHECK: usize = 8 << 20;
 /// Tag codes from here down are addresses in a ConsumeQueueExt file.
 pub(crate) const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
@@ -194,7 +189,25 @@ struct Reading<'a> {
     /// Of the last that an entry named.
     looked_at: i64,
     removed: usize,
+    /// Entries or records that cannot be read, and the position of the first.
     damaged: usize,
+    damaged_pos: i64,
+    /// What is being taken: the offset of its unit, or of the first of several.
+    taking: i64,
+    /// Entries that are wrong although their records are not.
+    mended: usize,
+    /// What was found in the log instead of entries.
+    sought: Sought,
+}
+
+/// What a unit points to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Wanted,
+    /// The filter does not want it.
+    Unwanted,
+    /// It is not what the unit says.
+    Damaged,
 }
 
 impl Store {
@@ -279,104 +292,11 @@ impl Store {
             looked_at: 0,
             removed: 0,
             damaged: 0,
+            damaged_pos: 0,
+            taking: 0,
+            mended: 0,
+            sought: Sought::default(),
         })
-    }
-
-    /// The record that starts at a position, waiting for the disk if need be.
-    pub fn record_at(&self, pos: LogPos) -> Result<Bytes, ReadError> {
-        self.whole_record(pos, ReadMode::Blocking)
-    }
-
-    /// As [`Store::record_at`] but never waits: [`ReadError::NotCached`] says that [`Store::record_at`] has to be called
-    /// where it may.
-    pub fn record_at_cached(&self, pos: LogPos) -> Result<Bytes, ReadError> {
-        self.whole_record(pos, ReadMode::Cached)
-    }
-
-    /// The newest record that readers may see; `None` when the log is empty.
-    pub fn last_record(&self) -> Option<LogPos> {
-        let last = self.publisher.lock().last;
-        (last >= 0).then_some(LogPos(last))
-    }
-
-    fn whole_record(&self, pos: LogPos, mode: ReadMode) -> Result<Bytes, ReadError> {
-        let (record, origin) = self.any_record_at(pos, mode)?;
-        match RecordHead::scan(&record) {
-            Ok(head) if is_intact(&head, origin) => Ok(record),
-            _ => Err(ReadError::NoRecord(pos)),
-        }
-    }
-
-    /// The record that starts at a position, whatever has become of its body.
-    pub(crate) fn any_record_at(&self, pos: LogPos, mode: ReadMode) -> Result<(Bytes, Origin), ReadError> {
-        let missing = ReadError::NoRecord(pos);
-        let written = self.log.written.load(Ordering::Acquire);
-        if pos.0 < self.log.min() || pos.0.saturating_add(RECORD_BYTES_MIN as i64) > written {
-            return Err(missing);
-        }
-        // Peers choose positions: what lies there may claim any size.
-        let size_max = (self.config.message_bytes_max + RECORD_SLACK).max(SIZE_TO_CHECK);
-        let Some(size) = self.size_at(pos.0, mode)? else {
-            return Err(missing);
-        };
-        // The largest may have become less since it was stored.
-        if size > size_max && !self.lengths_add_up(pos.0, size, mode)? {
-            return Err(missing);
-        }
-        let mut record = vec![0; size];
-        let origin = self.log.read(pos.0, &mut record, mode)?;
-        match RecordHead::scan(&record) {
-            Ok(head) if head.stamp.physical_offset == pos.0 => Ok((Bytes::from(record), origin)),
-            _ => Err(missing),
-        }
-    }
-
-    /// The size a record says at its front, if that is plausible and says this position.
-    fn size_at(&self, pos: i64, mode: ReadMode) -> io::Result<Option<usize>> {
-        let mut front = [0; POSITION_AT + 8];
-        if self.log.base_of(pos) + self.log.segment_bytes() - pos < front.len() as i64 {
-            return Ok(None);
-        }
-        self.log.read(pos, &mut front, mode)?;
-        let [s0, s1, s2, s3, m0, m1, m2, m3, ..] = front;
-        let size = i64::from(u32::from_be_bytes([s0, s1, s2, s3]));
-        let is_record = matches!(i32::from_be_bytes([m0, m1, m2, m3]), MAGIC_V1 | MAGIC_V2)
-            && front[POSITION_AT..] == pos.to_be_bytes();
-        let end =
-            (self.log.base_of(pos) + self.log.segment_bytes()).min(self.log.written.load(Ordering::Acquire));
-        Ok((is_record && pos + size <= end).then_some(size as usize))
-    }
-
-    /// Whether the lengths inside what says to be a record of that size make up the size. It lies in the log, and in one file.
-    fn lengths_add_up(&self, pos: i64, size: usize, mode: ReadMode) -> io::Result<bool> {
-        let end = pos + size as i64;
-        let be = |at: i64, len: usize| -> io::Result<Option<i64>> {
-            let mut bytes = [0; 4];
-            if at + len as i64 > end {
-                return Ok(None);
-            }
-            self.log.read(at, &mut bytes[4 - len..], mode)?;
-            Ok(Some(i64::from(i32::from_be_bytes(bytes))))
-        };
-        let mut at = pos + 4;
-        let topic_len_bytes = if be(at, 4)? == Some(i64::from(MAGIC_V2)) {
-            2
-        } else {
-            1
-        };
-        at = pos + SYS_FLAG_AT;
-        let sys_flag = be(at, 4)?.unwrap_or_default() as i32;
-        at = pos + BODY_LEN_AT;
-        for v6 in [sysflag::BORN_HOST_V6, sysflag::STORE_HOST_V6] {
-            at += if sys_flag & v6 == 0 { 0 } else { 12 };
-        }
-        for len_bytes in [4, topic_len_bytes, 2] {
-            match be(at, len_bytes)? {
-                Some(len) if len >= 0 => at += len_bytes as i64 + len,
-                _ => return Ok(false),
-            }
-        }
-        Ok(at == end)
     }
 
     /// The units of a queue from an offset on, at most `count`; none when their file is missing.
@@ -437,7 +357,12 @@ impl Reading<'_> {
                 let size = usize::try_from(unit.size).unwrap_or(0);
                 let (count, bytes) = (self.count + wanted_count, self.out.len() + wanted_bytes);
                 // Before the filter, as in the reference: the next pull starts right behind the last message.
-                is_full = limit.is_full(count, bytes, (step.messages(), size), log_max - unit.pos);
+                is_full = limit.is_full(
+                    count,
+                    bytes,
+                    (step.messages(), size),
+                    log_max.saturating_sub(unit.pos),
+                );
                 if is_full {
                     break;
                 }
@@ -445,7 +370,7 @@ impl Reading<'_> {
                     self.looked_at = unit.pos;
                 }
                 if !unit.is_blank() && self.may_match(&unit) {
-                    if unit.pos < log_min {
+                    if unit.pos < log_min && self.is_removed(&step, log_min)? {
                         self.removed += 1;
                     } else {
                         wanted.push(step);
@@ -508,7 +433,7 @@ impl Reading<'_> {
             next_offset,
             min,
             max,
-            behind_bytes: log_max - self.looked_at,
+            behind_bytes: log_max.saturating_sub(self.looked_at),
         })
     }
 
@@ -518,7 +443,7 @@ impl Reading<'_> {
             (0, _) => ReadStatus::Removed,
             _ => ReadStatus::Found,
         };
-        let behind_bytes = log_max - self.looked_at;
+        let behind_bytes = log_max.saturating_sub(self.looked_at);
         let bytes = Bytes::from(self.out);
         Batch {
             status,
@@ -532,22 +457,44 @@ impl Reading<'_> {
     }
 
     fn warn_of_damage(&self, from: i64) {
+        let (topic, queue, to) = (self.queue.topic(), self.queue.id(), self.next);
         if self.damaged > 0 {
-            let (topic, queue, count) = (self.queue.topic(), self.queue.id(), self.damaged);
-            tracing::warn!(
-                topic,
-                queue,
-                from,
-                to = self.next,
-                count,
-                "damaged entries or records are skipped"
-            );
+            let (count, pos) = (self.damaged, self.damaged_pos);
+            let file = self.store.log.path_of(pos);
+            let file = file.display();
+            tracing::warn!(topic, queue, from, to, count, %file, pos, "damaged records are skipped; `barque store check` tells more");
+        }
+        if self.mended > 0 {
+            let (count, file) = (self.mended, self.store.queue_files.dir(self.queue));
+            let file = file.display();
+            tracing::warn!(topic, queue, from, to, count, %file, "messages of damaged entries were found in the log; `barque store repair` mends the entries");
         }
     }
 
     /// Whether the filter may let a unit pass, as far as the unit tells.
     fn may_match(&self, unit: &Unit) -> bool {
-        unit.tags_code <= EXT_ADDRESS_MAX || self.filter.by_code(unit.tags_code)
+        unit.tags_code <= EXT_ADDRESS_MAX || self.filter.by_code(unit.tags_code) || !unit.is_written()
+    }
+
+    /// Whether what a unit says to lie before the log was removed. Units only go up: behind one whose record is there it is damaged.
+    fn is_removed(&self, step: &Step, log_min: i64) -> io::Result<bool> {
+        if self.queue.is_batch() {
+            return Ok(true);
+        }
+        // One that nobody wrote does not say so.
+        let mut is_removed = step.unit.is_written();
+        let first = self.queue.min().max(step.offset - UNITS_AT_ONCE as i64);
+        for offset in (first..step.offset).rev() {
+            let before = self.store.units(self.queue, offset, 1, self.mode)?;
+            let before = before
+                .first()
+                .filter(|unit| unit.is_written() && !unit.is_blank());
+            if let Some(before) = before {
+                is_removed &= before.pos < log_min;
+                break;
+            }
+        }
+        Ok(is_removed)
     }
 
     /// Reads the records of these units, adjacent ones at once. Returns how many were refused. Stops, with `next` set
@@ -566,7 +513,8 @@ impl Reading<'_> {
             let (group, others) = rest.split_at(1 + adjacent.count());
             match self.take_group(group) {
                 Err(ReadError::NotCached) if self.count > 0 => {
-                    self.next = group[0].offset;
+                    // Of a group that was taken one by one some may be there.
+                    self.next = self.taking;
                     self.looked_at = self.last_pos;
                     return Ok(0);
                 }
@@ -578,9 +526,13 @@ impl Reading<'_> {
     }
 
     fn take_group(&mut self, group: &[Step]) -> Result<(), ReadError> {
-        let Some(Step { unit: first, .. }) = group.first() else {
+        let Some(Step {
+            unit: first, offset, ..
+        }) = group.first()
+        else {
             return Ok(());
         };
+        self.taking = *offset;
         let bytes: usize = group
             .iter()
             .map(|step| usize::try_from(step.unit.size).unwrap_or(0))
@@ -594,26 +546,30 @@ impl Reading<'_> {
             Ok(origin) => origin,
             Err(error) => {
                 self.out.truncate(start);
-                if error.kind() == io::ErrorKind::NotFound {
-                    // Removed since the start of the log was looked at.
-                    self.removed += group.len();
-                    return Ok(());
-                }
-                return Err(error.into());
+                return self.unread(group.len(), error);
             }
         };
+        let (count, records, last_pos) = (self.count, self.records, self.last_pos);
         let (mut from, mut to) = (start, start);
         for step in group {
             let unit = &step.unit;
             let size = unit.size as usize;
-            if self.is_wanted(unit, from, origin) {
-                if from != to {
-                    self.out.copy_within(from..from + size, to);
+            match self.verdict(step, from, origin) {
+                Verdict::Wanted => {
+                    if from != to {
+                        self.out.copy_within(from..from + size, to);
+                    }
+                    to += size;
+                    self.count += step.messages();
+                    self.records += 1;
+                    self.last_pos = unit.pos;
                 }
-                to += size;
-                self.count += step.messages();
-                self.records += 1;
-                self.last_pos = unit.pos;
+                Verdict::Unwanted => {}
+                Verdict::Damaged => {
+                    self.out.truncate(start);
+                    (self.count, self.records, self.last_pos) = (count, records, last_pos);
+                    return self.take_singly(group);
+                }
             }
             from += size;
         }
@@ -641,11 +597,10 @@ impl Reading<'_> {
         }
     }
 
-    /// When a group as a whole cannot be: only the units that are wrong are dropped.
+    /// When something in a group is wrong: only that is dropped, or looked for elsewhere.
     fn take_singly(&mut self, group: &[Step]) -> Result<(), ReadError> {
-        if group.len() == 1 {
-            self.damaged += 1;
-            return Ok(());
+        if let [step] = group {
+            return self.take_sought(step);
         }
         for step in group {
             self.take_group(std::slice::from_ref(step))?;
@@ -653,34 +608,85 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn is_wanted(&mut self, unit: &Unit, at: usize, origin: Origin) -> bool {
-        let record = &self.out[at..at + unit.size as usize];
+    /// Takes the record of a unit that is not what the unit says from where it lies in the log, if it is there.
+    fn take_sought(&mut self, step: &Step) -> Result<(), ReadError> {
+        if self.mode == ReadMode::Cached {
+            return Err(ReadError::NotCached);
+        }
+        let asked = (step.offset, &step.unit);
+        let Some(unit) = self.store.seek_record(self.queue, asked, &mut self.sought)? else {
+            self.note_damage(step);
+            return Ok(());
+        };
+        let (start, size) = (self.out.len(), usize::try_from(unit.size).unwrap_or(0));
+        self.out.resize(start + size, 0);
+        let origin = match self.store.log.read(unit.pos, &mut self.out[start..], self.mode) {
+            Ok(origin) => origin,
+            Err(error) => {
+                self.out.truncate(start);
+                return self.unread(1, error);
+            }
+        };
+        match self.verdict(&Step { unit, ..*step }, start, origin) {
+            Verdict::Wanted => {
+                self.mended += 1;
+                self.count += step.messages();
+                self.records += 1;
+                self.last_pos = unit.pos;
+            }
+            Verdict::Unwanted => {
+                self.mended += 1;
+                self.out.truncate(start);
+            }
+            Verdict::Damaged => {
+                self.out.truncate(start);
+                self.note_damage(step);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_damage(&mut self, step: &Step) {
+        if self.damaged == 0 {
+            self.damaged_pos = step.unit.pos;
+        }
+        self.damaged += 1;
+    }
+
+    /// So many records cannot be read: they may have been removed since the start of the log was looked at.
+    fn unread(&mut self, count: usize, error: io::Error) -> Result<(), ReadError> {
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error.into());
+        }
+        self.removed += count;
+        Ok(())
+    }
+
+    fn verdict(&self, step: &Step, at: usize, origin: Origin) -> Verdict {
+        let unit = &step.unit;
+        let record = self.out.get(at..at + unit.size as usize).unwrap_or_default();
         let head = match RecordHead::scan(record) {
             Ok(head)
                 if head.total_size == record.len()
                     && head.stamp.physical_offset == unit.pos
+                    && head.stamp.queue_offset == step.offset
                     && head.parts.queue_id == self.queue.id()
                     && head.parts.topic == self.queue.topic()
-                    && is_intact(&head, origin) =>
+                    && is_intact(&head, record, origin) =>
             {
                 head
             }
-            _ => {
-                self.damaged += 1;
-                return false;
-            }
+            _ => return Verdict::Damaged,
         };
-        if unit.tags_code <= EXT_ADDRESS_MAX {
+        let is_code_known = unit.tags_code > EXT_ADDRESS_MAX;
+        let is_match = is_code_known || {
             let tags = wire::properties::get(head.parts.properties, wire::properties::name::TAGS);
-            if !self.filter.by_code(tags.map_or(0, tags_code)) {
-                return false;
-            }
+            self.filter.by_code(tags.map_or(0, tags_code))
+        };
+        if is_match && self.filter.by_properties(head.parts.properties) {
+            Verdict::Wanted
+        } else {
+            Verdict::Unwanted
         }
-        self.filter.by_properties(head.parts.properties)
     }
-}
-
-/// Whether the body is what was sent. A disk may give back other bytes than it took, and they must not reach anyone.
-fn is_intact(head: &RecordHead<'_>, origin: Origin) -> bool {
-    origin == Origin::Memory || crate::seeded!("corrupt-body") || head.check_body().is_ok()
 }

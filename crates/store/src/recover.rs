@@ -8,8 +8,13 @@
 //!   knows to be dispatched.
 //! * What queues or index lack although the log has it is derived again, from the start of the log if need be.
 //!
-//! Reading stops at the first thing that is no record. That is the new end; what lies behind is zeroed, so that it can
-//! never be taken for a continuation.
+//! Reading stops at the first thing that is no record, unless the log is known to have reached further ([`crate::reached`]):
+//! then that is damage, which is told, and the next sound record is looked for. Where it stops is the new end, but never in
+//! front of where the log is known to have reached: no position and no offset is given out twice. What lies behind the end
+//! is zeroed, so that it can never be taken for a continuation.
+
+mod lacking;
+mod place;
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +25,7 @@ use std::thread::Builder;
 
 use wire::record::{RecordHead, sysflag};
 
-use crate::ahead::{Ahead, BATCHES_AHEAD, Batch, LogEnd, Numbers};
+use crate::ahead::{Ahead, BATCHES_AHEAD, Batch, LogEnd, Numbers, tell_of_damage};
 use crate::checkpoint::{Loaded, Safe};
 use crate::compact::Compaction;
 use crate::config::{FlushMode, StoreConfig};
@@ -32,15 +37,18 @@ use crate::queue::{End, Queue, Unit};
 use crate::queue_batch::{QueueKind, Span, inner_count};
 use crate::queue_files::{QueueFiles, Unsynced};
 use crate::queues::{Queues, is_directory_name};
-use crate::scan::{Behind, Scanner, Verify};
+use crate::scan::{Behind, Scanner, Verify, says_record, stored_at};
 use crate::survey::Survey;
 use crate::tail::Deriving;
+use place::Doubt;
 
 /// Units of a queue that are read at once to find where it ends: a page of memory.
 const HEAD_UNITS: usize = 200;
 /// Units derived before they are written out: 80 MB. As a rule there are not so many behind a checkpoint, and those there are
 /// are written when the store is open.
 const UNITS_HELD: usize = 4_000_000;
+/// Units at the end of a queue that are looked at for one that is right.
+const LAST_UNITS: usize = 1024;
 /// Queue files looked through from the end when there is no safe position, as in the reference.
 const FILES_LOOKED_AT: usize = 3;
 
@@ -67,6 +75,8 @@ pub(crate) struct Recovery<'a> {
     pub(crate) index: &'a KeyIndex,
     compaction: &'a Compaction,
     pub(crate) unsynced: Unsynced,
+    /// The log is known to have reached this position, if anybody says so.
+    reached: Option<i64>,
     /// Position of the newest unit of a queue, by its key.
     newest: HashMap<u64, i64>,
     /// Queues that lack units in front of what was read.
@@ -94,6 +104,8 @@ struct Known {
     queue: Arc<Queue>,
     /// Position of its newest unit.
     newest: i64,
+    /// A record that has to wait for the next one of the queue.
+    doubt: Option<Doubt>,
 }
 
 /// How the reading of the log ended.
@@ -162,6 +174,7 @@ impl<'a> Recovery<'a> {
             index,
             compaction,
             unsynced: Unsynced::default(),
+            reached: None,
             newest: HashMap::new(),
             lacking: HashMap::new(),
             held: 0,
@@ -170,6 +183,11 @@ impl<'a> Recovery<'a> {
             last: None,
             is_emptied: false,
         }
+    }
+
+    /// The same of a log that is known to have reached a position.
+    pub(crate) fn reaching(self, reached: Option<i64>) -> Recovery<'a> {
+        Recovery { reached, ..self }
     }
 
     pub(crate) fn run(mut self, loaded: &Loaded, is_abnormal: bool) -> io::Result<Recovered> {
@@ -198,8 +216,10 @@ impl<'a> Recovery<'a> {
         } else {
             Gaps::Lacking
         };
-        let (end, behind) = self.dispatch_across(&[from, trusted], gaps)?;
-        self.fill_lacking(from, trusted)?;
+        let reached = self.reached.unwrap_or(trusted).max(trusted);
+        let starts = [from, trusted, reached];
+        let (end, behind) = self.dispatch_across(&starts, gaps)?;
+        self.fill_lacking(&starts)?;
         if end < trusted {
             // Nothing below was ever to be read again, so nothing may be removed there.
             return Err(io::Error::new(io::ErrorKind::InvalidData, "log ends too early"));
@@ -275,8 +295,13 @@ impl<'a> Recovery<'a> {
     fn cut_to_safe(&mut self, safe: &Safe, loaded: &Loaded, is_abnormal: bool) -> io::Result<i64> {
         let (mut count, mut units) = (0, 0);
         self.take_up_runs(safe.pos)?;
+        let mut is_lacking = false;
         for queue in self.queues.all() {
             if self.files.runs().is_none() {
+                if self.lacks_front(&queue)? {
+                    is_lacking = true;
+                    continue;
+                }
                 let index = self.end_before(&queue, safe.pos)?;
                 if is_abnormal {
                     self.files.truncate(&queue, index, &mut self.unsynced)?;
@@ -288,7 +313,9 @@ impl<'a> Recovery<'a> {
             units = queue.max().wrapping_add(units);
         }
         let mut from = safe.pos;
-        if (count, units) != (safe.queues, safe.units) {
+        if is_lacking {
+            from = self.log.min();
+        } else if (count, units) != (safe.queues, safe.units) {
             tracing::warn!(
                 queues = count,
                 expected_queues = safe.queues,
@@ -343,6 +370,7 @@ impl<'a> Recovery<'a> {
         if let Some(last) = &self.last {
             self.index.note_end_at(last.pos, last.stored_at);
         }
+        self.index.correct_times(|pos| stored_at(self.log, pos));
         let end = self.index.mark().end_pos;
         if end >= mark.end_pos {
             return Ok(i64::MAX);
@@ -407,7 +435,12 @@ impl<'a> Recovery<'a> {
         }
         let queues = self.queues.all();
         let in_files = queues.iter().filter(|_| self.files.runs().is_none());
+        let mut is_lacking = queues.is_empty();
         for queue in in_files {
+            if self.lacks_front(queue)? {
+                is_lacking = true;
+                continue;
+            }
             let (index, end) = self.end_by_scan(queue)?;
             if is_abnormal {
                 self.files.truncate(queue, index, &mut self.unsynced)?;
@@ -425,7 +458,7 @@ impl<'a> Recovery<'a> {
         } else {
             self.log.base_of(dispatched)
         };
-        let mut from = if queues.is_empty() {
+        let mut from = if is_lacking {
             self.log.min()
         } else if self.files.runs().is_some() {
             trusted.min(dispatched)
@@ -454,7 +487,7 @@ impl<'a> Recovery<'a> {
         loop {
             let units = self.files.read(queue, max, 50_000, ReadMode::Blocking)?;
             let written = units.iter().take_while(|unit| unit.is_written()).count();
-            if let Some(unit) = units[..written].iter().rev().find(|unit| !unit.is_blank()) {
+            if let Some(unit) = units[..written].iter().rev().find(|unit| self.is_of_record(unit)) {
                 end = unit.pos.saturating_add(i64::from(unit.size));
             }
             max += written as i64;
@@ -478,19 +511,13 @@ impl<'a> Recovery<'a> {
     }
 
     /// As [`Recovery::dispatch_from`] from the first of these ascending positions. Where damage ends the reading before
-    /// one of the others, which are known to lie inside the log, it goes on there: what is behind stays readable.
+    /// one of the others, which are known to lie inside the log or at its end, it goes on there: what is behind stays readable.
     fn dispatch_across(&mut self, starts: &[i64], gaps: Gaps) -> io::Result<(i64, Behind)> {
         let mut found: Option<(i64, Behind)> = None;
         for start in starts {
             match found {
                 Some((end, _)) if end >= *start => continue,
-                Some((pos, _)) => {
-                    tracing::error!(
-                        pos,
-                        to = start,
-                        "damaged record inside the log, reading goes on behind it"
-                    );
-                }
+                Some((end, _)) => tell_of_damage(self.log, end, *start),
                 None => {}
             }
             found = Some(self.dispatch_from(*start, gaps)?);
@@ -500,8 +527,9 @@ impl<'a> Recovery<'a> {
 
     /// Reads the log to its end and gives every record to the queue and index that lack it.
     fn dispatch_from(&mut self, from: i64, gaps: Gaps) -> io::Result<LogEnd> {
+        let reached = self.reached.unwrap_or(i64::MAX);
         let ahead = Ahead {
-            scanner: Scanner::new(self.log, self.verify(), from),
+            scanner: Scanner::new(self.log, self.verify(), from).reaching(reached),
             numbers: Numbers::new(self.queues),
             deriving: Deriving {
                 delay_levels_ms: &self.config.delay_levels_ms,
@@ -521,13 +549,18 @@ impl<'a> Recovery<'a> {
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("the thread that reads the log has ended")))
         })?;
-        for Known { queue, newest } in known {
+        self.settle_doubts(&mut known, gaps)?;
+        self.count();
+        for Known { queue, newest, .. } in known {
             self.newest.insert(queue.key, newest);
         }
         Ok(ended)
     }
 
     fn take_in(&mut self, mut batch: Batch, known: &mut Vec<Known>, gaps: Gaps) -> io::Result<()> {
+        for (from, to) in &batch.damaged {
+            tell_of_damage(self.log, *from, *to);
+        }
         let begin = batch.seen.first().map_or(0, |first| first.unit.pos);
         for queue in batch.fresh {
             let newest = match self.newest.get(&queue.key) {
@@ -536,7 +569,11 @@ impl<'a> Recovery<'a> {
                 None if self.files.runs().is_some_and(|runs| runs.end() <= begin) => -1,
                 None => self.last_unit(&queue)?.map_or(-1, |unit| unit.pos),
             };
-            known.push(Known { queue, newest });
+            known.push(Known {
+                queue,
+                newest,
+                doubt: None,
+            });
         }
         self.index.push(&mut batch.puts);
         for seen in &batch.seen {
@@ -555,68 +592,18 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    fn give(&mut self, known: &mut Known, unit: Unit, span: Span, gaps: Gaps) -> io::Result<()> {
-        let queue = &known.queue;
-        let (max, offset) = (queue.max(), span.base);
-        if unit.pos <= known.newest || !self.lacking.is_empty() && self.lacking.contains_key(&queue.key) {
-            return Ok(());
-        }
-        // The CRC does not cover the offset.
-        if !(0..OFFSET_MAX).contains(&offset) || (max > 0 && offset > max + GAP_MAX) {
-            tracing::warn!(
-                topic = queue.topic(),
-                queue = queue.id(),
-                offset,
-                max,
-                pos = unit.pos,
-                "a message at an impossible offset is in no queue"
-            );
-            return Ok(());
-        }
-        if offset > max && gaps == Gaps::Lacking {
-            tracing::warn!(
-                topic = queue.topic(),
-                queue = queue.id(),
-                offset,
-                max,
-                pos = unit.pos,
-                "a consume queue lacks units and is rebuilt"
-            );
-            self.lacking.insert(queue.key, Arc::clone(queue));
-            return Ok(());
-        }
-        if offset == 0 && max > 0 {
-            // The topic was deleted and made again: what the queue held belongs to the old one.
-            self.compaction.empty(queue)?;
-            self.empty(queue)?;
-        } else if offset < max {
-            tracing::warn!(
-                topic = queue.topic(),
-                queue = queue.id(),
-                offset,
-                max,
-                pos = unit.pos,
-                "a second message at an offset is in no queue"
-            );
-            return Ok(());
-        } else if offset > max && max == 0 {
-            // Older messages are gone from the log.
-            if !queue.is_batch() {
-                queue.reset(End::plain(offset));
+    /// The last unit of a queue that points to a record. A damaged one may point too far, and hide what lies in front of that.
+    fn last_unit(&self, queue: &Queue) -> io::Result<Option<Unit>> {
+        let (first, end) = queue.indexes();
+        for index in (first.max(0)..end).rev().take(LAST_UNITS) {
+            let unit = self.files.unit(queue, index)?;
+            let is_right =
+                |unit: &Unit| unit.is_written() && says_record(self.log, unit.pos) == Some(unit.size);
+            if let Some(unit) = unit.filter(is_right) {
+                return Ok(Some(unit));
             }
         }
-        while !queue.is_batch() && queue.max() < offset {
-            self.push(queue, Unit::BLANK, span)?;
-        }
-        known.newest = unit.pos;
-        self.push(queue, unit, span)
-    }
-
-    fn last_unit(&self, queue: &Queue) -> io::Result<Option<Unit>> {
-        match queue.indexes().1.checked_sub(1) {
-            Some(last) if last >= 0 => self.files.unit(queue, last),
-            _ => Ok(None),
-        }
+        Ok(None)
     }
 
     fn empty(&mut self, queue: &Queue) -> io::Result<()> {
@@ -683,24 +670,6 @@ impl<'a> Recovery<'a> {
             }
         }
         self.index.write_out()
-    }
-
-    /// Reads the log once more from its start for queues that lacked something in front.
-    fn fill_lacking(&mut self, from: i64, trusted: i64) -> io::Result<()> {
-        if self.lacking.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(
-            queues = self.lacking.len(),
-            from,
-            "consume queues are rebuilt from the start of the log"
-        );
-        for (key, queue) in std::mem::take(&mut self.lacking) {
-            self.empty(&queue)?;
-            self.newest.insert(key, -1);
-        }
-        self.dispatch_across(&[self.log.min(), from, trusted], Gaps::Final)?;
-        Ok(())
     }
 
     /// Removes everything that lies behind the end of the log.

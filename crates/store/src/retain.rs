@@ -16,13 +16,9 @@ pub(crate) struct Usage<'a> {
     pub(crate) is_manual: bool,
 }
 
-/// What follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    /// So many of the oldest files go.
-    pub(crate) remove: usize,
-    /// Appends are refused.
-    pub(crate) is_full: bool,
+/// Percent of the disk from which on appends are refused. Above 90 it is not believed, as in the reference.
+pub(crate) fn full_above(config: &StoreConfig) -> u64 {
+    config.disk_warning.clamp(35, 90)
 }
 
 pub(crate) fn local_hour(now_ms: i64, utc_offset_secs: i64) -> u8 {
@@ -30,16 +26,16 @@ pub(crate) fn local_hour(now_ms: i64, utc_offset_secs: i64) -> u8 {
 }
 
 /// The reference's rule: expired files go at the hour, on request, or when the disk is fuller than `disk_used_max`; above
-/// `disk_clean_forcibly` the oldest go even if they are not expired. Never the last file.
-pub(crate) fn decide(config: &StoreConfig, usage: &Usage<'_>) -> Verdict {
-    let is_full = usage.used_percent > config.disk_warning.clamp(35, 90);
+/// `disk_clean_forcibly` the oldest go even if they are not expired. Never the last file. Returns how many of the oldest go.
+pub(crate) fn decide(config: &StoreConfig, usage: &Usage<'_>) -> usize {
+    let is_full = usage.used_percent > full_above(config);
     let is_pressed = is_full || usage.used_percent > config.disk_clean_forcibly.clamp(30, 85);
     let is_time = usage.is_manual
         || config.delete_when.contains(&usage.hour)
         || usage.used_percent > config.disk_used_max
         || is_pressed;
     if !is_time {
-        return Verdict { remove: 0, is_full };
+        return 0;
     }
     let reserved_ms = i64::try_from(config.reserved.as_millis()).unwrap_or(i64::MAX);
     let removable = usage
@@ -47,15 +43,12 @@ pub(crate) fn decide(config: &StoreConfig, usage: &Usage<'_>) -> Verdict {
         .len()
         .saturating_sub(1)
         .min(config.delete_batch_max);
-    let remove = usage
-        .modified_ms
-        .iter()
-        .take(removable)
+    let oldest = usage.modified_ms.iter().take(removable);
+    oldest
         .take_while(|modified| {
             (is_pressed && config.clean_forcibly) || usage.now_ms >= modified.saturating_add(reserved_ms)
         })
-        .count();
-    Verdict { remove, is_full }
+        .count()
 }
 
 #[cfg(test)]
@@ -65,7 +58,7 @@ mod tests {
 
     const HOUR_MS: i64 = 3_600_000;
 
-    fn verdict(change: impl Fn(&mut StoreConfig, &mut Usage<'_>)) -> Verdict {
+    fn removed(change: impl Fn(&mut StoreConfig, &mut Usage<'_>)) -> usize {
         let mut config = StoreConfig {
             reserved: Duration::from_secs(72 * 3600),
             ..StoreConfig::at("/")
@@ -90,60 +83,38 @@ mod tests {
 
     #[test]
     fn expired_files_go_at_the_hour_on_request_or_when_the_disk_fills_up() {
-        assert_eq!(
-            verdict(|_, _| ()),
-            Verdict {
-                remove: 0,
-                is_full: false
-            }
-        );
-        assert_eq!(verdict(|_, usage| usage.hour = 4).remove, 2);
-        assert_eq!(verdict(|_, usage| usage.is_manual = true).remove, 2);
-        assert_eq!(verdict(|_, usage| usage.used_percent = 75).remove, 0);
-        assert_eq!(verdict(|_, usage| usage.used_percent = 76).remove, 2);
+        assert_eq!(removed(|_, _| ()), 0);
+        assert_eq!(removed(|_, usage| usage.hour = 4), 2);
+        assert_eq!(removed(|_, usage| usage.is_manual = true), 2);
+        assert_eq!(removed(|_, usage| usage.used_percent = 75), 0);
+        assert_eq!(removed(|_, usage| usage.used_percent = 76), 2);
     }
 
     #[test]
     fn a_pressed_disk_loses_its_oldest_files_but_never_the_last() {
-        assert_eq!(
-            verdict(|_, usage| usage.used_percent = 86),
-            Verdict {
-                remove: 3,
-                is_full: false
-            }
-        );
-        assert_eq!(
-            verdict(|_, usage| usage.used_percent = 91),
-            Verdict {
-                remove: 3,
-                is_full: true
-            }
-        );
-        let kept = verdict(|config, usage| {
+        assert_eq!(removed(|_, usage| usage.used_percent = 86), 3);
+        assert_eq!(removed(|_, usage| usage.used_percent = 91), 3);
+        let kept = removed(|config, usage| {
             usage.used_percent = 91;
             config.clean_forcibly = false;
         });
-        assert_eq!(
-            kept,
-            Verdict {
-                remove: 2,
-                is_full: true
-            }
-        );
-        let few = verdict(|config, usage| {
+        assert_eq!(kept, 2);
+        let few = removed(|config, usage| {
             usage.used_percent = 86;
             config.delete_batch_max = 1;
         });
-        assert_eq!(few.remove, 1);
+        assert_eq!(few, 1);
     }
 
     #[test]
     fn limits_are_clamped_as_in_the_reference() {
-        let full = verdict(|config, usage| {
-            config.disk_warning = 99;
-            usage.used_percent = 91;
-        });
-        assert!(full.is_full);
+        let full_above = |disk_warning| {
+            super::full_above(&StoreConfig {
+                disk_warning,
+                ..StoreConfig::at("/")
+            })
+        };
+        assert_eq!([99, 50, 1].map(full_above), [90, 50, 35]);
     }
 
     #[test]

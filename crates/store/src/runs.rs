@@ -139,6 +139,13 @@ impl Runs {
         Arc::clone(&self.list.read())
     }
 
+    /// The names of the files that count.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let list = self.list();
+        let names = list.iter().filter_map(|run| run.path.file_name()?.to_str());
+        names.map(str::to_owned).collect()
+    }
+
     /// Where the newest run ends in the log.
     pub(crate) fn end(&self) -> i64 {
         self.list().last().map_or(0, |run| run.extent.end)
@@ -376,6 +383,11 @@ impl Runs {
         if number != NO_NUMBER {
             self.next.lock().gone.push(number);
         }
+    }
+
+    /// Whether queues were deleted that some run has, and none says so yet.
+    pub(crate) fn has_deletions(&self) -> bool {
+        !self.next.lock().gone.is_empty()
     }
 
     /// Forgets all.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::disk::{Lock, is_sync_failure};
 use crate::draft::LogPos;
 use crate::drive::{Publisher, Writer};
 use crate::env::Env;
-use crate::flush::Syncs;
+use crate::flush::{Syncs, UNSYNCED_FIRST};
+use crate::handover::HandOver;
 use crate::index::KeyIndex;
 use crate::log::Log;
 use crate::open::{Opened, Parts};
@@ -30,7 +31,7 @@ use crate::tidy::Tidy;
 
 /// An append log of messages with consume queues and a key index.
 ///
-/// Locks, in the order they may be taken: that of a deletion, `tidy`, `writer`, `flushing`, `tail`, `publisher`, then those inside queues
+/// Locks, in the order they may be taken: that of a deletion, `tidy`, `writing`, `flushing`, `tail`, `publisher`, then those inside queues
 /// and index. None is held across an `await`.
 pub struct Store {
     pub(crate) config: StoreConfig,
@@ -41,9 +42,8 @@ pub struct Store {
     pub(crate) index: KeyIndex,
     pub(crate) compaction: Compaction,
     pub(crate) tail: Mutex<Tail>,
-    pub(crate) writer: Mutex<Writer>,
-    /// Whether somebody wants to have written what is pending.
-    pub(crate) is_wanted: AtomicBool,
+    /// The work is to write what is pending.
+    pub(crate) writing: HandOver<Writer>,
     pub(crate) publisher: Mutex<Publisher>,
     /// Held during a sync of the log.
     pub(crate) flushing: Mutex<Syncs>,
@@ -57,7 +57,16 @@ pub struct Store {
     /// Since when a write is under way; 0 when none is.
     pub(crate) writing_since_ms: AtomicI64,
     pub(crate) busy_after_ms: i64,
+    /// Whether the disk is too full to write to.
     pub(crate) is_disk_full: AtomicBool,
+    /// How much room is missing, after the disk was found full or a write found no room; 0 once one is done.
+    pub(crate) missing_bytes: AtomicU64,
+    /// Whether to look for files to remove at the next turn of the tidy thread.
+    pub(crate) is_cleaning_due: AtomicBool,
+    /// With SYNC_FLUSH: bytes that may wait for the disk, from what it has done lately.
+    pub(crate) unsynced_max: AtomicI64,
+    /// Whether a thread that is not the store's own is in a sync; see [`Store::sync_soon`].
+    pub(crate) is_caller_syncing: AtomicBool,
     pub(crate) manual_cleanings: AtomicU32,
     /// At each step of the log, for those who wait for a gate just now.
     pub(crate) progress: Arc<Notify>,
@@ -127,8 +136,7 @@ impl Store {
             index,
             compaction,
             tail: Mutex::new(tail),
-            writer: Mutex::default(),
-            is_wanted: AtomicBool::new(false),
+            writing: HandOver::new(Writer::default()),
             publisher: Mutex::new(Publisher::new(&found)),
             flushing: Mutex::new(Syncs::new(now)),
             tidy: Mutex::new(tidy),
@@ -137,6 +145,10 @@ impl Store {
             generation: AtomicU32::new(0),
             writing_since_ms: AtomicI64::new(0),
             is_disk_full: AtomicBool::new(false),
+            missing_bytes: AtomicU64::new(0),
+            is_cleaning_due: AtomicBool::new(false),
+            unsynced_max: AtomicI64::new(UNSYNCED_FIRST),
+            is_caller_syncing: AtomicBool::new(false),
             manual_cleanings: AtomicU32::new(0),
             progress: Arc::default(),
             syncs: Arc::default(),

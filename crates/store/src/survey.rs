@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::Loaded;
 use crate::config::StoreConfig;
 use crate::disk::{Disk, Entry};
 use crate::index;
-use crate::log::parse_file_name;
+use crate::log::{file_name, parse_file_name};
 use crate::queue_batch::QueueKind;
 use crate::runs;
 
@@ -22,7 +23,9 @@ pub enum OpenError {
     #[error("{0}")]
     Config(&'static str),
     /// A file was made with other settings.
-    #[error("{path} has {found} bytes, {key} asks for {expected}")]
+    #[error(
+        "{path} has {found} bytes, {key} asks for {expected}; if the setting is right, the file is damaged: see `barque store repair`"
+    )]
     FileSize {
         /// The file.
         path: PathBuf,
@@ -34,12 +37,25 @@ pub enum OpenError {
         key: &'static str,
     },
     /// Something is not as a store is laid out.
-    #[error("{path}: {why}")]
+    #[error("{path}: {why}; see `barque store check`")]
     Layout {
         /// The file or directory.
         path: PathBuf,
         /// What is wrong.
         why: &'static str,
+    },
+    /// Files of the log are gone, or lost their end.
+    #[error(
+        "{path} is missing or too short: the log reached {reached} and its files end at {end}; put the file back, or give up what \
+         was in it with `barque store repair --write`"
+    )]
+    Lost {
+        /// The file, or the directory when there is none at all.
+        path: PathBuf,
+        /// The position that the log is known to have reached.
+        reached: i64,
+        /// Where its files end.
+        end: i64,
     },
     /// The disk failed.
     #[error("{what}: {source}")]
@@ -71,6 +87,35 @@ pub(crate) struct Survey {
     pub(crate) empty: Vec<PathBuf>,
     /// The last run did not end in order.
     pub(crate) is_abnormal: bool,
+}
+
+impl Survey {
+    /// Refuses a log that lacks its end, or all of it: to start with less would give out positions and offsets again that
+    /// messages had.
+    pub(crate) fn check_whole(
+        &self,
+        config: &StoreConfig,
+        loaded: &Loaded,
+        reached: Option<i64>,
+    ) -> Result<(), OpenError> {
+        let last = self.segments.last_key_value();
+        let end = last.map_or(0, |(base, _)| base + config.segment_bytes as i64);
+        let has_queues = self.queues.iter().any(|queue| !queue.bases.is_empty());
+        let reached = match reached {
+            Some(reached) => reached,
+            // By what a broker of the reference leaves.
+            None => i64::from(last.is_none() && (has_queues || loaded.times.log_ms > 0)),
+        };
+        if reached <= end {
+            return Ok(());
+        }
+        let dir = config.commit_log_dirs.first().cloned().unwrap_or_default();
+        let path = match last {
+            Some(_) => dir.join(file_name(end)),
+            None => dir,
+        };
+        Err(OpenError::Lost { path, reached, end })
+    }
 }
 
 /// A consume queue.
@@ -173,10 +218,16 @@ fn survey_log(config: &StoreConfig, disk: &dyn Disk, found: &mut Survey) -> Resu
             "mappedFileSizeCommitLog",
         )?;
         let is_aligned = base.unsigned_abs() % config.segment_bytes == 0;
-        if !is_aligned || next.is_some_and(|next| next != base) {
+        if let Some(missing) = next.filter(|next| is_aligned && *next != base) {
+            return Err(OpenError::Layout {
+                path: path.with_file_name(file_name(missing)),
+                why: "is missing: commit log files do not follow each other",
+            });
+        }
+        if !is_aligned {
             return Err(OpenError::Layout {
                 path,
-                why: "commit log files do not follow each other",
+                why: "commit log file has an odd start",
             });
         }
         next = Some(base + config.segment_bytes as i64);
@@ -238,7 +289,7 @@ fn survey_queues(
 }
 
 /// `<root>/<topic>/<number>` directories.
-fn numbered_dirs(disk: &dyn Disk, root: &Path) -> Result<Vec<(String, u32, PathBuf)>, OpenError> {
+pub(crate) fn numbered_dirs(disk: &dyn Disk, root: &Path) -> Result<Vec<(String, u32, PathBuf)>, OpenError> {
     let mut dirs = Vec::new();
     for topic in tried("list topics", disk.list(root))? {
         if !topic.is_dir {

@@ -6,6 +6,7 @@
 //! starts a new generation; gates of the old one can tell.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +27,15 @@ const FAILURES_KEPT: usize = 4096;
 const FEW_HASHES: usize = 6;
 /// Closes an entry of the properties.
 pub(crate) const VALUE_END: u8 = 2;
+
+thread_local! {
+    static HAS_STAGED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread has staged a record since it was last asked.
+pub(crate) fn take_staged_here() -> bool {
+    HAS_STAGED.take()
+}
 
 /// Hashes of the index entries of one message.
 #[derive(Debug, Clone, Default)]
@@ -354,6 +364,7 @@ impl Tail {
             "record length was announced wrongly"
         );
         self.pos += prepared.len as i64;
+        HAS_STAGED.set(true);
         let pending = &mut self.pending;
         pending.bytes += prepared.len;
         pending.is_urgent |= prepared.draft.wait;

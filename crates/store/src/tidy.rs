@@ -16,7 +16,8 @@ use crate::disk::is_sync_failure;
 use crate::queue::Queue;
 use crate::queue_files::Unsynced;
 use crate::queues::Doomed;
-use crate::retain::{Usage, decide, local_hour};
+use crate::reached::Reached;
+use crate::retain::{Usage, decide, full_above, local_hour};
 use crate::runs::Runs;
 use crate::store::Store;
 
@@ -26,6 +27,8 @@ const FIRST_CLEAN: Duration = Duration::from_secs(60);
 const SHORT_FILES: i64 = 2048;
 /// The tidy thread takes a rest between two turns, however fast the log grows.
 const REST_MIN: Duration = Duration::from_millis(20);
+/// While the disk is full, somebody looks at least so often whether there is room again.
+const FULL_LOOK: Duration = Duration::from_secs(1);
 /// How many cleanings an explicit request is good for.
 const MANUAL_RUNS: u32 = 20;
 
@@ -43,6 +46,7 @@ pub(crate) enum Scope {
 pub(crate) struct Tidy {
     pub(crate) unsynced: Unsynced,
     checkpoint: Checkpoint,
+    reached: Reached,
     pub(crate) times: Times,
     /// Position of the last checkpoint.
     checkpoint_pos: i64,
@@ -63,10 +67,16 @@ pub(crate) struct Tidy {
 }
 
 impl Tidy {
-    pub(crate) fn new(checkpoint: Checkpoint, times: Times, unsynced: Unsynced, now: Instant) -> Tidy {
+    pub(crate) fn new(
+        (checkpoint, reached): (Checkpoint, Reached),
+        times: Times,
+        unsynced: Unsynced,
+        now: Instant,
+    ) -> Tidy {
         Tidy {
             unsynced,
             checkpoint,
+            reached,
             times,
             checkpoint_pos: i64::MIN,
             whole_pos: i64::MIN,
@@ -99,6 +109,8 @@ impl Store {
         if let Err(error) = self.log.prepare_next() {
             self.note_failure("next log file", &error);
         }
+        let done = self.note_bounds(&mut tidy);
+        done.unwrap_or_else(|error| self.note_failure("how far the log has reached", &error));
         let done = self.finish_deletions(&mut tidy);
         done.unwrap_or_else(|error| self.note_failure("files of a deleted topic", &error));
         let is_first = std::mem::replace(&mut tidy.is_first, false);
@@ -125,11 +137,16 @@ impl Store {
             let done = self.queue_files.runs().map_or(Ok(()), Runs::merge);
             done.unwrap_or_else(|error| self.note_failure("merging of consume queues", &error));
         }
-        if is_first || now.duration_since(tidy.cleaned) >= self.config.clean_interval {
+        let is_due = self.is_cleaning_due.swap(false, Ordering::Relaxed);
+        if is_first || is_due || now.duration_since(tidy.cleaned) >= self.config.clean_interval {
             tidy.cleaned = now;
             let may_remove = now.duration_since(tidy.opened) >= FIRST_CLEAN;
             let done = self.clean(&mut tidy, may_remove);
             done.unwrap_or_else(|error| self.note_failure("cleaning", &error));
+        } else if self.is_disk_full.load(Ordering::Relaxed) {
+            // Whoever makes room shall not have to wait for the next cleaning.
+            let done = self.look_for_room().map(drop);
+            done.unwrap_or_else(|error| self.note_failure("look for room", &error));
         }
     }
 
@@ -159,7 +176,10 @@ impl Store {
 
     /// Until when the tidy thread can rest: where the log grows fast, until the next checkpoint is about to be due.
     pub(crate) fn tidy_rest(&self) -> Duration {
-        let most = self.config.queue_flush_interval;
+        let mut most = self.config.queue_flush_interval;
+        if self.is_disk_full.load(Ordering::Relaxed) {
+            most = most.min(FULL_LOOK);
+        }
         let mut tidy = self.tidy.lock();
         let (now, written) = (self.env.clock.instant(), self.log.written.load(Ordering::Acquire));
         let (before, from) = std::mem::replace(&mut tidy.turned, (now, written));
@@ -254,7 +274,11 @@ impl Store {
             Scope::Whole => tidy.whole_pos,
             Scope::Short => tidy.checkpoint_pos,
         };
-        if pos == done || self.queues.is_any_doomed() {
+        // Where nothing was stored since the last one, a deletion may be all there is to make durable.
+        let has_deletions =
+            !tidy.unsynced.is_empty() || self.queue_files.runs().is_some_and(Runs::has_deletions);
+        let is_done = pos == done && !has_deletions;
+        if is_done || self.queues.is_any_doomed() {
             return Ok(());
         }
         if let Err(error) = self.write_queues(tidy, pos) {
@@ -301,17 +325,64 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what is too old, or more when the disk fills up, and decides whether the disk is full.
-    fn clean(&self, tidy: &mut Tidy, may_remove: bool) -> io::Result<()> {
-        let mut used_percent = 0;
-        for dir in &self.config.commit_log_dirs {
+    /// How full the fullest of the disks is, in percent, and how many bytes have to become free for it not to count as full.
+    fn fullest(&self) -> io::Result<(u64, u64)> {
+        let (mut used_percent, mut missing) = (0, 0);
+        for dir in self.config.commit_log_dirs.iter().chain([&self.config.root]) {
             match self.env.disk.space(dir) {
-                Ok(space) => used_percent = used_percent.max(space.used_percent()),
+                Ok(space) => {
+                    used_percent = used_percent.max(space.used_percent());
+                    missing = missing.max(space.missing_for(full_above(&self.config)));
+                }
                 // It comes with the first message.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
+        Ok((used_percent, missing))
+    }
+
+    /// Decides whether the disk is full: messages are refused from then on, until it is not. Returns how full it is, in percent.
+    fn look_for_room(&self) -> io::Result<u64> {
+        let (used_percent, missing) = self.fullest()?;
+        let is_full = used_percent > full_above(&self.config);
+        let missing = if is_full { missing.max(1) } else { 0 };
+        self.missing_bytes.store(missing, Ordering::Relaxed);
+        if is_full != self.is_disk_full.swap(is_full, Ordering::Relaxed) {
+            let dirs = &self.config.commit_log_dirs;
+            if is_full {
+                tracing::warn!(file = ?dirs, used_percent, bytes = missing, "the disk is too full: messages are refused until so many bytes are free; make room");
+            } else {
+                tracing::warn!(file = ?dirs, used_percent, "the disk has room again: messages are taken");
+            }
+        }
+        Ok(used_percent)
+    }
+
+    /// Notes that a write of so many bytes found no room, if that is why it failed.
+    pub(crate) fn note_no_room(&self, error: &io::Error, bytes: usize) {
+        let kinds = [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::FileTooLarge,
+        ];
+        if !kinds.contains(&error.kind()) {
+            return;
+        }
+        // A quota leaves the disk with room: then only these messages are refused, and the next ones are tried.
+        if let Err(error) = self.look_for_room() {
+            self.note_failure("look for room", &error);
+        }
+        self.missing_bytes.fetch_max(bytes as u64, Ordering::Relaxed);
+        if self.is_disk_full.load(Ordering::Relaxed) {
+            self.is_cleaning_due.store(true, Ordering::Relaxed);
+            self.tidy_bell.ring();
+        }
+    }
+
+    /// Removes what is too old, or more when the disk fills up, and decides whether the disk is full.
+    fn clean(&self, tidy: &mut Tidy, may_remove: bool) -> io::Result<()> {
+        let used_percent = self.look_for_room()?;
         let now_ms = self.env.clock.now_ms();
         let mut modified_ms = Vec::new();
         // The next file may be there already: the last one that counts is the one being written.
@@ -322,7 +393,7 @@ impl Store {
             modified_ms.push(found.map_or(now_ms, |found| found.modified_ms));
         }
         let manual = self.manual_cleanings.load(Ordering::Relaxed);
-        let verdict = decide(
+        let remove = decide(
             &self.config,
             &Usage {
                 modified_ms: &modified_ms,
@@ -332,30 +403,28 @@ impl Store {
                 is_manual: manual > 0,
             },
         );
-        if verdict.is_full != self.is_disk_full.swap(verdict.is_full, Ordering::Relaxed) {
-            let dirs = &self.config.commit_log_dirs;
-            if verdict.is_full {
-                tracing::warn!(file = ?dirs, used_percent, "the disk is too full: messages are refused; make room");
-            } else {
-                tracing::warn!(file = ?dirs, used_percent, "the disk has room again: messages are taken");
-            }
-        }
         if !may_remove {
             return Ok(());
         }
         self.manual_cleanings
             .store(manual.saturating_sub(1), Ordering::Relaxed);
-        let copied = if verdict.remove > 0 {
+        let copied = if remove > 0 {
             self.copy_compacted()?
         } else {
             i64::MAX
         };
-        let (removed, done) = self.remove_files(verdict.remove, copied);
+        let (removed, done) = self.remove_files(remove, copied);
         if removed > 0 {
             tracing::info!(files = removed, min = self.log.min(), "old log files removed");
+            self.note_bounds(tidy)?;
             self.after_removal(tidy)?;
         }
         done
+    }
+
+    fn note_bounds(&self, tidy: &mut Tidy) -> io::Result<()> {
+        let durable = self.log.durable.load(Ordering::Acquire);
+        tidy.reached.note(&*self.env.disk, (self.log.min(), durable))
     }
 
     /// Removes the oldest files of the log, as far as they lie in front of a position. Returns how many went, whatever

@@ -39,6 +39,7 @@ use crate::env::Env;
 
 pub use self::flush::Flush;
 pub use self::log::TimerEntry;
+pub(crate) use self::log::faults_of_log;
 pub use self::mark::TimerMark;
 pub use self::mend::Lost;
 pub use self::plan::tick_of;

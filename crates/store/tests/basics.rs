@@ -485,6 +485,22 @@ fn a_deleted_topic_is_gone_and_can_be_made_again() {
 }
 
 #[test]
+fn a_deletion_outlives_a_power_cut_also_when_nothing_was_stored_since_the_last_checkpoint() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    for number in 0..30 {
+        send(&store, "T", 0, &number.to_string());
+    }
+    rig.tidy_after(&store, 61);
+    store.delete_topic("T").unwrap();
+    rig.disk.crash(store::disk::sim::Loss::Everything);
+    drop(store);
+    let store = rig.open();
+    assert!(read_all(&store, "T", 0).is_empty());
+    assert_eq!(send(&store, "T", 0, "again").queue_offset, 0);
+}
+
+#[test]
 fn expired_files_go_and_queues_and_index_follow() {
     let rig = Rig::new(1, FlushMode::Async);
     let store = rig.open();
@@ -545,11 +561,67 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
     };
     rig.disk.set_space(space(91));
     rig.tidy_after(&store, 11);
-    assert_eq!(append(&store, "T", 0, "x"), Err(AppendError::DiskFull));
+    assert_eq!(
+        append(&store, "T", 0, "x"),
+        Err(AppendError::DiskFull { missing_bytes: 1 })
+    );
     assert!(!store.is_writable());
     rig.disk.set_space(space(50));
-    rig.tidy_after(&store, 11);
-    assert!(append(&store, "T", 0, "x").is_ok());
+    rig.tidy_after(&store, 1);
+    assert!(
+        append(&store, "T", 0, "x").is_ok(),
+        "looked at once a second while it is full"
+    );
+}
+
+#[test]
+fn a_write_that_finds_no_room_says_how_much_is_missing_and_the_next_are_refused_before_they_are_tried() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    send(&store, "T", 0, "before");
+    let space = |used: u64| Space {
+        total: 1000,
+        free: 1000 - used,
+        available: 1000 - used,
+    };
+    rig.disk.set_full(true);
+    rig.disk.set_space(space(1000));
+    let lost = append(&store, "T", 0, "refused").unwrap();
+    store.drive();
+    assert_eq!(store.state(&lost.gate, Level::Written), GateState::Failed);
+    let size = lost.size as u64;
+    let full = AppendError::DiskFull {
+        missing_bytes: size.max(100),
+    };
+    assert_eq!(store.why_not_written(), full);
+    let tried = rig.disk.bytes_written();
+    assert_eq!(append(&store, "T", 0, "refused"), Err(full));
+    store.drive();
+    assert_eq!(rig.disk.bytes_written(), tried);
+    assert_eq!(bodies(&store, "T", 0), ["before"], "reads go on");
+
+    rig.disk.set_full(false);
+    rig.disk.set_space(space(10));
+    rig.tidy_after(&store, 1);
+    assert_eq!(send(&store, "T", 0, "after").queue_offset, 1);
+    assert_eq!(bodies(&store, "T", 0), ["before", "after"]);
+    assert_eq!(store.why_not_written(), AppendError::Failed);
+}
+
+#[test]
+fn a_quota_refuses_what_it_does_not_let_in_and_nothing_else() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    send(&store, "T", 0, "before");
+    rig.disk.set_full(true);
+    let lost = append(&store, "T", 0, "refused").unwrap();
+    store.drive();
+    let missing_bytes = lost.size as u64;
+    assert_eq!(store.why_not_written(), AppendError::DiskFull { missing_bytes });
+    rig.disk.set_full(false);
+    send(&store, "T", 0, "after");
+    assert_eq!(bodies(&store, "T", 0), ["before", "after"]);
+    assert_eq!(store.why_not_written(), AppendError::Failed);
 }
 
 #[test]
@@ -626,9 +698,7 @@ fn a_damaged_unit_or_record_is_skipped() {
         .iter()
         .map(|record| record.queue_offset)
         .collect();
-    let sound: Vec<i64> = (0..30)
-        .filter(|offset| ![1, 2, 4, 6, 7].contains(offset))
-        .collect();
+    let sound: Vec<i64> = (0..30).filter(|offset| ![1, 2].contains(offset)).collect();
     assert_eq!(found, sound);
     assert!(matches!(
         store.record_at(LogPos(flipped)),

@@ -172,6 +172,45 @@ fn what_a_damaged_file_held_is_read_from_the_log() {
 }
 
 #[test]
+fn any_byte_of_a_file_of_queues_may_be_wrong() {
+    let made = |seed| {
+        let rig = Rig::new(seed, FlushMode::Async);
+        let store = rig.open();
+        for number in 0..12 {
+            for id in 0..2 {
+                send(&store, "T", id, &number.to_string());
+            }
+            if number % 4 == 3 {
+                rig.tidy_after(&store, 61);
+            }
+        }
+        store.close().unwrap();
+        rig
+    };
+    let all: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+    for name in runs(&made(1)) {
+        let path = Path::new(RUNS).join(name);
+        let len = made(1).disk.open(&path).unwrap().len().unwrap();
+        for at in 0..len {
+            let rig = made(1);
+            let file = rig.disk.open(&path).unwrap();
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_at(&[byte[0] ^ 0x21], at).unwrap();
+            file.sync().unwrap();
+            let why = format!("byte {at} of {len} of {}", path.display());
+            let report = store::inspect::check(&rig.config, &rig.env()).unwrap();
+            assert!(!report.findings.is_empty(), "{why}");
+            let store = rig.open();
+            for id in 0..2 {
+                assert_eq!(bodies(&store, "T", id), all, "{why}");
+                assert_eq!(send(&store, "T", id, "more").queue_offset, 12, "{why}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_file_that_an_opening_makes_below_the_safe_position_counts_only_when_it_is_whole() {
     for seed in 0..20 {
         let is_past_the_end = |op: u64| {

@@ -42,7 +42,8 @@ type Done = Result<(), String>;
 impl World {
     fn open(rig: &Rig, config: &TimerConfig) -> Result<World, String> {
         let store = rig.try_open().map_err(|e| e.to_string())?;
-        let mut timers = Timers::open(config.clone(), rig.env()).map_err(|e| e.to_string())?;
+        let mut timers =
+            Timers::open(config.clone(), rig.env(), store.max_pos()).map_err(|e| e.to_string())?;
         let end = store.find_queue(TIMER_TOPIC, 0).map_or(0, |queue| queue.max());
         if timers.queue_offset() > end {
             timers.set_queue_offset(end);
@@ -376,6 +377,105 @@ fn a_lost_wheel_is_made_again_from_the_log() {
     assert!(world.delivered().values().all(|count| *count == 1));
 }
 
+/// Timers in many files of their log, waiting, and nobody who runs them.
+fn parked(rig: &Rig) -> TimerConfig {
+    // No power of two slots, as in the product.
+    let config = TimerConfig {
+        ticks: 250,
+        log_file_bytes: 52 * 4 + 30,
+        ..config(1000)
+    };
+    let mut world = World::open(rig, &config).unwrap();
+    for n in 0..40 {
+        world.send(&format!("m{n}"), START_MS + 3_000 + n * 500).unwrap();
+    }
+    world.turn().unwrap();
+    world.timers.close(&world.store).unwrap();
+    world.store.close().unwrap();
+    config
+}
+
+/// Each comes once.
+fn all_come(rig: &Rig, config: &TimerConfig, why: &str) {
+    let mut world = World::open(rig, config).unwrap();
+    rig.clock.advance(Duration::from_secs(30));
+    for _ in 0..3 {
+        world.turn().unwrap();
+    }
+    assert_eq!(world.delivered().len(), 40, "{why}");
+    assert!(world.delivered().values().all(|count| *count == 1), "{why}");
+}
+
+#[test]
+fn a_first_file_of_the_timer_log_that_is_gone_costs_no_timer() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = parked(&rig);
+    let path = std::path::Path::new("/store/timerlog/00000000000000000000");
+    store::disk::Disk::remove(&*rig.disk, path).unwrap();
+    all_come(&rig, &config, "gone");
+}
+
+#[test]
+fn a_wheel_of_another_size_costs_no_timer() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = parked(&rig);
+    let wheel = store::disk::Disk::open(&*rig.disk, std::path::Path::new("/store/timerwheel")).unwrap();
+    wheel.set_len(wheel.len().unwrap() / 2).unwrap();
+    drop(wheel);
+    all_come(&rig, &config, "cut");
+}
+
+#[test]
+fn a_wheel_of_zeros_costs_no_timer() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = parked(&rig);
+    let wheel = store::disk::Disk::open(&*rig.disk, std::path::Path::new("/store/timerwheel")).unwrap();
+    let zeros = vec![0; wheel.len().unwrap() as usize];
+    wheel.write_at(&zeros, 0).unwrap();
+    drop(wheel);
+    all_come(&rig, &config, "zeros");
+}
+
+#[test]
+fn a_mark_that_is_far_ahead_costs_no_timer() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = parked(&rig);
+    let path = std::path::Path::new("/store/config/timercheck");
+    let mark = store::disk::Disk::open(&*rig.disk, path).unwrap();
+    // The read time, some centuries later.
+    mark.write_at(&[0x10], 2).unwrap();
+    drop(mark);
+    all_come(&rig, &config, "ahead");
+}
+
+#[test]
+fn a_damaged_slot_of_the_wheel_costs_no_timer() {
+    // Time, first entry, last entry: their highest, a middle and their lowest byte.
+    for at in [0, 3, 6, 7, 8, 12, 15, 16, 20, 22, 23] {
+        for bits in [0x01, 0x10, 0x80] {
+            a_damaged_slot(at, bits);
+        }
+    }
+}
+
+fn a_damaged_slot(at: u64, bits: u8) {
+    let why = format!("byte {at}, bits {bits:#x}");
+    let rig = Rig::new(1, FlushMode::Async);
+    let config = parked(&rig);
+    let path = std::path::Path::new("/store/timerwheel");
+    let file = store::disk::Disk::open(&*rig.disk, path).unwrap();
+    let mut wheel = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut wheel, 0).unwrap();
+    let slots = wheel
+        .chunks(32)
+        .position(|slot| slot.iter().any(|byte| *byte != 0));
+    let first = slots.unwrap() as u64 * 32;
+    let byte = wheel[(first + at) as usize] ^ bits;
+    file.write_at(&[byte], first + at).unwrap();
+    drop(file);
+    all_come(&rig, &config, &why);
+}
+
 /// Sends, lets time pass, flushes; until the machine stops or all is done.
 fn work(rig: &Rig, world: &mut World, rng: &SimRng, sent: &mut Vec<String>, life: usize) -> Done {
     for step in 0..12 {
@@ -393,8 +493,14 @@ fn work(rig: &Rig, world: &mut World, rng: &SimRng, sent: &mut Vec<String>, life
     Ok(())
 }
 
+/// More are played with `PROPTEST_CASES`.
+fn seeds() -> std::ops::Range<u64> {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    0..asked.and_then(|count| count.parse().ok()).unwrap_or(60)
+}
+
 fn crashes(loss: Loss) {
-    for seed in 0..60 {
+    for seed in seeds() {
         let rig = Rig::new(seed, FlushMode::Async);
         let rng = SimRng::seeded(seed);
         let config = config(1000);
@@ -443,6 +549,51 @@ fn a_crash_of_the_machine_with_torn_writes_loses_nothing() {
 #[test]
 fn a_crash_of_the_machine_that_loses_all_that_was_not_synced_loses_no_message() {
     crashes(Loss::Everything);
+}
+
+#[test]
+fn an_entry_that_outlived_its_message_does_not_fire_another_one_in_its_place() {
+    let mut outlived = 0;
+    for seed in 0..200 {
+        let rig = Rig::new(seed, FlushMode::Async);
+        let mut world = World::open(&rig, &config(1000)).unwrap();
+        world.send("durable", START_MS + 2_000).unwrap();
+        world.turn().unwrap();
+        world.flush().unwrap();
+        // Written, and not synced; its entry neither.
+        let queue = world.store.queue(TIMER_TOPIC, 0);
+        let soon = format!("OUT\u{1}{}\u{2}", START_MS + 5_000);
+        let before = world
+            .store
+            .append(&draft(&queue, b"soon", soon.as_bytes()))
+            .unwrap();
+        world.store.drive();
+        world.turn().unwrap();
+        drop((world, queue));
+        rig.disk.crash(Loss::Random);
+        let mut world = World::open(&rig, &config(1000)).unwrap();
+        if world.store.max_pos() > before.pos {
+            continue;
+        }
+        outlived += 1;
+        let queue = world.store.queue(TIMER_TOPIC, 0);
+        let late = format!("OUT\u{1}{}\u{2}", START_MS + 60_000);
+        let after = world
+            .store
+            .append(&draft(&queue, b"late", late.as_bytes()))
+            .unwrap();
+        world.store.drive();
+        assert_eq!(after.pos, before.pos, "the same place");
+        for _ in 0..70 {
+            rig.clock.advance(Duration::from_secs(1));
+            world.turn().unwrap();
+        }
+        // Which looks at the times, too.
+        let out = world.delivered();
+        assert_eq!(out.get("late"), Some(&1), "seed {seed}: {out:?}");
+        assert_eq!(out.get("soon"), None);
+    }
+    assert!(outlived > 20, "{outlived}");
 }
 
 #[test]
@@ -521,6 +672,47 @@ fn a_damaged_entry_loses_neither_itself_nor_what_lies_behind_it() {
         let out = world.delivered();
         assert_eq!(out.len(), 24, "entry {bad}: {out:?}");
         assert!(out.values().all(|count| *count == 1), "entry {bad}: {out:?}");
+    }
+}
+
+#[test]
+fn any_byte_of_an_entry_may_be_wrong() {
+    let config = config(1000);
+    for at in 0..52 {
+        for bad in [3, 14, 23] {
+            let why = format!("byte {at} of entry {bad}");
+            let rig = Rig::new(1, FlushMode::Async);
+            let mut world = World::open(&rig, &config).unwrap();
+            for n in 0..24 {
+                world
+                    .send(&format!("m{n}"), START_MS + 5_500 + n % 3 * 1_000)
+                    .unwrap();
+            }
+            world.turn().unwrap();
+            world.timers.close(&world.store).unwrap();
+            world.store.close().unwrap();
+            drop(world);
+            let in_file = (config.log_file_bytes - 16) / 52;
+            let path = format!("/store/timerlog/{:020}", bad / in_file * config.log_file_bytes);
+            let file = store::disk::Disk::open(&*rig.disk, std::path::Path::new(&path)).unwrap();
+            let (mut byte, place) = ([0], bad % in_file * 52 + at);
+            file.read_exact_at(&mut byte, place).unwrap();
+            file.write_at(&[byte[0] ^ 0x10], place).unwrap();
+            let report = store::inspect::check(&rig.config, &rig.env()).unwrap();
+            let told = report
+                .findings
+                .iter()
+                .any(|finding| finding.file == std::path::Path::new(&path));
+            assert!(told, "{why}: {:?}", report.findings);
+            let mut world = World::open(&rig, &config).unwrap();
+            for _ in 0..4 {
+                rig.clock.advance(Duration::from_secs(20));
+                world.turn().unwrap();
+            }
+            let out = world.delivered();
+            assert_eq!(out.len(), 24, "{why}: {out:?}");
+            assert!(out.values().all(|count| *count == 1), "{why}: {out:?}");
+        }
     }
 }
 
@@ -658,7 +850,7 @@ fn what_is_sent_after_the_clock_was_set_back_comes_in_time() {
 fn a_wheel_that_cannot_be_read_for_a_moment_gets_no_message_twice() {
     for reads in [0, 100, 299, 300, 310, 400, 500, 599] {
         let rig = Rig::new(1, FlushMode::Async);
-        let mut timers = Timers::open(TimerConfig::at("/store"), rig.env()).unwrap();
+        let mut timers = Timers::open(TimerConfig::at("/store"), rig.env(), LogPos(0)).unwrap();
         timers.advance().unwrap();
         let first = tick_of(START_MS + 5_000, 1000);
         // Each in a page of its own, and more of them than stay in memory.

@@ -11,6 +11,8 @@ use store::{LogPos, Store, StoreConfig, Timed, TimerConfig, Timers, tick_of};
 
 const START_MS: i64 = 1_800_000_000_000;
 const MESSAGES: i64 = 1_000_000;
+/// Where the messages of 200 bytes each end.
+const END: LogPos = LogPos(MESSAGES * 200);
 const BATCH: i64 = 500;
 const MOST_KIB: u64 = 24 << 10;
 
@@ -44,7 +46,7 @@ fn a_million_messages_that_wait_take_bounded_memory() {
         ..StoreConfig::at(dir.path())
     };
     let store = Store::open_manual(config, env.clone()).expect("store opens");
-    let mut timers = Timers::open(TimerConfig::at(dir.path()), env.clone()).expect("timers open");
+    let mut timers = Timers::open(TimerConfig::at(dir.path()), env.clone(), END).expect("timers open");
     let before = resident_kib();
     let mut most = 0;
     for first in (0..MESSAGES).step_by(BATCH as usize) {
@@ -73,7 +75,7 @@ fn a_million_messages_that_wait_take_bounded_memory() {
     }
     timers.close(&store).expect("closes");
     drop(timers);
-    let mut timers = Timers::open(TimerConfig::at(dir.path()), env).expect("timers open again");
+    let mut timers = Timers::open(TimerConfig::at(dir.path()), env, END).expect("timers open again");
     let mut fired = 0;
     while fired < MESSAGES {
         clock.advance(Duration::from_secs(600));

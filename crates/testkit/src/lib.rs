@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod diff;
 pub mod golden;
 pub mod line;
+pub mod power;
 pub mod process;
 pub mod programs;
 pub mod server;

@@ -49,6 +49,11 @@ impl Line {
     pub fn open(addr: SocketAddr) -> anyhow::Result<Line> {
         let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(3))
             .with_context(|| format!("cannot connect to {addr}"))?;
+        Line::over(stream)
+    }
+
+    /// Takes a connection that somebody made, who blocks when he reads and writes.
+    pub fn over(stream: TcpStream) -> anyhow::Result<Line> {
         stream.set_nodelay(true)?;
         Ok(Line {
             local: stream.local_addr()?,

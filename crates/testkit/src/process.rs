@@ -104,6 +104,14 @@ impl Process {
         Ok(())
     }
 
+    /// The memory it has now, in bytes.
+    pub fn memory_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        Ok(kib.context("the system does not say how much memory a process has")? * 1024)
+    }
+
     /// What it has written to stdout so far.
     pub fn output(&self) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(&self.out)?)

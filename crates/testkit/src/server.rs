@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use store::disk::backup_of;
 use wire::code::{Code, ResponseCode};
 use wire::frame::Encoding;
 
@@ -40,6 +41,13 @@ pub struct Plan {
     settings: Vec<(String, String)>,
     nameservers: Vec<SocketAddr>,
     ports: Option<Ports>,
+    surroundings: Vec<(String, PathBuf)>,
+    keeps_settings: bool,
+    is_roomy: bool,
+    logs: PathBuf,
+    jvm: Vec<String>,
+    /// What comes before the name of the program on its command line.
+    inside: Vec<String>,
 }
 
 /// Where a broker listens. One that takes over from another one has its ports.
@@ -77,7 +85,55 @@ impl Plan {
             settings: Vec::new(),
             nameservers: Vec::new(),
             ports: None,
+            surroundings: Vec::new(),
+            keeps_settings: false,
+            is_roomy: false,
+            logs: dir.to_path_buf(),
+            jvm: Vec::new(),
+            inside: Vec::new(),
         }
+    }
+
+    /// Started by another program, which becomes it: the words of its command line.
+    #[must_use]
+    pub fn started_by(mut self, words: Vec<String>) -> Plan {
+        self.inside = words;
+        self
+    }
+
+    /// With an option of its JVM, which wins over those that it has anyway. Ours has none.
+    #[must_use]
+    pub fn jvm(mut self, option: &str) -> Plan {
+        self.jvm.push(option.to_owned());
+        self
+    }
+
+    /// With what it prints in another directory.
+    #[must_use]
+    pub fn printing_to(mut self, dir: &Path) -> Plan {
+        self.logs = dir.to_path_buf();
+        self
+    }
+
+    /// With a path in its environment.
+    #[must_use]
+    pub fn told(mut self, name: &str, path: &Path) -> Plan {
+        self.surroundings.push((name.to_owned(), path.to_path_buf()));
+        self
+    }
+
+    /// Settings that the one before it was given by requests stay.
+    #[must_use]
+    pub fn keeping_settings(mut self) -> Plan {
+        self.keeps_settings = true;
+        self
+    }
+
+    /// For much work: a JVM gets memory for it, and compiles what is hot as well as it can.
+    #[must_use]
+    pub fn roomy(mut self) -> Plan {
+        self.is_roomy = true;
+        self
     }
 
     /// On these ports instead of any that are free.
@@ -160,11 +216,14 @@ impl Plan {
         let ports = self.ports()?;
         let file = self.broker_conf(ports)?;
         let mut command = match &self.program {
-            Program::Reference(jars) => self.java(jars, "broker.BrokerStartup", "-Xmx512m"),
+            Program::Reference(jars) => {
+                let heap = if self.is_roomy { "-Xmx2g" } else { "-Xmx512m" };
+                self.java(jars, "broker.BrokerStartup", heap)
+            }
             Program::Barque(binary) => self.barque(binary, "broker"),
         };
         command.arg("-c").arg(&file);
-        let mut process = Process::start("broker", &self.dir, command)?;
+        let mut process = Process::start("broker", &self.logs, command)?;
         for nameserver in &self.nameservers {
             eventually("the broker to register", READY_WITHIN, || {
                 alive(&mut process)?;
@@ -179,11 +238,36 @@ impl Plan {
         })
     }
 
+    /// Writes the settings, for who needs them to be there before the start.
+    pub fn write_settings(&self) -> anyhow::Result<()> {
+        self.broker_conf(self.ports()?).map(drop)
+    }
+
     fn ports(&self) -> anyhow::Result<Ports> {
         self.ports.map_or_else(Ports::free, Ok)
     }
 
     fn dev(&self, binary: &Path) -> anyhow::Result<Server> {
+        let mut server = self.dev_unready(binary)?;
+        let (nameserver, broker) = (server.nameserver(), server.broker());
+        for process in &mut server.processes {
+            eventually("barque dev", READY_WITHIN, || {
+                alive(process)?;
+                Ok(knows(nameserver, broker).unwrap_or(false))
+            })?;
+        }
+        Ok(server)
+    }
+
+    /// The same as [`Plan::start`] without waiting until it is ready. Only ours.
+    pub fn start_unready(&self) -> anyhow::Result<Server> {
+        match &self.program {
+            Program::Barque(binary) => self.dev_unready(binary),
+            Program::Reference(_) => bail!("two processes that wait for each other"),
+        }
+    }
+
+    fn dev_unready(&self, binary: &Path) -> anyhow::Result<Server> {
         let ports = self.ports()?;
         let [nameserver, ..] = free_ports()?;
         let file = self.broker_conf(ports)?;
@@ -198,11 +282,7 @@ impl Plan {
         command
             .args(["--broker-port", &ports.main.to_string(), "--config"])
             .arg(&file);
-        let mut process = Process::start("dev", &self.dir, command)?;
-        eventually("barque dev", READY_WITHIN, || {
-            alive(&mut process)?;
-            Ok(knows(local(nameserver), local(ports.main)).unwrap_or(false))
-        })?;
+        let process = Process::start("dev", &self.logs, command)?;
         Ok(Server {
             nameserver: Some(local(nameserver)),
             broker: Some(local(ports.main)),
@@ -212,29 +292,44 @@ impl Plan {
 
     fn barque(&self, binary: &Path, verb: &str) -> Command {
         // A JVM ignores the signal that comes with a write beyond a limit; of ours the shell that starts it does.
-        let mut command = Command::new("sh");
+        let mut command = self.command("sh");
         command
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
             .arg(binary);
         command.arg(verb).current_dir(&self.dir).env("HOME", &self.dir);
+        for (name, path) in &self.surroundings {
+            command.env(name, path);
+        }
         command
     }
 
-    /// A JVM that starts fast rather than runs fast, with the doors the reference needs open.
+    fn command(&self, program: &str) -> Command {
+        let mut words = self.inside.iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
+        command.args(words);
+        command
+    }
+
+    /// A JVM that starts fast rather than runs fast, unless it has much to do, with the doors the reference needs open.
     fn java(&self, jars: &Path, main: &str, heap: &str) -> Command {
-        let mut command = Command::new("java");
+        let mut command = self.command("java");
         for open in ["java.nio", "sun.nio.ch", "java.lang", "java.util"] {
             command.arg(format!("--add-opens=java.base/{open}=ALL-UNNAMED"));
         }
         for export in ["jdk.internal.ref", "sun.nio.ch", "jdk.internal.misc"] {
             command.arg(format!("--add-exports=java.base/{export}=ALL-UNNAMED"));
         }
-        command.args([
-            heap,
-            "-XX:MaxDirectMemorySize=512m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-        ]);
+        command.arg(heap);
+        command.args(if self.is_roomy {
+            ["-XX:MaxDirectMemorySize=4g", "-XX:+UseG1GC"].as_slice()
+        } else {
+            &[
+                "-XX:MaxDirectMemorySize=512m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+            ]
+        });
+        command.args(&self.jvm);
         command.arg(format!("-Duser.home={}", self.dir.display()));
         command
             .arg("-cp")
@@ -270,7 +365,11 @@ impl Plan {
             conf.push_str(&format!("{key}={value}\n"));
         }
         let file = self.dir.join("broker.conf");
-        write(&file, &conf)?;
+        // A kill may have left the backup alone.
+        let is_there = file.exists() || backup_of(&file).exists();
+        if !self.keeps_settings || !is_there {
+            write(&file, &conf)?;
+        }
         Ok(file)
     }
 }
@@ -323,6 +422,11 @@ impl Server {
         self.processes
             .iter()
             .try_for_each(|process| process.limit_files(bytes))
+    }
+
+    /// The memory of all its processes, in bytes.
+    pub fn memory_bytes(&self) -> anyhow::Result<u64> {
+        self.processes.iter().map(Process::memory_bytes).sum()
     }
 
     /// The lines of its log so far with these words; ours says them on stderr.

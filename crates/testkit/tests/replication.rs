@@ -238,6 +238,9 @@ async fn a_master_that_stops_in_order_leaves_nothing_that_its_slave_lacks() -> R
     let master = pair.first(&[&MASTER[..], &slow].concat()).await?;
     let slave = pair.second(&SLAVE).await?;
     let client = Client::of(&master).await?;
+    // A master waits for the slaves that follow it, not for one that is still on its way to it.
+    client.send("T", "the slave is there").await?;
+    in_step(&master, &slave).await?;
     let body = "x".repeat(10_000);
     for _ in 0..12 {
         assert_eq!(client.send("T", &body).await?.code, 0);

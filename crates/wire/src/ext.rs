@@ -69,6 +69,14 @@ impl Ext {
             .map(|(name, value)| (Str::from(name), Str::from(value.text())))
     }
 
+    /// Copies the fields out of the buffer they arrived in, which is kept no longer for their sake.
+    pub fn detach(&mut self) {
+        match &mut self.0 {
+            Raw::Json { header: bytes, .. } | Raw::Binary(bytes) => *bytes = Bytes::copy_from_slice(bytes),
+            Raw::Absent | Raw::Built(_) => {}
+        }
+    }
+
     /// The same fields and one more.
     #[must_use]
     pub fn with(self, key: &str, value: &str) -> Ext {

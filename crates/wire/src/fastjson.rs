@@ -9,6 +9,6 @@
 mod read;
 mod write;
 
-pub use read::{JsonError, from_slice, from_str};
+pub use read::{JsonError, check, from_slice, from_str};
 pub(crate) use write::object_key;
 pub use write::{to_string, to_vec, to_vec_pretty, to_vec_standard};

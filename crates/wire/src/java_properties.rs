@@ -2,8 +2,8 @@
 //! The text format of Java properties files: what `broker.conf`, requests 25, 26, 318 and 319 carry.
 //!
 //! A line is `key=value`, `key:value` or `key value`; blanks around the separator are dropped. `#` and `!` start a
-//! comment line. A line that ends in an odd number of backslashes goes on in the next one, whose leading blanks are
-//! dropped. `\t \n \r \f \uXXXX` are escapes; any other escaped character stands for itself.
+//! comment line. A line ends at `\n`, `\r` or both. One that ends in an odd number of backslashes goes on in the next one,
+//! whose leading blanks are dropped; one that is nothing but a backslash counts as empty. `\t \n \r \f \uXXXX` are escapes; any other escaped character stands for itself.
 //!
 //! Keys are not interpreted here, and a key may come twice: the later one wins, as in Java.
 
@@ -35,10 +35,10 @@ pub struct PropertiesError {
 /// Reads all entries, in their order.
 pub fn parse(text: &str) -> Result<Vec<Entry>, PropertiesError> {
     let mut entries = Vec::new();
-    let mut lines = text.lines().enumerate();
+    let mut lines = lines(text).enumerate();
     while let Some((index, first)) = lines.next() {
         let start = first.trim_start_matches(is_blank);
-        if start.is_empty() || start.starts_with(['#', '!']) {
+        if start.is_empty() || start == "\\" || start.starts_with(['#', '!']) {
             continue;
         }
         let mut count = 1;
@@ -82,7 +82,7 @@ pub fn edit(text: &str, key: &str, value: &str) -> Result<String, PropertiesErro
             "\n"
         };
         // A last line that wants to go on gets an empty one.
-        let gap = if text.lines().last().is_some_and(goes_on) {
+        let gap = if lines(text).last().is_some_and(goes_on) {
             "\n"
         } else {
             ""
@@ -90,7 +90,7 @@ pub fn edit(text: &str, key: &str, value: &str) -> Result<String, PropertiesErro
         return Ok(format!("{text}{end}{gap}{entry}"));
     };
     let mut edited = String::with_capacity(text.len() + entry.len());
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in lines(text).enumerate() {
         let number = index + 1;
         if number == last.line {
             edited.push_str(&entry);
@@ -100,6 +100,23 @@ pub fn edit(text: &str, key: &str, value: &str) -> Result<String, PropertiesErro
         }
     }
     Ok(edited)
+}
+
+/// The lines of a text, without what ends them.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        let (line, behind) = rest.split_at(end);
+        let next = behind
+            .strip_prefix("\r\n")
+            .or_else(|| behind.strip_prefix(['\n', '\r']));
+        rest = next.unwrap_or(behind);
+        Some(line)
+    })
 }
 
 fn is_blank(c: char) -> bool {
@@ -205,6 +222,15 @@ mod tests {
             .collect()
     }
 
+    #[test]
+    fn a_last_line_that_goes_on_behind_a_carriage_return_does_not_swallow_what_is_added() {
+        let edited = edit("a=1\\\r", "b", "2").unwrap();
+        assert!(
+            pairs(&edited).contains(&("b".to_owned(), "2".to_owned())),
+            "{edited:?}"
+        );
+    }
+
     fn pair(key: &str, value: &str) -> (String, String) {
         (key.to_owned(), value.to_owned())
     }
@@ -256,6 +282,26 @@ mod tests {
         assert_eq!(edit(text, "a", "6").unwrap(), "# mine\nb=2,\\\n  3\nc=4\na=6\n");
         assert_eq!(edit("a=1", "b", "2").unwrap(), "a=1\nb=2\n");
         assert_eq!(edit("a=1\\", "b", "2").unwrap(), "a=1\\\n\nb=2\n");
+    }
+
+    #[test]
+    fn a_line_ends_at_a_carriage_return_too() {
+        assert_eq!(
+            pairs("a=1\r#c\rb=2,\\\r  3\r\r\nc=4\r"),
+            [pair("a", "1"), pair("b", "2,3"), pair("c", "4")]
+        );
+        // What only looks like an empty key now would be one as soon as a line is written anew.
+        let text = "\u{13}\r\r-\r\r\n\r\r\r\r\n\r:";
+        let edited = edit(text, "", "new").unwrap();
+        assert_eq!(
+            pairs(&edited),
+            [pair("\u{13}", ""), pair("-", ""), pair("", "new")]
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_only_a_backslash_is_empty() {
+        assert_eq!(pairs("\\\n# c\n \\\r\na=1"), [pair("a", "1")]);
     }
 
     proptest! {

@@ -53,14 +53,48 @@ pub(crate) fn check() -> anyhow::Result<()> {
         cargo(&["check", "--locked", "--manifest-path", "bench/loadgen/Cargo.toml"])
             .env("CARGO_TARGET_DIR", target().join("loadgen")),
     )?;
-    step(
-        "fuzz targets build",
-        cargo(&["check", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
-            .env("CARGO_TARGET_DIR", target().join("fuzz")),
-    )?;
+    lint_beside("fuzz", "fuzz targets")?;
+    lint_beside("models", "models")?;
+    models()?;
     sim::lint()?;
     eprintln!("\ncheck: every step passed");
     Ok(())
+}
+
+/// fmt and clippy of a workspace of its own.
+fn lint_beside(folder: &str, what: &str) -> anyhow::Result<()> {
+    let manifest = format!("{folder}/Cargo.toml");
+    step(
+        &format!("cargo fmt --check, {what}"),
+        &mut cargo(&["fmt", "--manifest-path", &manifest, "--", "--check"]),
+    )?;
+    let mut args = vec![
+        "clippy",
+        "--locked",
+        "--all-targets",
+        "--manifest-path",
+        &manifest,
+    ];
+    args.extend(["--", "-D", "warnings"]);
+    step(
+        &format!("cargo clippy, {what}"),
+        cargo(&args).env("CARGO_TARGET_DIR", target().join(folder)),
+    )
+}
+
+/// What threads share, through all interleavings.
+pub(crate) fn models() -> anyhow::Result<()> {
+    step(
+        "models of what threads share",
+        cargo(&[
+            "test",
+            "--locked",
+            "--release",
+            "--manifest-path",
+            "models/Cargo.toml",
+        ])
+        .env("CARGO_TARGET_DIR", target().join("models")),
+    )
 }
 
 /// Rewrites the generated pages; the same test compares them in `test` and `check`.

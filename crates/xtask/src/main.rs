@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod conformance;
+mod fuzz;
 mod guard;
 mod sim;
 mod tidy;
@@ -32,6 +33,10 @@ enum Command {
     Docs,
     /// Load barque and a yardstick by turns, print the comparison
     Bench(bench::Options),
+    /// Run what threads share through all interleavings (models/), with loom
+    Models,
+    /// Run the fuzz targets (`fuzz --help`)
+    Fuzz(fuzz::Options),
     /// Count what a message costs under valgrind, and hold it against docs/path-cost.md (`guard --help` lists its options)
     #[command(disable_help_flag = true)]
     Guard {
@@ -59,6 +64,8 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Docs => check::write_docs(),
         Command::Bench(options) => bench::run(&options),
+        Command::Models => check::models(),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Guard { args } => guard::run(&args),
         Command::Sim { args } => sim::run(&args),
         Command::Conformance { args } => conformance::run(&args),

@@ -52,7 +52,8 @@ async fn serve(
     })?;
     let metrics = ports.metrics_addr();
     let data = options.data.clone().unwrap_or_else(|| DATA.into());
-    let names = nameserver::config::Config::new(&data);
+    let mut names = nameserver::config::Config::new(&data);
+    names.admin_allowed_from = config.admin_allowed_from.clone();
     let store = PathBuf::from(config.store_path_root_dir.as_str());
 
     let env = Env::real();

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use net::{Answer, Call, Fault, Reply};
 use parking_lot::Mutex;
 use store::Env;
+use store::disk::backup_of;
 use tracing::{error, info};
 use wire::api::config::{GetBrokerConfig, GetBrokerConfigReply, ListConfigChanges, UpdateBrokerConfig};
 use wire::api::elsewhere::SwitchTimerEngine;
@@ -106,7 +107,9 @@ fn check(black_list: &str, entries: &[Entry]) -> Result<(), Fault> {
             Err(Fault::new(ResponseCode::NO_PERMISSION, remark))
         };
         if is_fixed(key) {
-            return refuse(" names a place of the host, or what may be changed: edit the configuration file");
+            return refuse(
+                " names a place of the host, another host, a secret, or what may be changed and by whom: edit the configuration file",
+            );
         }
         if is_listed(key) {
             return refuse(" (configBlackList)");
@@ -250,11 +253,17 @@ impl ConfigFile {
             return Ok(None);
         }
         let path = Path::new(path).to_path_buf();
-        let bytes = env.disk.load(&path).map_err(|source| {
-            let path = path.clone();
-            unsaved(&SaveError { path, source }, Subject::default())
-        })?;
-        let bytes = bytes.unwrap_or_default();
+        let load = |path: &Path| {
+            env.disk.load(path).map_err(|source| {
+                let path = path.to_path_buf();
+                unsaved(&SaveError { path, source }, Subject::default())
+            })
+        };
+        // A kill while it was replaced leaves the backup alone, which the start has read, too.
+        let bytes = match load(&path)? {
+            Some(bytes) => bytes,
+            None => load(&backup_of(&path))?.unwrap_or_default(),
+        };
         let is_utf8 = std::str::from_utf8(&bytes).is_ok();
         let text = text_of(bytes);
         let entries = java_properties::parse(&text).unwrap_or_default();

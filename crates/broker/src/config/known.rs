@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Text,
     /// A file, a directory, or the name of code to load.
     Place,
+    /// Another server, or whom to believe.
+    Trust,
     /// A text that nobody is shown.
     Secret,
 }
@@ -35,7 +37,7 @@ pub(super) fn look_up(key: &str, value: &str) -> Option<Verdict> {
         Kind::Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
         Kind::Int => value.parse::<i64>().is_ok(),
         Kind::Decimal => value.parse::<f64>().is_ok(),
-        Kind::Text | Kind::Place | Kind::Secret => true,
+        Kind::Text | Kind::Place | Kind::Trust | Kind::Secret => true,
     };
     Some(match kind {
         Kind::Bool if !valid => Verdict::WrongType("true or false"),
@@ -46,9 +48,10 @@ pub(super) fn look_up(key: &str, value: &str) -> Option<Verdict> {
     })
 }
 
-/// Whether a setting names a place of this host or code to load.
-pub(super) fn is_place(key: &str) -> bool {
-    KNOWN.contains(&(key, Kind::Place))
+/// Whether a setting names a place of this host, code to load, another host or a secret: no request changes those.
+pub(super) fn is_fixed(key: &str) -> bool {
+    let kinds = [Kind::Place, Kind::Trust, Kind::Secret];
+    kinds.iter().any(|kind| KNOWN.contains(&(key, *kind)))
 }
 
 /// Whether the value of a setting is shown to nobody.
@@ -56,7 +59,7 @@ pub(super) fn is_secret(key: &str) -> bool {
     KNOWN.contains(&(key, Kind::Secret))
 }
 
-use Kind::{Bool, Decimal, Int, Place, Secret, Text};
+use Kind::{Bool, Decimal, Int, Place, Secret, Text, Trust};
 
 /// Every key of the reference's broker, store, remoting and access-control settings that is not in `settings.rs`.
 pub(super) const KNOWN: &[(&str, Kind)] = &[
@@ -80,12 +83,12 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("authenticationMetadataProvider", Place),
     ("authenticationProvider", Place),
     ("authenticationStrategy", Place),
-    ("authenticationWhitelist", Text),
+    ("authenticationWhitelist", Trust),
     ("authorizationEnabled", Bool),
     ("authorizationMetadataProvider", Place),
     ("authorizationProvider", Place),
     ("authorizationStrategy", Place),
-    ("authorizationWhitelist", Text),
+    ("authorizationWhitelist", Trust),
     ("autoDeleteUnusedStats", Bool),
     ("autoMessageVersionOnTopicLen", Bool),
     ("batchDispatchRequestThreadPoolNums", Int),
@@ -94,7 +97,6 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("broadcastOffsetExpireMaxSecond", Int),
     ("broadcastOffsetExpireSecond", Int),
     ("brokerElectionPriority", Int),
-    ("brokerFastFailureEnable", Bool),
     ("cgColdReadThreshold", Int),
     ("channelNotActiveInterval", Int),
     ("checkSyncStateSetPeriod", Int),
@@ -138,7 +140,7 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("consumerFallbehindThreshold", Int),
     ("consumerManagerThreadPoolQueueCapacity", Int),
     ("consumerManageThreadPoolNums", Int),
-    ("controllerAddr", Text),
+    ("controllerAddr", Trust),
     ("controllerHeartBeatTimeoutMills", Int),
     ("correctLogicMinOffsetForceInterval", Int),
     ("correctLogicMinOffsetSleepInterval", Int),
@@ -156,7 +158,7 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("dispatchCqThreads", Int),
     ("dispatchFromSenderThread", Bool),
     ("dLegerGroup", Text),
-    ("dLegerPeers", Text),
+    ("dLegerPeers", Trust),
     ("dLegerSelfId", Text),
     ("duplicationEnable", Bool),
     ("enableAcceleratedRecovery", Bool),
@@ -304,12 +306,11 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("serverPooledByteBufAllocatorEnable", Bool),
     ("serverSelectorThreads", Int),
     ("serverSocketBacklog", Int),
-    ("serverSocketRcvBufSize", Int),
     ("serverSocketSndBufSize", Int),
     ("serverWorkerThreads", Int),
     ("sharedByteBufferNum", Int),
     ("skipWhenCKRePutReachMaxTimes", Bool),
-    ("socksProxyConfig", Text),
+    ("socksProxyConfig", Trust),
     ("spinLockCollisionRetreatOptimalDegree", Int),
     ("splitRegistrationSize", Int),
     ("statefulAuthenticationCacheExpiredSecond", Int),
@@ -351,12 +352,12 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("timerWheelSnapshotIntervalMs", Int),
     ("tls.config.file", Place),
     ("tls.enable", Bool),
-    ("tls.server.authClient", Text),
+    ("tls.server.authClient", Trust),
     ("tls.server.certPath", Place),
     ("tls.server.keyPassword", Secret),
     ("tls.server.keyPath", Place),
-    ("tls.server.mode", Text),
-    ("tls.server.need.client.auth", Text),
+    ("tls.server.mode", Trust),
+    ("tls.server.need.client.auth", Trust),
     ("tls.server.trustCertPath", Place),
     ("tls.test.mode.enable", Bool),
     ("topicQueueLockNum", Int),
@@ -385,7 +386,6 @@ pub(super) const KNOWN: &[(&str, Kind)] = &[
     ("waitTimeMillsInHeartbeatQueue", Int),
     ("waitTimeMillsInLitePullQueue", Int),
     ("waitTimeMillsInPullQueue", Int),
-    ("waitTimeMillsInSendQueue", Int),
     ("waitTimeMillsInTransactionQueue", Int),
     ("wakeCommitWhenPutMessage", Bool),
     ("wakeFlushWhenPutMessage", Bool),

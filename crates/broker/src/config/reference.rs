@@ -56,8 +56,8 @@ const HEAD: &str = "# Broker settings
 Written by `config_reference()`; do not edit. A `broker.conf` of the reference works as it is. An unknown key is a
 warning, a value of the wrong type an error. \"At once\" settings also take effect when request 25
 (`updateBrokerConfig`) changes them; the others are saved and take effect at the next start. \"By no request\": they name places
-of the host, or say what may be changed, and request 25 refuses them whatever `configBlackList` says; so it does places among the
-settings without a meaning.
+of the host, other hosts, secrets, or what may be changed and by whom, and request 25 refuses them whatever `configBlackList` says; so
+it does such names among the settings without a meaning.
 ";
 
 const TABLE_HEAD: &str = "| key | type | default | changes take effect | meaning |\n|---|---|---|---|---|\n";

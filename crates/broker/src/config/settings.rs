@@ -3,7 +3,7 @@
 //! whole truth: the struct, the parser, the answer to request 26 and the reference page are made from it.
 //!
 //! `start` settings are read when the broker starts; `live` ones also take effect when request 25 changes them; `fixed` ones
-//! that request never changes, because they name places of this host or what may be changed.
+//! that request never changes, because they name places of this host, other hosts, secrets, or what may be changed and by whom.
 
 use store::QueueLayout;
 use wire::Str;
@@ -111,9 +111,9 @@ settings! {
     start broker_role: BrokerRole = BrokerRole::AsyncMaster, "brokerRole";
     /// Address (a name works too) that clients are told to connect to; it is also written into every message. Empty: an
     /// address of this host.
-    start broker_ip1: Str = Str::const_new(""), "brokerIP1";
+    fixed broker_ip1: Str = Str::const_new(""), "brokerIP1";
     /// Address told to replicas. Empty: like brokerIP1.
-    start broker_ip2: Str = Str::const_new(""), "brokerIP2";
+    fixed broker_ip2: Str = Str::const_new(""), "brokerIP2";
     /// Name of the region, written into messages and answers as MSG_REGION.
     live region_id: Str = Str::const_new("DefaultRegion"), "regionId";
     /// Home directory of the installation; environment ROCKETMQ_HOME.
@@ -127,11 +127,13 @@ settings! {
     /// Port of the broker. The port two below it serves everything but the pulls; 0 takes free ports.
     start listen_port: u16 = 10911, "listenPort";
     /// Address to listen on.
-    start bind_address: Str = Str::const_new("0.0.0.0"), "bindAddress";
+    fixed bind_address: Str = Str::const_new("0.0.0.0"), "bindAddress";
     /// Port on which slaves are served. 0: the one above listenPort.
     start ha_listen_port: u16 = 0, "haListenPort";
     /// A connection on which nothing was read or written for so many seconds is closed.
     start server_channel_max_idle_time_seconds: u32 = 120, "serverChannelMaxIdleTimeSeconds";
+    /// Bytes that the system keeps of each connection until they are read; it adds as much for what it needs itself. 0: 262144.
+    start server_socket_rcv_buf_size: u32 = 0, "serverSocketRcvBufSize";
     /// Upon a stop clients are told to go elsewhere (GO_AWAY) for shutdownWaitTimeSeconds, before connections end.
     live enable_shutdown_gracefully: bool = false, "enableShutdownGracefully";
     /// Seconds of enableShutdownGracefully.
@@ -139,7 +141,7 @@ settings! {
 
     section "Name servers"
     /// Name servers, `host:port` joined by `;`; environment NAMESRV_ADDR. Empty: the broker registers nowhere.
-    start namesrv_addr: Str = Str::const_new(""), "namesrvAddr";
+    fixed namesrv_addr: Str = Str::const_new(""), "namesrvAddr";
     /// Milliseconds between two registrations, held between 10 000 and 60 000.
     start register_name_server_period: u32 = 30_000, "registerNameServerPeriod";
     /// Milliseconds a name server has to answer a registration.
@@ -214,6 +216,10 @@ settings! {
     live max_message_size: u32 = 4_194_304, "maxMessageSize";
     /// Refuse transactional messages.
     live reject_transaction_message: bool = false, "rejectTransactionMessage";
+    /// Answer sends that have waited too long with SYSTEM_BUSY, instead of storing them.
+    live broker_fast_failure_enable: bool = true, "brokerFastFailureEnable";
+    /// How long that is, in milliseconds: from when a send was seen to lie unread until it is read.
+    live wait_time_mills_in_send_queue: u64 = 200, "waitTimeMillsInSendQueue";
 
     section "Timers"
     /// Milliseconds of a tick: a message comes at most so much later than asked for, and never earlier. It cannot change
@@ -290,7 +296,7 @@ settings! {
     /// A queue is locked for a consumer only when the brokers of more than half of totalReplicas lock it.
     live lock_in_strict_mode: bool = false, "lockInStrictMode";
     /// `host:port` of the replication port that a slave follows. Empty: what name servers say.
-    start ha_master_address: Str = Str::const_new(""), "haMasterAddress";
+    fixed ha_master_address: Str = Str::const_new(""), "haMasterAddress";
     /// Milliseconds between two signs of life on a replication link where nothing else is said.
     start ha_send_heartbeat_interval: u32 = 5_000, "haSendHeartbeatInterval";
     /// A replication link on which nothing was heard for so many milliseconds is cut.
@@ -302,9 +308,9 @@ settings! {
     /// Bytes of the log per second and slave with haFlowControlEnable.
     start max_ha_transfer_byte_in_second: u64 = 104_857_600, "maxHaTransferByteInSecond";
     /// What master and slaves prove to each other that they have; at least 16 characters. Empty: nothing is proved.
-    start ha_secret: Secret = Secret::default(), "haSecret";
+    fixed ha_secret: Secret = Secret::default(), "haSecret";
     /// With haSecret: replicate also with brokers of the reference, which cannot prove anything.
-    start ha_allow_unproven: bool = false, "haAllowUnproven";
+    fixed ha_allow_unproven: bool = false, "haAllowUnproven";
     /// Most slaves that are served at a time; further ones are turned away.
     start ha_slaves_max: u32 = 16, "haSlavesMax";
 
@@ -457,11 +463,11 @@ settings! {
     /// That port; 0 takes a free one. When another process has it, the broker starts without one, unless it is set here.
     start metrics_prom_exporter_port: SparePort = SparePort::by_default(5557), "metricsPromExporterPort";
     /// Address of that port. Empty: bindAddress.
-    start metrics_prom_exporter_host: Str = Str::const_new(""), "metricsPromExporterHost";
+    fixed metrics_prom_exporter_host: Str = Str::const_new(""), "metricsPromExporterHost";
     /// The collector of OTLP_GRPC, `http://host:port`.
-    start metrics_grpc_exporter_target: Str = Str::const_new(""), "metricsGrpcExporterTarget";
+    fixed metrics_grpc_exporter_target: Str = Str::const_new(""), "metricsGrpcExporterTarget";
     /// Headers of each push to it, `name:value` joined by `,`.
-    start metrics_grpc_exporter_header: Secret = Secret::default(), "metricsGrpcExporterHeader";
+    fixed metrics_grpc_exporter_header: Secret = Secret::default(), "metricsGrpcExporterHeader";
     /// Milliseconds a push may take.
     start metric_grpc_exporter_time_out_in_mills: u64 = 3_000, "metricGrpcExporterTimeOutInMills";
     /// Milliseconds between two pushes.
@@ -501,8 +507,9 @@ settings! {
 
     section "Administration (not in the reference)"
     /// Where requests of administrators may come from (those of the access log: topics, groups, offsets, settings); from elsewhere
-    /// they are refused with NO_PERMISSION. Empty: everywhere, as in the reference.
-    live admin_allowed_from: net::Places = net::Places::default(), "adminAllowedFrom";
+    /// they are refused with NO_PERMISSION. Empty: this host, by its loopback or its own address. What is set counts alone;
+    /// `0.0.0.0/0;::/0` is everywhere, as in the reference.
+    fixed admin_allowed_from: net::Places = net::Places::default(), "adminAllowedFrom";
 
     section "Log (not in the reference)"
     /// What is logged: error, warn, info, debug, trace or off, or such by module (`info,store=debug`); the log of administration
@@ -512,6 +519,10 @@ settings! {
     section "Limits (not in the reference)"
     /// Connections of each port; one more is closed at once.
     start connections_max: u32 = 20_000, "connectionsMax";
+    /// Bytes that all connections together may hold: frames that have half arrived, requests that are held, answers and messages
+    /// that nobody reads. The fewer are left, the fewer may wait for each that does not read; beyond, whoever holds most is
+    /// closed. 0: a quarter of the memory of the host, at least 256 MiB and at most 1 GiB.
+    start connection_bytes_max: u64 = 0, "connectionBytesMax";
     /// Requests of one connection that wait for the store; then its socket is not read.
     start in_flight_per_connection_max: u32 = 16_384, "inFlightPerConnectionMax";
     /// Requests of one connection that are held; then its socket is not read.

@@ -10,7 +10,7 @@ use super::{BrokerRole, Config, FlushDiskType};
 
 impl Config {
     /// The settings of the store among those of the broker.
-    pub(crate) fn store(&self) -> StoreConfig {
+    pub fn store(&self) -> StoreConfig {
         let ms = |ms: u32| Duration::from_millis(u64::from(ms));
         let mut store = StoreConfig::at(self.store_path_root_dir.as_str());
         let dirs = self

@@ -233,28 +233,97 @@ fn a_file_that_is_not_utf_8_is_latin_1_and_stays_so() {
     assert_eq!(bytes_of("# ü €", false), b"# \xfc \\u20ac");
 }
 
+/// Keys whose value is a text that names no place, host, code or secret.
+const PLAIN_TEXTS: [&str; 24] = [
+    "bottomMostCompressionTypeForConsumeQueueStore",
+    "brokerClusterName",
+    "brokerName",
+    "clusterName",
+    "combineAssignOffsetCQType",
+    "combineCQLoadingCQTypes",
+    "combineCQPreferCQType",
+    "configManagerVersion",
+    "configName",
+    "dLegerGroup",
+    "dLegerSelfId",
+    "deleteWhen",
+    "logLevel",
+    "messageDelayLevel",
+    "metricsLabel",
+    "msgTraceTopicName",
+    "preferredLeaderId",
+    "regionId",
+    "rocksdbCompressionType",
+    "storeType",
+    "timerCheckMetricsWhen",
+    "brokerRole",
+    "flushDiskType",
+    "metricsExporterType",
+];
+
 #[test]
-fn whatever_names_a_place_or_code_is_changed_by_no_request() {
-    let keys = settings::SETTINGS.iter().map(|setting| setting.key);
-    let keys = keys.chain(known::KNOWN.iter().map(|(key, _)| *key));
-    let speaks_of_a_place = |key: &str| {
-        let key = key.to_ascii_lowercase();
-        let words = [
-            "path",
-            "rootdir",
-            "home",
-            "config.file",
-            "plugin",
-            "blacklist",
-            "command",
-        ];
-        words.iter().any(|word| key.contains(word))
-    };
-    let places: Vec<&str> = keys.filter(|key| speaks_of_a_place(key)).collect();
-    assert!(places.len() > 10, "{places:?}");
-    for key in places {
-        assert!(is_fixed(key), "{key} names a place");
+fn whatever_names_a_place_a_host_code_or_a_secret_is_changed_by_no_request() {
+    let honoured = settings::SETTINGS.iter().map(|setting| {
+        let is_number = ["integer", "boolean", "PULL, POP", "files, compact"]
+            .iter()
+            .any(|kind| setting.kind.starts_with(kind));
+        (setting.key, is_number)
+    });
+    let others = known::KNOWN.iter().map(|(key, kind)| {
+        let is_number = [known::Kind::Bool, known::Kind::Int, known::Kind::Decimal].contains(kind);
+        (*key, is_number)
+    });
+    let mut fixed = 0;
+    for (key, is_number) in honoured.chain(others) {
+        let is_plain = PLAIN_TEXTS.contains(&key);
+        assert!(
+            is_number || is_plain || is_fixed(key),
+            "{key} is a text: either no request changes it, or it is named above"
+        );
+        assert!(!(is_plain && is_fixed(key)), "{key} is fixed, and named above");
+        fixed += usize::from(is_fixed(key));
     }
+    assert!(fixed > 35, "{fixed}");
+    assert!(
+        is_fixed("haAllowUnproven"),
+        "it says whether a secret is asked for"
+    );
     assert!(!is_fixed("traceOn") && !is_fixed("listenPort") && !is_fixed("nonsense"));
     assert!(is_secret("haSecret") && is_secret("tls.server.keyPassword") && !is_secret("traceOn"));
+}
+
+#[test]
+fn no_key_that_speaks_of_a_place_a_host_or_a_secret_is_taken_for_a_number() {
+    let words = [
+        "path",
+        "rootdir",
+        "home",
+        "config.file",
+        "plugin",
+        "blacklist",
+        "whitelist",
+        "command",
+        "secret",
+        "password",
+        "credential",
+        "header",
+        "target",
+        "namesrvaddr",
+        "address",
+        "brokerip",
+        "exporterhost",
+    ];
+    let keys = settings::SETTINGS.iter().map(|setting| setting.key);
+    let keys = keys.chain(known::KNOWN.iter().map(|(key, _)| *key));
+    // How often name servers are asked for, and whether: no place.
+    let numbers = [
+        "fetchNamesrvAddrInterval",
+        "fetchNamesrvAddrByAddressServer",
+        "fetchNameSrvAddrByDnsLookup",
+        "updateNameServerAddrPeriod",
+    ];
+    let speaks = |key: &&str| words.iter().any(|word| key.to_ascii_lowercase().contains(word));
+    for key in keys.filter(speaks).filter(|key| !numbers.contains(key)) {
+        assert!(is_fixed(key), "{key}");
+    }
 }

@@ -310,7 +310,7 @@ impl Line {
             | AppendError::InnerBatch
             | AppendError::Empty => Undelivered::Never(error),
             AppendError::Busy { .. }
-            | AppendError::DiskFull
+            | AppendError::DiskFull { .. }
             | AppendError::Deleted
             | AppendError::Follows
             | AppendError::Closed

@@ -14,7 +14,8 @@
 //! What stands behind the `snapshot` of a file (in any number of records and journal files) came after the moment that the
 //! file shows, or was on its way into it. Entries are absolute, so that it does no harm to apply one that the file knows
 //! already. A journal in which the file that is there is not named belongs to another one (a Java broker has written it
-//! since, or somebody has put it there) and counts for nothing.
+//! since, or somebody has put it there) and counts for nothing. Where the file is missing or damaged, all of it counts: it is
+//! newer than the backup.
 //!
 //! The journal is not needed for the file to be right: whatever goes wrong here is told, and over with the next file.
 
@@ -85,6 +86,8 @@ pub(super) struct OffsetJournal {
     file_bytes: AtomicU64,
     /// Whether it is time for a new file, for those that must not wait for `state`.
     is_long: AtomicBool,
+    /// Whether a journal was found that follows on the file, or on there being none.
+    pub(super) is_known: bool,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +105,7 @@ impl OffsetJournal {
     pub(super) fn open(
         env: &Env,
         dir: PathBuf,
-        file: Option<&[u8]>,
+        (file, is_lost): (Option<&[u8]>, bool),
         is_synced: bool,
         mut apply: impl FnMut(Entry),
     ) -> Result<OffsetJournal, LoadError> {
@@ -113,7 +116,7 @@ impl OffsetJournal {
             path: dir.clone(),
             source,
         };
-        let opened = Journal::open(env.clone(), &dir, |payload| {
+        let opened = Journal::open_past_damage(env.clone(), &dir, |payload| {
             reading.record(payload, current, &mut |entry| {
                 found += 1;
                 apply(entry);
@@ -123,9 +126,24 @@ impl OffsetJournal {
         if reading == Reading::Damaged {
             warn!(file = %dir.display(), "the journal of the consumer offsets holds what this version does not know; that and what follows it is left out");
         }
+        let mut is_all_that_is_left = false;
+        if is_lost && reading == Reading::Elsewhere {
+            let mut all = Reading::Belongs;
+            Journal::read(env, &dir, |payload| {
+                all.record(payload, current, &mut |entry| {
+                    found += 1;
+                    apply(entry);
+                });
+            })
+            .map_err(failed)?;
+            is_all_that_is_left = found > 0;
+        }
         match reading {
             Reading::Belongs | Reading::Damaged => {
                 info!(found, "changes of consumer offsets are in the journal")
+            }
+            Reading::Elsewhere if is_all_that_is_left => {
+                warn!(file = %dir.display(), count = found, "the table of consumer offsets is damaged or missing; all that its journal has is applied to its backup, what is older may be lost");
             }
             Reading::Elsewhere => {
                 mark(&journal, current).map_err(failed)?;
@@ -138,13 +156,19 @@ impl OffsetJournal {
             is_synced,
             // A reader would not come past what this one has stopped at.
             state: Mutex::new(State {
-                is_broken: reading == Reading::Damaged,
+                is_broken: reading == Reading::Damaged || is_all_that_is_left,
                 ..State::default()
             }),
             file_bytes: AtomicU64::new(current.0),
             is_long: AtomicBool::new(false),
+            is_known: reading != Reading::Elsewhere,
             dir,
         })
+    }
+
+    /// Whether what is written is to survive the end of the machine, too.
+    pub(super) fn is_synced(&self) -> bool {
+        self.is_synced
     }
 
     /// Whether something was written that could be lost with the machine, and must not.

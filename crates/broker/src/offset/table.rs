@@ -97,6 +97,8 @@ pub(crate) struct Offsets {
     wanted: Notify,
     /// In the order in which it happened; filled by whoever holds `groups`.
     unwritten: Mutex<Vec<Change>>,
+    /// Whether there was neither a table nor a journal.
+    pub(crate) is_lost: bool,
 }
 
 type Groups = HashMap<Str, HashMap<Str, Arc<Queues>>>;
@@ -112,15 +114,19 @@ impl Offsets {
     pub(crate) fn open(config: &Config, env: Env) -> Result<Offsets, LoadError> {
         let path = file_of(config);
         let loaded = saved::load_with_bytes::<OffsetTable>(&env, &path)?;
+        let is_damaged = loaded.as_ref().is_none_or(|loaded| loaded.is_backup);
+        let is_missing = loaded.is_none();
         let (mut table, bytes) =
             loaded.map_or_else(Default::default, |loaded| (loaded.table, Some(loaded.bytes)));
         let mut groups = groups_of(table.offset_table);
         let is_synced = config.flush_disk_type == FlushDiskType::Sync;
         let mut is_changed = false;
-        let journal = OffsetJournal::open(&env, dir_of(&path), bytes.as_deref(), is_synced, |entry| {
+        let file = (bytes.as_deref(), is_damaged);
+        let journal = OffsetJournal::open(&env, dir_of(&path), file, is_synced, |entry| {
             is_changed = true;
             apply(&mut groups, entry);
         })?;
+        let is_lost = is_missing && !is_changed && !journal.is_known;
         if table.data_version == DataVersion::default() || is_changed {
             table.data_version.timestamp = env.clock.now_ms();
             table.data_version.counter += i64::from(is_changed);
@@ -137,7 +143,18 @@ impl Offsets {
             journal,
             wanted: Notify::new(),
             unwritten: Mutex::default(),
+            is_lost,
         })
+    }
+
+    /// Whether what was found at the start was written by nobody else since this broker, or one like it, ran last.
+    pub(crate) fn is_only_ours(&self) -> bool {
+        self.journal.is_known
+    }
+
+    /// The groups that have committed something.
+    pub(crate) fn groups(&self) -> BTreeSet<Str> {
+        self.groups.read().keys().cloned().collect()
     }
 
     /// The committed offset.
@@ -439,8 +456,15 @@ impl Offsets {
         }
         if self.journal.is_broken() {
             self.changed.store(true, Ordering::Release);
+            // Not everybody who saves tries again.
+            self.wanted.notify_one();
         }
         saved.map(|()| is_durable)
+    }
+
+    /// Whether a commit that is answered is to be as safe as a message: on the disk before its answer (SYNC_FLUSH).
+    pub(crate) fn answers_when_durable(&self) -> bool {
+        self.journal.is_synced()
     }
 
     /// Whether [`Offsets::write_journal`] has something to do.

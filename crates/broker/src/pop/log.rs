@@ -12,6 +12,7 @@
 //! moved    8 | id 4 | next 8 before | next 8 now
 //! dropped  9 | id 4
 //! clean   10                                                        the broker ended in order behind it
+//! ours    11 | since 8                                              nobody else has handed anything out since then (ms)
 //! lease: first 8 | mask 8 | popped at 8 | visible at 8
 //! ```
 //!
@@ -68,10 +69,18 @@ mod kind {
     pub(super) const MOVED: u8 = 8;
     pub(super) const DROPPED: u8 = 9;
     pub(super) const CLEAN: u8 = 10;
+    pub(super) const OURS: u8 = 11;
 }
 
 /// The record that says that the broker ended in order.
 pub(crate) const CLEAN: &[u8] = &[kind::CLEAN];
+
+/// The record that says since when nobody else has handed anything out.
+pub(crate) fn ours(since_ms: i64) -> Vec<u8> {
+    let mut out = vec![kind::OURS];
+    out.extend_from_slice(&since_ms.to_be_bytes());
+    out
+}
 
 /// The bytes of a record about a queue.
 pub(crate) fn encode(id: u32, record: Record<'_>) -> Vec<u8> {
@@ -168,13 +177,17 @@ pub(crate) struct Replayed {
     partial: Option<(u32, Flight, u32)>,
     /// The broker ended in order: the file of offsets is as new as the journal, unless somebody else wrote it since.
     pub(crate) is_clean: bool,
+    /// Since when nobody else has handed anything out, if the journal says.
+    pub(crate) ours_since: Option<i64>,
 }
 
 impl Replayed {
     /// Takes the next record. One that makes no sense has no effect.
     pub(crate) fn read(&mut self, record: &[u8]) {
         self.is_clean = record == CLEAN;
-        if !self.is_clean {
+        if let Some((&kind::OURS, since)) = record.split_first() {
+            self.ours_since = Cursor(since).number();
+        } else if !self.is_clean {
             let _damaged_if_none: Option<()> = self.apply(record);
         }
     }

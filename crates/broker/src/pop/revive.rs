@@ -77,18 +77,27 @@ pub(super) enum Back {
     Failed,
 }
 
+/// Messages that are done with, of which the journal could not take note.
+type Owed = Vec<(Arc<Line>, Vec<i64>)>;
+
 /// Brings messages back until `stop`.
 pub(super) async fn keep_reviving(b: Arc<Broker>, stop: CancellationToken) {
-    let mut tails = Tails::default();
+    let (mut tails, mut owed) = (Tails::default(), Owed::new());
     loop {
-        let now_ms = b.env.clock.now_ms();
+        let now_ms = b.env.clock.now_ms() + if store::seeded!("early-lease") { 300 } else { 0 };
         loop {
-            let turns = take_turns(&b, now_ms);
+            // As long as the journal cannot be written, copies would be written again and again.
+            settle_owed(&b, &mut owed);
+            let turns = if owed.is_empty() {
+                take_turns(&b, now_ms)
+            } else {
+                Vec::new()
+            };
             if turns.is_empty() {
                 break;
             }
             let lines: Vec<_> = turns.iter().map(|(line, _)| Arc::clone(line)).collect();
-            tails = revive(&b, turns, tails).await;
+            tails = revive(&b, turns, tails, &mut owed).await;
             for line in lines {
                 b.pop.hint(&line, &mut line.state.lock());
             }
@@ -130,7 +139,12 @@ fn take_turns(b: &Broker, now_ms: i64) -> Vec<(Arc<Line>, Vec<Lease>)> {
 }
 
 /// One turn. What is written is settled only once it is on disk: the journal must not survive the copies it tells of.
-async fn revive(b: &Arc<Broker>, turns: Vec<(Arc<Line>, Vec<Lease>)>, tails: Tails) -> Tails {
+async fn revive(
+    b: &Arc<Broker>,
+    turns: Vec<(Arc<Line>, Vec<Lease>)>,
+    tails: Tails,
+    owed: &mut Owed,
+) -> Tails {
     let due: Vec<Due> = turns
         .iter()
         .flat_map(|(line, ended)| ended.iter().flat_map(|lease| dues_of(b, line, lease)))
@@ -139,7 +153,7 @@ async fn revive(b: &Arc<Broker>, turns: Vec<(Arc<Line>, Vec<Lease>)>, tails: Tai
         return tails;
     }
     let (back, tails) = bring_back(b, due, tails).await;
-    if back.iter().any(|back| matches!(back, Back::Written(_))) {
+    if back.iter().any(|back| matches!(back, Back::Written(_))) && !store::seeded!("copy-unsynced") {
         let broker = Arc::clone(b);
         let _flushed_or_stopping = run_own(move || broker.store.turn_flush()).await;
     }
@@ -158,19 +172,38 @@ async fn revive(b: &Arc<Broker>, turns: Vec<(Arc<Line>, Vec<Lease>)>, tails: Tai
                 }
             }
         }
-        if b.pop.settle(&line, &mut state, &settled).is_ok() {
-            b.pop.publish(&b.offsets, &line, &mut state);
-        }
+        let is_settled = b.pop.settle(&line, &mut state, &settled).is_ok();
+        b.pop.publish(&b.offsets, &line, &mut state);
         for (offset, popped_at) in left {
             let popped_at = -popped_at.saturating_abs();
             state.flight.change(offset, popped_at, again_at);
+        }
+        drop(state);
+        if !is_settled {
+            owed.push((line, settled));
         }
     }
     tails
 }
 
+/// Settles what could not be settled, as far as the group was not set elsewhere and has it anew.
+fn settle_owed(b: &Broker, owed: &mut Owed) {
+    owed.retain(|(line, offsets)| {
+        let mut state = line.state.lock();
+        let is_ours = |offset: &&i64| {
+            let lease = state.flight.lease_of(**offset);
+            lease.is_some_and(|lease| lease.popped_at < 0)
+        };
+        let offsets: Vec<i64> = offsets.iter().filter(is_ours).copied().collect();
+        let is_settled = b.pop.settle(line, &mut state, &offsets).is_ok();
+        b.pop.publish(&b.offsets, line, &mut state);
+        !is_settled
+    });
+}
+
 fn is_safe(b: &Broker, back: Back) -> bool {
     match back {
+        Back::Written(_) if store::seeded!("copy-unsynced") => true,
         Back::Written(gate) => b.store.state(&gate, Level::Durable) == GateState::Passed,
         Back::Settled => true,
         Back::Failed => false,
@@ -432,4 +465,80 @@ fn tail_of(b: &Broker, retry: &str) -> HashMap<(Str, i32), i64> {
         from = batch.next_offset;
     }
     tail
+}
+
+#[cfg(test)]
+mod tests {
+    use store::disk::sim::Fault;
+
+    use super::*;
+    use crate::pop::flight::Handout;
+    use crate::world::World;
+
+    fn put_one(b: &Broker) {
+        let put = Put {
+            topic: "T",
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_at: b.env.clock.now_ms(),
+            born_host: b.host,
+            reconsume_times: 0,
+            prepared_pos: 0,
+            body: b"body",
+            properties: b"UNIQ_KEY\x011\x02",
+        };
+        b.put(&put).unwrap();
+        b.store.drive();
+    }
+
+    /// A lease has ended, and one operation of the disk fails: how many copies there are, and messages in flight.
+    async fn copies(number: u64) -> (i64, usize) {
+        let world = World::new(1, &[]);
+        let b = world.open(&[]);
+        let config = TopicConfig {
+            topic_name: "T".into(),
+            read_queue_nums: 1,
+            write_queue_nums: 1,
+            ..TopicConfig::default()
+        };
+        drop(b.ensure_topic(config).unwrap());
+        b.group("G").unwrap();
+        put_one(&b);
+        let name = Name {
+            group: "G".into(),
+            topic: "T".into(),
+            queue_id: 0,
+        };
+        let retry = retry_topic(&b, &name).unwrap().unwrap();
+        let line = b.pop.ensure_line(name, Some(0), || 0).unwrap();
+        let now_ms = b.env.clock.now_ms();
+        let handout = Handout::new((0, 1), &[0], (now_ms, now_ms + 10));
+        b.pop.hand_out(&line, &mut line.state.lock(), &handout).unwrap();
+        world.disk.fail_at(world.disk.ops() + number, Fault::Broken);
+        let (mut tails, mut owed) = (Tails::default(), Owed::new());
+        for _ in 0..3 {
+            world.pass(TURN_MS.unsigned_abs() + 1);
+            settle_owed(&b, &mut owed);
+            let turns = take_turns(&b, b.env.clock.now_ms());
+            tails = revive(&b, turns, tails, &mut owed).await;
+            b.pop.hint(&line, &mut line.state.lock());
+        }
+        let written = b.store.find_queue(&retry, 0).map_or(0, |queue| queue.max());
+        let in_flight = line.state.lock().flight.count();
+        (written, in_flight)
+    }
+
+    #[tokio::test]
+    async fn whichever_write_fails_a_message_comes_again_once() {
+        for number in 0..8 {
+            let (written, in_flight) = copies(number).await;
+            assert!(written <= 1, "operation {number} failed: {written} copies");
+            assert!(
+                written == 1 || in_flight == 1,
+                "operation {number} failed: it is lost"
+            );
+        }
+        assert_eq!(copies(u64::MAX / 2).await, (1, 0), "when nothing fails");
+    }
 }

@@ -24,7 +24,7 @@ use crate::blocking::run_own;
 use crate::config::{Config, FlushDiskType};
 use crate::names::popped_topic;
 use crate::offset::Offsets;
-use crate::saved::LoadError;
+use crate::saved::{LoadError, SaveError};
 use crate::subject::Subject;
 
 /// The journal is written anew when its newest file is larger than this and than all of the state twice over.
@@ -61,7 +61,8 @@ pub(crate) struct Pop {
     round: AtomicU32,
     /// Leases that ended before this may have been written to the retry topic already.
     pub(super) doubtful_until: i64,
-    pub(super) opened_at: i64,
+    /// Since when nobody else has handed anything out of this store: older handles may be those of the reference.
+    pub(super) ours_since: i64,
     pub(crate) orders: Orders,
 }
 
@@ -126,6 +127,11 @@ impl Pop {
         let journal = Journal::open(env.clone(), &dir, |record| replayed.read(record))?;
         let is_clean = replayed.is_clean;
         let now_ms = env.clock.now_ms();
+        // Whoever else has run since has written the offsets.
+        let ours_since = replayed
+            .ours_since
+            .filter(|since| *since <= now_ms && offsets.is_only_ours())
+            .unwrap_or(now_ms);
         let (queues, next_id) = replayed.into_queues();
         let pop = Pop {
             journal,
@@ -144,7 +150,7 @@ impl Pop {
             notified: RwLock::default(),
             round: AtomicU32::new(0),
             doubtful_until: if is_clean { i64::MIN } else { now_ms },
-            opened_at: now_ms,
+            ours_since,
             orders: Orders::open(config, env.clone())?,
         };
         let mut in_flight = 0;
@@ -347,7 +353,11 @@ impl Pop {
         if offsets.is_empty() {
             return Ok(Written::default());
         }
-        let written = self.write(line, Record::Settled(offsets))?;
+        let written = if store::seeded!("settled-in-memory") {
+            Written::default()
+        } else {
+            self.write(line, Record::Settled(offsets))?
+        };
         for offset in offsets {
             state.flight.settle(*offset);
         }
@@ -431,7 +441,13 @@ impl Pop {
         let Some(committed) = offsets.query(group, topic, queue_id) else {
             return;
         };
-        match self.move_to(&line, &mut state, committed) {
+        let moved = if store::seeded!("pop-reset-in-memory") {
+            state.flight.move_to(committed);
+            Ok(Written::default())
+        } else {
+            self.move_to(&line, &mut state, committed)
+        };
+        match moved {
             Ok(_) => {
                 state.published = Some(committed);
                 // An acknowledgement of what is out would take the group back to where its batch was.
@@ -447,13 +463,27 @@ impl Pop {
         }
     }
 
-    /// The same for a queue that a client has committed an offset of.
-    pub(crate) fn committed(&self, offsets: &Offsets, (group, topic, queue_id): (&str, &str, i32)) {
-        if let Some(line) = self.line(group, topic, queue_id)
-            && let Err(fault) = self.follow(offsets, &line, &mut line.state.lock())
-        {
+    /// The same for a queue that a client has committed an offset of. Whether the group pops from it.
+    pub(crate) fn committed(&self, offsets: &Offsets, (group, topic, queue_id): (&str, &str, i32)) -> bool {
+        let Some(line) = self.line(group, topic, queue_id) else {
+            return false;
+        };
+        if let Err(fault) = self.follow(offsets, &line, &mut line.state.lock()) {
             error!(group, topic, queue = queue_id, remark = %fault.remark, "a new offset is not in the pop journal: a kill may undo it");
         }
+        true
+    }
+
+    /// Under SYNC_FLUSH where groups were set to is on disk then: after a power cut the journal counts, and not an offset that is
+    /// behind it. Blocks.
+    pub(crate) fn keep(&self) -> Result<(), SaveError> {
+        if !self.is_sync || store::seeded!("pop-reset-unsynced") {
+            return Ok(());
+        }
+        self.journal.sync().map_err(|source| SaveError {
+            path: self.dir.clone(),
+            source,
+        })
     }
 
     /// Forgets what is handed out, to begin anew with what groups have committed: a slave begins to act for its master.
@@ -617,6 +647,7 @@ impl Pop {
     /// Writes all of the state to a new file and removes the old ones. Pops go on meanwhile.
     fn rewrite(&self) -> io::Result<()> {
         self.journal.begin()?;
+        self.journal.append(&log::ours(self.ours_since))?;
         for line in self.all() {
             let state = line.state.lock();
             if !state.is_dropped {

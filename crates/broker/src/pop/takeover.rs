@@ -350,7 +350,7 @@ fn is_ours_to_bring_back(b: &Broker, check_point: &CheckPoint, offset: i64) -> b
 fn is_foreign(b: &Broker, receipt: &Receipt) -> bool {
     let ends_at = receipt.pop_time.saturating_add(receipt.invisible_time);
     let is_fresh = b.env.clock.now_ms() < ends_at.saturating_add(LATE_MAX_MS);
-    let is_older = receipt.pop_time < b.pop.opened_at;
+    let is_older = receipt.pop_time < b.pop.ours_since;
     let is_queue = (0..b.config().revive_queue_num.cast_signed()).contains(&receipt.revive_qid);
     // Without a timer message there is no check point of the reference.
     let has_timers = || {

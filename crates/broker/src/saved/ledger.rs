@@ -10,7 +10,8 @@
 //!
 //! Changes are absolute and numbered. A start applies those behind the number that the mark of its file has. A file without a
 //! mark is from somewhere else (a Java broker has written it since, or somebody has put it there), and the journal counts for
-//! nothing, which is told. After an end in order the file has everything.
+//! nothing, which is told. After an end in order the file has everything. Where the file is missing or damaged, all that the
+//! journal has is applied to its backup, or to nothing: it is newer than either.
 //!
 //! A new file of the journal is begun once for each file of the table that gets there, not for each try: what is begun holds
 //! every change behind the number at which it was, so also those behind any later one.
@@ -76,6 +77,8 @@ pub(crate) struct Found<T, C> {
     pub(crate) table: Option<T>,
     /// What changed since it was written, oldest first.
     pub(crate) changes: Vec<C>,
+    /// The file is missing or damaged, and nothing says that it was never there, or that its backup is as new.
+    pub(crate) is_lost: bool,
     pub(crate) ledger: Ledger,
 }
 
@@ -97,10 +100,20 @@ impl Ledger {
         if let Some((count, error)) = reading.dropped(loaded.as_ref()) {
             warn!(file = %path.display(), count, error, "changes in the journal count for nothing: those that the table lacks are lost");
         }
+        let is_file_sound = loaded.as_ref().is_some_and(|loaded| !loaded.is_backup);
+        let is_lost = !is_file_sound && reading.base.is_none();
+        let is_all_that_is_left = is_lost && !reading.changes.is_empty();
+        if is_all_that_is_left {
+            let count = reading.changes.len();
+            warn!(file = %path.display(), count, "a table is damaged or missing; changes in its journal are applied to its backup, those before them may be lost");
+            reading.base = Some(0);
+        }
         let mut state = State {
             number: reading.last,
             saved: reading.last,
             unmarked: reading.base.is_none().then_some((mark, reading.last)),
+            // Nothing is added to the journal before there is a file that it follows on.
+            is_broken: is_all_that_is_left,
             ..State::default()
         };
         let mut changes = Vec::new();
@@ -133,6 +146,7 @@ impl Ledger {
         Ok(Found {
             table: loaded.map(|loaded| loaded.table),
             changes,
+            is_lost,
             ledger,
         })
     }
@@ -300,16 +314,10 @@ struct Reading {
 impl Reading {
     /// How many changes count for nothing, and why.
     fn dropped<T>(&self, file: Option<&Loaded<T>>) -> Option<(usize, &'static str)> {
-        if self.base.is_some() || self.changes.is_empty() {
+        if self.base.is_some() || self.changes.is_empty() || file.is_none_or(|file| file.is_backup) {
             return None;
         }
-        let why = match file {
-            None => "there is no file",
-            Some(Loaded { is_backup: true, .. }) => {
-                "the file is damaged or missing, and they do not follow on its backup"
-            }
-            Some(_) => "somebody else has written the file since, or put it there",
-        };
+        let why = "somebody else has written the file since, or put it there";
         Some((self.changes.len(), why))
     }
 

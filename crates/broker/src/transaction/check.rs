@@ -342,7 +342,7 @@ fn is_final(error: &AppendError) -> bool {
         | AppendError::InnerBatch
         | AppendError::Empty => true,
         AppendError::Busy { .. }
-        | AppendError::DiskFull
+        | AppendError::DiskFull { .. }
         | AppendError::Deleted
         | AppendError::Follows
         | AppendError::Closed

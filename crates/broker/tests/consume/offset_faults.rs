@@ -323,3 +323,28 @@ async fn a_deletion_that_fails_leaves_the_offsets_of_the_topic() {
     assert_eq!(client.offset_of("G").await, None);
     life.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_was_answered_under_sync_flush_outlives_a_power_cut_at_once() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let settings: Vec<_> = NEVER
+        .iter()
+        .copied()
+        .chain([("flushDiskType", "SYNC_FLUSH")])
+        .collect();
+    let life = Life::start(Arc::clone(&disk) as _, &settings).await.unwrap();
+    life.client.make_topic("T", 1).await;
+    for body in ["a", "b", "c"] {
+        life.client.send("T", 0, body).await;
+    }
+    life.client.consume("G", "T", "*").await;
+    for offset in 1..=3 {
+        life.client.commit("G", offset).await;
+    }
+    disk.halt_at(disk.ops());
+    life.end().await;
+    disk.crash(Loss::Everything);
+    let life = Life::start(Arc::clone(&disk) as _, &settings).await.unwrap();
+    assert_eq!(life.client.offset_of("G").await, Some(3));
+    life.end().await;
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::disk::sim::{Loss, SimDisk};
-use wire::api::offset::{CloneGroupOffset, GetMaxOffset, InvokeBrokerToResetOffset};
+use wire::api::offset::{CloneGroupOffset, GetMaxOffset, InvokeBrokerToResetOffset, UpdateConsumerOffset};
 use wire::api::pop::{BatchAckMessage, PopMessage};
 use wire::api::send::{SendBatchMessage, SendMessageV2};
 use wire::api::topic::{DeleteTopicInBroker, UpdateAndCreateTopic};
@@ -255,6 +255,50 @@ async fn a_reset_outlasts_an_end_at_any_moment() {
     life.end().await;
 }
 
+/// Under SYNC_FLUSH, where the file of offsets is not written meanwhile: all messages were popped and acknowledged, then a client
+/// of the operator sets the group back, and the power goes.
+async fn set_back_before_a_power_cut(set_back: impl AsyncFn(&Client)) {
+    let settings = [
+        ("flushDiskType", "SYNC_FLUSH"),
+        ("flushConsumerOffsetInterval", "1000000"),
+    ];
+    let disk = Arc::new(SimDisk::seeded(1));
+    let life = Life::start(Arc::clone(&disk) as _, &settings).await.unwrap();
+    make_topic(&life).await;
+    for body in ["a", "b", "c"] {
+        life.client.send("T", 0, body).await;
+    }
+    for got in &life.client.pop(&pop("T", 0)).await.messages {
+        life.client.ack(got).await;
+    }
+    set_back(&life.client).await;
+    disk.halt_at(disk.ops());
+    life.end().await;
+    disk.crash(Loss::Everything);
+    let life = Life::start(Arc::clone(&disk) as _, &settings).await.unwrap();
+    assert_eq!(life.client.pop(&pop("T", 0)).await.bodies(), ["b", "c"]);
+    life.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_of_a_group_that_pops_outlives_a_power_cut_under_sync_flush() {
+    set_back_before_a_power_cut(async |client| reset(client, "T", 1).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_for_a_group_that_pops_outlives_a_power_cut_under_sync_flush() {
+    set_back_before_a_power_cut(async |client| {
+        let header = UpdateConsumerOffset {
+            consumer_group: "G".into(),
+            topic: "T".into(),
+            queue_id: 0,
+            commit_offset: 1,
+        };
+        client.get(&header).await;
+    })
+    .await;
+}
+
 fn is_saved(disk: &Arc<SimDisk>, path: &std::path::Path) -> bool {
     use store::disk::Disk;
     let bytes = disk.load(path).ok().flatten().unwrap_or_default();
@@ -449,6 +493,8 @@ async fn a_group_whose_offsets_somebody_took_away_begins_anew() {
         let path = dir.path().join("store/config").join(name);
         drop(std::fs::remove_file(path));
     }
+    // With the journal: without it they would be taken from there.
+    std::fs::remove_dir_all(dir.path().join("store/config/consumerOffset.journal")).unwrap();
     let rig = Rig::start_on(env(&timed.clock), dir, &[]).await;
     let client = rig.client().await;
     assert_eq!(client.pop(&pop("T", 0)).await.bodies(), ["a", "b", "c"]);

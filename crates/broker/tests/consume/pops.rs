@@ -892,6 +892,30 @@ async fn what_a_reference_broker_had_handed_out_comes_again_unless_it_was_acknow
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_handle_of_ours_from_before_a_restart_is_not_taken_for_one_of_the_reference() {
+    let settings = [("reviveInterval", "10")];
+    let (mut timed, client) = timed(&settings).await;
+    client.send("T", 0, "a").await;
+    // Only where there are timer messages can a reference broker have been.
+    client
+        .send_with("T", 1, "late", "TIMER_DELAY_SEC\u{1}3600\u{2}")
+        .await;
+    let popped = client.pop(&pop("T", 0)).await;
+    assert_eq!(client.ack(&popped.messages[0]).await.code, 0);
+    timed.pass(1_000);
+    for _ in 0..2 {
+        timed = timed.restart(&settings).await;
+        let client = timed.rig.client().await;
+        // It comes late, of a message that is settled.
+        let (reply, _) = client.change(&popped.messages[0], 1).await;
+        assert_eq!(reply.code, 0);
+        assert_eq!(client.committed("T", 0).await, 1);
+        timed.pass(MINUTE as u64 * 2);
+        assert_eq!(client.pop(&pop("T", -1)).await.code, 210);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_time_of_a_message_the_reference_handed_out_can_be_changed() {
     let (timed, client) = timed(&[("reviveInterval", "10")]).await;
     for body in ["a", "b"] {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use broker::RunError;
 use parking_lot::{Condvar, Mutex};
+use store::Draft;
 use store::disk::sim::{Loss, SimDisk};
 use store::disk::{Disk, Entry, File, Lock, Space};
 use tokio::runtime::Builder;
+use tokio::task::JoinSet;
 use wire::api::config::{GetBrokerConfig, UpdateBrokerConfig};
 use wire::api::send::{SendMessageV2, SendReceipt};
 use wire::api::transaction::EndTransaction;
@@ -19,7 +21,7 @@ use wire::message_id::decode_offset_id;
 
 use crate::batches::make;
 use crate::life::Life;
-use crate::rig::{Rig, SOON};
+use crate::rig::{Rig, SOON, pull};
 use crate::sends::{send, stored};
 
 async fn start(disk: Arc<Tough>, settings: &[(&str, &str)]) -> Life {
@@ -154,6 +156,150 @@ async fn while_a_disk_hangs_others_are_served_whichever_thread_waits_for_it() {
     workers.shutdown_background();
 }
 
+#[tokio::test]
+async fn a_disk_that_hangs_takes_one_of_two_workers_whatever_is_asked_of_it() {
+    let disk = Tough::new();
+    let workers = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let life = Arc::clone(&disk);
+    let life = async move { start(life, &[("flushDiskType", "SYNC_FLUSH")]).await };
+    let life = workers.spawn(life).await.unwrap();
+    let (client, other) = (Rig::client_at(life.addr).await, Rig::client_at(life.addr).await);
+    let third = Rig::client_at(life.addr).await;
+    client.make_topic("T", 1).await;
+    let patience = |ms: u32| client.ask_with(&UpdateBrokerConfig, format!("syncFlushTimeout={ms}"));
+    for round in 0..30 {
+        assert_eq!(patience(10_000).await.code, 0);
+        for _ in 0..20 {
+            client.send("T", 0, "quick").await;
+        }
+        assert_eq!(patience(20).await.code, 0);
+        disk.set(Door::Shut);
+        // Its sync hangs, in the worker that has its connection, and then the write of the next one.
+        let first = client.ask_with(&send("T", 0, ""), "a").await;
+        disk.set(Door::Stuck);
+        let message = send("T", 0, "");
+        let second = other.ask_with(&message, "b");
+        // Whether the second is answered before the disk goes on is up to which thread writes it; the third always is.
+        let asked = async {
+            let asked = tokio::time::timeout(SOON / 2, third.ask(&GetBrokerConfig)).await;
+            disk.set(Door::Open);
+            asked
+        };
+        let (second, asked) = tokio::join!(second, asked);
+        let asked = asked.unwrap_or_else(|_| panic!("nobody is served, round {round}"));
+        assert_eq!((first.code, asked.code), (10, 0));
+        assert!([0, 10].contains(&second.code), "{:?}", second.remark);
+    }
+    assert_eq!(patience(10_000).await.code, 0);
+    client.send("T", 0, "last").await;
+    assert_eq!(life.broker.store.queue("T", 0).max(), 30 * 22 + 1);
+    life.stop.cancel();
+    life.running.await.unwrap().unwrap();
+    workers.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_nothing_to_write_does_not_write_for_others_and_wait_for_a_disk_that_hangs() {
+    let disk = Tough::new();
+    let life = start(Arc::clone(&disk), &[]).await;
+    life.client.make_topic("T", 1).await;
+    life.client.send("T", 0, "before").await;
+    disk.set(Door::Stuck);
+    let queue = life.broker.store.queue("T", 0);
+    let staged = life.broker.store.append(&Draft {
+        queue: &queue,
+        flag: 0,
+        sys_flag: 0,
+        born_at: 1,
+        born_host: ([127, 0, 0, 1], 1234).into(),
+        store_host: ([127, 0, 0, 1], 10911).into(),
+        reconsume_times: 0,
+        prepared_pos: 0,
+        body: b"of somebody else",
+        properties: b"",
+        wait: true,
+    });
+    assert!(staged.is_ok());
+    let asked = tokio::time::timeout(SOON / 2, life.client.ask(&GetBrokerConfig)).await;
+    disk.set(Door::Open);
+    assert_eq!(asked.expect("it is answered while the disk hangs").code, 0);
+    life.stop.cancel();
+    life.running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_disk_that_stalls_costs_refusals_and_time_and_neither_memory_nor_messages() {
+    const PENDING_MAX: usize = 32 * 1024;
+    const BODY: usize = 1024;
+    let disk = Tough::new();
+    let settings = [
+        ("appendPendingBytesMax", "32768"),
+        ("osPageCacheBusyTimeOutMills", "200"),
+    ];
+    let life = start(Arc::clone(&disk), &settings).await;
+    life.client.make_topic("T", 1).await;
+    life.client.send("T", 0, "before").await;
+    disk.set(Door::Stuck);
+    // They come from many clients, and none of them waits for another.
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(Arc::new(Rig::client_at(life.addr).await));
+    }
+    let mut answers = JoinSet::new();
+    for number in 0..400_u32 {
+        let client = Arc::clone(&clients[number as usize % clients.len()]);
+        answers.spawn(async move {
+            let body = format!("{number:01024}");
+            (number, client.ask_with(&send("T", 0, ""), body).await)
+        });
+    }
+    // Those that are refused are answered while the disk stands still, but for those of the client whose thread writes.
+    let taken_max = 1 + PENDING_MAX.div_ceil(BODY);
+    for _ in 0..400 - taken_max - 400 / clients.len() {
+        let (_, refused) = answers.join_next().await.unwrap().unwrap();
+        assert_eq!(refused.code, ResponseCode::SYSTEM_BUSY.0, "{:?}", refused.remark);
+    }
+    let (asks, sends) = (Rig::client_at(life.addr).await, Rig::client_at(life.addr).await);
+    assert_eq!(asks.ask(&GetBrokerConfig).await.code, 0, "the rest goes on");
+    let stall = || life.broker.store.write_stall();
+    while stall() <= std::time::Duration::from_millis(200) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let late = sends.ask_with(&send("T", 0, ""), "late").await;
+    assert_eq!(late.code, ResponseCode::SYSTEM_BUSY.0);
+    let store = &life.broker.store;
+    let waiting = (store.max_pos().0 - store.written().0).unsigned_abs() as usize;
+    assert!(waiting <= PENDING_MAX + 2 * BODY, "{waiting} bytes wait");
+    disk.set(Door::Open);
+    let mut taken = vec!["before".to_owned()];
+    while let Some(answered) = answers.join_next().await {
+        let (number, reply) = answered.unwrap();
+        match reply.code {
+            0 => taken.push(format!("{number:01024}")),
+            code => assert_eq!(code, ResponseCode::SYSTEM_BUSY.0, "{:?}", reply.remark),
+        }
+    }
+    assert!(taken.len() > 1, "some were taken");
+    life.client.send("T", 0, "after").await;
+    taken.push("after".to_owned());
+    let mut found = Vec::new();
+    while let Some(offset) = Some(found.len()).filter(|offset| *offset < taken.len()) {
+        let pulled = life.client.pull(&pull("READER", "T", 0, offset as i64)).await;
+        let bodies = pulled.bodies();
+        assert!(!bodies.is_empty(), "{} of {}", found.len(), taken.len());
+        found.extend(bodies);
+    }
+    found.sort_unstable();
+    taken.sort_unstable();
+    assert!(found == taken, "what was acknowledged is there, and nothing else");
+    life.stop.cancel();
+    life.running.await.unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_try_is_answered_no_sooner_than_the_first_is_safe() {
     let disk = Tough::new();
@@ -230,6 +376,8 @@ enum Door {
     Open,
     /// They wait.
     Shut,
+    /// They wait, and so does what is written to the log.
+    Stuck,
     /// They fail.
     Broken,
 }
@@ -244,6 +392,7 @@ struct Tough {
 #[derive(Debug)]
 struct ToughFile {
     file: Arc<dyn File>,
+    is_log: bool,
     door: Arc<(Mutex<Door>, Condvar)>,
 }
 
@@ -260,9 +409,10 @@ impl Tough {
         self.door.1.notify_all();
     }
 
-    fn wrap(&self, file: Arc<dyn File>) -> Arc<dyn File> {
+    fn wrap(&self, path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
         Arc::new(ToughFile {
             file,
+            is_log: path.components().any(|part| part.as_os_str() == "commitlog"),
             door: Arc::clone(&self.door),
         })
     }
@@ -270,10 +420,10 @@ impl Tough {
 
 impl Disk for Tough {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(self.wrap(self.disk.open(path)?))
+        Ok(self.wrap(path, self.disk.open(path)?))
     }
     fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
-        Ok(self.wrap(self.disk.create(path, len)?))
+        Ok(self.wrap(path, self.disk.create(path, len)?))
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         self.disk.list(dir)
@@ -316,6 +466,10 @@ impl File for ToughFile {
         self.file.read_at_nowait(buf, at)
     }
     fn write_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
+        if self.is_log {
+            let mut door = self.door.0.lock();
+            self.door.1.wait_while(&mut door, |door| *door == Door::Stuck);
+        }
         self.file.write_at(buf, at)
     }
     fn zero(&self, at: u64, len: u64) -> io::Result<()> {
@@ -323,7 +477,9 @@ impl File for ToughFile {
     }
     fn sync(&self) -> io::Result<()> {
         let mut door = self.door.0.lock();
-        self.door.1.wait_while(&mut door, |door| *door == Door::Shut);
+        self.door
+            .1
+            .wait_while(&mut door, |door| [Door::Shut, Door::Stuck].contains(door));
         if *door == Door::Broken {
             return Err(io::Error::other("broken"));
         }

@@ -23,13 +23,13 @@ use crate::rig::{Rig, SOON, topic};
 use crate::sends::{property, send, stored};
 
 /// A connection that says what it wants in one write.
-struct Writer {
-    stream: TcpStream,
+pub(crate) struct Writer {
+    pub(crate) stream: TcpStream,
     inbox: BytesMut,
 }
 
 impl Writer {
-    async fn to(addr: SocketAddr) -> Writer {
+    pub(crate) async fn to(addr: SocketAddr) -> Writer {
         Writer {
             stream: TcpStream::connect(addr).await.unwrap(),
             inbox: BytesMut::new(),
@@ -62,7 +62,7 @@ impl Writer {
         answers
     }
 
-    async fn write(&mut self, frames: &[Frame]) {
+    pub(crate) async fn write(&mut self, frames: &[Frame]) {
         let mut bytes = BytesMut::new();
         for frame in frames {
             frame.encode(&mut bytes, Encoding::Json);
@@ -70,7 +70,7 @@ impl Writer {
         self.stream.write_all(&bytes).await.unwrap();
     }
 
-    async fn next(&mut self) -> Frame {
+    pub(crate) async fn next(&mut self) -> Frame {
         loop {
             if let Some(frame) = Decoder::default().next(&mut self.inbox).unwrap() {
                 return frame;
@@ -269,8 +269,8 @@ async fn each_of_the_sends_that_arrive_together_is_told_when_it_cannot_be_writte
     let life = Life::start(Arc::clone(&disk) as _, &[]).await.unwrap();
     life.client.make_topic("T", 1).await;
     let mut writer = Writer::to(life.addr).await;
-    let failed = ResponseCode::SYSTEM_ERROR.0;
-    for (is_full, code) in [(false, 0), (true, failed), (false, 0)] {
+    let full = ResponseCode::SERVICE_NOT_AVAILABLE.0;
+    for (is_full, code) in [(false, 0), (true, full), (false, 0)] {
         disk.set_full(is_full);
         let answers = writer.ask(&three("T")).await;
         assert_eq!(codes(&answers), [(0, code), (2, code)]);

@@ -146,6 +146,10 @@ impl Disk for RealDisk {
         open(path, OpenOptions::new().read(true).write(true))
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        open(path, OpenOptions::new().read(true))
+    }
+
     fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn File>> {
         let file = open(
             path,
@@ -247,6 +251,26 @@ impl Disk for RealDisk {
         lock(path)
     }
 
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        if HELD.lock().contains(&canonical(path)?) {
+            return Ok(true);
+        }
+        // Without the right to write there no broker runs there.
+        match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(false),
+                Err(Errno::AGAIN | Errno::ACCESS) => Ok(true),
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
     fn space(&self, path: &Path) -> io::Result<Space> {
         let found = statvfs(path)?;
         Ok(Space {
@@ -275,10 +299,15 @@ impl Drop for RealLock {
     }
 }
 
-fn lock(path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+/// The same path for the same file, which need not be there.
+fn canonical(path: &Path) -> io::Result<PathBuf> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let path = fs::canonicalize(dir)?.join(name);
+    Ok(fs::canonicalize(or_current(dir))?.join(name))
+}
+
+fn lock(path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+    let path = canonical(path)?;
     let mut held = HELD.lock();
     if held.contains(&path) {
         return Ok(None);

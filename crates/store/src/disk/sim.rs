@@ -83,6 +83,8 @@ struct Node {
     content: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// A sync has failed: what is read holds more than what is durable and what is not synced.
+    is_torn: bool,
     modified_ms: i64,
 }
 
@@ -227,6 +229,11 @@ impl SimDisk {
         self.world.lock().faults.insert(op, fault);
     }
 
+    /// Takes back what [`SimDisk::fail_at`] has set and has not come yet.
+    pub fn fail_no_more(&self) {
+        self.world.lock().faults.clear();
+    }
+
     /// Lets every write and every new file fail for lack of space, or not any more.
     pub fn set_full(&self, is_full: bool) {
         self.world.lock().is_full = is_full;
@@ -307,13 +314,17 @@ impl SimDisk {
         world.is_halted = false;
         world.faults.clear();
         let World { rng, nodes, .. } = &mut *world;
-        for node in nodes {
+        for node in nodes
+            .iter_mut()
+            .filter(|node| node.is_torn || !node.unsynced.is_empty())
+        {
             match loss {
                 Loss::Nothing => node.durable.clone_from(&node.content),
                 Loss::Everything => {}
                 Loss::Random => keep_some(node, rng),
             }
             node.unsynced.clear();
+            node.is_torn = false;
             node.content.clone_from(&node.durable);
         }
         world.crash_names(loss);
@@ -526,10 +537,12 @@ impl File for SimFile {
             if let Some(error) = failure {
                 // The system drops the pages and calls them clean: readable now, gone after a crash.
                 node.unsynced.clear();
+                node.is_torn = true;
                 return Err(error);
             }
-            node.durable.clone_from(&node.content);
-            node.unsynced.clear();
+            for change in std::mem::take(&mut node.unsynced) {
+                change.apply(&mut node.durable);
+            }
             Ok(())
         })
     }

@@ -236,6 +236,118 @@ impl Place {
     }
 }
 
+/// What is wrong with a file that was left in order, with the places; and how many entries it has.
+pub(crate) fn faults_of(file: &dyn File, shape: Shape) -> io::Result<(u32, Vec<(u64, String)>)> {
+    let header = read_header(file)?;
+    let mut faults = Vec::new();
+    if header.next > shape.entries || header.begin_pos > header.end_pos {
+        faults.push((0, "the header says what cannot be".to_owned()));
+        return Ok((0, faults));
+    }
+    let mut slots = vec![0; shape.slots as usize];
+    let (mut number, mut pos) = (1, header.begin_pos);
+    while number < header.next {
+        let count = SCAN_ENTRIES.min(header.next - number);
+        let mut bytes = vec![0; count as usize * ENTRY_BYTES as usize];
+        file.read_exact_at(&mut bytes, shape.entry_at(number))?;
+        for entry in bytes
+            .as_chunks::<{ ENTRY_BYTES as usize }>()
+            .0
+            .iter()
+            .map(Entry::decode)
+        {
+            let slot = shape.slot_of(entry.hash);
+            let is_sound = entry.pos >= pos
+                && entry.pos <= header.end_pos
+                && entry.seconds >= 0
+                && slots.get(slot) == Some(&entry.previous);
+            if !is_sound {
+                faults.push((
+                    shape.entry_at(number),
+                    format!("entry {number} does not fit the others"),
+                ));
+            }
+            pos = pos.max(entry.pos.min(header.end_pos));
+            if let Some(slot) = slots.get_mut(slot) {
+                *slot = number;
+            }
+            number += 1;
+        }
+    }
+    let mut bytes = vec![0; slots.len() * SLOT_BYTES as usize];
+    file.read_exact_at(&mut bytes, HEADER_BYTES)?;
+    for (nth, (expected, slot)) in slots.iter().zip(bytes.as_chunks::<4>().0).enumerate() {
+        if u32::from_be_bytes(*slot) != *expected {
+            let at = HEADER_BYTES + nth as u64 * SLOT_BYTES;
+            faults.push((at, format!("slot {nth} does not lead to its newest entry")));
+        }
+    }
+    Ok((header.next - 1, faults))
+}
+
+/// An entry, as whoever compares it with its message sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walked {
+    pub(crate) hash: u32,
+    pub(crate) pos: i64,
+    pub(crate) seconds: i32,
+    /// Its place in the file.
+    pub(crate) at: u64,
+}
+
+/// The entries of a file that was left in order, one by one.
+pub(crate) struct EntryWalk {
+    file: Arc<dyn File>,
+    shape: Shape,
+    number: u32,
+    next: u32,
+    begin_at: i64,
+    chunk: std::vec::IntoIter<Entry>,
+}
+
+impl EntryWalk {
+    pub(crate) fn new(file: Arc<dyn File>, shape: Shape) -> io::Result<EntryWalk> {
+        let header = read_header(&*file)?;
+        let next = header.next.min(shape.entries);
+        Ok(EntryWalk {
+            begin_at: header.begin_at,
+            file,
+            shape,
+            number: 1,
+            next,
+            chunk: Vec::new().into_iter(),
+        })
+    }
+
+    /// The seconds that stand in an entry for a message that was stored then.
+    pub(crate) fn seconds_of(&self, stored_at: i64) -> i32 {
+        if self.begin_at <= 0 {
+            return 0;
+        }
+        let seconds = stored_at.saturating_sub(self.begin_at) / 1000;
+        seconds.clamp(0, i64::from(i32::MAX)) as i32
+    }
+
+    pub(crate) fn next(&mut self) -> io::Result<Option<Walked>> {
+        if self.chunk.as_slice().is_empty() && self.number < self.next {
+            let count = SCAN_ENTRIES.min(self.next - self.number);
+            let mut bytes = vec![0; count as usize * ENTRY_BYTES as usize];
+            self.file
+                .read_exact_at(&mut bytes, self.shape.entry_at(self.number))?;
+            let entries = bytes.as_chunks::<{ ENTRY_BYTES as usize }>().0;
+            self.chunk = entries.iter().map(Entry::decode).collect::<Vec<_>>().into_iter();
+        }
+        let found = self.chunk.next().map(|entry| Walked {
+            hash: entry.hash,
+            pos: entry.pos,
+            seconds: entry.seconds,
+            at: self.shape.entry_at(self.number),
+        });
+        self.number += u32::from(found.is_some());
+        Ok(found)
+    }
+}
+
 /// What is known of the entries of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
@@ -542,6 +654,14 @@ impl Current {
         self.is_header_dirty = self.header.next > mark.next || self.header != old;
         self.buffered_from = self.header.next;
         Ok(true)
+    }
+
+    /// Zeroes what is in the file behind the last entry, durably. Otherwise a crash that loses an entry to come shows the one
+    /// that was in its place, which is as plausible: its message may have been at the same position.
+    pub(super) fn forget_rest(&self) -> io::Result<()> {
+        let from = self.shape.entry_at(self.header.next);
+        self.file.zero(from, self.file.len()?.saturating_sub(from))?;
+        synced(self.file.sync())
     }
 
     /// Entries know their time to the second. When nothing was cut, the old header knows better.

@@ -4,24 +4,29 @@
 //! ```text
 //! <root>/timerlog/<20 digits>: entries of 52 bytes; a file ends with a blank when less than 68 bytes are left
 //! entry: 52 4 | previous entry of the tick 8, -1 none | kind 4: 1, 2 roll, 4 delete | written at 8 | tick - written at 4
-//!        | position of the message 8 | its size 4 | hash of its topic 4 | 0 8, where the reference looks at nothing:
-//!          LOST stands in the place of an entry that was damaged
+//!        | position of the message 8 | its size 4 | hash of its topic 4 | 8 at which the reference looks at nothing: it
+//!          writes 0 there, we CHECKED 4 and the CRC-32 of what is in front 4; LOST in the place of an entry that was damaged
 //! blank: bytes left 4 | 0 8 | 0xCBD43194 4
 //! ```
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wire::record::{MAGIC_BLANK, RECORD_BYTES_MIN};
 
 use crate::disk::{Disk, File, synced};
+use crate::log::parse_file_name;
 
 pub(crate) const ENTRY_BYTES: i64 = 52;
 const BLANK_BYTES: i64 = 16;
 /// In the last 8 bytes of an entry whose message is still to be looked for.
 const LOST: i64 = 0x6c6f_7374_6c6f_7374;
+/// In the 4 bytes before the CRC of an entry.
+const CHECKED: u32 = 0x6272_7131;
+/// Bytes that the CRC covers.
+const CHECKED_BYTES: usize = 44;
 /// Read at once on the way back through a chain whose entries lie close together, and else.
 const CHUNK_BYTES: i64 = 64 << 10;
 const SMALL_CHUNK_BYTES: i64 = 2 << 10;
@@ -93,8 +98,13 @@ impl TimerEntry {
         out.extend_from_slice(&self.pos.to_be_bytes());
         out.extend_from_slice(&self.size.to_be_bytes());
         out.extend_from_slice(&self.topic_hash.to_be_bytes());
-        let reserved = if self.is_lost { LOST } else { 0 };
-        out.extend_from_slice(&reserved.to_be_bytes());
+        if self.is_lost {
+            out.extend_from_slice(&LOST.to_be_bytes());
+            return;
+        }
+        let crc = crc32fast::hash(out.get(out.len() - CHECKED_BYTES..).unwrap_or_default());
+        out.extend_from_slice(&CHECKED.to_be_bytes());
+        out.extend_from_slice(&crc.to_be_bytes());
     }
 
     /// Reads what lies at `at`, believing nothing.
@@ -125,7 +135,8 @@ impl TimerEntry {
             && (-1..at).contains(&entry.prev)
             && entry.kind & !0xF == 0
             && entry.pos >= 0
-            && entry.size >= RECORD_BYTES_MIN as i32;
+            && entry.size >= RECORD_BYTES_MIN as i32
+            && is_as_written(bytes);
         if is_sound {
             Found::Entry(entry)
         } else {
@@ -134,11 +145,76 @@ impl TimerEntry {
     }
 }
 
+/// Whether an entry has the CRC that we write, or what others write in its place.
+fn is_as_written(bytes: &[u8]) -> bool {
+    let said = bytes.get(CHECKED_BYTES..).and_then(|said| said.first_chunk());
+    let said = said.map_or(0, |said| i64::from_be_bytes(*said));
+    let crc = crc32fast::hash(bytes.get(..CHECKED_BYTES).unwrap_or_default());
+    said == 0 || said == LOST || said == i64::from(CHECKED) << 32 | i64::from(crc)
+}
+
 enum Found {
     Entry(TimerEntry),
     Blank,
     Nothing,
 }
+
+/// What is wrong with a timer log that nobody has open, in front of where its mark says that it ends; and how many entries it has
+/// there.
+pub(crate) fn faults_of_log(disk: &dyn Disk, dir: &Path, mark: &Path) -> io::Result<(u64, Vec<Fault>)> {
+    let mark = disk.load(mark)?.unwrap_or_default();
+    let end = mark.get(8..16).and_then(|end| end.first_chunk());
+    let end = end.map_or(0, |end| i64::from_be_bytes(*end));
+    let mut files = disk.list(dir)?;
+    files.retain(|entry| !entry.is_dir && entry.len > 0);
+    files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let size = files.first().map_or(0, |first| first.len);
+    let (mut count, mut faults, mut next) = (0, Vec::new(), None);
+    for entry in files {
+        let path = dir.join(&entry.name);
+        let Some(base) = parse_file_name(&entry.name).filter(|base| next.is_none_or(|next| next == *base))
+        else {
+            faults.push((
+                path,
+                None,
+                "does not follow on the file in front of it".to_owned(),
+            ));
+            continue;
+        };
+        if entry.len != size {
+            faults.push((
+                path.clone(),
+                None,
+                format!("has {} bytes instead of {size}", entry.len),
+            ));
+        }
+        next = Some(base.saturating_add_unsigned(size));
+        let bytes = disk.load(&path)?.unwrap_or_default();
+        let room = bytes.len().saturating_sub(BLANK_BYTES as usize);
+        let entries = bytes
+            .get(..room)
+            .unwrap_or_default()
+            .as_chunks::<{ ENTRY_BYTES as usize }>()
+            .0;
+        for (nth, bytes) in entries.iter().enumerate() {
+            let at = nth as u64 * ENTRY_BYTES as u64;
+            let pos = base.saturating_add_unsigned(at);
+            if pos >= end {
+                break;
+            }
+            match TimerEntry::decode(bytes, pos) {
+                Found::Entry(_) => count += 1,
+                Found::Blank | Found::Nothing => {
+                    faults.push((path.clone(), Some(at), "an entry is damaged".to_owned()));
+                }
+            }
+        }
+    }
+    Ok((count, faults))
+}
+
+/// A file, the place in it, and what is wrong.
+pub(crate) type Fault = (PathBuf, Option<u64>, String);
 
 /// A sync on its way.
 #[derive(Debug)]
@@ -202,7 +278,10 @@ impl TimerLog {
         let mut expected = found.first().map_or(0, |(base, _)| *base);
         for (base, len) in found {
             if base != expected || base % size != 0 {
-                let what = format!("{} lacks the file of position {expected}", log.dir.display());
+                let what = format!(
+                    "{} lacks the file of position {expected}; `barque store repair --write` puts it aside, and the next start makes it anew of the timer topic",
+                    log.dir.display()
+                );
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }
             let file = log.disk.open(&log.path(base))?;
@@ -234,6 +313,11 @@ impl TimerLog {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
+    }
+
+    /// Where its first file begins.
+    pub(crate) fn begin(&self) -> i64 {
+        self.files.first_key_value().map_or(0, |(base, _)| *base)
     }
 
     fn base_of(&self, pos: i64) -> i64 {
@@ -397,6 +481,11 @@ impl TimerLog {
     pub(crate) fn has(&self, pos: i64) -> bool {
         let base = self.base_of(pos);
         (0..self.end).contains(&pos) && (pos - base) % ENTRY_BYTES == 0 && self.files.contains_key(&base)
+    }
+
+    /// Whether an entry can lie there, whatever has become of it.
+    pub(crate) fn is_seat(&self, pos: i64) -> bool {
+        (pos - self.base_of(pos)) % ENTRY_BYTES == 0 && self.seat(pos) == pos
     }
 
     /// The place of the entry in front of a place.

@@ -137,6 +137,8 @@ pub(crate) struct Found {
     pub(crate) mark: TimerMark,
     /// Of the ticks in the files, if it is known.
     pub(crate) precision_ms: Option<i64>,
+    /// It is guarded by what only we write.
+    pub(crate) is_ours: bool,
     /// Nothing when the reference wrote last: it does not say.
     pub(crate) fired: Fired,
 }
@@ -194,6 +196,7 @@ impl MarkFile {
         let found = (!is_empty).then_some(Found {
             mark,
             precision_ms: known_precision,
+            is_ours: ours.is_some(),
             fired: ours.map(|newest| newest.fired).unwrap_or_default(),
         });
         Ok((

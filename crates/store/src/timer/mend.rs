@@ -34,6 +34,25 @@ pub struct Lost {
 }
 
 impl Lost {
+    /// What files in front of the first one that is there held.
+    pub(crate) fn front(log: &TimerLog, fired_ms: i64) -> io::Result<Lost> {
+        let mut first = None;
+        log.walk(log.begin(), log.end(), |_, entry| {
+            first = first.or(entry.filter(|entry| !entry.is_lost).copied());
+            Ok(())
+        })?;
+        let path = log.file_of(log.begin());
+        tracing::error!(
+            file = %path.display(),
+            "files in front of this one of the timer log are missing; their messages are looked for"
+        );
+        Ok(Lost {
+            before: first.map(|entry| LogPos(entry.pos)),
+            written_ms: first.map_or(fired_ms, |entry| entry.written_ms),
+            ..Lost::end(None, fired_ms)
+        })
+    }
+
     /// What an end that is gone held.
     pub(crate) fn end(after: Option<LogPos>, fired_ms: i64) -> Lost {
         Lost {

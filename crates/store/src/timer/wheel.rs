@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::plan::floor;
+use super::recover::MS_MAX;
 use crate::disk::{Disk, File, synced};
 
 pub(crate) const SLOT_BYTES: usize = 32;
@@ -53,6 +54,17 @@ impl Slot {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.last < 0
+    }
+
+    /// Whether it may stand at its place: of its tick, and pointing to where entries can begin.
+    fn is_plausible(&self, is_its_place: bool, is_seat: impl Fn(i64) -> bool) -> bool {
+        let is_cleared = self.first == -1 && self.last == -1;
+        let is_chain = (0..=self.last).contains(&self.first) && is_seat(self.first) && is_seat(self.last);
+        self.is_zero() || is_its_place && (is_cleared || is_chain)
+    }
+
+    fn is_zero(&self) -> bool {
+        (self.at_ms, self.first, self.last, self.count) == (0, 0, 0, 0)
     }
 
     fn decode(bytes: &[u8], precision_ms: i64) -> Slot {
@@ -143,7 +155,7 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
-    /// Opens the file, or makes it; the flag says that there was none, or an empty one.
+    /// Opens the file, or makes it; the flag says that there was none, an empty one, or one of another size.
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
@@ -160,8 +172,14 @@ impl Wheel {
         } else if found == len {
             disk.open(path)?
         } else {
-            let what = format!("{} has {found} bytes, expected {len}", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            tracing::error!(
+                file = %path.display(),
+                bytes = found,
+                expected = len,
+                "the timer wheel has another size than it has; it is made anew of the timer log"
+            );
+            disk.remove(path)?;
+            return Wheel::open(disk, path, slots, precision_ms);
         };
         let wheel = Wheel {
             file,
@@ -173,6 +191,26 @@ impl Wheel {
             pending_count: 0,
         };
         Ok((wheel, found == 0))
+    }
+
+    /// Whether the file is nothing but zeros. One to which a tick was ever written is not: slots stay when they have fired.
+    pub(crate) fn is_blank(&self) -> io::Result<bool> {
+        let (mut chunk, mut at) = (vec![0; SCAN_BYTES], 0);
+        loop {
+            let read = self.file.read_at(&mut chunk, at)?;
+            if chunk
+                .get(..read)
+                .unwrap_or_default()
+                .iter()
+                .any(|byte| *byte != 0)
+            {
+                return Ok(false);
+            }
+            if read == 0 {
+                return Ok(true);
+            }
+            at += read as u64;
+        }
     }
 
     fn index(&self, ms: i64) -> usize {
@@ -298,16 +336,17 @@ impl Wheel {
     }
 
     /// Looks at every slot: those from `from_ms` on are pending, unless `is_over` says that all of it has fired. Shows
-    /// the pending ones.
+    /// the pending ones. Returns how many cannot be what was written; `is_seat` knows where entries can lie.
     pub(crate) fn survey(
         &mut self,
         from_ms: i64,
-        is_over: impl Fn(&Slot) -> bool,
+        (is_over, is_seat): (impl Fn(&Slot) -> bool, impl Fn(i64) -> bool),
         mut see: impl FnMut(&Slot),
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
         self.pending.fill(0);
         self.pending_count = 0;
+        let mut wrong = 0;
         let mut chunk = vec![0; SCAN_BYTES];
         let pages = self.slots.div_ceil(PAGE_SLOTS);
         for first in (0..pages).step_by(SCAN_BYTES / PAGE_BYTES) {
@@ -322,16 +361,19 @@ impl Wheel {
                 let slots = page.as_chunks::<SLOT_BYTES>().0.iter();
                 let slots: Vec<Slot> = slots.map(|slot| Slot::decode(slot, self.precision_ms)).collect();
                 for (index, slot) in (number * PAGE_SLOTS..self.slots).zip(slots) {
-                    let is_pending =
-                        slot.at_ms > 0 && slot.at_ms >= from_ms && !slot.is_empty() && !is_over(&slot);
+                    // A damaged one may say anything, and would keep those behind it from their time.
+                    let is_sound = (1..=MS_MAX).contains(&slot.at_ms) && self.index(slot.at_ms) == index;
+                    let is_pending = is_sound && slot.at_ms >= from_ms && !slot.is_empty() && !is_over(&slot);
                     if is_pending {
                         see(&slot);
                     }
+                    let is_its_place = self.index(slot.at_ms) == index;
+                    wrong += usize::from(!slot.is_plausible(is_its_place, &is_seat));
                     self.set_pending(index, is_pending);
                 }
             }
         }
-        Ok(())
+        Ok(wrong)
     }
 
     /// Takes what has changed, to be written; [`Wheel::end_flush`] has to follow.

@@ -56,6 +56,11 @@ pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, JsonError
     }
 }
 
+/// Whether bytes are a value, whatever it says.
+pub fn check(text: &[u8]) -> Result<(), JsonError> {
+    from_slice::<serde_json::Value>(text).map(drop)
+}
+
 struct Reader<'de> {
     scan: Scan<'de>,
     depth: usize,

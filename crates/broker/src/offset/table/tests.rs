@@ -296,7 +296,8 @@ impl Run {
             }
             Step::Journal => {
                 let written = offsets.write_journal();
-                if written.is_ok() && !model.is_doubtful {
+                // Found damaged at the start, it takes nothing until there is a file.
+                if written.is_ok() && !model.is_doubtful && !offsets.needs_file() {
                     model.settle();
                 }
             }
@@ -614,4 +615,20 @@ fn an_offset_beyond_the_end_of_its_queue_is_taken_back_and_no_other() {
     offsets.write_journal().unwrap();
     disk.crash(Loss::Nothing);
     assert_eq!(on(&disk, FlushDiskType::Async).committed("G", "T"), expected);
+}
+
+#[tokio::test]
+async fn a_file_is_wanted_at_once_when_whoever_saves_breaks_the_journal() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let offsets = on(&disk, FlushDiskType::Async);
+    offsets.commit("G", "T", (0, 1), 3);
+    offsets.write_journal().unwrap();
+    disk.set_full(true);
+    assert!(offsets.save_over(|| true).is_err());
+    disk.set_full(false);
+    tokio::time::timeout(Duration::from_secs(5), offsets.wants_file())
+        .await
+        .unwrap();
+    assert!(offsets.save_over(|| true).unwrap());
+    assert!(!offsets.needs_file());
 }

@@ -551,30 +551,38 @@ impl World {
         self.follow(slave);
     }
 
-    /// Every queue says what the log says.
+    /// Every queue says what the log says. Where a topic was deleted and its queue goes on nevertheless, because a slave took over
+    /// that had it still, a recovery may have found in the log what is in front: it looks for what a queue lacks.
     fn check_queues(&self, node: usize, store: &Store) {
         let mut expected: BTreeMap<(String, u32), Vec<(i64, i64)>> = BTreeMap::new();
+        let mut deleted: BTreeMap<(String, u32), Vec<(i64, i64)>> = BTreeMap::new();
         for record in walk(store) {
+            let key = (record.topic.to_string(), record.queue_id);
+            let entry = (record.queue_offset, record.physical_offset);
             let gone = self
                 .deleted
                 .iter()
                 .find(|((of, topic), _)| *of == node && *topic == record.topic);
-            if gone.is_some_and(|(_, end)| record.physical_offset < *end) {
-                continue;
-            }
-            let queue = expected
-                .entry((record.topic.to_string(), record.queue_id))
-                .or_default();
+            let is_gone = gone.is_some_and(|(_, end)| record.physical_offset < *end);
+            let queue = if is_gone { &mut deleted } else { &mut expected };
+            let queue = queue.entry(key).or_default();
             if record.queue_offset == 0 {
                 // The topic was deleted and made again.
                 queue.clear();
             }
-            queue.push((record.queue_offset, record.physical_offset));
+            queue.push(entry);
         }
         for topic in TOPICS {
             for id in 0..2 {
                 let found = read_all(store, topic, id);
-                let expected = expected.remove(&(topic.to_owned(), id)).unwrap_or_default();
+                let key = (topic.to_owned(), id);
+                let expected = expected.remove(&key).unwrap_or_default();
+                let mut with_deleted = deleted.remove(&key).unwrap_or_default();
+                with_deleted.extend(&expected);
+                let goes_on = expected.first().is_some_and(|(offset, _)| *offset > 0);
+                if goes_on && found == with_deleted {
+                    continue;
+                }
                 assert_eq!(found, expected, "{}: {topic}/{id} of node {node}", self.why);
             }
         }

@@ -2,6 +2,7 @@
 //! Chance that is the same in every run.
 
 /// A row of numbers that follows from its seed.
+#[derive(Debug)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -17,6 +18,11 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 20).unwrap_or(0) % limit
+    }
+
+    /// Another row that follows from this one.
+    pub(crate) fn branch(&mut self) -> Dice {
+        Dice::new(self.below(usize::MAX >> 20) as u64)
     }
 
     /// True once in `times`.

@@ -5,10 +5,15 @@
 mod cases;
 mod chart;
 mod clients;
+mod damage;
 mod dice;
 mod filter;
 mod halves;
+mod harsh;
+mod kills;
+mod leases;
 mod mqadmin;
+mod overload;
 mod reach;
 mod replicas;
 mod requests;
@@ -25,8 +30,9 @@ use testkit::server::Program;
 
 const USAGE: &str = "\
 usage: cargo xtask conformance [SECTION...] [--only reference|barque] [--seed N|FROM-TO] [--rounds N] [--pair NAME] [--ours]
+                               [--flush sync|async|both] [--power] [--java] [--large GIB] [--all] [--long]
 
-sections, all of them when none is named:
+sections, all of them but overload and harsh when none is named:
   java   the official Java client, both header encodings
   go     the official Go client
   diff   single requests, answers compared field by field
@@ -38,6 +44,11 @@ sections, all of them when none is named:
          master and slave of each kind: logs, tables, kills (--rounds of them, shared by the pairs), damaged lines, frozen
          and full sides, a migration, slaves that act for a killed master;
          --pair plays one alone: reference/barque, barque/reference, barque/barque, migration or acting
+  kills  the server killed at random moments under every kind of load (--rounds of them for each value of --flush), and what it had
+         acknowledged; --power: on a disk that loses what was not synced; --java: the reference, too, for comparison;
+         --large: only times the start after kills with a log of so many GiB
+  damage bytes of every class of every file of a store flipped, zeroed, overwritten, cut and deleted, and what a start makes of it;
+         a few of the cases, or --all; --java: the reference, too, on stores that it wrote
   reach  brokers of one kind registered with name servers of the other
   upgrade
          docs/upgrade.md, its commands run as they stand there: from Java to barque and back on one directory
@@ -45,6 +56,12 @@ sections, all of them when none is named:
   mqadmin
          every command of the official mqadmin, and of ours once it has all, at both servers; --ours asks for ours anyway;
          BARQUE_BLESS=1 writes docs/mqadmin.md
+  overload
+         ten times what a broker can take: latency, throughput, memory, recovery, and how others fare beside one that sends too
+         much; only when it is named, because it measures: nothing else may run; --long: longer, and held to the figures that
+         are promised, which takes a release build in BARQUE
+  harsh  a disk that is full, peers that flood or never read, settings that strangers want; only when it is named, because
+         it takes minutes and gigabytes; --java: the reference, too, for comparison
 
 environment:
   BARQUE  the binary to test (cargo xtask builds one when it is not set)
@@ -56,12 +73,18 @@ pub(crate) struct Sides {
     pub(crate) barque: Option<Program>,
     /// The rows of `sequences` that were asked for.
     pub(crate) seeds: Option<RangeInclusive<u64>>,
-    /// How many kills `replicas` plays.
-    pub(crate) rounds: usize,
+    /// How many kills `replicas` and `kills` play.
+    pub(crate) rounds: Option<usize>,
+    /// Which ones `kills` plays.
+    pub(crate) kills: kills::Options,
+    /// Whether `damage` plays all that it knows.
+    pub(crate) all_cases: bool,
     /// The one that it plays, if not all.
     pub(crate) pair: Option<String>,
     /// Whether our `mqadmin` is compared although it lacks commands.
     pub(crate) with_ours: bool,
+    /// Whether `overload` takes its time.
+    pub(crate) is_long: bool,
     /// Where servers and clients keep their files and logs.
     pub(crate) dir: PathBuf,
 }
@@ -96,7 +119,7 @@ struct Section {
     run: fn(&Sides) -> anyhow::Result<Outcome>,
 }
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 15] = [
     Section {
         name: "java",
         tools: &["java", "mvn"],
@@ -133,6 +156,16 @@ const SECTIONS: [Section; 11] = [
         run: replicas::run,
     },
     Section {
+        name: "kills",
+        tools: &["cp"],
+        run: kills::run,
+    },
+    Section {
+        name: "damage",
+        tools: &["cp"],
+        run: damage::run,
+    },
+    Section {
         name: "reach",
         tools: &["java", "mvn"],
         run: reach::run,
@@ -152,10 +185,27 @@ const SECTIONS: [Section; 11] = [
         tools: &["java", "mvn"],
         run: mqadmin::run,
     },
+    Section {
+        name: "overload",
+        tools: &[],
+        run: overload::run,
+    },
+    Section {
+        name: HARSH,
+        tools: &[],
+        run: harsh::run,
+    },
 ];
 
+/// The section that measures: a run of everything leaves it out.
+const OVERLOAD: &str = "overload";
+/// And so it does the one that wants the whole machine.
+const HARSH: &str = "harsh";
+
 fn main() -> ExitCode {
-    match run(std::env::args().skip(1).collect()) {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = kills::serves(&args).map_or_else(|| run(args), |served| served.map(|()| true));
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -216,16 +266,19 @@ struct Chosen {
     sections: Vec<&'static Section>,
     only: Option<String>,
     seeds: Option<RangeInclusive<u64>>,
-    rounds: usize,
+    rounds: Option<usize>,
+    kills: kills::Options,
     pair: Option<String>,
     with_ours: bool,
+    all_cases: bool,
+    is_long: bool,
 }
 
 fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
     let mut names = Vec::new();
     let (mut only, mut seeds, mut pair) = (None, None, None);
-    let mut rounds = replicas::ROUNDS;
-    let mut with_ours = false;
+    let (mut rounds, mut kills) = (None, kills::Options::default());
+    let (mut with_ours, mut all_cases, mut is_long) = (false, false, false);
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         if arg == "--only" {
@@ -237,9 +290,26 @@ fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
         } else if arg == "--seed" {
             seeds = Some(args.next().as_deref().and_then(range).context(USAGE)?);
         } else if arg == "--rounds" {
-            rounds = args.next().and_then(|n| n.parse().ok()).context(USAGE)?;
+            rounds = Some(args.next().and_then(|n| n.parse().ok()).context(USAGE)?);
+        } else if arg == "--flush" {
+            kills.is_sync = match args.next().as_deref() {
+                Some("sync") => Some(true),
+                Some("async") => Some(false),
+                Some("both") => None,
+                _ => bail!(USAGE),
+            };
+        } else if arg == "--large" {
+            kills.large_gib = Some(args.next().and_then(|n| n.parse().ok()).context(USAGE)?);
+        } else if arg == "--power" {
+            kills.with_power = true;
+        } else if arg == "--java" {
+            kills.with_java = true;
+        } else if arg == "--all" {
+            all_cases = true;
         } else if arg == "--ours" {
             with_ours = true;
+        } else if arg == "--long" {
+            is_long = true;
         } else if arg == "--pair" {
             pair = Some(args.next().context(USAGE)?);
         } else if SECTIONS.iter().any(|section| section.name == arg) {
@@ -248,16 +318,19 @@ fn choose(args: Vec<String>) -> anyhow::Result<Chosen> {
             bail!("`{arg}` is no section\n{USAGE}");
         }
     }
-    let chosen = SECTIONS
-        .iter()
-        .filter(|s| names.is_empty() || names.iter().any(|name| name == s.name));
+    let chosen = SECTIONS.iter().filter(|s| {
+        names.iter().any(|name| name == s.name) || names.is_empty() && ![OVERLOAD, HARSH].contains(&s.name)
+    });
     Ok(Chosen {
         sections: chosen.collect(),
         only,
         seeds,
         rounds,
+        kills,
         pair,
         with_ours,
+        all_cases,
+        is_long,
     })
 }
 
@@ -282,8 +355,11 @@ fn resolve(chosen: &Chosen, dir: PathBuf) -> anyhow::Result<Sides> {
         barque,
         seeds: chosen.seeds.clone(),
         rounds: chosen.rounds,
+        kills: chosen.kills,
         pair: chosen.pair.clone(),
         with_ours: chosen.with_ours,
+        all_cases: chosen.all_cases,
+        is_long: chosen.is_long,
         dir,
     })
 }

@@ -115,7 +115,7 @@ pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     let pairs: Vec<Parts<'_>> = pairs.collect();
     let chosen = pairs.iter().copied().filter(|parts| is_chosen(&parts.name()));
     let chosen: Vec<Parts<'_>> = chosen.collect();
-    let rounds = sides.rounds.div_ceil(chosen.len().max(1));
+    let rounds = sides.rounds.unwrap_or(ROUNDS).div_ceil(chosen.len().max(1));
     std::thread::scope(|scope| {
         if let Some((reference, barque)) = sides.both().filter(|_| is_chosen("migration")) {
             let ground = Ground {

@@ -3,23 +3,23 @@
 //! a stop and after a kill. What was not acknowledged must come again. What was must not, from the reference to barque;
 //! the other way the reference reads on at the first message that is not settled, and repeats what is behind it.
 
-use super::ways::{HandOver, Kind, ask, both_ways, send};
+use super::ways::{HandOver, Kind, both_ways, send};
 use super::{End, Relay};
+use crate::leases::{Got, Leases};
 use anyhow::{Context as _, ensure};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use testkit::line::{Line, request};
+use testkit::line::Line;
 use testkit::process::eventually;
 use testkit::server::Program;
-use wire::code::Code;
-use wire::frame::Encoding;
-use wire::receipt::Receipt;
-use wire::record::Record;
 
 const TOPIC: &str = "SwapPops";
 const GROUP: &str = "CG_swap_pops";
-const BROKER: &str = "broker-a";
+const LEASES: Leases = Leases {
+    topic: TOPIC,
+    group: GROUP,
+};
 const MESSAGES: usize = 40;
 /// Leases that the other broker finds, over soon after it is there.
 const SHORT_MS: i64 = 30_000;
@@ -105,86 +105,33 @@ fn come_again(line: &mut Line, missing: &BTreeSet<usize>, of: &Program) -> anyho
     Ok(())
 }
 
-/// A message with its handle.
+/// A message by its number.
 #[derive(Debug)]
-struct Got {
+struct Numbered {
     number: usize,
-    queue_id: i32,
-    offset: i64,
-    /// Where it is acknowledged.
-    topic: String,
-    handle: String,
+    got: Got,
 }
 
-fn popped(line: &mut Line, max: usize, invisible_ms: i64) -> anyhow::Result<Vec<Got>> {
-    let fields = [
-        ("consumerGroup", GROUP),
-        ("topic", TOPIC),
-        ("queueId", "-1"),
-        ("maxMsgNums", &*max.to_string()),
-        ("invisibleTime", &*invisible_ms.to_string()),
-        ("pollTime", "0"),
-        ("bornTime", "0"),
-        ("initMode", "0"),
-        ("expType", "TAG"),
-        ("exp", "*"),
-        ("order", "false"),
-    ];
-    let answer = line.ask(request(Code::POP_MESSAGE, &fields, b""), Encoding::Json)?;
-    if answer.code != 0 {
-        return Ok(Vec::new());
-    }
-    let number = |name| -> anyhow::Result<i64> {
-        let text = answer.ext.get(name).with_context(|| format!("no {name}"))?;
-        Ok(text.parse()?)
-    };
-    let receipt = Receipt {
-        start_offset: 0,
-        pop_time: number("popTime")?,
-        invisible_time: number("invisibleTime")?,
-        revive_qid: i32::try_from(number("reviveQid")?)?,
-        broker_name: BROKER.into(),
-    };
-    let starts = answer.ext.get("startOffsetInfo").unwrap_or_default();
-    Record::decode_all(&answer.body)
-        .map(|record| {
-            let record = record?;
-            let queue_id = i32::try_from(record.queue_id)?;
-            let ck = wire::properties::get(&record.properties, "POP_CK");
-            let (topic, handle) = match ck {
-                // It bears the name of the topic, and was in the retry topic.
-                Some(handle) => (format!("%RETRY%{GROUP}_{TOPIC}"), handle.to_owned()),
-                None => {
-                    let begin = format!("0 {queue_id} ");
-                    let start = starts.split(';').find_map(|entry| entry.strip_prefix(&begin));
-                    let receipt = Receipt {
-                        start_offset: start.context("no start offset")?.parse()?,
-                        ..receipt.clone()
-                    };
-                    let handle = receipt.handle(TOPIC, queue_id, record.queue_offset);
-                    (TOPIC.to_owned(), handle)
-                }
-            };
-            Ok(Got {
-                number: std::str::from_utf8(&record.body)?.parse()?,
-                queue_id,
-                offset: record.queue_offset,
-                topic,
-                handle,
-            })
+fn popped(line: &mut Line, max: usize, invisible_ms: i64) -> anyhow::Result<Vec<Numbered>> {
+    let popped = LEASES.pop(line, max, invisible_ms)?;
+    popped
+        .into_iter()
+        .map(|got| {
+            let number = std::str::from_utf8(&got.body)?.parse()?;
+            Ok(Numbered { number, got })
         })
         .collect()
 }
 
-fn acknowledge(line: &mut Line, got: &Got) -> anyhow::Result<()> {
-    let fields = [
-        ("consumerGroup", GROUP),
-        ("topic", &*got.topic),
-        ("queueId", &*got.queue_id.to_string()),
-        ("extraInfo", &*got.handle),
-        ("offset", &*got.offset.to_string()),
-    ];
-    ask(line, Code::ACK_MESSAGE, &fields, b"")?;
+fn acknowledge(line: &mut Line, of: &Numbered) -> anyhow::Result<()> {
+    let answer = LEASES.acknowledge(line, &of.got)?;
+    ensure!(
+        answer.code == 0,
+        "{}: {} {:?}",
+        of.number,
+        answer.code,
+        answer.remark
+    );
     Ok(())
 }
 

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The built program under floods: how much memory they make it take, and that a client next door, which sends and pulls all the
+//! while, sees no failure. What connections may hold together is set low, so that the bounds are near.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use net::Channel;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use wire::api::pull::PullMessage;
+use wire::api::send::SendMessageV2;
+use wire::code::Code;
+use wire::ext::Ext;
+use wire::frame::{Encoding, Frame};
+
+const SECONDS: Duration = Duration::from_secs(60);
+const MIB: usize = 1 << 20;
+/// What all connections may hold.
+const BUDGET: usize = 64 * MIB;
+/// Beside it: what the process takes by itself under load, and what its allocator keeps.
+const BESIDE: usize = 160 * MIB;
+const CONNECTIONS_MAX: usize = 800;
+
+struct Broker {
+    child: Child,
+    addr: SocketAddr,
+    _home: TempDir,
+}
+
+impl Broker {
+    fn start() -> Broker {
+        let home = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_barque"));
+        command.arg("broker");
+        let (budget, connections) = (BUDGET.to_string(), CONNECTIONS_MAX.to_string());
+        let settings = [
+            ("listenPort", "0"),
+            ("bindAddress", "127.0.0.1"),
+            ("brokerIP1", "127.0.0.1"),
+            ("brokerName", "a"),
+            ("storePathRootDir", "store"),
+            ("connectionBytesMax", &budget),
+            ("connectionsMax", &connections),
+        ];
+        for (key, value) in settings {
+            command.args(["--set", &format!("{key}={value}")]);
+        }
+        Broker::run(command, home)
+    }
+
+    fn run(mut command: Command, home: TempDir) -> Broker {
+        let place: &Path = home.path();
+        command
+            .current_dir(place)
+            .env("HOME", place)
+            .env_remove("NAMESRV_ADDR");
+        let spawned = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = spawned.expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let line = lines
+            .map(|line| line.expect("a line"))
+            .find(|line| line.contains("boot success"));
+        let line = line.expect("it starts");
+        let addr = line.split("a, ").nth(1).and_then(|rest| rest.split(']').next());
+        Broker {
+            child,
+            addr: addr.expect("an address").parse().expect("an address"),
+            _home: home,
+        }
+    }
+
+    /// The most memory that it ever had.
+    fn memory_max(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        1024 * number.and_then(|kb| kb.parse::<usize>().ok()).expect("a number")
+    }
+
+    fn assert_bounded(&self) {
+        let most = self.memory_max();
+        assert!(most < BUDGET + BESIDE, "{} MiB", most / MIB);
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+}
+
+fn send(body: Vec<u8>) -> Frame {
+    let header = SendMessageV2 {
+        producer_group: "P".into(),
+        topic: "T".into(),
+        default_topic: "TBW102".into(),
+        default_topic_queue_nums: 1,
+        ..SendMessageV2::default()
+    };
+    Frame::request(0, &header).with_body(body)
+}
+
+fn pull(offset: i64) -> Frame {
+    let header = PullMessage {
+        consumer_group: "G".into(),
+        topic: "T".into(),
+        queue_offset: offset,
+        max_msg_nums: 32,
+        // It says itself what it subscribes to.
+        sys_flag: 4,
+        subscription: Some("*".into()),
+        ..PullMessage::default()
+    };
+    Frame::request(0, &header)
+}
+
+/// A client that sends and pulls all the while, and that no answer may be missing for. Ends with how often it did.
+struct NextDoor {
+    until: CancellationToken,
+    running: JoinHandle<usize>,
+}
+
+impl NextDoor {
+    async fn start(addr: SocketAddr) -> NextDoor {
+        let channel = Channel::connect(addr, SECONDS).await.expect("a connection");
+        let first = channel
+            .call(send(b"first".to_vec()), SECONDS)
+            .await
+            .expect("an answer");
+        assert_eq!(first.code, 0, "{:?}", first.remark);
+        let until = CancellationToken::new();
+        let ended = until.clone();
+        let running = tokio::spawn(async move {
+            let mut rounds = 0;
+            while !ended.is_cancelled() || rounds < 20 {
+                for frame in [send(b"small".to_vec()), pull(0)] {
+                    let reply = channel.call(frame, SECONDS).await.expect("an answer");
+                    assert_eq!(reply.code, 0, "{:?}", reply.remark);
+                }
+                rounds += 1;
+            }
+            rounds
+        });
+        NextDoor { until, running }
+    }
+
+    async fn end(self) {
+        self.until.cancel();
+        self.running.await.expect("it sees no failure");
+    }
+}
+
+fn encoded(frame: &Frame) -> BytesMut {
+    let mut out = BytesMut::new();
+    frame.encode(&mut out, Encoding::Json);
+    out
+}
+
+/// All but the last byte of a frame of 16 MiB.
+fn unfinished() -> bytes::Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_u32((16 * MIB - 4) as u32);
+    frame.put_u32(100);
+    frame.put_bytes(b' ', 16 * MIB - 9);
+    frame.freeze()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_are_never_finished_take_what_connections_may_hold_and_no_more() {
+    let broker = Broker::start();
+    let next_door = NextDoor::start(broker.addr).await;
+    let (frame, mut peers) = (unfinished(), JoinSet::new());
+    let mut cut = 0;
+    let mut open = Vec::new();
+    for _ in 0..250 {
+        let (frame, addr) = (frame.clone(), broker.addr);
+        peers.spawn(async move {
+            let mut stream = TcpStream::connect(addr).await.expect("a connection");
+            let sent = stream.write_all(&frame).await;
+            (stream, sent.is_ok())
+        });
+        // Some at a time, so that the test itself does not take gigabytes in sockets.
+        if peers.len() >= 16
+            && let Some(peer) = peers.join_next().await
+        {
+            let (stream, sent) = peer.expect("it ends");
+            cut += usize::from(!sent);
+            open.push(stream);
+        }
+    }
+    while let Some(peer) = peers.join_next().await {
+        let (stream, sent) = peer.expect("it ends");
+        cut += usize::from(!sent);
+        open.push(stream);
+    }
+    next_door.end().await;
+    broker.assert_bounded();
+    assert!(cut > 0, "somebody was cut off while he sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_pull_and_never_read_take_what_connections_may_hold_and_no_more() {
+    let broker = Broker::start();
+    let next_door = NextDoor::start(broker.addr).await;
+    let channel = Channel::connect(broker.addr, SECONDS)
+        .await
+        .expect("a connection");
+    for _ in 0..8 {
+        let reply = channel
+            .call(send(vec![b'x'; 100_000]), SECONDS)
+            .await
+            .expect("an answer");
+        assert_eq!(reply.code, 0, "{:?}", reply.remark);
+    }
+    let mut asked = BytesMut::new();
+    for n in 0..2_000 {
+        asked.extend_from_slice(&encoded(&pull(n % 9)));
+    }
+    let (asked, mut peers) = (asked.freeze(), Vec::new());
+    for _ in 0..60 {
+        let mut stream = TcpStream::connect(broker.addr).await.expect("a connection");
+        // Its requests are not all read either.
+        let _some = tokio::time::timeout(Duration::from_millis(50), stream.write_all(&asked))
+            .await
+            .is_ok();
+        peers.push(stream);
+    }
+    next_door.end().await;
+    broker.assert_bounded();
+    // Nobody was closed for it: whoever reads has answers.
+    for stream in &mut peers {
+        let mut bytes = [0; 1000];
+        let read = tokio::time::timeout(SECONDS, stream.read_exact(&mut bytes)).await;
+        read.expect("in time").expect("an answer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_are_bounded_in_number_and_small() {
+    let broker = Broker::start();
+    let next_door = NextDoor::start(broker.addr).await;
+    let mut open = Vec::new();
+    let mut closed = 0;
+    for n in 0..CONNECTIONS_MAX + 200 {
+        let mut stream = TcpStream::connect(broker.addr).await.expect("a connection");
+        if n >= CONNECTIONS_MAX {
+            let read = tokio::time::timeout(SECONDS, stream.read(&mut [0]))
+                .await
+                .expect("in time");
+            closed += usize::from(matches!(read, Ok(0) | Err(_)));
+        }
+        open.push(stream);
+    }
+    assert_eq!(closed, 200, "those that are too many");
+    next_door.end().await;
+    let most = broker.memory_max();
+    assert!(most < BESIDE, "{} MiB", most / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storms_of_requests_that_want_no_answer_leave_nothing_behind() {
+    let broker = Broker::start();
+    let next_door = NextDoor::start(broker.addr).await;
+    let mut storm = JoinSet::new();
+    for (code, _) in broker::ROUTES {
+        // What makes topics has a limit of its own, and a settings change is an administrator's.
+        if matches!(*code, Code::UPDATE_BROKER_CONFIG) {
+            continue;
+        }
+        let (addr, code) = (broker.addr, *code);
+        storm.spawn(async move {
+            let fields = [
+                "topic",
+                "consumerGroup",
+                "group",
+                "queueId",
+                "queueOffset",
+                "a",
+                "b",
+                "e",
+            ];
+            let ext = fields
+                .iter()
+                .fold(Ext::default(), |ext, name| ext.with(name, "7"));
+            let one = Frame {
+                code: code.0,
+                ext,
+                ..pull(0).with_body(vec![b'['; 20_000])
+            };
+            let mut many = BytesMut::new();
+            for _ in 0..100 {
+                one.clone().oneway().encode(&mut many, Encoding::Json);
+            }
+            let mut stream = TcpStream::connect(addr).await.expect("a connection");
+            stream.write_all(&many).await.expect("it is read");
+            // And what is asked behind them is answered.
+            let mut last = pull(0);
+            last.opaque = 9;
+            stream.write_all(&encoded(&last)).await.expect("it is read");
+            let mut head = [0; 8];
+            tokio::time::timeout(SECONDS, stream.read_exact(&mut head))
+                .await
+                .expect("in time")
+                .expect("an answer");
+        });
+        if storm.len() >= 16
+            && let Some(done) = storm.join_next().await
+        {
+            done.expect("a storm passes");
+        }
+    }
+    while let Some(done) = storm.join_next().await {
+        done.expect("a storm passes");
+    }
+    next_door.end().await;
+    broker.assert_bounded();
+}

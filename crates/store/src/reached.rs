@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How far the log is known to have reached, and where it began: `barque-reached`.
+//!
+//! ```text
+//! 20 bytes for each: magic 8 | position 8 | crc32 4
+//! ```
+//!
+//! Everything below that position was durable when it was noted. So what cannot be read there is damage, and the log goes on
+//! behind it; what cannot be read behind it may be what a power cut left of the last writes, and there the log ends. A note
+//! is written now and then and not synced: it is gone after a power cut, or older, and then the checkpoint tells, which is
+//! synced but comes less often. That the log begins later than was noted means that somebody else has removed its first files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, File};
+
+const MAGIC: &[u8; 8] = b"BRQREACH";
+const BEGIN_MAGIC: &[u8; 8] = b"BRQBEGIN";
+const BYTES: usize = 20;
+/// In the directory of the store.
+pub(crate) const NAME: &str = "barque-reached";
+
+/// How far the log reached; nothing when the file is missing or damaged.
+pub(crate) fn load(disk: &dyn Disk, root: &Path) -> io::Result<Option<i64>> {
+    let bytes = disk.load(&root.join(NAME))?.unwrap_or_default();
+    Ok(read(bytes.get(..BYTES).unwrap_or_default(), MAGIC))
+}
+
+/// Where the log began, if that was noted.
+pub(crate) fn load_begin(disk: &dyn Disk, root: &Path) -> io::Result<Option<i64>> {
+    let bytes = disk.load(&root.join(NAME))?.unwrap_or_default();
+    Ok(read(bytes.get(BYTES..2 * BYTES).unwrap_or_default(), BEGIN_MAGIC))
+}
+
+fn read(bytes: &[u8], expected: &[u8; 8]) -> Option<i64> {
+    let (body, crc) = bytes.split_last_chunk::<4>()?;
+    let (magic, pos) = body.split_first_chunk::<8>()?;
+    let is_sound = magic == expected && crc32fast::hash(body) == u32::from_be_bytes(*crc);
+    is_sound.then_some(i64::from_be_bytes(*pos.first_chunk()?))
+}
+
+fn write(out: &mut Vec<u8>, magic: &[u8; 8], pos: i64) {
+    let begin = out.len();
+    out.extend_from_slice(magic);
+    out.extend_from_slice(&pos.to_be_bytes());
+    let crc = crc32fast::hash(out.get(begin..).unwrap_or_default());
+    out.extend_from_slice(&crc.to_be_bytes());
+}
+
+/// Writes notes.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    path: PathBuf,
+    file: Option<Arc<dyn File>>,
+    /// Where the log begins, and how far it has reached.
+    noted: (i64, i64),
+}
+
+impl Reached {
+    pub(crate) fn new(root: &Path) -> Reached {
+        Reached {
+            path: root.join(NAME),
+            file: None,
+            noted: (-1, -1),
+        }
+    }
+
+    /// Notes where the log begins, and that everything below a position is durable.
+    pub(crate) fn note(&mut self, disk: &dyn Disk, (begin, pos): (i64, i64)) -> io::Result<()> {
+        if (begin, pos) == self.noted {
+            return Ok(());
+        }
+        let file = match &self.file {
+            Some(file) => Arc::clone(file),
+            None => match disk.entry(&self.path)? {
+                Some(_) => disk.open(&self.path)?,
+                None => disk.create(&self.path, 0)?,
+            },
+        };
+        let mut bytes = Vec::with_capacity(2 * BYTES);
+        write(&mut bytes, MAGIC, pos);
+        write(&mut bytes, BEGIN_MAGIC, begin);
+        file.write_at(&bytes, 0)?;
+        self.file = Some(file);
+        self.noted = (begin, pos);
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Giving a record its place in its queue. No CRC covers the offset that a record says, so one that does not follow on what the
+//! queue has is believed only when the next record of the queue goes on behind it: otherwise one flipped bit would keep
+//! all later messages out.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{GAP_MAX, Gaps, Known, OFFSET_MAX, Recovery};
+use crate::queue::{End, Unit};
+use crate::queue_batch::Span;
+
+/// A record whose offset does not follow on what its queue has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    unit: Unit,
+    span: Span,
+}
+
+impl Doubt {
+    /// Whether the next record of the queue bears it out: it goes on behind, and right behind one that says it is the first.
+    fn is_borne_out(&self, next: &Span) -> bool {
+        match self.span.base {
+            0 => next.base == self.span.end(),
+            _ => next.base >= self.span.end(),
+        }
+    }
+}
+
+impl Recovery<'_> {
+    pub(super) fn give(&mut self, known: &mut Known, unit: Unit, span: Span, gaps: Gaps) -> io::Result<()> {
+        if unit.pos <= known.newest || self.is_lacking(known) {
+            return Ok(());
+        }
+        if let Some(doubt) = known.doubt.take() {
+            if doubt.is_borne_out(&span) {
+                self.place(known, (doubt.unit, doubt.span), gaps)?;
+            } else {
+                refuse(
+                    known,
+                    (doubt.unit, doubt.span),
+                    "a message at an impossible offset is in no queue",
+                );
+            }
+        }
+        let max = known.queue.max();
+        let is_next = span.base == max;
+        if !is_next && (span.base > max || span.base == 0) && is_possible(max, span.base) {
+            known.doubt = Some(Doubt { unit, span });
+            return Ok(());
+        }
+        self.place(known, (unit, span), gaps)
+    }
+
+    /// Nothing follows: what is in doubt is believed.
+    pub(super) fn settle_doubts(&mut self, known: &mut [Known], gaps: Gaps) -> io::Result<()> {
+        for known in known {
+            if let Some(Doubt { unit, span }) = known.doubt.take() {
+                self.place(known, (unit, span), gaps)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_lacking(&self, known: &Known) -> bool {
+        !self.lacking.is_empty() && self.lacking.contains_key(&known.queue.key)
+    }
+
+    fn place(&mut self, known: &mut Known, (unit, span): (Unit, Span), gaps: Gaps) -> io::Result<()> {
+        let queue = &known.queue;
+        let (max, offset) = (queue.max(), span.base);
+        if self.is_lacking(known) {
+            return Ok(());
+        }
+        if !is_possible(max, offset) {
+            refuse(
+                known,
+                (unit, span),
+                "a message at an impossible offset is in no queue",
+            );
+            return Ok(());
+        }
+        if offset > max && gaps == Gaps::Lacking {
+            tracing::warn!(
+                topic = queue.topic(),
+                queue = queue.id(),
+                offset,
+                max,
+                pos = unit.pos,
+                "a consume queue lacks units and is rebuilt"
+            );
+            self.lacking.insert(queue.key, Arc::clone(queue));
+            return Ok(());
+        }
+        if offset == 0 && max > 0 {
+            // The topic was deleted and made again: what the queue held belongs to the old one.
+            self.compaction.empty(queue)?;
+            self.empty(queue)?;
+        } else if offset < max {
+            refuse(
+                known,
+                (unit, span),
+                "a second message at an offset is in no queue",
+            );
+            return Ok(());
+        } else if offset > max && max == 0 {
+            // Older messages are gone from the log.
+            if !queue.is_batch() {
+                queue.reset(End::plain(offset));
+            }
+        }
+        while !queue.is_batch() && queue.max() < offset {
+            self.push(queue, Unit::BLANK, span)?;
+        }
+        known.newest = unit.pos;
+        self.push(queue, unit, span)
+    }
+}
+
+/// Whether a queue that ends at `max` can go on at an offset.
+fn is_possible(max: i64, offset: i64) -> bool {
+    (0..OFFSET_MAX).contains(&offset) && (max == 0 || offset <= max + GAP_MAX)
+}
+
+fn refuse(known: &Known, (unit, span): (Unit, Span), why: &'static str) {
+    tracing::warn!(
+        topic = known.queue.topic(),
+        queue = known.queue.id(),
+        offset = span.base,
+        max = known.queue.max(),
+        pos = unit.pos,
+        "{why}"
+    );
+}
