@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,11 @@ use wire::api::send::ConsumerSendMsgBack;
 use wire::body::subscription::{ConsumerData, ConsumerList, HeartbeatBody, SubscriptionData};
 use wire::code::Code;
 use wire::fastjson;
+use wire::frame::Frame;
 use wire::record::Record;
 
-use crate::client::{Client, Phase, Place, Shared, TIMEOUT};
+use crate::client::{AskError, Client, Phase, Place, Shared, TIMEOUT};
+use crate::history::Progress;
 use crate::play;
 use crate::world::{Begin, now_ms};
 
@@ -180,16 +183,29 @@ impl Member {
                 expression_type: Some("TAG".into()),
                 ..PullMessage::default()
             };
+            let asked_ms = now_ms();
             let reply = self
                 .client
                 .ask(place.addr, &ask, Bytes::new(), HOLD + TIMEOUT)
                 .await;
             let Ok(reply) = reply else {
+                // It may have been told, and not have heard it.
+                self.forget_reset(&topic, &place);
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             };
-            match (reply.code, reply.ext.read::<PullReply>()) {
+            let header = reply.ext.read::<PullReply>();
+            if let Ok(header) = &header
+                && matches!(reply.code, 0 | 19..=21)
+            {
+                let moved_to = (reply.code == 21).then_some(header.next_begin_offset);
+                let key = self.key(&topic, &place);
+                let mut history = self.client.shared.history.lock();
+                history.check_told(&key, asked_ms, moved_to);
+            }
+            match (reply.code, header) {
                 (0, Ok(header)) => {
+                    self.check_run(&topic, &place, next..header.next_begin_offset, &reply.body);
                     if !self.take(&topic, &place, &reply.body).await {
                         continue;
                     }
@@ -224,11 +240,13 @@ impl Member {
             queue_id: place.queue,
             set_zero_if_not_found: None,
         };
+        let asked_ms = now_ms();
         let reply = self
             .client
             .ask(place.addr, &ask, Bytes::new(), TIMEOUT)
             .await
             .ok()?;
+        self.forget_reset(topic, place);
         let key = self.key(topic, place);
         match reply.code {
             0 => {
@@ -237,19 +255,19 @@ impl Member {
                     "{topic} {}/{}: begins at {}",
                     place.broker, place.queue, found.offset
                 ));
-                play::check_commit(&self.client.shared, key, found.offset);
+                play::check_commit(&self.client.shared, &key, found.offset, asked_ms);
                 Some(found.offset)
             }
             // It never committed: it begins with the first message.
             22 => {
-                play::check_commit(&self.client.shared, key, 0);
+                play::check_commit(&self.client.shared, &key, 0, asked_ms);
                 Some(0)
             }
             _ => None,
         }
     }
 
-    fn key(&self, topic: &str, place: &Place) -> (String, String, String, i32) {
+    fn key(&self, topic: &str, place: &Place) -> Progress {
         (
             self.group.clone(),
             place.broker.clone(),
@@ -268,8 +286,32 @@ impl Member {
         let key = self.key(topic, place);
         play::try_commit(&self.client.shared, key.clone(), offset);
         let reply = self.client.ask(place.addr, &ask, Bytes::new(), TIMEOUT).await;
-        if reply.is_ok_and(|reply| reply.code == 0) {
-            play::committed(&self.client.shared, key, offset);
+        let is_set = |reply: &Frame| reply.remark.as_deref() == Some("Offset has been previously reset");
+        match reply {
+            Ok(reply) if is_set(&reply) => play::not_committed(&self.client.shared, key, offset),
+            Ok(reply) if reply.code == 0 => play::committed(&self.client.shared, key, offset),
+            Err(AskError::Connect(_)) => play::not_committed(&self.client.shared, key, offset),
+            _ => {}
+        }
+    }
+
+    /// What it begins with, or what it did not hear, is where it was set to.
+    fn forget_reset(&self, topic: &str, place: &Place) {
+        let key = self.key(topic, place);
+        self.client.shared.history.lock().untold.remove(&key);
+    }
+
+    /// A pull brings what comes next, and passes nothing over.
+    fn check_run(&self, topic: &str, place: &Place, wanted: Range<i64>, body: &Bytes) {
+        let records = Record::decode_all(body).flatten();
+        let offsets: Vec<i64> = records.map(|record| record.queue_offset).collect();
+        let mut history = self.client.shared.history.lock();
+        if !offsets.iter().copied().eq(wanted.clone()) && !history.rotted.contains(&place.broker) {
+            let what = format!(
+                "a pull of {wanted:?} of {topic} at {}/{} brought {offsets:?}",
+                place.broker, place.queue
+            );
+            history.fault(what);
         }
     }
 
@@ -298,7 +340,8 @@ impl Member {
             }
             let mut history = self.client.shared.history.lock();
             if fails {
-                history.given.insert(attempt, (place.broker.clone(), now_ms()));
+                let given = (self.group.clone(), attempt);
+                history.given.insert(given, (place.broker.clone(), now_ms()));
                 history.count("given back");
             } else {
                 let times = history.consumed.entry(self.group.clone()).or_default();

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use crate::leases::{Batch, Leases, Reset};
+
 /// A broker that ends without order repeats what it delivered within that time before.
 const REPEATED_WITHIN_MS: u64 = 2000;
 
@@ -73,10 +75,22 @@ pub(crate) struct History {
     pub(crate) crashed: BTreeMap<String, Vec<u64>>,
     /// By group: which attempts it has consumed or given up, each time.
     pub(crate) consumed: BTreeMap<String, BTreeMap<u64, u32>>,
-    /// By attempt: where it was given back last, and when.
-    pub(crate) given: BTreeMap<u64, (String, u64)>,
-    /// By group, broker, topic, queue, in the order in which they were tried.
-    pub(crate) commits: BTreeMap<(String, String, String, i32), Vec<Commit>>,
+    /// By group and attempt: where it was given back last, and when.
+    pub(crate) given: BTreeMap<(String, u64), (String, u64)>,
+    /// By group that reads by lease.
+    pub(crate) leases: BTreeMap<String, Leases>,
+    /// What came to the group that pops in order.
+    pub(crate) batches: Vec<Batch>,
+    /// Of the group that reads by lease, in order.
+    pub(crate) resets: Vec<Reset>,
+    /// By group: what it gave up for good, at which broker, and when that was answered.
+    pub(crate) dead: BTreeMap<String, BTreeMap<u64, (String, u64)>>,
+    /// In the order in which they were tried.
+    pub(crate) commits: BTreeMap<Progress, Vec<Commit>>,
+    /// Resets that consumers may not have been told yet.
+    pub(crate) untold: BTreeMap<Progress, Untold>,
+    /// Brokers answer when what they say is on the disk.
+    pub(crate) is_sync: bool,
     /// For how long brokers stood still, or had a full disk, in all.
     pub(crate) still_ms: BTreeMap<String, u64>,
     /// Brokers on whose disks bytes have changed by themselves: what was there may be lost, and nothing else.
@@ -86,14 +100,34 @@ pub(crate) struct History {
     pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
-/// An offset that a group wanted to have kept, and when that was acknowledged.
+/// Group, broker, topic, queue: where a group is.
+pub(crate) type Progress = (String, String, String, i32);
+
+/// An offset that a group wanted to have kept, or was set to, and when that was acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Commit {
     pub(crate) offset: i64,
+    pub(crate) tried_ms: u64,
     pub(crate) acked_ms: Option<u64>,
+    pub(crate) is_reset: bool,
+}
+
+/// A reset of which the consumer of the queue has to hear with its next pull.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Untold {
+    pub(crate) offset: i64,
+    pub(crate) sent_ms: u64,
+    pub(crate) answered_ms: Option<u64>,
 }
 
 impl History {
+    pub(crate) fn new(is_sync: bool) -> History {
+        History {
+            is_sync,
+            ..History::default()
+        }
+    }
+
     pub(crate) fn begin(&mut self, attempt: Attempt) -> u64 {
         self.next += 1;
         self.attempts.insert(self.next, attempt);
@@ -125,7 +159,7 @@ impl History {
 
     /// Whether a broker may have lost what it acknowledged at a moment, because it lost its power afterwards and had not
     /// promised to sync.
-    fn may_be_lost(&self, broker: &str, known_ms: u64, is_sync: bool) -> bool {
+    pub(crate) fn may_be_lost(&self, broker: &str, known_ms: u64, is_sync: bool) -> bool {
         let cuts = self.cuts.get(broker);
         self.rotted.contains(broker)
             || !is_sync && cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= known_ms))
@@ -269,8 +303,9 @@ impl History {
     }
 
     /// What a group finds that asks how far it is: nothing that it never said, and nothing from before what was acknowledged so
-    /// long before each crash that it must have outlived it.
-    pub(crate) fn check_commit(&mut self, key: &(String, String, String, i32), found: i64, within_ms: u64) {
+    /// long before each crash that it must have outlived it, and before the question. Where it was set to counts as if it had said
+    /// so.
+    pub(crate) fn check_commit(&mut self, key: &Progress, found: i64, asked_ms: u64, within_ms: u64) {
         let Some(commits) = self.commits.get(key) else {
             return;
         };
@@ -280,34 +315,59 @@ impl History {
             return self.fault(what);
         }
         // A log that lost its end takes offsets back with it.
-        if self.cuts.contains_key(broker) || self.rotted.contains(broker) {
+        if !self.is_sync && self.cuts.contains_key(broker) || self.rotted.contains(broker) {
             return;
         }
         let crashes = self.crashed.get(broker).map_or(&[][..], Vec::as_slice);
         let within_ms = within_ms + self.still_ms.get(broker).copied().unwrap_or_default();
-        let is_kept = |acked_ms: u64| {
-            !crashes
-                .iter()
-                .any(|crash| (acked_ms..=acked_ms + within_ms).contains(crash))
+        let is_kept = |commit: &&Commit| {
+            commit.acked_ms.is_some_and(|acked_ms| {
+                let doubtful = acked_ms..=acked_ms + within_ms;
+                let is_safe = self.is_sync || commit.is_reset;
+                acked_ms < asked_ms && (is_safe || !crashes.iter().any(|crash| doubtful.contains(crash)))
+            })
         };
-        // One without an answer may arrive at any time.
-        let open = commits.iter().filter(|commit| commit.acked_ms.is_none());
-        let mut least = open.map(|commit| commit.offset).min().unwrap_or(i64::MAX);
-        for commit in commits.iter().rev() {
-            least = least.min(commit.offset);
-            if commit.acked_ms.is_some_and(is_kept) {
-                if found < least {
-                    let what = format!("offset of {key:?} went back to {found} behind {commit:?}");
-                    return self.fault(what);
-                }
-                return;
-            }
+        let strays = commits.iter().filter(is_kept).find(|commit| {
+            // One may have come behind it that was on its way already, and one without an answer at any time.
+            let is_later =
+                |other: &&Commit| other.acked_ms.is_none_or(|acked_ms| acked_ms >= commit.tried_ms);
+            let later = commits.iter().filter(is_later).map(|other| other.offset);
+            let (least, most) = later.fold((commit.offset, commit.offset), |(least, most), offset| {
+                (least.min(offset), most.max(offset))
+            });
+            !(least..=most).contains(&found)
+        });
+        if let Some(commit) = strays {
+            let what = format!("offset of {key:?} is {found} behind {commit:?}, and nobody set it there");
+            self.fault(what);
+        }
+    }
+
+    /// A consumer has an answer to a pull. Whoever was set to another offset hears of it in the first one it asks for after that,
+    /// or in one that was held then.
+    pub(crate) fn check_told(&mut self, key: &Progress, asked_ms: u64, moved_to: Option<i64>) {
+        let Some(untold) = self.untold.get(key).copied() else {
+            return;
+        };
+        let is_told = moved_to == Some(untold.offset);
+        let is_late = untold
+            .answered_ms
+            .is_some_and(|answered_ms| asked_ms > answered_ms);
+        if is_told || is_late {
+            self.untold.remove(key);
+        }
+        let crashes = self.crashed.get(&key.1).map_or(&[][..], Vec::as_slice);
+        // Who is to be told is in the memory of a broker only.
+        let is_forgotten = crashes.iter().any(|crash| *crash >= untold.sent_ms);
+        if is_late && !is_told && !is_forgotten {
+            let what = format!("{key:?} was set to {untold:?}, and the pull after that says {moved_to:?}");
+            self.fault(what);
         }
     }
 
     /// Whether nobody may have got a message because a broker lost its power: it was stored where others were that were lost, and
     /// a consumer that had those already goes on behind them; or it was given back, and the copy was lost.
-    pub(crate) fn may_be_missed(&self, one: &Found) -> bool {
+    pub(crate) fn may_be_missed(&self, group: &str, one: &Found) -> bool {
         let is_cut = |broker: &String, since_ms: u64| {
             let cuts = self.cuts.get(broker);
             cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= since_ms))
@@ -321,7 +381,7 @@ impl History {
             || cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms))
             || self
                 .given
-                .get(&one.attempt)
+                .get(&(group.to_owned(), one.attempt))
                 .is_some_and(|(broker, given_ms)| is_cut(broker, *given_ms))
     }
 

@@ -5,8 +5,11 @@
 mod client;
 mod consumer;
 mod history;
+mod leases;
 mod network;
+mod operator;
 mod play;
+mod popper;
 mod producer;
 mod seams;
 mod server;
@@ -73,6 +76,7 @@ fn run(seed: u64, prints: bool) -> ExitCode {
         .with_max_level(tracing::Level::INFO)
         .with_writer(move || lines.clone())
         .init();
+    end_at_a_panic(seed, prints, &log);
     let outcome = play::play(seed, &log);
     for fault in &outcome.faults {
         log.line("FAULT", fault);
@@ -95,6 +99,23 @@ fn run(seed: u64, prints: bool) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// A panic of the product would end its process, and is a fault; what is left of it here is not to be played on.
+fn end_at_a_panic(seed: u64, prints: bool, log: &Log) {
+    let log = log.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        let who = world::turn_of();
+        let mut out = std::io::stdout().lock();
+        if prints {
+            let _closed = out.write_all(log.text().as_bytes());
+        }
+        let _closed = writeln!(out, "seed {seed}: ended by a panic\n  {who}: {panic}");
+        let _closed = out.flush();
+        drop(out);
+        eprintln!("{}", std::backtrace::Backtrace::capture());
+        std::process::exit(1);
+    }));
 }
 
 #[expect(
@@ -174,7 +195,7 @@ fn logged(seed: u64) -> Vec<u8> {
 const SEEDS_OF_A_MUTATION: u64 = 200;
 
 /// Defects on purpose that a simulation has to see; each is a `seeded!` in the product.
-const MUTATIONS: [&str; 14] = [
+const MUTATIONS: [&str; 21] = [
     "ack-before-write",
     "ack-before-sync",
     "stale-gate",
@@ -189,6 +210,13 @@ const MUTATIONS: [&str; 14] = [
     "offset-before-delivery",
     "wrong-offset",
     "corrupt-body",
+    "settled-in-memory",
+    "early-lease",
+    "copy-unsynced",
+    "reset-not-kept",
+    "commit-before-sync",
+    "pop-reset-in-memory",
+    "pop-reset-unsynced",
 ];
 
 /// Plays seeds with each defect until one of them sees it.

@@ -108,6 +108,10 @@ fn wake(waker: &mut Option<Waker>) {
 }
 
 impl Flow {
+    fn is_busy(&self) -> bool {
+        self.fin.is_some() || !self.under_way.is_empty()
+    }
+
     fn wake(&mut self) {
         wake(&mut self.reader);
         wake(&mut self.writer);
@@ -115,6 +119,11 @@ impl Flow {
 }
 
 impl Joined {
+    /// Whether a turn may change something.
+    fn is_busy(&self) -> bool {
+        self.ways.iter().any(Flow::is_busy) || self.is_gone == [true; 2]
+    }
+
     fn reset(&mut self, end: usize) {
         self.is_reset[end] = true;
         self.ways.iter_mut().for_each(Flow::wake);
@@ -153,9 +162,15 @@ impl Net {
         self.0.lock().ways.insert((from, to), way);
     }
 
-    /// All ways are as they were in the beginning.
+    /// All ways are as they were in the beginning, and who has a connection that is none for the other end knows it.
     pub(crate) fn mend(&self) {
-        self.0.lock().ways.clear();
+        let mut state = self.0.lock();
+        state.ways.clear();
+        for line in state.lines.values_mut() {
+            if line.is_reset.contains(&true) {
+                (0..2).for_each(|end| line.reset(end));
+            }
+        }
     }
 
     /// Ends connections between two hosts: for both ends, or for one, and the other learns it when it writes.
@@ -258,7 +273,8 @@ impl State {
     }
 
     fn deliver_due(&mut self) {
-        let ids: Vec<u64> = self.lines.keys().copied().collect();
+        let busy = self.lines.iter().filter(|(_, line)| line.is_busy());
+        let ids: Vec<u64> = busy.map(|(id, _)| *id).collect();
         for id in ids {
             for end in 0..2 {
                 self.deliver(id, end);
@@ -281,7 +297,7 @@ impl State {
         };
         let is_gone = line.is_gone[1 - end];
         let flow = &mut line.ways[end];
-        if flow.under_way.is_empty() && flow.fin.is_none() {
+        if !flow.is_busy() {
             return;
         }
         if is_cut {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One run: a cluster from a seed, what goes wrong in it, how it comes to rest, and the last look at everything.
 
+mod audit;
+mod rot;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,18 +11,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use store::disk::Disk as _;
 use store::disk::sim::Loss;
 use store::env::Rng as _;
-use wire::api::offset::{GetMaxOffset, GetMinOffset, OffsetReply, QueryConsumerOffset};
-use wire::api::pull::{PullMessage, PullReply};
 use wire::api::topic::UpdateAndCreateTopic;
-use wire::record::{Record, RecordHead};
 
+use self::audit::audit;
+pub(crate) use self::audit::bounds;
 use crate::client::{Client, Phase, Place, Shared, TIMEOUT};
 use crate::consumer::consumer;
-use crate::history::{Commit, Found, History};
+use crate::history::{Commit, Found, History, Progress};
 use crate::network::Way;
+use crate::operator::{self, Job, Whom};
+use crate::popper::popper;
 use crate::producer::producer;
 use crate::server::{self, BROKER_PORT, NAMES_PORT, Stop};
 use crate::world::{Begin, End, Log, World, now_ms};
@@ -39,6 +42,13 @@ const OFFSETS_WITHIN_MS: u64 = 1000;
 pub(crate) const CALM_MS: u64 = 250;
 
 const GROUP: &str = "readers";
+/// Reads by lease, of one topic.
+pub(crate) const POPPERS: &str = "poppers";
+/// Reads by lease and in order.
+const LINED: &str = "lined";
+/// Is set to other offsets all the time, in one topic.
+pub(crate) const REWOUND: &str = "rewound";
+const POPPED_AGAIN: &str = "%RETRY%poppers_plain";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Topic {
@@ -84,34 +94,51 @@ pub(crate) fn attempt_of(body: &[u8]) -> Option<u64> {
     (body_of(attempt) == body).then_some(attempt)
 }
 
-pub(crate) fn try_commit(shared: &Shared, key: (String, String, String, i32), offset: i64) {
+pub(crate) fn try_commit(shared: &Shared, key: Progress, offset: i64) {
     let mut history = shared.history.lock();
     history.commits.entry(key).or_default().push(Commit {
         offset,
+        tried_ms: now_ms(),
         acked_ms: None,
+        is_reset: false,
     });
 }
 
-pub(crate) fn committed(shared: &Shared, key: (String, String, String, i32), offset: i64) {
+pub(crate) fn committed(shared: &Shared, key: Progress, offset: i64) {
     let mut history = shared.history.lock();
     let commits = history.commits.entry(key).or_default();
-    if let Some(commit) = commits.iter_mut().rev().find(|commit| commit.offset == offset) {
+    let is_it = |commit: &&mut Commit| commit.offset == offset && !commit.is_reset;
+    if let Some(commit) = commits.iter_mut().rev().find(is_it) {
         commit.acked_ms = Some(now_ms());
     }
 }
 
-pub(crate) fn check_commit(shared: &Shared, key: (String, String, String, i32), found: i64) {
-    shared.history.lock().check_commit(&key, found, OFFSETS_WITHIN_MS);
+/// It never left, or the broker said that it does not count.
+pub(crate) fn not_committed(shared: &Shared, key: Progress, offset: i64) {
+    let mut history = shared.history.lock();
+    let commits = history.commits.entry(key).or_default();
+    let is_it = |commit: &Commit| commit.offset == offset && commit.acked_ms.is_none() && !commit.is_reset;
+    if let Some(index) = commits.iter().rposition(is_it) {
+        commits.remove(index);
+    }
+}
+
+pub(crate) fn check_commit(shared: &Shared, key: &Progress, found: i64, asked_ms: u64) {
+    let mut history = shared.history.lock();
+    history.check_commit(key, found, asked_ms, OFFSETS_WITHIN_MS);
 }
 
 /// How a run is made.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) is_sync: bool,
+    /// Records have a CRC over all of their fields.
+    pub(crate) is_sealed: bool,
     pub(crate) names: usize,
     pub(crate) brokers: usize,
     pub(crate) producers: usize,
     pub(crate) consumers: usize,
+    pub(crate) poppers: usize,
 }
 
 struct Play {
@@ -121,6 +148,9 @@ struct Play {
     names: Vec<usize>,
     brokers: Vec<(usize, Stop)>,
     clients: Vec<usize>,
+    rewound: usize,
+    operator: usize,
+    job: Job,
 }
 
 /// What a run found.
@@ -133,13 +163,16 @@ pub(crate) fn play(seed: u64, log: &Log) -> Outcome {
     let world = World::seeded(seed);
     let plan = Plan {
         is_sync: world.rng.below(2) == 0,
+        // No number of its own: what else follows from a seed stays.
+        is_sealed: seed.is_multiple_of(2),
         names: 1 + world.rng.below(2) as usize,
         brokers: 1 + world.rng.below(2) as usize,
         producers: 1 + world.rng.below(3) as usize,
         consumers: 1 + world.rng.below(3) as usize,
+        poppers: 1 + world.rng.below(2) as usize,
     };
     log.line("plan", format!("{plan:?}"));
-    let history = Arc::new(Mutex::new(History::default()));
+    let history = Arc::new(Mutex::new(History::new(plan.is_sync)));
     let shared = Shared {
         names: Vec::new(),
         history: Arc::clone(&history),
@@ -153,6 +186,9 @@ pub(crate) fn play(seed: u64, log: &Log) -> Outcome {
         names: Vec::new(),
         brokers: Vec::new(),
         clients: Vec::new(),
+        rewound: 0,
+        operator: 0,
+        job: Job::default(),
     };
     play.set_up();
     play.go_wrong();
@@ -211,9 +247,24 @@ impl Play {
             let node = self.world.add(&name, begin);
             self.clients.push(node);
         }
+        for index in 0..self.plan.poppers {
+            let name = format!("popper-{index}");
+            let begin = popper(&name, POPPERS, Topic::Plain, self.shared.clone());
+            let node = self.world.add(&name, begin);
+            self.clients.push(node);
+            let name = format!("liner-{index}");
+            let begin = popper(&name, LINED, Topic::Ordered, self.shared.clone());
+            let node = self.world.add(&name, begin);
+            self.clients.push(node);
+        }
+        let begin = consumer(REWOUND, REWOUND, &[operator::PULLED.name()], self.shared.clone());
+        self.rewound = self.world.add(REWOUND, begin);
+        self.clients.push(self.rewound);
         for node in self.clients.clone() {
             self.world.start(node);
         }
+        let begin = operator::operator(self.shared.clone(), self.job.clone());
+        self.operator = self.world.add("operator", begin);
     }
 
     fn settings(&self, name: &str, ip: &str) -> Vec<(String, String)> {
@@ -232,8 +283,14 @@ impl Play {
             ("brokerIP2", ip),
             ("listenPort", &port),
             ("namesrvAddr", &names.join(";")),
+            // Clients make their topics themselves, and are on other hosts.
+            ("adminAllowedFrom", "0.0.0.0/0"),
             ("storePathRootDir", "/store"),
             ("flushDiskType", flush),
+            (
+                "enabledAppendPropCRC",
+                if self.plan.is_sealed { "true" } else { "false" },
+            ),
             ("messageDelayLevel", &levels.join(" ")),
             ("mappedFileSizeCommitLog", "65536"),
             ("mappedFileSizeConsumeQueue", "4000"),
@@ -263,7 +320,7 @@ impl Play {
         for node in self.world.turn(ms) {
             self.say(format!("{} has ended", self.world.nodes[node].name));
             let own = self.brokers.iter().find(|(broker, _)| *broker == node);
-            if own.is_some_and(|(_, stop)| !stop.is_asked()) {
+            if own.is_some_and(|(_, stop)| !stop.is_in_order()) {
                 self.note_crash(node, End::Kill);
             }
             self.world.end(node, End::Kill);
@@ -347,7 +404,7 @@ impl Play {
                 let index = self.below(self.brokers.len() as u64) as usize;
                 self.brokers[index].clone()
             };
-            match self.below(15) {
+            match self.below(17) {
                 0..=2 => self.end_broker(broker, End::Kill),
                 3..=4 => {
                     let loss = if self.below(2) == 0 {
@@ -388,6 +445,10 @@ impl Play {
                     self.note_still(broker, ms);
                     self.turns(ms);
                     self.world.nodes[broker].disk.set_full(false);
+                    if !self.world.nodes[broker].is_up() {
+                        // It was stopped, and could save nothing.
+                        self.note_crash(broker, End::Kill);
+                    }
                 }
                 12 => {
                     let disk = Arc::clone(&self.world.nodes[broker].disk);
@@ -399,18 +460,46 @@ impl Play {
                     disk.fail_at(op, store::disk::sim::Fault::Broken);
                 }
                 13 => self.rot(broker),
+                14..=15 => self.set_group(broker),
                 _ => {
                     let client = self.clients[self.below(self.clients.len() as u64) as usize];
                     let (one, other) = (self.world.ip(client), self.world.ip(broker));
                     let is_half = self.below(2) == 0;
-                    self.say(format!(
-                        "connections of {} are reset",
-                        self.world.nodes[client].name
-                    ));
+                    let name = self.world.nodes[client].name.clone();
+                    self.say(format!("connections of {name} are reset"));
                     self.world.net.reset(one, other, is_half);
                 }
             }
         }
+    }
+
+    /// A group is set to another offset, while its consumer runs or not; and the broker may end as soon as it has said yes.
+    fn set_group(&mut self, broker: usize) {
+        let whom = [Whom::Pulls, Whom::Pops][self.below(2) as usize];
+        if whom == Whom::Pulls && self.below(2) == 0 {
+            self.say(format!("{REWOUND} is killed"));
+            self.world.end(self.rewound, End::Kill);
+        }
+        let addr = SocketAddr::new(self.world.ip(broker), BROKER_PORT);
+        let place = Place {
+            broker: self.world.nodes[broker].name.clone(),
+            addr,
+            queue: self.below(2) as i32,
+        };
+        self.job.give(whom, place);
+        self.world.start(self.operator);
+        let until = now_ms() + operator::WITHIN_MS;
+        while now_ms() < until && self.job.is_open() {
+            self.turn();
+        }
+        if self.job.is_done() {
+            match self.below(4) {
+                0 => self.end_broker(broker, End::Kill),
+                1 if self.plan.is_sync => self.end_broker(broker, End::PowerCut(Loss::Everything)),
+                _ => {}
+            }
+        }
+        self.world.end(self.operator, End::Kill);
     }
 
     fn end_broker(&mut self, node: usize, end: End) {
@@ -467,43 +556,6 @@ impl Play {
         self.world.net.mend();
     }
 
-    /// Some bytes of messages in the log are other ones than were written.
-    fn rot(&mut self, broker: usize) {
-        let disk = Arc::clone(&self.world.nodes[broker].disk);
-        let dir = std::path::Path::new("/store/commitlog");
-        let mut names: Vec<String> = disk
-            .list(dir)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|entry| entry.name)
-            .collect();
-        names.sort();
-        let Some(name) = names.get(self.below(1 + names.len() as u64) as usize) else {
-            return;
-        };
-        let Ok(file) = disk.open(&dir.join(name)) else {
-            return;
-        };
-        let mut log = vec![0; file.len().unwrap_or(0) as usize];
-        if file.read_exact_at(&mut log, 0).is_err() {
-            return;
-        }
-        let bodies = bodies_of(&log);
-        for _ in 0..8 {
-            let Some((begin, end)) = bodies.get(self.below(1 + bodies.len() as u64) as usize) else {
-                continue;
-            };
-            let at = *begin as u64 + self.below((end - begin).max(1) as u64);
-            let byte = log[at as usize] ^ (1 << self.below(8));
-            // A halted or full disk takes no damage either.
-            let _undamaged = file.write_at(&[byte], at);
-        }
-        let _lost_with_the_power = file.sync();
-        let owner = self.world.nodes[broker].name.clone();
-        self.say(format!("{owner}: bits of messages in {name} change"));
-        self.shared.history.lock().rotted.insert(owner);
-    }
-
     fn restart_some(&mut self) {
         for node in 0..self.world.nodes.len() {
             let is_ours = self.names.contains(&node)
@@ -533,6 +585,7 @@ impl Play {
             };
             for (node, _) in self.brokers.clone() {
                 self.world.nodes[node].disk.set_full(false);
+                self.world.nodes[node].disk.fail_no_more();
                 self.world.nodes[node].frozen_until_ms = 0;
             }
             for node in 0..self.world.nodes.len() {
@@ -582,170 +635,55 @@ impl Play {
             .cloned()
             .partition(|found| found.topic.starts_with('%'));
         history.check(&plain, self.plan.is_sync);
-        let dead: BTreeSet<u64> = dead
-            .iter()
-            .filter(|found| found.topic.starts_with("%DLQ%"))
-            .map(|found| found.attempt)
-            .collect();
+        let dead_of = |group: &str| -> BTreeSet<u64> {
+            let topic = format!("%DLQ%{group}");
+            let of_group = dead.iter().filter(|found| found.topic == topic);
+            of_group.map(|found| found.attempt).collect()
+        };
+        self.check_consumed(&mut history, &plain, &dead_of(GROUP));
+        self.check_popped(&mut history, &plain, &dead_of(POPPERS));
+        let leases = history.leases.remove(LINED).unwrap_or_default();
+        let of_topic = plain.iter().filter(|one| one.topic == Topic::Ordered.name());
+        let of_topic: Vec<Found> = of_topic.cloned().collect();
+        history.check_batches(&leases, &of_topic, self.plan.is_sync);
+    }
+
+    fn check_consumed(&self, history: &mut History, plain: &[Found], dead: &BTreeSet<u64>) {
         let consumed = history.consumed.get(GROUP).cloned().unwrap_or_default();
-        for one in &plain {
-            let is_excused =
-                (!self.plan.is_sync || history.rotted.contains(&one.broker)) && history.may_be_missed(one);
+        for one in plain {
+            let is_excused = (!self.plan.is_sync || history.rotted.contains(&one.broker))
+                && history.may_be_missed(GROUP, one);
             if !consumed.contains_key(&one.attempt) && !dead.contains(&one.attempt) && !is_excused {
                 history.fault(format!("{GROUP} never got {one:?}"));
             }
         }
     }
-}
 
-/// Where bodies lie in a file of the log.
-fn bodies_of(log: &[u8]) -> Vec<(usize, usize)> {
-    let (mut bodies, mut at) = (Vec::new(), 0);
-    while let Some(Ok(head)) = log.get(at..).map(RecordHead::scan) {
-        let begin = head.parts.body.as_ptr() as usize - log.as_ptr() as usize;
-        bodies.push((begin, begin + head.parts.body.len()));
-        at += head.total_size;
-    }
-    bodies
-}
-
-/// Reads all queues, once the group is at the end of each.
-async fn audit(client: &Client, brokers: &[(String, SocketAddr)]) -> Vec<Found> {
-    let mut found = Vec::new();
-    let retry = format!("%RETRY%{GROUP}");
-    let dead = format!("%DLQ%{GROUP}");
-    let topics = Topic::ALL.map(Topic::name);
-    let topics: Vec<&str> = topics
-        .into_iter()
-        .chain([retry.as_str(), dead.as_str()])
-        .collect();
-    let mut queues = Vec::new();
-    for (broker, addr) in brokers {
-        for topic in &topics {
-            queues.extend((0..2).map(|queue| {
-                let place = Place {
-                    broker: broker.clone(),
-                    addr: *addr,
-                    queue,
-                };
-                (place, *topic)
-            }));
-        }
-    }
-    let is_consumed = |queue, topic: &str| !topic.starts_with('%') || topic == retry && queue == 0;
-    for (place, topic) in queues
-        .iter()
-        .filter(|(place, topic)| is_consumed(place.queue, topic))
-    {
-        while !has_read(client, place, topic).await {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-    for (place, topic) in &queues {
-        read(client, place, topic, &mut found).await;
-    }
-    found
-}
-
-async fn bounds(client: &Client, place: &Place, topic: &str) -> Option<(i64, i64)> {
-    let least = GetMinOffset {
-        topic: topic.into(),
-        queue_id: place.queue,
-    };
-    let most = GetMaxOffset {
-        topic: topic.into(),
-        queue_id: place.queue,
-        committed: None,
-    };
-    let least = client.ask(place.addr, &least, Bytes::new(), TIMEOUT).await.ok()?;
-    let most = client.ask(place.addr, &most, Bytes::new(), TIMEOUT).await.ok()?;
-    let least: OffsetReply = least.ext.read().ok()?;
-    let most: OffsetReply = most.ext.read().ok()?;
-    Some((least.offset, most.offset))
-}
-
-/// Whether the group is at the end of a queue.
-async fn has_read(client: &Client, place: &Place, topic: &str) -> bool {
-    let Some((_, most)) = bounds(client, place, topic).await else {
-        return false;
-    };
-    if most <= 0 {
-        return true;
-    }
-    let ask = QueryConsumerOffset {
-        consumer_group: GROUP.into(),
-        topic: topic.into(),
-        queue_id: place.queue,
-        set_zero_if_not_found: None,
-    };
-    let Ok(reply) = client.ask(place.addr, &ask, Bytes::new(), TIMEOUT).await else {
-        return false;
-    };
-    let found = reply.ext.read::<OffsetReply>().ok().filter(|_| reply.code == 0);
-    let is_there = found.as_ref().is_some_and(|found| found.offset == most);
-    if !is_there && now_ms().is_multiple_of(10_000 / 100) {
-        let found = found.map(|found| found.offset);
-        client.say(format!(
-            "{} {topic}/{} ends at {most}, its group is at {found:?}",
-            place.broker, place.queue
-        ));
-    }
-    is_there
-}
-
-async fn read(client: &Client, place: &Place, topic: &str, found: &mut Vec<Found>) {
-    let bounds = loop {
-        match bounds(client, place, topic).await {
-            Some(bounds) => break bounds,
-            None => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    };
-    let (mut next, most) = bounds;
-    while next < most {
-        let ask = PullMessage {
-            consumer_group: "audit".into(),
-            topic: topic.into(),
-            queue_id: place.queue,
-            queue_offset: next,
-            max_msg_nums: 32,
-            sys_flag: 4,
-            subscription: Some("*".into()),
-            expression_type: Some("TAG".into()),
-            ..PullMessage::default()
-        };
-        let Ok(reply) = client.ask(place.addr, &ask, Bytes::new(), TIMEOUT).await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(header) = reply.ext.read::<PullReply>() else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        if reply.code == 0 {
-            for record in Record::decode_all(&reply.body).flatten() {
-                match attempt_of(&record.body) {
-                    Some(attempt) => found.push(Found {
-                        broker: place.broker.clone(),
-                        topic: topic.to_owned(),
-                        queue: place.queue,
-                        offset: record.queue_offset,
-                        attempt,
-                        stored_ms: record.stored_at,
-                    }),
-                    None => client.fault(format!(
-                        "a damaged message at {} {topic}/{} {}",
-                        place.broker, place.queue, record.queue_offset
-                    )),
-                }
+    fn check_popped(&self, history: &mut History, plain: &[Found], dead: &BTreeSet<u64>) {
+        let of_topic = plain.iter().filter(|one| one.topic == Topic::Plain.name());
+        let plain: Vec<Found> = of_topic.cloned().collect();
+        history.check_leases(&plain, self.plan.is_sync);
+        let leases = history.leases.remove(POPPERS).unwrap_or_default();
+        history.check_resets(&leases, &plain, self.plan.is_sync);
+        for one in &plain {
+            let is_excused = history.rotted.contains(&one.broker) || history.is_passed_over(one);
+            if !leases.is_let_go(one.attempt) && !is_excused {
+                history.fault(format!(
+                    "{POPPERS} have not settled {one:?}, and yet are behind it"
+                ));
             }
         }
-        if header.next_begin_offset <= next {
-            client.fault(format!(
-                "{} {topic}/{} ends at {most}, and does not go on at {next}: {}",
-                place.broker, place.queue, reply.code
+        for attempt in dead.iter().filter(|attempt| !leases.is_let_go(**attempt)) {
+            history.fault(format!(
+                "message {attempt} is a dead letter, and nobody of {POPPERS} gave it up"
             ));
-            return;
         }
-        next = header.next_begin_offset;
+        for (attempt, (broker, at_ms)) in history.dead.remove(POPPERS).unwrap_or_default() {
+            if !dead.contains(&attempt) && !history.may_be_lost(&broker, at_ms, self.plan.is_sync) {
+                history.fault(format!(
+                    "message {attempt} was given up at {broker}, and is no dead letter"
+                ));
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker::{Broker, Config, Ports};
 use nameserver::nameserver::NameServer;
@@ -17,21 +18,26 @@ pub(crate) const BROKER_PORT: u16 = 10911;
 
 /// Ends the process that runs on a node in good order.
 #[derive(Clone, Default)]
-pub(crate) struct Stop(Arc<Mutex<CancellationToken>>);
+pub(crate) struct Stop {
+    token: Arc<Mutex<CancellationToken>>,
+    is_closed: Arc<AtomicBool>,
+}
 
 impl Stop {
     fn renew(&self) -> CancellationToken {
         let token = CancellationToken::new();
-        *self.0.lock() = token.clone();
+        *self.token.lock() = token.clone();
+        self.is_closed.store(false, Ordering::Relaxed);
         token
     }
 
-    pub(crate) fn is_asked(&self) -> bool {
-        self.0.lock().is_cancelled()
+    /// Whether it was stopped, and could save everything.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn stop(&self) {
-        self.0.lock().cancel();
+        self.token.lock().cancel();
     }
 }
 
@@ -67,6 +73,7 @@ pub(crate) fn broker(name: &str, settings: Vec<(String, String)>, log: Log) -> (
     let name = name.to_owned();
     let begin: Begin = Box::new(move |env| {
         let (stop, log, name) = (stopping.renew(), log.clone(), name.clone());
+        let is_closed = Arc::clone(&stopping.is_closed);
         let mut config = Config::default();
         for (key, value) in &settings {
             config
@@ -86,7 +93,10 @@ pub(crate) fn broker(name: &str, settings: Vec<(String, String)>, log: Log) -> (
                 return log.line(&name, format!("ended: {error}"));
             }
             match broker.close() {
-                Ok(()) => log.line(&name, "is closed"),
+                Ok(()) => {
+                    is_closed.store(true, Ordering::Relaxed);
+                    log.line(&name, "is closed");
+                }
                 Err(error) => log.line(&name, format!("does not close: {error}")),
             }
         })

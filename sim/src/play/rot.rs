@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Disks that give back other bytes than they took.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use store::disk::Disk;
+use wire::record::RecordHead;
+
+use super::Play;
+
+impl Play {
+    /// Some bits on a disk are other ones than were written: of messages in the log, or of what is derived from it.
+    pub(super) fn rot(&mut self, broker: usize) {
+        let disk = Arc::clone(&self.world.nodes[broker].disk);
+        let is_log = self.below(2) == 0;
+        let mut paths = Vec::new();
+        if is_log {
+            files_below(&*disk, Path::new("/store/commitlog"), &mut paths);
+        } else {
+            files_below(&*disk, Path::new("/store/consumequeue"), &mut paths);
+            files_below(&*disk, Path::new("/store/index"), &mut paths);
+        }
+        let Some(path) = paths.get(self.below(1 + paths.len() as u64) as usize) else {
+            return;
+        };
+        let Ok(file) = disk.open(path) else {
+            return;
+        };
+        let mut bytes = vec![0; file.len().unwrap_or(0) as usize];
+        if file.read_exact_at(&mut bytes, 0).is_err() {
+            return;
+        }
+        let places = if is_log {
+            checked_parts(&bytes, self.plan.is_sealed)
+        } else {
+            let end = bytes
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
+            // An entry of the delay topic ends with when its message is due, and nothing else vouches for that.
+            let len = 20 - 8 * usize::from(path.starts_with("/store/consumequeue/SCHEDULE_TOPIC_XXXX"));
+            (0..end / 20).map(|unit| unit * 20..unit * 20 + len).collect()
+        };
+        for _ in 0..8 {
+            let Some(place) = places.get(self.below(1 + places.len() as u64) as usize) else {
+                continue;
+            };
+            let at = place.start as u64 + self.below(place.len().max(1) as u64);
+            let Some(byte) = bytes.get(at as usize) else {
+                continue;
+            };
+            // A halted or full disk takes no damage either.
+            let _undamaged = file.write_at(&[byte ^ (1 << self.below(8))], at);
+        }
+        let _lost_with_the_power = file.sync();
+        let owner = self.world.nodes[broker].name.clone();
+        self.say(format!("{owner}: bits change in {}", path.display()));
+        // What is derived costs no message.
+        if is_log {
+            self.shared.history.lock().rotted.insert(owner);
+        }
+    }
+}
+
+/// All files below a directory, in order.
+fn files_below(disk: &dyn Disk, dir: &Path, paths: &mut Vec<PathBuf>) {
+    let mut found: Vec<(bool, PathBuf)> = disk
+        .list(dir)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|entry| (entry.is_dir, dir.join(entry.name)))
+        .collect();
+    found.sort();
+    for (is_dir, path) in found {
+        if is_dir {
+            files_below(disk, &path, paths);
+        } else {
+            paths.push(path);
+        }
+    }
+}
+
+/// The parts of each message in a file of the log that a reader checks: all of it if it is sealed, else what is in front of the
+/// topic without queue, flags and times.
+fn checked_parts(log: &[u8], is_sealed: bool) -> Vec<Range<usize>> {
+    let (mut parts, mut at) = (Vec::new(), 0);
+    while let Some(Ok(head)) = log.get(at..).map(RecordHead::scan) {
+        if is_sealed {
+            parts.push(at..at + head.total_size);
+        } else {
+            let body = at + 84..at + 88 + head.parts.body.len();
+            parts.extend([at..at + 12, at + 20..at + 36, body.clone(), body]);
+        }
+        at += head.total_size;
+    }
+    parts
+}
