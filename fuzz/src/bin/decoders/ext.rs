@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Typed headers are read from any extension fields without a panic.
-#![no_main]
 
 use bytes::{BufMut, BytesMut};
-use libfuzzer_sys::fuzz_target;
 use wire::api::pull::PullMessage;
 use wire::api::send::SendMessageV2;
 use wire::ext::Ext;
 use wire::frame::Decoder;
 
-fuzz_target!(|object: &[u8]| {
+pub(crate) fn run(object: &[u8]) {
     let Ok(length) = u32::try_from(object.len() + 14) else {
         return;
     };
@@ -29,4 +27,4 @@ fuzz_target!(|object: &[u8]| {
         assert_eq!(Ext::of(&header).read::<SendMessageV2>().as_ref(), Ok(&header));
     }
     let _read = frame.ext.read::<PullMessage>();
-});
+}

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Any text is JSON or refused; what is read is written and read again the same.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use wire::body::stats::TopicStats;
 use wire::body::subscription::HeartbeatBody;
 use wire::fastjson;
 
-fuzz_target!(|bytes: &[u8]| {
+pub(crate) fn run(bytes: &[u8]) {
     if let Ok(body) = fastjson::from_slice::<HeartbeatBody>(bytes) {
         for written in [
             fastjson::to_vec(&body),
@@ -22,4 +20,4 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let _read = fastjson::from_slice::<TopicStats>(bytes);
     let _read = fastjson::from_slice::<serde_json::Value>(bytes);
-});
+}
