@@ -56,6 +56,8 @@ struct State {
     /// Hosts that are without power: nothing answers there.
     dark: BTreeSet<IpAddr>,
     lines: BTreeMap<u64, Joined>,
+    /// Lines of which a turn may change something.
+    busy: BTreeSet<u64>,
     next_line: u64,
     next_port: u16,
     dials: Vec<Dial>,
@@ -119,11 +121,6 @@ impl Flow {
 }
 
 impl Joined {
-    /// Whether a turn may change something.
-    fn is_busy(&self) -> bool {
-        self.ways.iter().any(Flow::is_busy) || self.is_gone == [true; 2]
-    }
-
     fn reset(&mut self, end: usize) {
         self.is_reset[end] = true;
         self.ways.iter_mut().for_each(Flow::wake);
@@ -143,6 +140,7 @@ impl Net {
             ports: BTreeMap::new(),
             dark: BTreeSet::new(),
             lines: BTreeMap::new(),
+            busy: BTreeSet::new(),
             next_line: 1,
             next_port: FREE_PORTS,
             dials: Vec::new(),
@@ -197,11 +195,12 @@ impl Net {
         if is_dark {
             state.dark.insert(ip);
         }
-        for line in state.lines.values_mut() {
+        for (id, line) in &mut state.lines {
             for end in 0..2 {
                 if line.addrs[end].ip() != ip {
                     continue;
                 }
+                state.busy.insert(*id);
                 line.is_gone[end] = true;
                 line.is_reset[end] = true;
                 // What it said last may have been on its way, or not have left it.
@@ -273,14 +272,15 @@ impl State {
     }
 
     fn deliver_due(&mut self) {
-        let busy = self.lines.iter().filter(|(_, line)| line.is_busy());
-        let ids: Vec<u64> = busy.map(|(id, _)| *id).collect();
-        for id in ids {
+        for id in std::mem::take(&mut self.busy) {
             for end in 0..2 {
                 self.deliver(id, end);
             }
-            if self.lines.get(&id).is_some_and(|line| line.is_gone == [true; 2]) {
+            let Some(line) = self.lines.get(&id) else { continue };
+            if line.is_gone == [true; 2] {
                 self.lines.remove(&id);
+            } else if line.ways.iter().any(Flow::is_busy) {
+                self.busy.insert(id);
             }
         }
     }
@@ -555,12 +555,14 @@ impl Line for End {
         flow.under_way
             .push_back(((now_ms + late_ms).max(behind_ms), bytes));
         flow.bytes += count;
+        state.busy.insert(self.line);
         Ok(count)
     }
 
     fn shutdown(&self) {
         let mut state = self.net.0.lock();
         let now_ms = state.now_ms;
+        state.busy.insert(self.line);
         let line = state.lines.get_mut(&self.line);
         if let Some(line) = line.filter(|line| !line.is_reset[self.end]) {
             let flow = &mut line.ways[self.end];

@@ -5,6 +5,8 @@
 //! to the other. Names become durable by a sync of their directory. [`SimDisk::crash`] throws away what was not synced,
 //! or keeps a random part of it, with writes torn at any byte.
 
+mod content;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use self::content::Content;
 use super::{Disk, Entry, File, Lock, Space};
 use crate::env::Rng;
 use crate::env::sim::SimRng;
@@ -65,23 +68,18 @@ enum Change {
 }
 
 impl Change {
-    fn apply(&self, content: &mut Vec<u8>) {
+    fn apply(&self, content: &mut Content) {
         match self {
-            Change::Bytes(at, bytes) => {
-                if content.len() < at + bytes.len() {
-                    content.resize(at + bytes.len(), 0);
-                }
-                content[*at..at + bytes.len()].copy_from_slice(bytes);
-            }
-            Change::Len(len) => content.resize(*len, 0),
+            Change::Bytes(at, bytes) => content.write(*at, bytes),
+            Change::Len(len) => content.resize(*len),
         }
     }
 }
 
 #[derive(Debug, Default)]
 struct Node {
-    content: Vec<u8>,
-    durable: Vec<u8>,
+    content: Content,
+    durable: Content,
     unsynced: Vec<Change>,
     /// A sync has failed: what is read holds more than what is durable and what is not synced.
     is_torn: bool,
@@ -494,10 +492,7 @@ impl File for SimFile {
                     return Err(io::Error::other("the disk cannot read this"));
                 }
             }
-            let content = &world.nodes[node].content;
-            let rest = content.get(at as usize..).unwrap_or_default();
-            let read = rest.len().min(buf.len());
-            buf[..read].copy_from_slice(&rest[..read]);
+            let read = world.nodes[node].content.read(at as usize, buf);
             world.bytes_read += read as u64;
             Ok(read)
         })
