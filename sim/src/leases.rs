@@ -17,12 +17,21 @@ pub(crate) struct Lease {
     pub(crate) from_ms: u64,
     /// Nobody else gets it before.
     pub(crate) until_ms: u64,
+    /// Its holder has asked that it ends then, and has no answer: nobody knows whether the broker heard of it.
+    asked_until_ms: Option<u64>,
     /// Out of the topic itself; else it came again.
     is_first: bool,
     /// The holder of the one before asked for it; else it was handed out anew.
     is_longer: bool,
     /// The answer to the acknowledgement came while the lease was good.
     acked_ms: Option<u64>,
+}
+
+impl Lease {
+    /// When it ends at the earliest.
+    fn end_ms(&self) -> u64 {
+        self.asked_until_ms.unwrap_or(u64::MAX).min(self.until_ms)
+    }
 }
 
 /// An operator has set the group to another offset of a queue.
@@ -71,6 +80,7 @@ impl Leases {
             broker: broker.to_owned(),
             from_ms,
             until_ms,
+            asked_until_ms: None,
             is_first,
             is_longer: false,
             acked_ms: None,
@@ -87,9 +97,10 @@ impl Leases {
         let Some(lease) = self.find(attempt, from_ms) else {
             return false;
         };
-        if next.0 >= lease.until_ms {
+        if next.0 >= lease.end_ms() {
             return false;
         }
+        lease.asked_until_ms = None;
         lease.until_ms = next.0;
         let longer = Lease {
             from_ms: next.0,
@@ -101,10 +112,10 @@ impl Leases {
         true
     }
 
-    /// It may end earlier: nobody knows whether the broker heard of it.
-    pub(crate) fn maybe_until(&mut self, attempt: u64, from_ms: u64, until_ms: u64) {
+    /// Its holder asks that it ends at another time.
+    pub(crate) fn asked_until(&mut self, attempt: u64, from_ms: u64, until_ms: u64) {
         if let Some(lease) = self.find(attempt, from_ms) {
-            lease.until_ms = lease.until_ms.min(until_ms);
+            lease.asked_until_ms = Some(lease.end_ms().min(until_ms));
         }
     }
 
@@ -116,7 +127,7 @@ impl Leases {
     /// An acknowledgement was answered.
     pub(crate) fn acked(&mut self, attempt: u64, from_ms: u64, now_ms: u64) {
         let lease = self.find(attempt, from_ms);
-        if let Some(lease) = lease.filter(|lease| now_ms < lease.until_ms) {
+        if let Some(lease) = lease.filter(|lease| now_ms < lease.end_ms()) {
             lease.acked_ms = Some(now_ms);
         }
     }
@@ -253,7 +264,7 @@ fn check_one(group: &str, attempt: u64, leases: &[&Lease], faults: &mut Vec<Stri
                 faults.push(format!(
                     "{group} have acknowledged message {attempt}, and it came again: {earlier:?} {later:?}"
                 ));
-            } else if later.from_ms < earlier.until_ms {
+            } else if later.from_ms < earlier.end_ms() {
                 faults.push(format!(
                     "message {attempt} was with one of {group}, and came to another: {earlier:?} {later:?}"
                 ));

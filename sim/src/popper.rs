@@ -19,7 +19,7 @@ use wire::receipt::{Origin, Receipt};
 use wire::record::Record;
 
 use crate::client::{Client, Phase, Shared, TIMEOUT};
-use crate::leases::Batch;
+use crate::leases::{Batch, Leases};
 use crate::play::{self, Topic};
 use crate::world::{Begin, START_MS, now_ms};
 
@@ -244,16 +244,15 @@ impl Popper {
         };
         let from_ms = ms_of(held.receipt.pop_time);
         let sooner_ms = now_ms() + invisible_time.cast_unsigned();
+        // Whoever is killed before the answer comes has asked all the same.
+        self.note(|leases| leases.asked_until(held.attempt, from_ms, sooner_ms));
         let reply = self.client.ask(addr, &ask, Bytes::new(), TIMEOUT).await;
         let changed = reply.ok().filter(|reply| reply.code == 0);
         let changed = changed.and_then(|reply| reply.ext.read::<ChangedReply>().ok());
         let mut history = self.client.shared.history.lock();
         history.count("leases changed");
         let leases = history.leases.entry(self.group.clone()).or_default();
-        let Some(changed) = changed else {
-            leases.maybe_until(held.attempt, from_ms, sooner_ms);
-            return false;
-        };
+        let Some(changed) = changed else { return false };
         let next = (
             ms_of(changed.pop_time),
             ms_of(changed.pop_time + changed.invisible_time),
@@ -336,9 +335,12 @@ impl Popper {
     }
 
     fn let_go(&self, held: &Held) {
+        self.note(|leases| leases.let_go(held.attempt, now_ms()));
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Leases)) {
         let mut history = self.client.shared.history.lock();
-        let leases = history.leases.entry(self.group.clone()).or_default();
-        leases.let_go(held.attempt, now_ms());
+        what(history.leases.entry(self.group.clone()).or_default());
     }
 
     fn acked(&self, held: &Held) {

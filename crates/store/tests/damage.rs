@@ -958,3 +958,34 @@ fn two_damaged_entries_side_by_side_hide_no_message_from_a_rebuild() {
         assert_eq!(bodies(&store, "T", 0), all, "bit {bit}");
     }
 }
+
+#[test]
+fn an_offset_that_the_log_has_no_room_for_moves_no_queue() {
+    for (byte, bit) in [(21, 1), (23, 1), (25, 0x80), (26, 0x10)] {
+        for stored in [1, 6] {
+            let rig = Rig::new(5, FlushMode::Sync);
+            let store = rig.open();
+            let receipts: Vec<_> = (0..stored)
+                .map(|number| send(&store, "T", 0, &number.to_string()))
+                .collect();
+            rig.disk.crash(Loss::Everything);
+            drop(store);
+            let log = Path::new("/store/commitlog/00000000000000000000");
+            let file = rig.disk.open(log).unwrap();
+            let at = receipts.last().unwrap().pos.0.unsigned_abs() + byte;
+            let mut found = [0];
+            file.read_exact_at(&mut found, at).unwrap();
+            file.write_at(&[found[0] ^ bit], at).unwrap();
+            file.sync().unwrap();
+            let (store, lines) = Warnings::of(|| rig.open());
+            let why = format!("byte {byte} of message {stored}: {lines:?}");
+            assert!(
+                lines.iter().any(|line| line.contains("an impossible offset")),
+                "{why}"
+            );
+            let bodies = bodies(&store, "T", 0);
+            assert_eq!(bodies.len() as i64, stored - 1, "{why}");
+            assert_eq!(send(&store, "T", 0, "next").queue_offset, stored - 1, "{why}");
+        }
+    }
+}

@@ -6,6 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
+use wire::record::RECORD_BYTES_MIN;
+
 use super::{GAP_MAX, Gaps, Known, OFFSET_MAX, Recovery};
 use crate::queue::{End, Unit};
 use crate::queue_batch::Span;
@@ -45,7 +47,7 @@ impl Recovery<'_> {
         }
         let max = known.queue.max();
         let is_next = span.base == max;
-        if !is_next && (span.base > max || span.base == 0) && is_possible(max, span.base) {
+        if !is_next && (span.base > max || span.base == 0) && is_possible(known, &unit, span.base) {
             known.doubt = Some(Doubt { unit, span });
             return Ok(());
         }
@@ -72,7 +74,7 @@ impl Recovery<'_> {
         if self.is_lacking(known) {
             return Ok(());
         }
-        if !is_possible(max, offset) {
+        if !is_possible(known, &unit, offset) {
             refuse(
                 known,
                 (unit, span),
@@ -117,9 +119,15 @@ impl Recovery<'_> {
     }
 }
 
-/// Whether a queue that ends at `max` can go on at an offset.
-fn is_possible(max: i64, offset: i64) -> bool {
-    (0..OFFSET_MAX).contains(&offset) && (max == 0 || offset <= max + GAP_MAX)
+/// Whether a queue can go on at an offset with a record: those in between have been in the log, behind the queue's newest one.
+fn is_possible(known: &Known, unit: &Unit, offset: i64) -> bool {
+    let max = known.queue.max();
+    if !(0..OFFSET_MAX).contains(&offset) || max != 0 && offset > max + GAP_MAX {
+        return false;
+    }
+    let room = unit.pos - known.newest.max(0);
+    // A record of a batch queue takes as many offsets as it has messages.
+    known.queue.is_batch() || offset - max <= room / RECORD_BYTES_MIN as i64
 }
 
 fn refuse(known: &Known, (unit, span): (Unit, Span), why: &'static str) {
