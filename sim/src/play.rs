@@ -29,8 +29,6 @@ use crate::world::{Begin, End, Log, World, now_ms};
 
 /// Delay levels of the brokers.
 pub(crate) const LEVELS_MS: [u64; 3] = [1000, 2000, 4000];
-/// Precision of timers.
-pub(crate) const TICK_MS: u64 = 1000;
 /// For so long things go wrong.
 const BUSY_MS: u64 = 12_000;
 /// The longest that it may take until everything has come to rest.

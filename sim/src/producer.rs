@@ -258,8 +258,8 @@ impl Sender {
                     queue: receipt.queue_id,
                     offset: receipt.queue_offset + index as i64,
                 },
-                // Busy, no topic, illegal, no permission: it was not even tried.
-                (2 | 13 | 16 | 17, _) => Fate::Refused,
+                // Busy, no topic, illegal, no permission: it was not even tried. And what the disk did not take whole is taken back.
+                (2 | 13 | 14 | 16 | 17, _) => Fate::Refused,
                 _ => Fate::Unknown,
             };
             history.note(*attempt, fate, now_ms());
@@ -325,8 +325,7 @@ impl Sender {
         let at = crate::world::START_MS + due_ms;
         let message = Message {
             topic: Topic::Timed.name(),
-            // A tick is the coarsest that is promised: nothing comes before the beginning of its own.
-            meant: Meant::Due(due_ms - due_ms % play::TICK_MS),
+            meant: Meant::Due(due_ms),
             properties: format!("TIMER_DELIVER_MS\u{1}{at}\u{2}"),
             order: None,
             sys_flag: 0,

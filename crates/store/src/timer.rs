@@ -327,7 +327,7 @@ impl Timers {
                 return Ok(None);
             };
             // The tick in front of the one that is being written is over.
-            let early_ms = if crate::seeded!("early-timer") { 2000 } else { 0 };
+            let early_ms = if crate::seeded!("early-timer") { 500 } else { 0 };
             if tick >= self.write_ms + early_ms {
                 return Ok(None);
             }
