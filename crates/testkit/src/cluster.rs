@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use wire::api::route::GetBrokerClusterInfo;
 use wire::frame::Frame;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = WITHIN;
 
 /// Much longer than anything takes that a test waits for.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -114,7 +114,7 @@ impl Names {
                 {
                     return Ok(());
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(SOON, known)

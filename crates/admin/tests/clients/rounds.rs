@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Commands that repeat themselves: several rounds, failures in between, and how they end.
 
+use std::time::Duration;
+
 use crate::printed::Sink;
 use crate::rig::Rig;
 
@@ -13,15 +15,20 @@ async fn what_is_watched_goes_on_past_a_failure_until_nobody_reads_it() {
     rig.topic("T", 1).await;
     let said = Sink::default();
     let watching = rig.watch(
-        "topicRoute -t T -l --watch 0.1 --output yaml",
+        "topicRoute -t T -l --watch 0.5 --output yaml",
         ("broker: broker-a", 3),
         &said,
     );
     let meanwhile = async {
         rig.done("deleteTopic -c DefaultCluster -t T --yes").await;
-        while !said.text().contains("TOPIC_NOT_EXIST") {
-            tokio::task::yield_now().await;
-        }
+        let told = async {
+            while !said.text().contains("TOPIC_NOT_EXIST") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), told)
+            .await
+            .expect("it says that the topic is gone");
         rig.topic("T", 1).await;
     };
     let (ran, ()) = tokio::join!(watching, meanwhile);

@@ -264,7 +264,7 @@ async fn a_held_pull_whose_time_is_up_tells_how_far_it_has_looked() {
     let client = rig.client_of("T", 1).await;
     let ask = PullMessage {
         subscription: Some("b".into()),
-        ..held_pull("G", "T", 0, Duration::from_millis(600))
+        ..held_pull("G", "T", 0, Duration::from_secs(3))
     };
     let held = client.pull_in_background(ask).await;
     client.send_tagged("T", 0, "a").await;
