@@ -33,6 +33,9 @@ use std::time::{Duration, Instant};
 use testkit::server::{Plan, Program, Server};
 
 const SEED: u64 = 3;
+/// What `barque store check` ends with when something is wrong, and when it cannot look at the store and says why.
+const FOUND: i32 = 1;
+const REFUSED: i32 = 2;
 /// Cases of each store when nobody asks for all.
 const SHORT: usize = 9;
 /// How long nothing delayed may come until the rest counts as lost.
@@ -242,7 +245,13 @@ impl<'a> Bench<'a> {
         let plan = plan(self.program, &self.dir, filled.kind, self.names)?;
         plan.write_settings()?;
         if !self.is_java() {
-            result.is_found = self.store("check", &root)?.0 != 0;
+            let (code, told) = self.store("check", &root)?;
+            result.is_found = [FOUND, REFUSED].contains(&code);
+            if code != 0 && !result.is_found {
+                result
+                    .wrong
+                    .push(format!("the check itself fails ({code}): {told}"));
+            }
         }
         let excused = excused(filled, case);
         let server = match start(self.program, &plan)? {
@@ -396,6 +405,9 @@ fn judge(
             more.len(),
             more.first()
         ));
+    }
+    if seen.again > 0 {
+        wrong.push(format!("{} messages came more than once", seen.again));
     }
     if seen.corrupt > 0 {
         wrong.push(format!("{} wrong bodies given out", seen.corrupt));

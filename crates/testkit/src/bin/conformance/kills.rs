@@ -20,7 +20,7 @@ mod transactions;
 use self::actor::{Actor, After, At, Letter, Rules, Verdict, now_ms, send};
 use crate::dice::Dice;
 use crate::{Outcome, Sides};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +40,8 @@ const ROUNDS_OF_A_STORE: usize = 25;
 const WHOLE_EVERY: usize = 5;
 /// A kill comes so long after the load has begun.
 const LOAD_MS: std::ops::Range<usize> = 100..2_500;
+/// So much longer lasts every third: what is delivered meanwhile is recorded when the kill comes.
+const LONG_MS: usize = 3_500;
 /// One that comes while it starts.
 const START_MS: usize = 150;
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
@@ -58,6 +60,17 @@ pub(crate) struct Options {
     /// Only time the start with a log of so many GiB.
     pub(crate) large_gib: Option<u64>,
 }
+
+/// What no run lacks: a broker that refuses everything keeps each promise.
+const PLAYED: [&str; 7] = [
+    "messages read and compared",
+    "keys found",
+    "delayed messages delivered",
+    "transactions committed",
+    "offsets looked at",
+    "leases acknowledged",
+    "topics, groups, settings and keys looked at",
+];
 
 const SETTINGS: [(&str, &str); 12] = [
     ("mappedFileSizeCommitLog", "2097152"),
@@ -208,6 +221,12 @@ impl Series {
             left -= now;
             store += 1;
         }
+        for what in PLAYED {
+            if !self.is_java() && self.verdict.counts.get(what).is_none_or(|count| *count == 0) {
+                self.verdict
+                    .against("nothing was played", || format!("{what}: none"));
+            }
+        }
         if self.rules.may_lose() && !self.verdict.counts.contains_key("messages lost with the power") {
             self.verdict.against("the power cuts do not bite", || {
                 "nothing was lost under ASYNC_FLUSH".to_owned()
@@ -237,6 +256,10 @@ impl Series {
             self.verdict.place = format!("{} store {number} kill {round}", self.name);
             let killed = self.load(&mut actors, at, server)?;
             let killed_ms = now_ms();
+            ensure!(
+                home.durable.is_none() || home.notes.exists(),
+                "the layer between broker and disk has noted nothing"
+            );
             self.cut(&home)?;
             let mut killed_again_ms = None;
             if !self.is_java() && self.dice.once_in(5) {
@@ -345,7 +368,10 @@ impl Series {
 
     /// Loads the server and kills it; returns when.
     fn load(&mut self, actors: &mut [Box<dyn Actor>], at: At, server: Server) -> anyhow::Result<Instant> {
-        let wait = LOAD_MS.start + self.dice.below(LOAD_MS.len());
+        let mut wait = LOAD_MS.start + self.dice.below(LOAD_MS.len());
+        if self.kills % 3 == 2 {
+            wait += LONG_MS;
+        }
         let is_killed = AtomicBool::new(false);
         let mut killed = Instant::now();
         let mut early = Vec::new();
@@ -363,11 +389,10 @@ impl Series {
             is_killed.store(true, Ordering::SeqCst);
             killed = Instant::now();
             server.kill()?;
-            early.extend(
-                threads
-                    .into_iter()
-                    .filter_map(|thread| thread.join().ok().flatten()),
-            );
+            for thread in threads {
+                let ended = thread.join();
+                early.extend(ended.unwrap_or_else(|_| Some(anyhow::anyhow!("an actor has panicked"))));
+            }
             Ok(())
         })?;
         self.kills += 1;

@@ -23,6 +23,7 @@ const BATCH: usize = 200;
 /// What a message takes beside its body.
 const RECORD_BYTES: i64 = 1024 + 91;
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const PROMISED: Duration = Duration::from_secs(1);
 const LOAD: Duration = Duration::from_millis(1_500);
 
 /// Fills a log, kills and starts; what it came to, in words.
@@ -73,6 +74,10 @@ pub(super) fn play(sides: &Sides, gib: u64, is_sync: bool) -> anyhow::Result<Str
     server.kill()?;
     std::fs::remove_dir_all(&dir)?;
     took.sort();
+    ensure!(
+        took.iter().all(|time| *time < PROMISED),
+        "starts took {took:?}; less than {PROMISED:?} is promised (of a release build)"
+    );
     Ok(format!(
         "{flush}: {count} messages of 1 KiB, {:.1} GB, in {filled:.0?}; {KILLS} kills under load, from start to the first accepted message: {took:?}",
         (count * RECORD_BYTES) as f64 / 1e9

@@ -133,6 +133,8 @@ impl Later {
                 }
                 match killed {
                     Some(killed) if killed - first <= RECORDED_MS => {
+                        // This one counts now.
+                        sent.delivered = Some(stored);
                         verdict.count("delivered again by the next life, not recorded yet", 1);
                     }
                     Some(_) => verdict.against("delivered again although recorded", words),
