@@ -406,7 +406,9 @@ fn judge(
             more.first()
         ));
     }
-    if seen.again > 0 {
+    // Without both, nobody knows which delays were delivered: all that are in the log are, again.
+    let is_progress_gone = case.class.starts_with("delayOffset.json and .bak");
+    if seen.again > 0 && !is_progress_gone {
         wrong.push(format!("{} messages came more than once", seen.again));
     }
     if seen.corrupt > 0 {

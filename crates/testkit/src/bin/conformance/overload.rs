@@ -62,7 +62,7 @@ struct Promise {
     p99_ms: f64,
     share_of_peak: f64,
     recovery: Duration,
-    /// On top of the memory before: what waits for the log, and what each connection may keep.
+    /// On top of the memory before: what waits for the log, and of each connection what is read of it and what it is answered.
     memory_bytes: u64,
 }
 
@@ -70,14 +70,14 @@ const PROMISED: Promise = Promise {
     p99_ms: 250.0,
     share_of_peak: 0.8,
     recovery: RECOVERY,
-    memory_bytes: (64 << 20) + CONNECTIONS as u64 * (1 << 20),
+    memory_bytes: (64 << 20) + CONNECTIONS as u64 * (2 << 20),
 };
 /// Where other programs run at the same time, which may stop any of these for a while.
 const ANYWHERE: Promise = Promise {
     p99_ms: 1000.0,
     share_of_peak: 0.4,
     recovery: RECOVERY,
-    memory_bytes: 3 * PROMISED.memory_bytes,
+    memory_bytes: 2 * PROMISED.memory_bytes,
 };
 pub(crate) fn run(sides: &Sides) -> anyhow::Result<Outcome> {
     let (mut findings, mut lines) = (Vec::new(), Vec::new());
@@ -132,6 +132,8 @@ struct Figures {
     recovery: Duration,
     /// p99 of somebody quiet, alone and beside the flood, ms.
     quiet: [f64; 2],
+    /// How often it was refused, of all that it asked in the flood.
+    quiet_refused: [usize; 2],
     neighbours: Neighbours,
     remark: Option<String>,
 }
@@ -196,6 +198,10 @@ async fn play(server: &Server, lengths: &Lengths) -> anyhow::Result<Figures> {
         memory: (before, most),
         recovery: recovery(&asked, end, alone),
         quiet: [alone, p99(&during)],
+        quiet_refused: [
+            during.iter().filter(|asked| asked.code != 0).count(),
+            during.len(),
+        ],
         neighbours,
         remark: seen.remark,
     })
@@ -250,7 +256,7 @@ impl Figures {
         format!(
             "peak {:.0}/s, of ten times that acknowledged {:.0}/s ({:.0} % of the peak), p50 {:.1} ms, p99 {:.1} ms; of all due \
              {:.1} % stored, {:.1} % refused as busy, {:.1} % refused otherwise, {:.1} % left with the sender, {} unanswered ({remark}); \
-             memory {} to {} MiB; as before after {:.2} s; a quiet client's p99 {alone:.1} ms alone, {beside:.1} ms in the flood; {}",
+             memory {} to {} MiB; as before after {:.2} s; a quiet client's p99 {alone:.1} ms alone, {beside:.1} ms in the flood, refused {} of {} times; {}",
             self.peak,
             self.flooded,
             100.0 * self.flooded / self.peak.max(1.0),
@@ -264,6 +270,8 @@ impl Figures {
             mib(self.memory.0),
             mib(self.memory.1),
             self.recovery.as_secs_f64(),
+            self.quiet_refused[0],
+            self.quiet_refused[1],
             self.neighbours.text(),
         )
     }
@@ -301,6 +309,10 @@ impl Figures {
             (
                 self.quiet[1] < promise.p99_ms,
                 format!("a quiet client waits {:?} ms", self.quiet),
+            ),
+            (
+                self.quiet_refused[0] * 100 <= self.quiet_refused[1],
+                format!("a quiet client is refused: {:?}", self.quiet_refused),
             ),
         ];
         let broken = promises.into_iter().filter(|(is_kept, _)| !is_kept);
