@@ -203,6 +203,9 @@ impl Journal {
             tail.tried
         };
         let file = create(&*self.env.disk, &self.dir, fresh)?;
+        // A position in the new file covers all of the old one: no sync of the new file may vouch for it before the old one is
+        // synced.
+        let _one_at_a_time = self.syncing.lock();
         let old = {
             let mut tail = self.tail.lock();
             let old = std::mem::replace(&mut tail.file, file);
@@ -379,9 +382,12 @@ fn next_record(bytes: &[u8], seq: u64, from: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::disk::sim::{Fault, Loss, SimDisk};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
     fn a_damaged_record_costs_those_behind_it_only_where_they_need_it() {
@@ -504,6 +510,33 @@ mod tests {
         journal.finish().unwrap();
         disk.crash(crate::disk::sim::Loss::Everything);
         assert_eq!(open(&env).1, [b"state".to_vec()]);
+    }
+
+    #[test]
+    fn while_a_new_file_begins_nothing_of_the_old_one_counts_as_durable_that_is_not_synced() {
+        let (disk, env) = world(6);
+        let (journal, _) = open(&env);
+        journal.append(b"old").unwrap();
+        let held = disk.hold_syncs_of(&path_of(Path::new("/j"), 0));
+        let (told, synced) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let beginning = scope.spawn(|| journal.begin());
+            assert!(held.wait_for_one(PATIENCE), "the old file is synced");
+            // Appended to the new file; its position covers what is in the old one.
+            let pos = journal.append(b"new").unwrap();
+            scope.spawn(|| told.send(journal.sync().map(|()| journal.is_synced())));
+            let early = synced.recv_timeout(Duration::from_millis(200));
+            let is_reached = journal.durable.load(Ordering::Acquire) >= pos;
+            drop(held);
+            beginning.join().unwrap().unwrap();
+            assert!(
+                early.is_err() && !is_reached,
+                "told {early:?} before the old file was synced"
+            );
+            assert!(synced.recv_timeout(PATIENCE).unwrap().unwrap());
+        });
+        disk.crash(Loss::Everything);
+        assert_eq!(open(&env).1, [b"old".to_vec(), b"new".to_vec()]);
     }
 
     #[test]

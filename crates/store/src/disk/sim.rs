@@ -103,9 +103,10 @@ struct World {
     faults: BTreeMap<u64, Fault>,
     is_full: bool,
     is_cold: bool,
-    /// Reads that may wait for the disk do, or writes, and how many.
+    /// Reads that may wait for the disk do, or writes, or syncs of a file, and how many.
     is_held: bool,
     holds_writes: bool,
+    holds_syncs_of: Option<usize>,
     waiting: usize,
     /// Reads that are to fail, by file.
     bad_reads: BTreeMap<usize, Range<u32>>,
@@ -130,7 +131,7 @@ struct SimLock {
     life: u64,
 }
 
-/// Reads, or writes, stand still until this is dropped.
+/// Reads, writes, or syncs of a file stand still until this is dropped.
 #[derive(Debug)]
 pub struct HeldCalls {
     world: Arc<Mutex<World>>,
@@ -152,6 +153,7 @@ impl Drop for HeldCalls {
     fn drop(&mut self) {
         let mut world = self.world.lock();
         (world.is_held, world.is_cold, world.holds_writes) = (false, false, false);
+        world.holds_syncs_of = None;
         self.changed.notify_all();
     }
 }
@@ -188,6 +190,7 @@ impl SimDisk {
             is_cold: false,
             is_held: false,
             holds_writes: false,
+            holds_syncs_of: None,
             waiting: 0,
             bad_reads: BTreeMap::new(),
             bytes_read: 0,
@@ -267,6 +270,15 @@ impl SimDisk {
     #[must_use]
     pub fn hold_writes(&self) -> HeldCalls {
         self.world.lock().holds_writes = true;
+        self.held()
+    }
+
+    /// Lets every sync of a file that is there wait until what is returned is dropped.
+    #[must_use]
+    pub fn hold_syncs_of(&self, path: &Path) -> HeldCalls {
+        let mut world = self.world.lock();
+        world.holds_syncs_of = world.file(path).ok();
+        drop(world);
         self.held()
     }
 
@@ -523,6 +535,7 @@ impl File for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.stand_still(|world| world.holds_syncs_of == Some(self.node));
         self.with(|world, node| {
             let failure = world.step()?;
             if world.is_halted {
