@@ -230,11 +230,17 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// A sync that failed. What it was to make durable may be lost although a second sync would succeed, so nobody retries.
 #[derive(Debug, thiserror::Error)]
 #[error("sync failed: {0}")]
-struct SyncFailed(#[source] io::Error);
+pub(crate) struct SyncFailed(#[source] pub(crate) io::Error);
+
+impl From<SyncFailed> for io::Error {
+    fn from(failed: SyncFailed) -> io::Error {
+        io::Error::other(failed)
+    }
+}
 
 /// Marks an error of a sync as such.
 pub(crate) fn synced(done: io::Result<()>) -> io::Result<()> {
-    done.map_err(|error| io::Error::other(SyncFailed(error)))
+    done.map_err(|error| SyncFailed(error).into())
 }
 
 /// Whether an error is one [`synced`] marked.

@@ -2,9 +2,12 @@
 //! The state machine against a model that keeps a list, with crashes and replays of the journal between any two steps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use store::disk::sim::Fault;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::flight::{Flight, Handout};
 use super::log::{self, Name, Record, Replayed, Single};
@@ -341,4 +344,20 @@ fn a_sync_of_the_journal_that_fails_ends_the_store() {
     b.store.fail_if_unsynced("test", &error);
     assert!(!b.store.is_writable());
     assert!(b.pop.flush().is_err(), "nobody tries again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_of_the_journal_that_fails_for_a_commit_ends_the_store() {
+    let world = World::new(2, &[("flushDiskType", "SYNC_FLUSH")]);
+    let b = world.open(&[]);
+    b.pop.ensure_line(Rig::name(), Some(0), || 0).unwrap();
+    world.disk.fail_at(world.disk.ops(), Fault::Broken);
+    b.pop.keep().unwrap_err();
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    super::start_flushing(&b, &tasks, &stop);
+    let failed = tokio::time::timeout(Duration::from_secs(10), b.store.failed());
+    assert!(failed.await.is_ok(), "only a commit was told");
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
 }
