@@ -92,7 +92,17 @@ pub(crate) fn later<T: Send + 'static>(
     work: impl FnOnce() -> Result<Reply<T>, Fault> + Send + 'static,
 ) -> Answer<T> {
     let (b, peer) = (Arc::clone(b), Arc::clone(peer));
-    Answer::Later(Box::pin(async move { run(&b, &peer, work).await? }))
+    Answer::Later(Box::pin(async move {
+        let maker = Arc::clone(&peer);
+        let work = move || {
+            let done = work();
+            // It may wait here for long, and be large.
+            let waiting = maker.finished(done.as_ref().map_or(0, |reply| reply.body.len()));
+            (done, waiting)
+        };
+        let (done, _waited) = run(&b, &peer, work).await?;
+        done
+    }))
 }
 
 /// Runs work that brings groups or topics into being: a crowd of clients with new groups waits here and leaves the pool to
@@ -161,4 +171,85 @@ pub(crate) fn keep_turning(b: &Arc<Broker>, tasks: &TaskTracker) -> Sender<()> {
 /// The process is being torn down: nobody reads this.
 fn stopping() -> Fault {
     Fault::new(ResponseCode::SERVICE_NOT_AVAILABLE, "the broker is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use bytes::BytesMut;
+    use net::routes::outcome;
+    use net::{Budget, Limits, Outcome, Server, Service};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
+    use tokio_util::sync::CancellationToken;
+    use wire::api::query::ViewMessageById;
+    use wire::code::NoHeader;
+    use wire::frame::{Encoding, Frame};
+
+    use super::*;
+    use crate::world::World;
+
+    const ANSWER_BYTES: usize = 8 << 20;
+    const TURNS: usize = 4;
+
+    /// Answers all requests with as much as a frame takes, from another thread.
+    struct Generous(Arc<Broker>);
+
+    impl Service for Generous {
+        fn serve(self: &Arc<Self>, peer: &Arc<Peer>, frame: Frame) -> Outcome {
+            let answer = later(&self.0, peer, || {
+                Ok(Reply::ok(NoHeader).with_body(vec![7; ANSWER_BYTES]))
+            });
+            outcome::<ViewMessageById>(Ok(answer), frame.opaque, false)
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn large_answers_that_a_peer_asks_for_and_does_not_read_are_counted_in_full() {
+        let world = World::new(1, &[]);
+        let budget = Budget::of(1 << 30);
+        let limits = Limits {
+            turns_max: TURNS,
+            reply_bytes_max: 1 << 20,
+            budget: Arc::clone(&budget),
+            ..Limits::default()
+        };
+        let listening = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let (addr, stop) = (listening.local_addr(), CancellationToken::new());
+        let service = Arc::new(Generous(world.open(&[])));
+        let serving = tokio::spawn(listening.serve(service, limits, stop.clone()));
+        let mut greedy = TcpStream::connect(addr).await.unwrap();
+        let mut all = BytesMut::new();
+        for n in 0..20 {
+            let frame = Frame::request(
+                n,
+                &ViewMessageById {
+                    topic: None,
+                    offset: 0,
+                },
+            );
+            frame.encode(&mut all, Encoding::Json);
+        }
+        greedy.write_all(&all).await.unwrap();
+        // One is on its way, and those of the other turns wait behind it.
+        let in_full = (TURNS - 1) * ANSWER_BYTES;
+        for _ in 0..1000 {
+            if budget.held() >= in_full {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(budget.held() >= in_full, "{} of {in_full}", budget.held());
+        drop(greedy);
+        for _ in 0..1000 {
+            if budget.held() < ANSWER_BYTES {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(budget.held() < ANSWER_BYTES, "{}", budget.held());
+        stop.cancel();
+        serving.await.unwrap();
+    }
 }

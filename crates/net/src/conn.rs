@@ -45,8 +45,9 @@ const IDLE_STEPS: u32 = 4;
 const HELD_BYTES: usize = 1024;
 /// It may hold so many times as much in these as may wait for it in answers.
 const HELD_SHARES: usize = 4;
-/// And one that keeps other threads busy, or whose answer waits to be taken: the size of a large one.
-const TURN_BYTES: usize = 256 * 1024;
+/// And one that keeps other threads busy, or whose answer waits to be taken: the size of a large one. What an answer has beyond
+/// it is counted when it is finished ([`Peer::finished`]).
+pub(crate) const TURN_BYTES: usize = 256 * 1024;
 
 /// Connections served since a connection was served itself, from which on it waits for the others.
 const CROWD: u64 = 4;

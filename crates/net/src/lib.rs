@@ -35,7 +35,7 @@ pub use leaving::Leaving;
 pub use levels::Levels;
 pub use limits::Limits;
 pub use link::{LinkError, LinkReader, LinkWriter};
-pub use peer::{CallError, Peer, PushError, Room};
+pub use peer::{CallError, Peer, PushError, Room, Taken};
 pub use pipe::{Pipe, PipeError};
 pub use places::Places;
 pub use routes::{Answer, Call, Fault, Reply};

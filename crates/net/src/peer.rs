@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use wire::frame::{Encoding, Frame};
 
 use crate::budget::Portion;
+use crate::conn::TURN_BYTES;
 use crate::limits::Limits;
 
 /// Why a frame could not be queued to a peer.
@@ -64,6 +65,8 @@ pub struct Peer {
     /// Bytes of the queue.
     queued: Arc<Queued>,
     queued_max: usize,
+    /// Bytes of answers that wait to be taken.
+    finished: Arc<Queued>,
     opaque: AtomicI32,
     calls: Mutex<HashMap<i32, oneshot::Sender<Frame>>>,
 }
@@ -77,10 +80,11 @@ impl Peer {
     ) -> (Peer, mpsc::Receiver<Pushed>) {
         let (queue, frames) = mpsc::channel(limits.push_max);
         let closing = CancellationToken::new();
-        let queued = Queued {
+        let queued = || Queued {
             bytes: AtomicUsize::new(0),
             portion: Mutex::new(limits.budget.join((addr, &closing), 0)),
         };
+        let (queued, finished) = (queued(), queued());
         let peer = Peer {
             id,
             addr,
@@ -92,6 +96,7 @@ impl Peer {
             queue,
             queued: Arc::new(queued),
             queued_max: limits.push_bytes_max,
+            finished: Arc::new(finished),
             opaque: AtomicI32::new(0),
             calls: Mutex::default(),
         };
@@ -136,6 +141,18 @@ impl Peer {
             return Err(PushError::Heavy(self.addr, queued));
         }
         Ok(Room { place, taken })
+    }
+
+    /// Counts an answer with so many bytes that another thread has made, until what is returned is dropped: its connection takes it
+    /// only when it is polled, and one whose peer does not read is not. What a turn counts with is not counted again.
+    #[must_use]
+    pub fn finished(&self, bytes: usize) -> Taken {
+        let bytes = bytes.saturating_sub(TURN_BYTES);
+        self.finished.add(bytes);
+        Taken {
+            queued: Arc::clone(&self.finished),
+            bytes,
+        }
     }
 
     /// Sends a request and waits for its answer. The frame's opaque is replaced by a fresh one.
@@ -226,9 +243,9 @@ impl Queued {
     }
 }
 
-/// Bytes of the queue, until they leave it.
+/// Bytes that are counted as long as this is kept.
 #[derive(Debug)]
-struct Taken {
+pub struct Taken {
     queued: Arc<Queued>,
     bytes: usize,
 }
@@ -257,9 +274,28 @@ mod tests {
     use wire::code::ResponseCode;
 
     use super::*;
+    use crate::budget::Budget;
 
     fn frame(bytes: usize) -> Frame {
         Frame::reply(0, ResponseCode::SUCCESS).with_body(vec![0; bytes])
+    }
+
+    #[test]
+    fn whoever_leaves_large_answers_to_wait_is_closed_when_too_much_is_held() {
+        let limits = Limits {
+            budget: Budget::of(16 << 20),
+            ..Limits::default()
+        };
+        let nowhere: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
+        let peer = || Peer::new(1, (nowhere, nowhere), Encoding::Json, &limits).0;
+        let (greedy, honest) = (peer(), peer());
+        let _large = honest.finished(5 << 20);
+        let first: Vec<_> = (0..10).map(|_| greedy.finished(1 << 20)).collect();
+        assert!(greedy.is_open() && limits.budget.held() > 12 << 20);
+        drop(first);
+        assert!(limits.budget.held() < 6 << 20, "{}", limits.budget.held());
+        let _all: Vec<_> = (0..20).map(|_| greedy.finished(1 << 20)).collect();
+        assert!(honest.is_open() && !greedy.is_open());
     }
 
     #[test]
