@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use net::{Call, Fault, Reply};
+use net::routes::stranger;
+use net::{Call, Fault, Peer, Reply, Service};
 use serde::de::DeserializeOwned;
 use tracing::info;
 use wire::api::register::{
@@ -16,7 +17,7 @@ use wire::api::route::{
 };
 use wire::body::register::RegisterBrokerBody;
 use wire::body::topic::{DataVersion, TopicConfigTable};
-use wire::body::topic_route::TopicRoute;
+use wire::body::topic_route::{QueueRoute, TopicRoute};
 use wire::code::{Empty, NoHeader, ResponseCode};
 use wire::ext::Ext;
 use wire::fastjson;
@@ -124,6 +125,20 @@ fn malformed(what: &str, reason: &dyn std::error::Error) -> Fault {
     Fault::new(ResponseCode::SYSTEM_ERROR, format!("malformed {what}: {reason}"))
 }
 
+/// Whether somebody may speak for a broker that has registered over these connections: over one of them, from the same host (it
+/// may have come back over another one and not have registered yet), or as an administrator.
+fn speaks_for(s: &Arc<NameServer>, peer: &Peer, conns: &[u64]) -> bool {
+    let host_of = |peer: &Peer| peer.addr.ip().to_canonical();
+    let is_there = {
+        let registrants = s.registrants.lock();
+        conns.iter().any(|conn| {
+            let there = registrants.get(conn);
+            *conn == peer.id || there.is_some_and(|there| host_of(there) == host_of(peer))
+        })
+    };
+    is_there || s.may_administer(peer)
+}
+
 /// 104. Takes effect before it is answered.
 pub(crate) fn unregister_broker(s: &Arc<NameServer>, call: Call<UnregisterBroker>) -> Answered<NoHeader> {
     let UnregisterBroker {
@@ -132,6 +147,13 @@ pub(crate) fn unregister_broker(s: &Arc<NameServer>, call: Call<UnregisterBroker
         broker_addr,
         ..
     } = &call.header;
+    let conns = s.registry.read().conns_of(broker_name, Some(broker_addr));
+    if conns.is_empty() {
+        return Ok(Reply::ok(NoHeader).into());
+    }
+    if !speaks_for(s, &call.peer, &conns) {
+        return Err(stranger(&call.peer, call.code));
+    }
     let notice = s
         .registry
         .write()
@@ -175,6 +197,14 @@ pub(crate) fn broker_heartbeat(s: &Arc<NameServer>, call: Call<BrokerHeartbeat>)
 /// 217
 pub(crate) fn register_topic(s: &Arc<NameServer>, call: Call<RegisterTopicInNamesrv>) -> Answered<NoHeader> {
     let route: TopicRoute = json(&call.body, "route")?;
+    let own = |queue: &QueueRoute| {
+        let conns = s.registry.read().conns_of(&queue.broker_name, None);
+        // What is not known is not taken.
+        conns.is_empty() || speaks_for(s, &call.peer, &conns)
+    };
+    if !route.queue_datas.iter().all(own) {
+        return Err(stranger(&call.peer, call.code));
+    }
     let added = s
         .registry
         .write()

@@ -332,6 +332,13 @@ impl Registry {
         Accepted { master, notice }
     }
 
+    /// The connections over which a broker has registered last, one for each address; or that of one address.
+    pub fn conns_of(&self, broker: &str, addr: Option<&str>) -> Vec<u64> {
+        let of_broker = self.live.iter().filter(|(_, live)| live.broker == broker);
+        let meant = of_broker.filter(|((_, known), _)| addr.is_none_or(|addr| known == addr));
+        meant.map(|(_, live)| live.conn).collect()
+    }
+
     /// Drops one address of a broker; with the last one the broker, and with that its topics.
     pub fn unregister(&mut self, cluster: &str, broker: &str, addr: &str) -> Option<Notice> {
         let place = (Str::from(cluster), Str::from(addr));

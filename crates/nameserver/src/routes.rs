@@ -26,9 +26,11 @@ net::routes! { NameServer;
     GetHasUnitSubTopicList => route::get_unit_sub_topics, open;
     GetHasUnitSubUnunitTopicList => route::get_unit_sub_only_topics, open;
     RegisterBroker => register::register_broker, open;
+    // The broker itself and administrators only, as the handler sees.
     UnregisterBroker => register::unregister_broker, open;
     QueryDataVersion => register::query_data_version, open;
     BrokerHeartbeat => register::broker_heartbeat, open;
+    // The brokers named and administrators only, as the handler sees.
     RegisterTopicInNamesrv => register::register_topic, open;
     DeleteTopicInNamesrv => register::delete_topic, logged;
     WipeWritePermOfBroker => register::wipe_write_perm, logged;

@@ -20,7 +20,7 @@ use store::env::sim::SimClock;
 use store::env::{Clock, Env};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -527,32 +527,42 @@ async fn of_every_changed_setting_is_said_what_becomes_of_it_and_who_changed_it_
     running.stop().await;
 }
 
-/// Asks over a connection that does not come from the host of the server, as far as it can see: from another address of this
-/// host, to its loopback. `None`: it has no other address.
-async fn ask_as_a_stranger(addr: SocketAddr, frame: Frame) -> Option<Frame> {
-    // Nothing is sent to find the address.
-    let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    found.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    let own = found.local_addr().ok()?.ip();
-    if own.is_loopback() || own.is_unspecified() {
-        return None;
-    }
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((own, 0).into()).ok()?;
-    let mut stream = tokio::time::timeout(WAIT, socket.connect(addr))
-        .await
-        .ok()?
-        .ok()?;
-    let (mut bytes, mut inbox) = (BytesMut::new(), BytesMut::new());
-    frame.encode(&mut bytes, Encoding::Json);
-    stream.write_all(&bytes).await.unwrap();
-    loop {
-        if let Some(frame) = Decoder::default().next(&mut inbox).unwrap() {
-            return Some(frame);
+/// A connection that does not come from the host of the server, as far as it can see: from another address of this host, to its
+/// loopback.
+struct Stranger(TcpStream);
+
+impl Stranger {
+    /// `None`: this host has no other address.
+    async fn connect(addr: SocketAddr) -> Option<Stranger> {
+        // Nothing is sent to find the address.
+        let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        found.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+        let own = found.local_addr().ok()?.ip();
+        if own.is_loopback() || own.is_unspecified() {
+            return None;
         }
-        let read = tokio::time::timeout(WAIT, stream.read_buf(&mut inbox)).await;
-        assert!(read.unwrap().unwrap() > 0, "cut off");
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((own, 0).into()).ok()?;
+        let stream = tokio::time::timeout(WAIT, socket.connect(addr)).await;
+        Some(Stranger(stream.ok()?.ok()?))
     }
+
+    async fn ask(&mut self, frame: Frame) -> Frame {
+        let (mut bytes, mut inbox) = (BytesMut::new(), BytesMut::new());
+        frame.encode(&mut bytes, Encoding::Json);
+        self.0.write_all(&bytes).await.unwrap();
+        loop {
+            if let Some(frame) = Decoder::default().next(&mut inbox).unwrap() {
+                return frame;
+            }
+            let read = tokio::time::timeout(WAIT, self.0.read_buf(&mut inbox)).await;
+            assert!(read.unwrap().unwrap() > 0, "cut off");
+        }
+    }
+}
+
+async fn ask_as_a_stranger(addr: SocketAddr, frame: Frame) -> Option<Frame> {
+    Some(Stranger::connect(addr).await?.ask(frame).await)
 }
 
 #[tokio::test]
@@ -588,6 +598,77 @@ async fn strangers_register_and_ask_for_routes_and_administer_nothing() {
     let running = Running::start("adminAllowedFrom=127.0.0.1;0.0.0.0/0").await;
     let change = request(318, &[], "enableTopicList=false\n");
     assert_eq!(ask_as_a_stranger(running.addr, change).await.unwrap().code, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_broker_itself_and_administrators_take_it_or_its_topics_away() {
+    let running = Running::start("").await;
+    let client = running.connect().await;
+    client.register("a", "0", "h:1").await;
+    let Some(mut stranger) = Stranger::connect(running.addr).await else {
+        println!("skipped: this host has no address besides its loopback");
+        return;
+    };
+    let is_open = async || text(&client.route("T").await).contains(r#""perm":6"#);
+    let single = |broker: &str| {
+        let queue = format!(r#"{{"brokerName":"{broker}","perm":0,"readQueueNums":1,"writeQueueNums":1}}"#);
+        request(217, &[("topic", "T")], &format!(r#"{{"queueDatas":[{queue}]}}"#))
+    };
+    let leave = |broker: &str, addr: &str, cluster: &str| {
+        let fields = [
+            ("brokerName", broker),
+            ("brokerAddr", addr),
+            ("clusterName", cluster),
+            ("brokerId", "0"),
+        ];
+        request(104, &fields, "")
+    };
+    let register = |broker: &str, addr: &str| {
+        let fields = [
+            ("brokerName", broker),
+            ("brokerId", "0"),
+            ("brokerAddr", addr),
+            ("clusterName", "C"),
+            ("haServerAddr", "ha"),
+        ];
+        request(103, &fields, TWO_TOPICS)
+    };
+    // Also one that has a broker of its own.
+    for has_own in [false, true] {
+        if has_own {
+            assert_eq!(stranger.ask(register("b", "h:2")).await.code, 0);
+        }
+        for frame in [single("a"), leave("a", "h:1", "C"), leave("a", "h:1", "D")] {
+            let refused = stranger.ask(frame).await;
+            let (code, remark) = remark(&refused);
+            assert!(
+                code == 16 && remark.contains("set adminAllowedFrom="),
+                "{code} {remark}"
+            );
+        }
+        assert_eq!(stranger.ask(single("unknown")).await.code, 0);
+        assert_eq!(
+            stranger.ask(leave("a", "h:9", "C")).await.code,
+            0,
+            "there is none"
+        );
+        assert!(is_open().await);
+    }
+    assert_eq!(stranger.ask(single("b")).await.code, 0, "its own");
+    // It may have come back over another connection.
+    let mut again = Stranger::connect(running.addr).await.unwrap();
+    assert_eq!(again.ask(leave("b", "h:2", "C")).await.code, 0);
+    assert!(!text(&client.route("T").await).contains("h:2"));
+
+    // The connection of the last registration counts.
+    assert_eq!(stranger.ask(register("b", "h:2")).await.code, 0);
+    client.register("b", "0", "h:2").await;
+    assert_eq!(again.ask(leave("b", "h:2", "C")).await.code, 16);
+    assert_eq!(stranger.ask(register("b", "h:2")).await.code, 0);
+    assert_eq!(client.send(single("b")).await.code, 0, "an administrator");
+    assert_eq!(client.send(leave("b", "h:2", "C")).await.code, 0);
+    assert!(!text(&client.route("T").await).contains("h:2"));
     running.stop().await;
 }
 

@@ -158,14 +158,18 @@ pub fn run<O: Service, R: Request>(
     }
     let entry = Entry::of(peer, &frame, logged);
     if !owner.may_administer(peer) {
-        return entry.follow(refuse(stranger(peer, &frame), frame.opaque, frame.is_oneway()));
+        return entry.follow(refuse(
+            stranger(peer, frame.code),
+            frame.opaque,
+            frame.is_oneway(),
+        ));
     }
     entry.follow(handle(owner, peer, frame, handler))
 }
 
 /// What somebody is told who may not administer from where he is.
-fn stranger(peer: &Peer, frame: &Frame) -> Fault {
-    let (code, from) = (wire::code::Code(frame.code), peer.addr.ip().to_canonical());
+pub fn stranger(peer: &Peer, code: i32) -> Fault {
+    let (code, from) = (wire::code::Code(code), peer.addr.ip().to_canonical());
     let remark = format!(
         "{code} may not come from {from}: ask from the host of this server, or set adminAllowedFrom={from} (or a network: 10.0.0.0/8) in its configuration file and start it again"
     );
