@@ -297,7 +297,7 @@ pub(crate) async fn keep_journal(b: Arc<Broker>, stop: CancellationToken) {
         }
         let writing = Arc::clone(&b);
         match store::env::aside(move || writing.offsets.write_journal()).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 error!(file = %error.path.display(), error = %error.source, "commits of the last seconds would not outlive a kill until consumer offsets are saved");
             }

@@ -192,11 +192,12 @@ impl OffsetJournal {
         self.is_long.store(is_long, Ordering::Relaxed);
     }
 
-    /// Writes what `take` finds. An error is told once; then nothing is taken until there is a new file.
-    pub(super) fn write(&self, take: impl FnOnce() -> Vec<Entry>) -> Result<(), SaveError> {
+    /// Writes what `take` finds. An error is told once; then nothing is taken until there is a new file: `false`. What is
+    /// asked later need not be true of this write: the new file may be there by then, and be from before the change.
+    pub(super) fn write(&self, take: impl FnOnce() -> Vec<Entry>) -> Result<bool, SaveError> {
         let mut state = self.state.lock();
         if state.is_broken || store::seeded!("journal-skipped") {
-            return Ok(());
+            return Ok(!state.is_broken);
         }
         let written = self.append(&mut state, &take());
         self.note_length(&state);
@@ -205,7 +206,7 @@ impl OffsetJournal {
         if self.needs_sync() {
             self.journal.sync().map_err(|error| self.broken(error))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Makes the bytes of a new file, such that what is written from now on comes after it.

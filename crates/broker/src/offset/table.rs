@@ -473,8 +473,8 @@ impl Offsets {
     }
 
     /// Writes to the journal what was committed since the last time. After an error the next [`Offsets::save_over`] makes good
-    /// for it.
-    pub(crate) fn write_journal(&self) -> Result<(), SaveError> {
+    /// for it. `false`: nothing is written until then.
+    pub(crate) fn write_journal(&self) -> Result<bool, SaveError> {
         let written = self.journal.write(|| self.take_unwritten());
         if written.is_err() {
             self.changed.store(true, Ordering::Release);
@@ -499,7 +499,7 @@ impl Offsets {
     /// Returns when all changes so far outlive a kill: in the journal, or in a file when that cannot be written. For
     /// whoever tells an operator that something is done. Blocks.
     pub(crate) fn keep(&self, make_durable: impl Fn() -> bool) -> Result<(), SaveError> {
-        if self.write_journal().is_ok() && !self.journal.is_broken() {
+        if matches!(self.write_journal(), Ok(true)) {
             return Ok(());
         }
         if self.save_over(make_durable)? {
