@@ -39,6 +39,7 @@ const LEASES_MAX: usize = 256;
 const NAP: Duration = Duration::from_millis(100);
 /// After a failure.
 const PAUSE_MS: i64 = 1_000;
+const PAUSE: Duration = Duration::from_millis(PAUSE_MS.unsigned_abs());
 /// How long a turn may take at most before its messages count as due again.
 const TURN_MS: i64 = 60_000;
 /// Messages at the end of a retry topic that are searched after a crash.
@@ -106,9 +107,12 @@ pub(super) async fn keep_reviving(b: Arc<Broker>, stop: CancellationToken) {
             }
         }
         tails.clear();
+        let is_stuck = !owed.is_empty();
         let due = b.pop.next_due();
         let nap = async {
             match due {
+                // What is due stays due meanwhile, and whatever comes due has to wait as well.
+                _ if is_stuck => tokio::time::sleep(PAUSE).await,
                 Some(due) => {
                     let time = due.saturating_sub(now_ms).max(1).unsigned_abs();
                     tokio::time::sleep(Duration::from_millis(time).min(NAP)).await;
@@ -118,7 +122,7 @@ pub(super) async fn keep_reviving(b: Arc<Broker>, stop: CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = b.pop.earlier.notified() => {}
+            () = b.pop.earlier.notified(), if !is_stuck => {}
             () = nap => {}
         }
     }
@@ -186,9 +190,14 @@ async fn revive(
     tails
 }
 
-/// Settles what could not be settled, as far as the group was not set elsewhere and has it anew.
+/// Settles what could not be settled, as far as the group was not set elsewhere and has it anew. The first that fails again
+/// stands for those behind it: each try is a line in the log.
 fn settle_owed(b: &Broker, owed: &mut Owed) {
+    let mut has_failed = false;
     owed.retain(|(line, offsets)| {
+        if has_failed {
+            return true;
+        }
         let mut state = line.state.lock();
         let is_ours = |offset: &&i64| {
             let lease = state.flight.lease_of(**offset);
@@ -197,7 +206,8 @@ fn settle_owed(b: &Broker, owed: &mut Owed) {
         let offsets: Vec<i64> = offsets.iter().filter(is_ours).copied().collect();
         let is_settled = b.pop.settle(line, &mut state, &offsets).is_ok();
         b.pop.publish(&b.offsets, line, &mut state);
-        !is_settled
+        has_failed = !is_settled;
+        has_failed
     });
 }
 
@@ -492,10 +502,8 @@ mod tests {
         b.store.drive();
     }
 
-    /// A lease has ended, and one operation of the disk fails: how many copies there are, and messages in flight.
-    async fn copies(number: u64) -> (i64, usize) {
-        let world = World::new(1, &[]);
-        let b = world.open(&[]);
+    /// One message is handed out, and its lease ends soon: with its line and the retry topic.
+    fn hand_out_one(b: &Arc<Broker>) -> (Arc<Line>, Str) {
         let config = TopicConfig {
             topic_name: "T".into(),
             read_queue_nums: 1,
@@ -504,17 +512,26 @@ mod tests {
         };
         drop(b.ensure_topic(config).unwrap());
         b.group("G").unwrap();
-        put_one(&b);
+        put_one(b);
         let name = Name {
             group: "G".into(),
             topic: "T".into(),
             queue_id: 0,
         };
-        let retry = retry_topic(&b, &name).unwrap().unwrap();
+        let retry = retry_topic(b, &name).unwrap().unwrap();
         let line = b.pop.ensure_line(name, Some(0), || 0).unwrap();
         let now_ms = b.env.clock.now_ms();
         let handout = Handout::new((0, 1), &[0], (now_ms, now_ms + 10));
         b.pop.hand_out(&line, &mut line.state.lock(), &handout).unwrap();
+        b.pop.hint(&line, &mut line.state.lock());
+        (line, retry)
+    }
+
+    /// A lease has ended, and one operation of the disk fails: how many copies there are, and messages in flight.
+    async fn copies(number: u64) -> (i64, usize) {
+        let world = World::new(1, &[]);
+        let b = world.open(&[]);
+        let (line, retry) = hand_out_one(&b);
         world.disk.fail_at(world.disk.ops() + number, Fault::Broken);
         let (mut tails, mut owed) = (Tails::default(), Owed::new());
         for _ in 0..3 {
@@ -540,5 +557,61 @@ mod tests {
             );
         }
         assert_eq!(copies(u64::MAX / 2).await, (1, 0), "when nothing fails");
+    }
+
+    /// How often the disk is asked in ten seconds when nothing works any more from one operation on, while another line is due;
+    /// and how many copies and messages in flight there are when it works again. `None`: a sync was among it, which ends the store.
+    async fn asked_while_it_fails(number: u64) -> (u64, Option<(i64, usize)>) {
+        let world = World::new(1, &[]);
+        let b = world.open(&[]);
+        let (line, retry) = hand_out_one(&b);
+        let (tasks, stop) = (tokio_util::task::TaskTracker::new(), CancellationToken::new());
+        let before = world.disk.ops();
+        for fails in number..number + 100_000 {
+            world.disk.fail_at(before + fails, Fault::Broken);
+        }
+        world.pass(20);
+        tasks.spawn(keep_reviving(Arc::clone(&b), stop.clone()));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let other = Name {
+            group: "G".into(),
+            topic: "T".into(),
+            queue_id: 1,
+        };
+        world.disk.fail_no_more();
+        let other = b.pop.ensure_line(other, Some(0), || 0).unwrap();
+        let now_ms = b.env.clock.now_ms();
+        let handout = Handout::new((0, 1), &[0], (now_ms - 20, now_ms - 10));
+        b.pop.hand_out(&other, &mut other.state.lock(), &handout).unwrap();
+        let from = world.disk.ops();
+        for fails in 0..100_000 {
+            world.disk.fail_at(from + fails, Fault::Broken);
+        }
+        b.pop.hint(&other, &mut other.state.lock());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let asked = world.disk.ops() - from;
+        world.disk.fail_no_more();
+        for _ in 0..4 {
+            world.pass(TURN_MS.unsigned_abs() + 1);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+        let written = b.store.find_queue(&retry, 0).map_or(0, |queue| queue.max());
+        let left = (written, line.state.lock().flight.count());
+        (asked, Some(left).filter(|_| b.store.failure().is_none()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_cannot_be_written_is_tried_now_and_then_and_settled_once_it_can() {
+        for number in 0..6 {
+            let (asked, left) = asked_while_it_fails(number).await;
+            assert!(asked < 50, "from operation {number} on: {asked} in 10 s");
+            assert!(
+                left.is_none_or(|left| left == (1, 0)),
+                "from operation {number} on: {left:?}"
+            );
+        }
     }
 }
