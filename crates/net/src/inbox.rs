@@ -26,6 +26,8 @@ pub(crate) struct Inbox {
     pieces: Vec<BytesMut>,
     /// What is in them.
     pieces_bytes: usize,
+    /// The buffers that they keep.
+    pieces_held: usize,
 }
 
 impl Inbox {
@@ -37,6 +39,7 @@ impl Inbox {
             read_bytes: READ_BYTES_MIN,
             pieces: Vec::new(),
             pieces_bytes: 0,
+            pieces_held: 0,
         }
     }
 
@@ -83,7 +86,12 @@ impl Inbox {
             return;
         }
         if self.bytes.len() >= PIECE_BYTES / 2 {
+            if self.buffer > 2 * PIECE_BYTES {
+                // It is the rest of the buffer of a large frame, and would keep all of it.
+                self.begin_anew();
+            }
             self.pieces_bytes += self.bytes.len();
+            self.pieces_held += self.buffer;
             let next = BytesMut::with_capacity(PIECE_BYTES);
             self.pieces.push(std::mem::replace(&mut self.bytes, next));
         } else {
@@ -104,7 +112,7 @@ impl Inbox {
         for piece in self.pieces.drain(..).chain([std::mem::take(&mut self.bytes)]) {
             whole.extend_from_slice(&piece);
         }
-        self.pieces_bytes = 0;
+        (self.pieces_bytes, self.pieces_held) = (0, 0);
         self.buffer = whole.capacity();
         self.bytes = whole;
         true
@@ -120,7 +128,7 @@ impl Inbox {
 
     /// The memory that it takes.
     pub(crate) fn held(&self) -> usize {
-        self.pieces.len() * PIECE_BYTES + self.buffer
+        self.pieces_held + self.buffer
     }
 
     fn begin_anew(&mut self) {
@@ -197,6 +205,29 @@ mod tests {
         let frames = take(&mut inbox, &next[50..]);
         assert_eq!(frames.len(), 1);
         assert_eq!(frames[0].1, next.len());
+    }
+
+    #[test]
+    fn the_beginning_of_a_large_frame_keeps_nothing_of_the_one_before_it() {
+        for size in (1..40).map(|n| n * 50_000) {
+            let mut inbox = Inbox::new(16 << 20);
+            let mut bytes = frame(size);
+            bytes.extend_from_slice(&frame(4 << 20)[..700_000]);
+            drop(take(&mut inbox, &bytes));
+            inbox.make_room();
+            assert!(!inbox.pieces.is_empty());
+            let held = inbox.held();
+            assert!(
+                (700_000..700_000 + 4 * PIECE_BYTES).contains(&held),
+                "{size}: {held}"
+            );
+            let mut kept = inbox.pieces.into_iter();
+            // A piece whose buffer is so large would take so much.
+            assert!(
+                kept.all(|mut piece| !piece.try_reclaim(2 * PIECE_BYTES)),
+                "after {size}"
+            );
+        }
     }
 
     #[test]
