@@ -203,8 +203,8 @@ honoured! {
     start metrics_prom_exporter_port "metricsPromExporterPort": u16 = 0;
     /// A connection without traffic is closed after so many seconds.
     start server_channel_max_idle_time_seconds "serverChannelMaxIdleTimeSeconds": NonZeroU64 = nonzero(120);
-    /// Bytes that all connections together may hold: frames that have half arrived, answers that nobody reads. Beyond, whoever
-    /// holds most is closed. Not in the reference.
+    /// Bytes that all connections together may hold: frames that have half arrived, answers that nobody reads. Beyond, the largest
+    /// of the host that holds most is closed. Not in the reference.
     start connection_bytes_max "connectionBytesMax": NonZeroU64 = nonzero(512 << 20);
     /// Keys that code 318 may not change, separated by `;`.
     fixed config_black_list "configBlackList": String = "configBlackList;configStorePath;kvConfigPath".into();

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What all connections of a process may hold together: frames that have half arrived, requests that are held, answers and
-//! pushes that nobody has read. Beyond it whoever holds most is closed; before that, whoever does not read gets less and less
+//! pushes that nobody has read. Beyond it the host is sought whose connections hold most together, and of them the one that holds most is
+//! closed: many connections do not make one that is honest stand out. Before that, whoever does not read gets less and less
 //! to have waiting ([`Budget::share`]).
 //!
 //! A connection notes what it holds when that has grown past what it noted last, or has shrunk below half of it, in whole
 //! [`STEP`]s: so the lock is taken a few times for a frame of a megabyte and not at all for small ones that come and go. Each
 //! counts with one step to begin with, so that nothing escapes in small pieces.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -36,6 +37,15 @@ pub struct Budget {
 struct Holders {
     held: usize,
     last: u64,
+    hosts: HashMap<IpAddr, Host>,
+    /// By how much they hold.
+    by_bytes: BTreeSet<(usize, IpAddr)>,
+}
+
+/// The connections of one host.
+#[derive(Debug, Default)]
+struct Host {
+    held: usize,
     /// By how much they hold, and then by their age.
     by_bytes: BTreeMap<(usize, u64), Holder>,
 }
@@ -99,21 +109,17 @@ impl Budget {
         let mut closed = Vec::new();
         {
             let mut holders = self.holders.lock();
-            if before > 0 {
-                if holders.by_bytes.remove(&(before, id)).is_none() {
-                    // It was closed, and nothing of it counts any more.
-                    return;
-                }
-                holders.held -= before;
+            let host = holder.addr.ip().to_canonical();
+            if before > 0 && holders.remove(host, (before, id)).is_none() {
+                // It was closed, and nothing of it counts any more.
+                return;
             }
             if after > 0 {
-                holders.by_bytes.insert((after, id), holder.clone());
-                holders.held += after;
+                holders.insert(host, (after, id), holder.clone());
             }
             while holders.held > self.max
-                && let Some(((bytes, _), largest)) = holders.by_bytes.pop_last()
+                && let Some((bytes, largest)) = holders.pop_largest()
             {
-                holders.held -= bytes;
                 closed.push((bytes, largest));
             }
             self.held.store(holders.held, Ordering::Relaxed);
@@ -122,9 +128,54 @@ impl Budget {
             closing.cancel();
             warn!(
                 peer = %addr, bytes, limit = self.max,
-                "closing: connections hold more than connectionBytesMax, and this one most of all"
+                "closing: connections hold more than connectionBytesMax, and this one most of those of the host that holds most"
             );
         }
+    }
+}
+
+impl Holders {
+    fn insert(&mut self, host: IpAddr, key: (usize, u64), holder: Holder) {
+        self.change(host, |host| {
+            host.held += key.0;
+            host.by_bytes.insert(key, holder);
+        });
+    }
+
+    fn remove(&mut self, host: IpAddr, key: (usize, u64)) -> Option<Holder> {
+        self.change(host, |host| {
+            let holder = host.by_bytes.remove(&key)?;
+            host.held -= key.0;
+            Some(holder)
+        })
+    }
+
+    /// The connection that holds most of those of the host that does.
+    fn pop_largest(&mut self) -> Option<(usize, Holder)> {
+        let (_, host) = *self.by_bytes.last()?;
+        self.change(host, |host| {
+            let ((bytes, _), holder) = host.by_bytes.pop_last()?;
+            host.held -= bytes;
+            Some((bytes, holder))
+        })
+    }
+
+    fn change<T>(&mut self, addr: IpAddr, change: impl FnOnce(&mut Host) -> T) -> T {
+        let host = self.hosts.entry(addr).or_default();
+        let before = host.held;
+        let result = change(host);
+        let after = host.held;
+        if host.by_bytes.is_empty() {
+            self.hosts.remove(&addr);
+        }
+        if after != before {
+            self.by_bytes.remove(&(before, addr));
+            if after > 0 {
+                self.by_bytes.insert((after, addr));
+            }
+            self.held = self.held - before + after;
+        }
+        result
     }
 }
 
@@ -172,8 +223,12 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn join(budget: &Arc<Budget>) -> (Portion, CancellationToken) {
+        join_from(budget, 1)
+    }
+
+    fn join_from(budget: &Arc<Budget>, host: u8) -> (Portion, CancellationToken) {
         let closing = CancellationToken::new();
-        let nowhere: SocketAddr = (Ipv4Addr::LOCALHOST, 1).into();
+        let nowhere: SocketAddr = (Ipv4Addr::new(127, 0, 0, host), 1).into();
         (budget.join((nowhere, &closing), STEP), closing)
     }
 
@@ -205,6 +260,26 @@ mod tests {
         assert!(all[3].1.is_cancelled() && !all[2].1.is_cancelled() && !all[0].1.is_cancelled());
         all.clear();
         assert_eq!(budget.held(), 2 * STEP);
+    }
+
+    #[test]
+    fn of_many_connections_of_one_host_the_largest_is_closed_before_one_larger_of_another() {
+        let budget = Budget::of(100 * STEP);
+        let mut crowd: Vec<_> = (0..40).map(|_| join_from(&budget, 1)).collect();
+        let (mut honest, closing) = join_from(&budget, 2);
+        grow(&mut honest, 30);
+        for (portion, _) in &mut crowd {
+            grow(portion, 2);
+        }
+        let is_closed = |(_, closing): &(Portion, CancellationToken)| closing.is_cancelled();
+        assert!(!closing.is_cancelled());
+        assert_eq!(crowd.iter().filter(|one| is_closed(one)).count(), 5);
+        assert!(budget.held() <= 100 * STEP);
+        drop(crowd);
+        assert_eq!(budget.held(), 30 * STEP);
+        // Alone it is the host that holds most.
+        let _others: Vec<_> = (3..80).map(|host| join_from(&budget, host)).collect();
+        assert!(closing.is_cancelled());
     }
 
     #[test]
@@ -246,10 +321,10 @@ mod tests {
             changes in prop::collection::vec((0_usize..8, 0_usize..40 * STEP, any::<bool>()), 0..200)
         ) {
             let budget = Budget::of(64 * STEP);
-            let mut all: Vec<_> = (0..8).map(|_| join(&budget)).collect();
+            let mut all: Vec<_> = (0..8).map(|host| join_from(&budget, host / 3)).collect();
             for (which, bytes, ends) in changes {
                 if ends {
-                    all[which] = join(&budget);
+                    all[which] = join_from(&budget, which as u8 / 2);
                 } else {
                     all[which].0.note(bytes);
                 }

@@ -45,6 +45,8 @@ const IDLE_STEPS: u32 = 4;
 const HELD_BYTES: usize = 1024;
 /// It may hold so many times as much in these as may wait for it in answers.
 const HELD_SHARES: usize = 4;
+/// So many it may always hold: pulls of a client that reads 2,000 queues, and what else it asks.
+const HELD_MIN: usize = 2560;
 /// And one that keeps other threads busy, or whose answer waits to be taken: the size of a large one. What an answer has beyond
 /// it is counted when it is finished ([`Peer::finished`]).
 pub(crate) const TURN_BYTES: usize = 256 * 1024;
@@ -495,7 +497,7 @@ impl<S: Service> Conn<S> {
             && self.gated.len() + self.group.len() < self.limits.gated_max
             && self.held.len() + self.group.len() < self.limits.held_max
             && self.held_bytes < self.limits.held_bytes_max
-            && self.held.len() * HELD_BYTES / HELD_SHARES < self.share
+            && (self.held.len() < HELD_MIN || self.held.len() * HELD_BYTES / HELD_SHARES < self.share)
     }
 
     /// The less is left for all, the less may wait for one that does not read, and the less is done for it at the same time.

@@ -653,6 +653,23 @@ async fn a_connection_with_too_many_requests_in_flight_is_not_read_until_some_ar
 }
 
 #[tokio::test]
+async fn a_client_with_thousands_of_held_requests_is_read_although_little_is_left_for_all() {
+    let limits = Limits {
+        budget: net::Budget::of(4 << 20),
+        ..Limits::default()
+    };
+    let (_service, addr, _stop) = start(limits).await;
+    let mut raw = Raw::connect(addr).await;
+    for part in 0..20 {
+        let pulls: Vec<_> = (0..100).map(|n| request(HELD, 100 * part + n, b"")).collect();
+        raw.send(&pulls).await;
+    }
+    raw.send(&[request(ECHO, 5000, b"still there")]).await;
+    let answer = tokio::time::timeout(WAIT, raw.next()).await.unwrap().unwrap();
+    assert_eq!((answer.opaque, &answer.body[..]), (5000, &b"still there"[..]));
+}
+
+#[tokio::test]
 async fn a_connection_over_the_limit_is_closed() {
     let limits = Limits {
         connections_max: 1,

@@ -520,8 +520,8 @@ settings! {
     /// Connections of each port; one more is closed at once.
     start connections_max: u32 = 20_000, "connectionsMax";
     /// Bytes that all connections together may hold: frames that have half arrived, requests that are held, answers and messages
-    /// that nobody reads. The fewer are left, the fewer may wait for each that does not read; beyond, whoever holds most is
-    /// closed. 0: a quarter of the memory of the host, at least 256 MiB and at most 1 GiB.
+    /// that nobody reads. The fewer are left, the fewer may wait for each that does not read; beyond, the largest of the host
+    /// that holds most is closed. 0: a quarter of the memory of the host, at least 256 MiB and at most 1 GiB.
     start connection_bytes_max: u64 = 0, "connectionBytesMax";
     /// Requests of one connection that wait for the store; then its socket is not read.
     start in_flight_per_connection_max: u32 = 16_384, "inFlightPerConnectionMax";
