@@ -89,7 +89,7 @@ async fn a_pull_that_cannot_be_held_is_told_that_the_broker_is_busy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_no_heartbeat_is_disconnected() {
-    let rig = Rig::start_with(&[("channelExpiredTimeout", "300")]).await;
+    let rig = Rig::start_with(&[("channelExpiredTimeout", "2000")]).await;
     let (silent, alive) = (rig.client().await, rig.client().await);
     silent.consume("G", "T", "*").await;
     silent.ended().await;
