@@ -235,6 +235,7 @@ async fn who_has_nothing_to_write_does_not_write_for_others_and_wait_for_a_disk_
 async fn a_disk_that_stalls_costs_refusals_and_time_and_neither_memory_nor_messages() {
     const PENDING_MAX: usize = 32 * 1024;
     const BODY: usize = 1024;
+    const STALL: std::time::Duration = std::time::Duration::from_secs(5);
     let disk = Tough::new();
     let settings = [
         ("appendPendingBytesMax", "32768"),
@@ -266,7 +267,7 @@ async fn a_disk_that_stalls_costs_refusals_and_time_and_neither_memory_nor_messa
     let (asks, sends) = (Rig::client_at(life.addr).await, Rig::client_at(life.addr).await);
     assert_eq!(asks.ask(&GetBrokerConfig).await.code, 0, "the rest goes on");
     let stall = || life.broker.store.write_stall();
-    while stall() <= std::time::Duration::from_millis(200) {
+    while stall() <= STALL {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let late = sends.ask_with(&send("T", 0, ""), "late").await;
