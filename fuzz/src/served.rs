@@ -28,7 +28,7 @@ const CONNECTS_MAX: u32 = 400;
 /// A connection is used for so many turns.
 const TURNS_OF_A_LINE: u64 = 32;
 /// A server serves so many.
-const TURNS_OF_A_LIFE: u64 = 2_000;
+const TURNS_OF_A_LIFE: u64 = 500;
 /// Every so many lives begin with nothing.
 const LIVES_OF_A_DISK: u64 = 4;
 /// The number of the request that shows that all before it were seen.

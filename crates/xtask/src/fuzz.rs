@@ -75,7 +75,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         let bound = match options.executions {
             Some(executions) => format!("-runs={}", executions * weight(name) / weights.max(1)),
-            None if options.short => format!("-runs={}", SHORT_RUNS * weight(name)),
+            // The kept inputs are the first of its runs.
+            None if options.short => format!("-runs={}", corpus::kept(name)? + SHORT_RUNS * weight(name)),
             None => format!("-max_total_time={}", options.seconds),
         };
         let executed = execute(&program, name, &bound).with_context(|| format!("target {name}\n{report}"))?;

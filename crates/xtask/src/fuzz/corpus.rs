@@ -13,6 +13,16 @@ const INPUT_BYTES_MAX: usize = 2048;
 /// Nor more of one target than this together.
 const KEPT_BYTES_MAX: usize = 48 << 10;
 
+/// How many inputs are kept of a target.
+pub(super) fn kept(name: &str) -> anyhow::Result<u64> {
+    let kept = root().join("fuzz/corpus").join(name);
+    if !kept.exists() {
+        return Ok(0);
+    }
+    let text = fs::read_to_string(&kept).with_context(|| kept.display().to_string())?;
+    Ok(text.lines().count() as u64)
+}
+
 /// Puts what is kept beside what the target has found; where that is.
 pub(super) fn unpack(name: &str) -> anyhow::Result<PathBuf> {
     let folder = target().join("fuzzing/corpus").join(name);
