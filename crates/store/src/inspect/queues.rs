@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Comparing consume queues with the log, both ways: each record has its entry, and each entry its record.
+//!
+//! Messages of a deleted topic stay in the log. Where an entry agrees with a record, what lies in front of that at the same offset or
+//! a later one is of an earlier topic of the name. Where none does, the rule is that of a start: offset 0 behind others begins a queue
+//! anew, and an offset that does not follow counts only if the next record of the queue goes on behind it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -15,7 +20,7 @@ use crate::log::{ReadMode, file_name};
 use crate::queue::{Queue, Unit};
 use crate::queue_batch::{QueueKind, Span};
 use crate::read::EXT_ADDRESS_MAX;
-use crate::recover::{OFFSET_MAX, count_for};
+use crate::recover::{GAP_MAX, OFFSET_MAX, count_for};
 use crate::scan::says_record;
 use crate::survey::queue_dir;
 use crate::tail::Deriving;
@@ -26,6 +31,9 @@ const CHUNK: usize = 256;
 const WRONG_MAX: usize = 2_000_000;
 /// Messages that are named where they are lost.
 const NAMED_MAX: usize = 8;
+
+const MISSING: &str = "is missing";
+const NEVER_WRITTEN: &str = "was never written";
 
 /// An entry that is not what the log says.
 #[derive(Debug, Clone)]
@@ -53,35 +61,105 @@ struct Cursor {
     /// Entries that were read, from this index on.
     from: i64,
     units: Vec<(Unit, Span)>,
-    /// Of a batch queue, the entry of the next record.
+    /// Of a batch queue, its first entry of a record that is in the log, and that of the next record.
+    first: i64,
     next: i64,
+    /// The offset behind the last record; before the first one nobody knows.
+    max: Option<i64>,
     /// Entries that are as they should be.
     right: u64,
+    /// Entries that are not, ascending.
+    wrong: Vec<Wrong>,
+    /// A record that does not follow and has no entry: it waits for the next one of the queue.
+    doubt: Option<Wrong>,
     /// Records at its end without an entry: there may be more of it in the log than in its files after a kill.
     behind: Vec<Wrong>,
+}
+
+impl Cursor {
+    /// Whether a record has a place where the queue ends. Otherwise it has none, or is in doubt.
+    fn follows(&self, base: i64) -> Follows {
+        match self.max {
+            None => Follows::Yes,
+            Some(max) if base == max => Follows::Yes,
+            Some(max) if base == 0 || base > max && base <= max + GAP_MAX => Follows::Perhaps,
+            Some(_) => Follows::No,
+        }
+    }
+
+    /// What was found so far is of an earlier topic of this name.
+    fn begin_anew(&mut self) {
+        self.wrong.clear();
+        self.behind.clear();
+        self.right = 0;
+        self.next = self.first;
+    }
+
+    /// Takes in what is in doubt if the next record bears it out; otherwise gives it back.
+    fn resolve(&mut self, next: &Span) -> Option<Wrong> {
+        let mut doubt = self.doubt.take()?;
+        let (begin, end) = (doubt.span.base, doubt.span.end());
+        let is_borne_out = match begin {
+            0 => next.base == end,
+            _ => next.base >= end,
+        };
+        if !is_borne_out {
+            return Some(doubt);
+        }
+        if begin == 0 {
+            self.begin_anew();
+        }
+        if doubt.queue.is_batch() {
+            doubt.index = self.next;
+        }
+        self.next = doubt.index + 1;
+        self.max = Some(end);
+        self.add([doubt]);
+        None
+    }
+
+    /// An entry is right: what lies in front of its record in the log, at its index or a later one, is of an earlier topic.
+    fn agree(&mut self, index: i64) {
+        self.right += 1;
+        for earlier in [&mut self.wrong, &mut self.behind] {
+            while earlier.pop_if(|last| last.index >= index).is_some() {}
+        }
+        // Those in front are no end that is not written yet.
+        let holes = std::mem::take(&mut self.behind);
+        self.add(holes);
+    }
+
+    fn add(&mut self, some: impl IntoIterator<Item = Wrong>) {
+        let room = WRONG_MAX.saturating_sub(self.wrong.len());
+        self.wrong.extend(some.into_iter().take(room));
+    }
+}
+
+enum Follows {
+    Yes,
+    Perhaps,
+    No,
 }
 
 struct Comparison<'a> {
     view: &'a View,
     cursors: HashMap<u64, Cursor>,
-    wrong: Vec<Wrong>,
+    /// Records that say offsets at which they cannot be.
+    refused: Vec<Wrong>,
+    /// Whether there is a record of a queue of which nothing is there.
+    is_absent: bool,
     /// Entries below were durable when the last checkpoint was made.
     safe: i64,
     keys: Option<KeyCheck>,
 }
 
 pub(super) fn compare(view: &mut View) -> io::Result<Compared> {
-    let has_queues = view.files.runs().is_some()
-        || view
-            .queues
-            .all()
-            .iter()
-            .any(|queue| !queue.held.lock().bases.is_empty());
     let mut comparison = Comparison {
         safe: view.loaded.safe.map_or(0, |safe| safe.pos),
         view,
         cursors: HashMap::new(),
-        wrong: Vec::new(),
+        refused: Vec::new(),
+        is_absent: false,
         keys: Some(KeyCheck::new(view)?),
     };
     let mut records = 0;
@@ -89,12 +167,12 @@ pub(super) fn compare(view: &mut View) -> io::Result<Compared> {
         records += 1;
         comparison.record(pos, head)
     })?;
-    comparison.settle();
+    let (right, wrong) = comparison.settle();
     let faults = comparison.keys.take().map(KeyCheck::faults);
     let min = view.log_min();
-    let bogus = comparison.entries_without_records((min, log.end), &mut damage)?;
-    let Comparison { wrong, cursors, .. } = comparison;
-    let right: u64 = cursors.values().map(|cursor| cursor.right).sum();
+    let bogus = comparison.entries_without_records(&wrong, (min, log.end), &mut damage)?;
+    let lost = comparison.lost_queues();
+    let refused = std::mem::take(&mut comparison.refused);
     view.totals.records = records;
     view.totals.entries = right + wrong.len() as u64;
     view.totals.queues = view.queues.all().len() as u64;
@@ -111,17 +189,8 @@ pub(super) fn compare(view: &mut View) -> io::Result<Compared> {
         });
     }
     let mut wrong: Vec<Wrong> = wrong.into_iter().chain(bogus).collect();
-    if !has_queues && !wrong.is_empty() {
-        wrong.clear();
-        findings.push(Finding {
-            kind: "consume queues",
-            file: view.config.root.join(queue_dir(QueueKind::Plain)),
-            at: None,
-            what: "there are none".to_owned(),
-            lost: "nothing: they are derived".to_owned(),
-            mend: Mend::Start,
-        });
-    }
+    findings.extend(lost);
+    findings.extend(refused.iter().map(|refused| of_refused(view, refused)));
     wrong.sort_by(|one, other| {
         (one.queue.topic(), one.queue.id(), one.index).cmp(&(
             other.queue.topic(),
@@ -171,39 +240,49 @@ impl Comparison<'_> {
     }
 
     fn entry(&mut self, queue: Arc<Queue>, unit: Unit, span: Span) -> io::Result<()> {
-        let is_batch = queue.is_batch();
-        let cursor = self.cursors.entry(queue.key).or_insert_with(|| Cursor {
-            next: queue.indexes().0,
-            ..Cursor::default()
-        });
-        let index = if is_batch { cursor.next } else { span.base };
-        cursor.next = index + 1;
-        if cursor.from > index || cursor.from + cursor.units.len() as i64 <= index {
-            cursor.from = index;
-            cursor.units = self.view.units(&queue, index)?;
+        if self.view.extent(&queue).1 == 0 {
+            // A topic that was deleted, whose messages stay in the log; or the start makes the queue, as it does after a kill.
+            self.is_absent |= !self.view.is_abnormal || unit.pos < self.safe;
+            return Ok(());
         }
-        let found = cursor.units.get((index - cursor.from) as usize);
-        let what = match found {
-            None => "is missing",
-            Some((found, _)) if !found.is_written() => "was never written",
-            Some((found, _)) if found.is_blank() => "says that there is no message",
-            Some((found, _)) if found.pos != unit.pos => "has a wrong position",
-            Some((found, _)) if found.size != unit.size => "has a wrong size",
-            Some((found, _)) if !self.view.is_code_right(&queue, found, &unit) => {
-                "has a wrong hash of the tag"
-            }
-            Some((_, found)) if is_batch && (found.base, found.count) != (span.base, span.count) => {
-                "stands for wrong offsets"
-            }
-            Some(_) => {
-                cursor.right += 1;
-                // Those in front are no end that is not written yet.
-                let holes = std::mem::take(&mut cursor.behind);
-                add(&mut self.wrong, holes);
-                return Ok(());
+        let is_batch = queue.is_batch();
+        let cursor = match self.cursors.entry(queue.key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let first = if is_batch {
+                    self.view.first_in_log(&queue)?
+                } else {
+                    0
+                };
+                unknown.insert(Cursor {
+                    first,
+                    next: first,
+                    ..Cursor::default()
+                })
             }
         };
-        let is_absent = found.is_none_or(|(found, _)| !found.is_written());
+        if let Some(doubt) = cursor.resolve(&span) {
+            self.refused.push(doubt);
+            self.refused.truncate(WRONG_MAX);
+        }
+        let mut index = if is_batch { cursor.next } else { span.base };
+        let mut what = self.view.compare(cursor, &queue, (index, &unit, &span))?;
+        if what.is_some() && is_batch {
+            let found = self.view.batch_index(&queue, span.base)?;
+            if self
+                .view
+                .compare(cursor, &queue, (found, &unit, &span))?
+                .is_none()
+            {
+                (index, what) = (found, None);
+            }
+        }
+        let Some(what) = what else {
+            cursor.agree(index);
+            cursor.next = index + 1;
+            cursor.max = Some(span.end());
+            return Ok(());
+        };
         let wrong = Wrong {
             queue,
             index,
@@ -211,35 +290,93 @@ impl Comparison<'_> {
             span,
             what,
         };
-        if is_absent && self.view.is_abnormal && unit.pos >= self.safe {
+        match cursor.follows(span.base) {
+            Follows::Yes => {}
+            Follows::Perhaps => {
+                cursor.doubt = Some(wrong);
+                return Ok(());
+            }
+            Follows::No => {
+                self.refused.push(wrong);
+                self.refused.truncate(WRONG_MAX);
+                return Ok(());
+            }
+        }
+        cursor.next = index + 1;
+        cursor.max = Some(span.end());
+        if self.view.is_abnormal && unit.pos >= self.safe && matches!(what, MISSING | NEVER_WRITTEN) {
             cursor.behind.push(wrong);
             cursor.behind.truncate(WRONG_MAX);
         } else {
-            add(&mut self.wrong, vec![wrong]);
+            cursor.add([wrong]);
         }
         Ok(())
     }
 
-    /// After an orderly end nothing is behind.
-    fn settle(&mut self) {
-        if !self.view.is_abnormal {
-            for cursor in self.cursors.values_mut() {
-                add(&mut self.wrong, std::mem::take(&mut cursor.behind));
+    /// How many entries are right, and those that are not. Nothing follows on what is in doubt: it is believed, unless it says that it is the
+    /// first and the entries of others are right. After an orderly end nothing is behind.
+    fn settle(&mut self) -> (u64, Vec<Wrong>) {
+        let (mut right, mut wrong) = (0, Vec::new());
+        for cursor in self.cursors.values_mut() {
+            match cursor.doubt.take() {
+                Some(doubt) if doubt.span.base == 0 && cursor.right > 0 => self.refused.push(doubt),
+                Some(mut doubt) => {
+                    if doubt.span.base == 0 {
+                        cursor.begin_anew();
+                        doubt.index = cursor.first;
+                    }
+                    if !self.view.is_abnormal || doubt.unit.pos < self.safe {
+                        cursor.add([doubt]);
+                    }
+                }
+                None => {}
             }
+            if !self.view.is_abnormal {
+                let behind = std::mem::take(&mut cursor.behind);
+                cursor.add(behind);
+            }
+            right += cursor.right;
+            wrong.append(&mut cursor.wrong);
+            wrong.truncate(WRONG_MAX);
         }
+        (right, wrong)
+    }
+
+    /// Queues that are gone although nobody deleted their topics: the checkpoint knows how many there were.
+    fn lost_queues(&self) -> Option<Finding> {
+        let all = self.view.queues.all();
+        let there = all.iter().filter(|queue| self.view.extent(queue).1 > 0).count() as i64;
+        let known = self.view.loaded.safe.map(|safe| safe.queues);
+        let what = match known {
+            _ if !self.is_absent => return None,
+            Some(known) if there >= known => return None,
+            None if there > 0 => return None,
+            _ if there == 0 => "there are none".to_owned(),
+            known => format!(
+                "there are {there}, the checkpoint knows {}",
+                known.unwrap_or_default()
+            ),
+        };
+        let root = &self.view.config.root;
+        let runs = self.view.files.runs().map(|runs| runs.dir().to_path_buf());
+        Some(Finding {
+            kind: "consume queues",
+            file: runs.unwrap_or_else(|| root.join(queue_dir(QueueKind::Plain))),
+            at: None,
+            what,
+            lost: "nothing: they are derived".to_owned(),
+            mend: Mend::Start,
+        })
     }
 
     /// Entries that no record has: of damaged ones, which are noted there, and such that never were.
     fn entries_without_records(
-        &mut self,
+        &self,
+        wrong: &[Wrong],
         (min, end): (i64, i64),
         damage: &mut [Damage],
     ) -> io::Result<Vec<Wrong>> {
-        let wrong: HashSet<(u64, i64)> = self
-            .wrong
-            .iter()
-            .map(|wrong| (wrong.queue.key, wrong.index))
-            .collect();
+        let wrong: HashSet<(u64, i64)> = wrong.iter().map(|wrong| (wrong.queue.key, wrong.index)).collect();
         let mut bogus = Vec::new();
         for queue in self.view.queues.all() {
             let (mut index, last) = self.view.extent(&queue);
@@ -293,12 +430,67 @@ impl Comparison<'_> {
     }
 }
 
-fn add(to: &mut Vec<Wrong>, some: Vec<Wrong>) {
-    to.extend(some);
-    to.truncate(WRONG_MAX);
-}
-
 impl View {
+    /// What is wrong with the entry that a record has at an index.
+    fn compare(
+        &self,
+        cursor: &mut Cursor,
+        queue: &Queue,
+        (index, unit, span): (i64, &Unit, &Span),
+    ) -> io::Result<Option<&'static str>> {
+        if cursor.from > index || cursor.from + cursor.units.len() as i64 <= index {
+            cursor.from = index;
+            cursor.units = self.units(queue, index)?;
+        }
+        let found = cursor.units.get((index - cursor.from) as usize);
+        Ok(match found {
+            None => Some(MISSING),
+            Some((found, _)) if !found.is_written() => Some(NEVER_WRITTEN),
+            Some((found, _)) if found.is_blank() => Some("says that there is no message"),
+            Some((found, _)) if found.pos != unit.pos => Some("has a wrong position"),
+            Some((found, _)) if found.size != unit.size => Some("has a wrong size"),
+            Some((found, _)) if !self.is_code_right(queue, found, unit) => {
+                Some("has a wrong hash of the tag")
+            }
+            Some((_, found)) if queue.is_batch() && (found.base, found.count) != (span.base, span.count) => {
+                Some("stands for wrong offsets")
+            }
+            Some(_) => None,
+        })
+    }
+
+    /// The first entry of a batch queue whose record is not removed: files go only when all that they point to is.
+    fn first_in_log(&self, queue: &Queue) -> io::Result<i64> {
+        let (first, last) = self.extent(queue);
+        let mut index = first;
+        while index < last {
+            let units = self.units(queue, index)?;
+            let is_removed = |(unit, _): &&(Unit, Span)| unit.is_written() && unit.pos < self.log_min();
+            let removed = units.iter().take_while(is_removed).count();
+            if removed < units.len() || units.is_empty() {
+                return Ok(index + removed as i64);
+            }
+            index += removed as i64;
+        }
+        Ok(first)
+    }
+
+    /// The first entry of a batch queue that does not lie in front of an offset, if they are right.
+    fn batch_index(&self, queue: &Queue, offset: i64) -> io::Result<i64> {
+        let (mut low, mut high) = self.extent(queue);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let found = self.files.read_batch(queue, middle, 1, ReadMode::Blocking)?;
+            let is_behind = |(unit, span): &(Unit, Span)| unit.is_written() && span.end() <= offset;
+            if found.first().is_some_and(is_behind) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
     /// Whether an entry has the code that its record gives. In the delay topic it is a time that depends on the settings; an
     /// address stands in a file that is not kept here.
     fn is_code_right(&self, queue: &Queue, found: &Unit, unit: &Unit) -> bool {
@@ -366,6 +558,23 @@ fn of_damage(view: &View, damage: &Damage) -> Finding {
         what: format!("{} ({bytes} bytes up to position {})", damage.what, damage.to),
         lost,
         mend: Mend::Repair,
+    }
+}
+
+fn of_refused(view: &View, refused: &Wrong) -> Finding {
+    let (file, at) = view.place_of(refused.unit.pos);
+    let (queue, offset) = (&refused.queue, refused.span.base);
+    Finding {
+        kind: "commit log",
+        file,
+        at: Some(at),
+        what: format!(
+            "a record of {}/{} says offset {offset}, where it cannot be",
+            queue.topic(),
+            queue.id()
+        ),
+        lost: "the message".to_owned(),
+        mend: Mend::Copy,
     }
 }
 

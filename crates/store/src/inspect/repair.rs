@@ -149,11 +149,22 @@ impl Work<'_> {
         self.copies.join(below)
     }
 
-    /// Keeps bytes that are about to be replaced.
+    /// Keeps bytes that are about to be replaced. What a round before has kept is the original, and stays.
     fn keep(&self, file: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut copy = self.copy_of(file).into_os_string();
-        copy.push(format!(".{at}"));
-        let copy = PathBuf::from(copy);
+        let name = |suffix: String| {
+            let mut name = self.copy_of(file).into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let mut copy = name(format!(".{at}"));
+        let mut nth = 1;
+        while let Some(found) = self.disk.entry(&copy)? {
+            if found.len >= bytes.len() as u64 {
+                return Ok(());
+            }
+            nth += 1;
+            copy = name(format!(".{at}-{nth}"));
+        }
         let dir = copy.parent().ok_or(io::ErrorKind::InvalidInput)?;
         self.disk.make_dirs_durable(dir)?;
         let kept = self.disk.create(&copy, 0)?;
