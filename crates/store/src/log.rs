@@ -48,6 +48,26 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn File>,
 }
 
+impl Segment {
+    /// Fills `buf` from a place in the file, as far as there is something.
+    pub(crate) fn read_at(&self, buf: &mut [u8], at: u64, mode: ReadMode) -> io::Result<usize> {
+        let read = match mode {
+            ReadMode::Cached => self.file.read_at_nowait(buf, at),
+            ReadMode::Blocking => self.file.read_at(buf, at),
+        };
+        read.map_err(|error| unread(&self.path, (at, buf.len()), error))
+    }
+}
+
+/// Says of an error which file cannot be read, and where.
+pub(crate) fn unread(path: &Path, (at, len): (u64, usize), error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return error;
+    }
+    let (path, end) = (path.display(), at + len as u64);
+    io::Error::new(error.kind(), format!("{path}, bytes {at} to {end}: {error}"))
+}
+
 #[derive(Debug)]
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
@@ -238,7 +258,7 @@ impl Log {
             let Some(next) = segment.file.next_written(at)? else {
                 return Ok(true);
             };
-            let read = segment.file.read_at(&mut room, next)?;
+            let read = segment.read_at(&mut room, next, ReadMode::Blocking)?;
             if room.iter().take(read).any(|byte| *byte != 0) {
                 return Ok(false);
             }
@@ -254,10 +274,7 @@ impl Log {
         }
         let segment = self.segment_at(pos).ok_or(io::ErrorKind::NotFound)?;
         let at = (pos - segment.base).unsigned_abs();
-        let read = match mode {
-            ReadMode::Cached => segment.file.read_at_nowait(buf, at)?,
-            ReadMode::Blocking => segment.file.read_at(buf, at)?,
-        };
+        let read = segment.read_at(buf, at, mode)?;
         if read == buf.len() {
             Ok(Origin::File)
         } else {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use crate::disk::{Disk, File, Unsynced as Written, synced};
-use crate::log::{ReadMode, file_name};
+use crate::log::{ReadMode, file_name, unread};
 use crate::queue::{End, Queue, UNIT_BYTES, Unit};
 use crate::queue_batch::{self, BATCH_UNIT_BYTES, QueueKind, Span};
 use crate::runs::Runs;
@@ -294,9 +294,11 @@ impl QueueFiles {
         let mut bytes = vec![0; count * unit_bytes as usize];
         let at = (from * unit_bytes - base).unsigned_abs();
         let read = match mode {
-            ReadMode::Cached => file.read_at_nowait(&mut bytes, at)?,
-            ReadMode::Blocking => file.read_at(&mut bytes, at)?,
+            ReadMode::Cached => file.read_at_nowait(&mut bytes, at),
+            ReadMode::Blocking => file.read_at(&mut bytes, at),
         };
+        let path = || self.dir(queue).join(file_name(base));
+        let read = read.map_err(|error| unread(&path(), (at, bytes.len()), error))?;
         bytes.truncate(read);
         Ok(bytes)
     }

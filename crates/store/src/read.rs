@@ -16,7 +16,7 @@ use crate::log::{Origin, ReadMode};
 use crate::queue::{Queue, Unit};
 use crate::queue_batch::{QueueKind, Span};
 use crate::record::is_intact;
-use crate::seek::Sought;
+use crate::seek::{Seek, Sought};
 use crate::store::Store;
 
 /// Units looked at together.
@@ -181,6 +181,7 @@ struct Reading<'a> {
     count: usize,
     /// Records taken.
     records: usize,
+    first: i64,
     next: i64,
     /// Index of the unit at `next`, in a batch queue.
     index: i64,
@@ -286,6 +287,7 @@ impl Store {
             out: Vec::new(),
             count: 0,
             records: 0,
+            first: from,
             next: from,
             index,
             last_pos: 0,
@@ -295,7 +297,7 @@ impl Store {
             damaged_pos: 0,
             taking: 0,
             mended: 0,
-            sought: Sought::default(),
+            sought: Sought::new(self.config.search_bytes_max),
         })
     }
 
@@ -320,7 +322,7 @@ impl Store {
 impl Reading<'_> {
     fn run(mut self, limit: &ReadLimit) -> Result<Batch, ReadError> {
         let (min, max) = (self.queue.min(), self.queue.max());
-        let first = self.next;
+        let first = self.first;
         let log_min = self.store.log.min();
         let log_max = self.store.log.written.load(Ordering::Acquire);
         let stop = first.saturating_add(limit.scan.max(1) as i64).min(max);
@@ -328,8 +330,8 @@ impl Reading<'_> {
             let count = UNITS_AT_ONCE
                 .min((stop - self.next) as usize)
                 .min(limit.count.max(1));
-            let steps = match self.steps(count) {
-                Err(error) if self.count > 0 && error.kind() == io::ErrorKind::WouldBlock => break,
+            let steps = match self.steps(count).map_err(ReadError::from) {
+                Err(error) if self.may_end_at(self.next, &error) => break,
                 done => done?,
             };
             if steps.is_empty() {
@@ -497,8 +499,18 @@ impl Reading<'_> {
         Ok(is_removed)
     }
 
+    /// Whether a read can end in front of an offset that cannot be had now, with what it has. A disk that does not give one record
+    /// keeps nobody from those in front of it, and the next read says what is wrong.
+    fn may_end_at(&self, offset: i64, error: &ReadError) -> bool {
+        match error {
+            ReadError::NotCached => self.count > 0,
+            ReadError::Io(_) => self.count > 0 || offset > self.first,
+            _ => false,
+        }
+    }
+
     /// Reads the records of these units, adjacent ones at once. Returns how many were refused. Stops, with `next` set
-    /// to the first that is missing, when one is not in memory and something was read before.
+    /// to the first that is missing, when one cannot be had now and something was read or passed over before.
     fn take(&mut self, wanted: &[Step]) -> Result<usize, ReadError> {
         let before = self.records;
         let mut rest = wanted;
@@ -512,7 +524,7 @@ impl Reading<'_> {
             });
             let (group, others) = rest.split_at(1 + adjacent.count());
             match self.take_group(group) {
-                Err(ReadError::NotCached) if self.count > 0 => {
+                Err(error) if self.may_end_at(self.taking, &error) => {
                     // Of a group that was taken one by one some may be there.
                     self.next = self.taking;
                     self.looked_at = self.last_pos;
@@ -537,8 +549,14 @@ impl Reading<'_> {
             .iter()
             .map(|step| usize::try_from(step.unit.size).unwrap_or(0))
             .sum();
-        if !self.is_plausible(first.pos, bytes)? {
-            return self.take_singly(group);
+        match self.is_plausible(group, bytes) {
+            Ok(true) => {}
+            // Only one of them may be what the disk does not give.
+            Err(ReadError::Io(_)) if group.len() > 1 => return self.take_singly(group),
+            done => {
+                done?;
+                return self.take_singly(group);
+            }
         }
         let start = self.out.len();
         self.out.resize(start + bytes, 0);
@@ -546,7 +564,11 @@ impl Reading<'_> {
             Ok(origin) => origin,
             Err(error) => {
                 self.out.truncate(start);
-                return self.unread(group.len(), error);
+                return match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::WouldBlock => self.unread(group.len(), error),
+                    _ if group.len() > 1 => self.take_singly(group),
+                    _ => Err(error.into()),
+                };
             }
         };
         let (count, records, last_pos) = (self.count, self.records, self.last_pos);
@@ -577,9 +599,10 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Whether there can be so many bytes of records at a position.
-    fn is_plausible(&self, pos: i64, bytes: usize) -> Result<bool, ReadError> {
+    /// Whether there can be so many bytes of records where these units say. Room for many is made only if the records say so too.
+    fn is_plausible(&self, group: &[Step], bytes: usize) -> Result<bool, ReadError> {
         let log = &self.store.log;
+        let pos = group.first().map_or(-1, |first| first.unit.pos);
         let end = pos.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX));
         let is_inside = pos >= 0
             && bytes >= RECORD_BYTES_MIN
@@ -588,13 +611,16 @@ impl Reading<'_> {
         if !is_inside || bytes < SIZE_TO_CHECK {
             return Ok(is_inside);
         }
-        match self.mode {
-            ReadMode::Cached => Err(ReadError::NotCached),
-            ReadMode::Blocking => Ok(self
-                .store
-                .size_at(pos, self.mode)?
-                .is_some_and(|size| size <= bytes)),
+        if self.mode == ReadMode::Cached {
+            return Err(ReadError::NotCached);
         }
+        for (nth, Step { unit, .. }) in group.iter().enumerate() {
+            let size = usize::try_from(unit.size).unwrap_or(0);
+            if (nth == 0 || size >= SIZE_TO_CHECK) && self.store.size_at(unit.pos, self.mode)? != Some(size) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// When something in a group is wrong: only that is dropped, or looked for elsewhere.
@@ -614,9 +640,17 @@ impl Reading<'_> {
             return Err(ReadError::NotCached);
         }
         let asked = (step.offset, &step.unit);
-        let Some(unit) = self.store.seek_record(self.queue, asked, &mut self.sought)? else {
-            self.note_damage(step);
-            return Ok(());
+        let unit = match self.store.seek_record(self.queue, asked, &mut self.sought)? {
+            Seek::Found(unit) => unit,
+            Seek::Lost => {
+                self.note_damage(step);
+                return Ok(());
+            }
+            Seek::NotYet => {
+                let why =
+                    "the message of a damaged entry is looked for in the log; the next read goes on with it";
+                return Err(ReadError::Io(io::Error::new(io::ErrorKind::TimedOut, why)));
+            }
         };
         let (start, size) = (self.out.len(), usize::try_from(unit.size).unwrap_or(0));
         self.out.resize(start + size, 0);

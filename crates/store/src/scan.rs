@@ -151,7 +151,7 @@ impl<'a> Scanner<'a> {
             at = at.max(segment.base + next as i64);
             let len = room.len().min((end - at) as usize);
             let some = room.get_mut(..len).unwrap_or_default();
-            let read = segment.file.read_at(some, (at - segment.base).unsigned_abs())?;
+            let read = segment.read_at(some, (at - segment.base).unsigned_abs(), ReadMode::Blocking)?;
             let some = some.get(..read).unwrap_or_default();
             for (skip, _) in some
                 .windows(POSITION_END)
@@ -213,6 +213,13 @@ impl<'a> Scanner<'a> {
                 }
                 Front::End(behind) => {
                     self.behind = behind;
+                    return Ok(None);
+                }
+                Front::More(size)
+                    if size > SIZE_TO_CHECK
+                        && !lengths_add_up(self.log, self.pos, size, ReadMode::Blocking)? =>
+                {
+                    self.behind = Behind::Garbage;
                     return Ok(None);
                 }
                 Front::More(size) => {

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Finding in the log what a damaged entry of a queue should point to. Records of a queue lie in the log in the order of their
 //! offsets: so that of an entry lies between those of its neighbours, and only there is looked.
+//!
+//! Neighbours may lie far from each other. A read searches so many bytes at most ([`crate::StoreConfig::search_bytes_max`]); where
+//! that is not enough it ends in front of the entry, and the next one goes on where it came to. No message counts as lost
+//! before all of the stretch was searched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
+use parking_lot::Mutex;
 use wire::record::RecordHead;
 
 use crate::draft::LogPos;
@@ -16,86 +21,194 @@ use crate::store::Store;
 
 /// Neighbours that are tried on either side: as many as a damaged page of a file holds, and more.
 const NEIGHBOURS_MAX: i64 = 1024;
-/// As much of the log is read for one entry.
-const BYTES_MAX: i64 = 64 << 20;
+/// As many are tried at each of the places further in front.
+const NEIGHBOURS_FAR: i64 = 8;
+/// Searches that are kept for later reads.
+const SEARCHES_MAX: usize = 16;
 
-/// What was found in the log instead of entries, from one offset to the next.
-#[derive(Debug, Default)]
-pub(crate) struct Sought {
-    found: BTreeMap<i64, Unit>,
-    /// The log was searched for every offset in front of this: what was not found there is lost.
+/// What the log holds between two neighbours.
+#[derive(Debug, Clone)]
+struct Search {
+    queue: u64,
+    /// For the offsets from this one on,
+    offset: i64,
+    /// and in front of this: what is not found there is lost.
     below: i64,
+    /// What is found at this offset or behind it is of an earlier topic of the name.
+    ahead: i64,
+    /// The log was searched up to here, and is to be searched up to there.
+    at: i64,
+    to: i64,
+    found: BTreeMap<i64, Unit>,
+}
+
+impl Search {
+    fn is_for(&self, queue: &Queue, offset: i64) -> bool {
+        self.queue == queue.key && (self.offset..self.below).contains(&offset)
+    }
+
+    /// What is too far from what was asked for is not kept.
+    fn has_room_for(&self, offset: i64) -> bool {
+        (self.offset..self.offset + 2 * NEIGHBOURS_MAX).contains(&offset)
+    }
+}
+
+/// The searches that the last reads have made.
+#[derive(Debug, Default)]
+pub(crate) struct Searches(Mutex<VecDeque<Search>>);
+
+impl Searches {
+    fn of(&self, queue: &Queue, offset: i64) -> Option<Search> {
+        let searches = self.0.lock();
+        let found = searches.iter().rev().find(|search| search.is_for(queue, offset));
+        found.cloned()
+    }
+
+    fn keep(&self, search: Search) {
+        let mut searches = self.0.lock();
+        let is_same = |other: &Search| (other.queue, other.offset) == (search.queue, search.offset);
+        // Another reader may have come further.
+        if searches
+            .iter()
+            .any(|other| is_same(other) && other.at > search.at)
+        {
+            return;
+        }
+        searches.retain(|other| !is_same(other));
+        if searches.len() >= SEARCHES_MAX {
+            searches.pop_front();
+        }
+        searches.push_back(search);
+    }
+}
+
+/// What one read searches.
+#[derive(Debug)]
+pub(crate) struct Sought {
+    search: Option<Search>,
+    /// So many bytes more.
+    room: i64,
+}
+
+impl Sought {
+    pub(crate) fn new(bytes_max: u64) -> Sought {
+        Sought {
+            search: None,
+            room: i64::try_from(bytes_max).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// What became of a search.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Seek {
+    Found(Unit),
+    /// The record itself is what is damaged.
+    Lost,
+    /// The next read goes on.
+    NotYet,
 }
 
 impl Store {
-    /// The entry that the offset of a damaged one should have, by what the log holds; others beside it are noted. `None` when the
-    /// record itself is what is damaged. Offsets are asked for in their order. Waits for the disk.
+    /// The entry that the offset of a damaged one should have, by what the log holds; others beside it are noted. Offsets are
+    /// asked for in their order. Waits for the disk.
     pub(crate) fn seek_record(
         &self,
         queue: &Queue,
         (offset, entry): (i64, &Unit),
         sought: &mut Sought,
-    ) -> io::Result<Option<Unit>> {
+    ) -> io::Result<Seek> {
         // Entries of batch queues stand for many offsets, and are made anew by a repair.
         if queue.is_batch() {
-            return Ok(None);
+            return Ok(Seek::Lost);
         }
         if let Some(unit) = self.unit_at(queue, offset, entry.pos) {
-            return Ok(Some(unit));
+            return Ok(Seek::Found(unit));
         }
-        if offset >= sought.below {
-            self.search(queue, (offset, entry), sought)?;
+        let mut search = sought.search.take().filter(|search| search.is_for(queue, offset));
+        if search.is_none() {
+            search = self.searches.of(queue, offset);
         }
-        Ok(sought.found.get(&offset).copied())
+        if search.is_none() {
+            search = self.search(queue, (offset, entry))?;
+        }
+        let Some(mut search) = search else {
+            return Ok(Seek::Lost);
+        };
+        if search.at < search.to {
+            let begin = search.at;
+            let done = self.search_on(queue, &mut search, begin.saturating_add(sought.room));
+            sought.room -= (search.at - begin).min(sought.room);
+            self.searches.keep(search.clone());
+            done?;
+        }
+        let found = match search.found.get(&offset) {
+            _ if search.at < search.to => Seek::NotYet,
+            Some(unit) => Seek::Found(*unit),
+            None => Seek::Lost,
+        };
+        sought.search = Some(search);
+        Ok(found)
     }
 
-    fn search(&self, queue: &Queue, (offset, entry): (i64, &Unit), sought: &mut Sought) -> io::Result<()> {
+    /// Where to search; nowhere when the entry is right and its record damaged.
+    fn search(&self, queue: &Queue, (offset, entry): (i64, &Unit)) -> io::Result<Option<Search>> {
         let is_its_own = says_record(&self.log, entry.pos) == Some(entry.size);
         if is_its_own && entry.is_written() && self.is_between_neighbours(queue, offset, entry)? {
-            return Ok(());
+            return Ok(None);
         }
-        let from = self.neighbour(queue, (queue.min()..offset).rev())?;
-        let to = self.neighbour(queue, offset + 1..queue.max())?;
-        let from = from.map_or(self.log.min(), |(_, unit)| unit.pos + i64::from(unit.size));
-        let (below, to) = to.map_or_else(
-            || (offset + 1 + NEIGHBOURS_MAX, self.written().0),
-            |(behind, unit)| (behind, unit.pos),
-        );
-        let until = to.min(from.saturating_add(BYTES_MAX));
-        let mut found = self.records_between(queue, (from, until))?;
-        // Where the search ended early, what it did not come to is searched for from there.
-        let last = found.last_key_value().map_or(offset, |(last, _)| *last);
-        if until < to {
-            sought.below = last.max(offset) + 1;
-        } else {
-            sought.below = below;
-            go_on_at(&mut found, below.min(queue.max()));
+        let (min, max) = (queue.min(), queue.max());
+        let mut from = self.neighbour(queue, (min..offset).rev())?;
+        // Where all of them are wrong, some that lie ever further in front.
+        let mut back = NEIGHBOURS_MAX;
+        while from.is_none() && offset - back > min {
+            let behind = offset - back;
+            from = self.neighbour(queue, (min.max(behind - NEIGHBOURS_FAR)..behind).rev())?;
+            back *= 2;
         }
-        sought.found = found;
-        Ok(())
+        let to = self.neighbour(queue, offset + 1..max)?;
+        let near = max.min(offset + 1 + NEIGHBOURS_MAX).max(offset + 1);
+        Ok(Some(Search {
+            queue: queue.key,
+            offset,
+            below: to.map_or(near, |(behind, _)| behind),
+            ahead: to.map_or(max, |(behind, _)| behind),
+            at: from.map_or(self.log.min(), |(_, unit)| unit.pos + i64::from(unit.size)),
+            to: to.map_or_else(|| self.written().0, |(_, unit)| unit.pos),
+            found: BTreeMap::new(),
+        }))
     }
 
-    /// The records of a queue between two positions, but those of an earlier topic of its name.
-    fn records_between(&self, queue: &Queue, (from, to): (i64, i64)) -> io::Result<BTreeMap<i64, Unit>> {
-        let mut found = BTreeMap::new();
-        let mut scanner = Scanner::new(&self.log, Verify::Body, from)
-            .reaching(to)
-            .ending(to);
-        while scanner.pos < to {
+    /// Notes the records of the queue up to a position, but those of an earlier topic of its name.
+    fn search_on(&self, queue: &Queue, search: &mut Search, until: i64) -> io::Result<()> {
+        let (to, until) = (search.to, until.min(search.to));
+        // What was removed meanwhile is not there any more.
+        let mut scanner = Scanner::new(&self.log, Verify::Body, search.at.max(self.log.min()))
+            .reaching(until)
+            .ending(until);
+        while scanner.pos < until {
             if let Some((pos, head)) = scanner.next()? {
                 // What follows a blank lies in the next file.
                 if pos < to && is_of(queue, &head) {
                     let offset = head.stamp.queue_offset;
-                    go_on_at(&mut found, offset);
-                    found.insert(offset, unit_of(pos, &head));
+                    go_on_at(&mut search.found, offset);
+                    if search.has_room_for(offset) {
+                        search.found.insert(offset, unit_of(pos, &head));
+                    }
                 }
+                search.at = scanner.pos;
                 continue;
             }
-            if scanner.pass_over()?.is_none() {
+            let Some((_, sound)) = scanner.pass_over()? else {
                 break;
-            }
+            };
+            search.at = sound;
         }
-        Ok(found)
+        search.at = search.at.max(until);
+        if search.at >= to {
+            go_on_at(&mut search.found, search.ahead);
+        }
+        Ok(())
     }
 
     /// The entry for a record of the queue at an offset, if it lies at a position.

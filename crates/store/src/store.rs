@@ -26,6 +26,7 @@ use crate::open::{Opened, Parts};
 use crate::queue::Queue;
 use crate::queue_files::QueueFiles;
 use crate::queues::Queues;
+use crate::seek::Searches;
 use crate::tail::Tail;
 use crate::tidy::Tidy;
 
@@ -50,6 +51,8 @@ pub struct Store {
     pub(crate) tidy: Mutex<Tidy>,
     /// Where a master has sent a record that is damaged; -1: nowhere yet.
     pub(crate) damaged_at: AtomicI64,
+    /// Messages that are looked for in the log because their entries are damaged.
+    pub(crate) searches: Searches,
     /// Readers see nothing behind it; see [`Store::show`].
     pub(crate) visible: AtomicI64,
     /// [`Tail::generation`], to be read without its lock.
@@ -141,6 +144,7 @@ impl Store {
             flushing: Mutex::new(Syncs::new(now)),
             tidy: Mutex::new(tidy),
             damaged_at: AtomicI64::new(-1),
+            searches: Searches::default(),
             visible: AtomicI64::new(i64::MAX),
             generation: AtomicU32::new(0),
             writing_since_ms: AtomicI64::new(0),

@@ -110,6 +110,8 @@ struct World {
     waiting: usize,
     /// Reads that are to fail, by file.
     bad_reads: BTreeMap<usize, Range<u32>>,
+    /// Bytes that cannot be read until they are written.
+    bad_bytes: BTreeMap<usize, Range<usize>>,
     bytes_read: u64,
     bytes_written: u64,
     now_ms: i64,
@@ -193,6 +195,7 @@ impl SimDisk {
             holds_syncs_of: None,
             waiting: 0,
             bad_reads: BTreeMap::new(),
+            bad_bytes: BTreeMap::new(),
             bytes_read: 0,
             bytes_written: 0,
             now_ms: 0,
@@ -253,6 +256,14 @@ impl SimDisk {
         let mut world = self.world.lock();
         if let Some(Inode::File(node)) = world.names.get(path).copied() {
             world.bad_reads.insert(node, reads..reads + 1);
+        }
+    }
+
+    /// Lets all reads of these bytes of a file fail until something is written to them.
+    pub fn fail_bytes(&self, path: &Path, bytes: Range<usize>) {
+        let mut world = self.world.lock();
+        if let Some(Inode::File(node)) = world.names.get(path).copied() {
+            world.bad_bytes.insert(node, bytes);
         }
     }
 
@@ -442,6 +453,9 @@ impl World {
             failure = Some(io::ErrorKind::StorageFull.into());
         }
         let Some(error) = failure else {
+            let end = at + bytes.len();
+            self.bad_bytes
+                .retain(|bad, range| *bad != node || at > range.start || range.end > end);
             self.change(node, Change::Bytes(at, bytes.to_vec()));
             return Ok(());
         };
@@ -503,6 +517,11 @@ impl File for SimFile {
                 if is_bad {
                     return Err(io::Error::other("the disk cannot read this"));
                 }
+            }
+            let asked = at as usize..at as usize + buf.len();
+            let bad = world.bad_bytes.get(&node);
+            if bad.is_some_and(|bad| bad.start < asked.end && asked.start < bad.end) {
+                return Err(io::Error::other("the disk cannot read these bytes"));
             }
             let read = world.nodes[node].content.read(at as usize, buf);
             world.bytes_read += read as u64;

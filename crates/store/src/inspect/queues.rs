@@ -543,6 +543,10 @@ impl View {
 fn of_damage(view: &View, damage: &Damage) -> Finding {
     let (file, at) = view.place_of(damage.from);
     let bytes = damage.to - damage.from;
+    let unread = match view.unread.is_in(damage.from, damage.to) {
+        true => ", the disk does not give all of it",
+        false => "",
+    };
     let lost = match damage.lost.as_slice() {
         [] => format!("what was in {bytes} bytes, as far as it is not in the findings about queues"),
         some if some.len() <= NAMED_MAX => some.join(", "),
@@ -555,7 +559,10 @@ fn of_damage(view: &View, damage: &Damage) -> Finding {
         kind: "commit log",
         file,
         at: Some(at),
-        what: format!("{} ({bytes} bytes up to position {})", damage.what, damage.to),
+        what: format!(
+            "{} ({bytes} bytes up to position {}{unread})",
+            damage.what, damage.to
+        ),
         lost,
         mend: Mend::Repair,
     }

@@ -18,7 +18,7 @@ use wire::record::{
 
 use super::queues::Wrong;
 use super::tables::{State, tables};
-use super::view::View;
+use super::view::{View, read_around};
 use super::walk::Damage;
 use super::{Examined, InspectError, Mend, Report, examine, frozen, tried};
 use crate::calendar::calendar;
@@ -283,7 +283,7 @@ impl Work<'_> {
         };
         let at = (from - base).unsigned_abs();
         let mut old = vec![0; bytes.len()];
-        let read = file.read_at(&mut old, at)?;
+        let read = read_around(&*file, &mut old, at, |_| {})?;
         self.keep(&path, at, old.get(..read).unwrap_or_default())?;
         file.write_at(&bytes, at)?;
         file.sync()

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Opening the files of a store to look at them: what a start would refuse is noted and gone around.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{Finding, Mend, Totals};
 use crate::checkpoint::{self, Loaded};
@@ -27,6 +29,7 @@ pub(super) struct View {
     pub(super) disk: Arc<dyn Disk>,
     /// Parts of the log whose files follow each other, ascending.
     pub(super) log: Vec<Log>,
+    pub(super) unread: Arc<Unread>,
     pub(super) queues: Queues,
     pub(super) files: QueueFiles,
     pub(super) loaded: Loaded,
@@ -39,11 +42,56 @@ pub(super) struct View {
     pub(super) totals: Totals,
 }
 
-/// A file of the log that is shorter than it should be: what is missing reads as zero.
+/// What a disk gives or does not give at once.
+const SECTOR: usize = 4096;
+
+/// A file of the log. What is missing at its end reads as zero, and so does what the disk does not give.
 #[derive(Debug)]
 struct Padded {
+    base: i64,
     file: Arc<dyn File>,
     len: u64,
+    unread: Arc<Unread>,
+}
+
+/// Positions of the log at which the disk does not give what is there, in steps of a sector.
+#[derive(Debug, Default)]
+pub(super) struct Unread(Mutex<BTreeSet<i64>>);
+
+impl Unread {
+    /// Whether there is one between two positions.
+    pub(super) fn is_in(&self, from: i64, to: i64) -> bool {
+        let first = from - from.rem_euclid(SECTOR as i64);
+        from < to && self.0.lock().range(first..to).next().is_some()
+    }
+}
+
+/// Reads as far as there is something; what the disk does not give becomes zero, and `tell` is told where it is.
+pub(super) fn read_around(
+    file: &dyn File,
+    buf: &mut [u8],
+    at: u64,
+    mut tell: impl FnMut(u64),
+) -> io::Result<usize> {
+    if let Ok(read) = file.read_at(buf, at) {
+        return Ok(read);
+    }
+    let mut done = 0;
+    while done < buf.len() {
+        let begin = at + done as u64;
+        let len = (SECTOR - (begin % SECTOR as u64) as usize).min(buf.len() - done);
+        let some = buf.get_mut(done..done + len).unwrap_or_default();
+        match file.read_at(some, begin) {
+            Ok(read) if read < len => return Ok(done + read),
+            Ok(_) => {}
+            Err(_) => {
+                some.fill(0);
+                tell(begin - begin % SECTOR as u64);
+            }
+        }
+        done += len;
+    }
+    Ok(done)
 }
 
 impl File for Padded {
@@ -52,7 +100,10 @@ impl File for Padded {
             .len()
             .min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
         let buf = buf.get_mut(..wanted).unwrap_or_default();
-        let read = self.file.read_at(buf, at)?;
+        let tell = |at: u64| {
+            self.unread.0.lock().insert(self.base + at as i64);
+        };
+        let read = read_around(&*self.file, buf, at, tell)?;
         buf.get_mut(read..).unwrap_or_default().fill(0);
         Ok(wanted)
     }
@@ -158,7 +209,8 @@ impl View {
             None => None,
         };
         let mut findings = Vec::new();
-        let log = open_log(config, disk, &mut findings)?;
+        let unread = Arc::default();
+        let log = open_log(config, disk, &unread, &mut findings)?;
         let home = |kind, file_bytes: u64| Home {
             root: config.root.join(queue_dir(kind)),
             file_bytes: file_bytes as i64,
@@ -178,6 +230,7 @@ impl View {
             config: config.clone(),
             disk: Arc::clone(disk),
             log,
+            unread,
             queues,
             files: files.with_runs(runs),
             loaded,
@@ -303,7 +356,12 @@ impl View {
 }
 
 /// Opens the files of the log, as far as they can be any.
-fn open_log(config: &StoreConfig, disk: &Arc<dyn Disk>, findings: &mut Vec<Finding>) -> io::Result<Vec<Log>> {
+fn open_log(
+    config: &StoreConfig,
+    disk: &Arc<dyn Disk>,
+    unread: &Arc<Unread>,
+    findings: &mut Vec<Finding>,
+) -> io::Result<Vec<Log>> {
     let mut files: BTreeMap<i64, (PathBuf, u64)> = BTreeMap::new();
     let size = config.segment_bytes;
     let mut tell = |file: PathBuf, what: String, mend| {
@@ -335,15 +393,8 @@ fn open_log(config: &StoreConfig, disk: &Arc<dyn Disk>, findings: &mut Vec<Findi
             files.insert(base, (path, entry.len));
         }
     }
-    let begun = reached::load_begin(&**disk, &config.root)?;
-    let first = files.first_key_value().map(|(base, _)| *base);
-    if let (Some(begun), Some(first), Some(dir)) = (begun, first, config.commit_log_dirs.first())
-        && begun < first
-    {
-        let what = format!(
-            "is missing: the log began at {begun} and begins at {first}, unless what was there had expired"
-        );
-        tell(dir.join(file_name(begun)), what, Mend::Copy);
+    if let Some((file, what)) = missing_front(config, &**disk, files.first_key_value())? {
+        tell(file, what, Mend::Copy);
     }
     let last = files.last_key_value().map(|(base, _)| *base);
     let mut parts: Vec<Vec<Arc<Segment>>> = Vec::new();
@@ -353,12 +404,16 @@ fn open_log(config: &StoreConfig, disk: &Arc<dyn Disk>, findings: &mut Vec<Findi
         if len == 0 && Some(base) == last {
             continue;
         }
-        let mut file = disk.open(&path)?;
         if len != size {
             let mend = if len < size { Mend::Repair } else { Mend::Copy };
             tell(path.clone(), format!("has {len} bytes instead of {size}"), mend);
-            file = Arc::new(Padded { file, len: size });
         }
+        let file = Arc::new(Padded {
+            base,
+            file: disk.open(&path)?,
+            len: size,
+            unread: Arc::clone(unread),
+        });
         if next != Some(base) {
             parts.push(Vec::new());
         }
@@ -372,4 +427,20 @@ fn open_log(config: &StoreConfig, disk: &Arc<dyn Disk>, findings: &mut Vec<Findi
         Log::new(disk, dirs, size as i64, segments, Hot::new(0))
     };
     Ok(parts.into_iter().map(of_part).collect())
+}
+
+/// The first file of the log that was there once and is not any more.
+fn missing_front(
+    config: &StoreConfig,
+    disk: &dyn Disk,
+    first: Option<(&i64, &(PathBuf, u64))>,
+) -> io::Result<Option<(PathBuf, String)>> {
+    let begun = reached::load_begin(disk, &config.root)?;
+    let (Some(begun), Some((first, _)), Some(dir)) = (begun, first, config.commit_log_dirs.first()) else {
+        return Ok(None);
+    };
+    let what = format!(
+        "is missing: the log began at {begun} and begins at {first}, unless what was there had expired"
+    );
+    Ok((begun < *first).then(|| (dir.join(file_name(begun)), what)))
 }

@@ -7,6 +7,8 @@ use wire::record::RecordHead;
 
 use super::view::View;
 use crate::log::{Log, ReadMode};
+use crate::read::SIZE_TO_CHECK;
+use crate::record::lengths_add_up;
 use crate::scan::{Behind, Scanner, Verify};
 
 /// A stretch of the log that cannot be read although the log went on behind it.
@@ -103,6 +105,10 @@ fn why(log: &Log, pos: i64) -> String {
         return "no record".to_owned();
     }
     let size = usize::try_from(i32::from_be_bytes(front)).unwrap_or_default();
+    let is_there = size <= left && lengths_add_up(log, pos, size, ReadMode::Blocking).unwrap_or(false);
+    if size > SIZE_TO_CHECK && !is_there {
+        return format!("no record: its parts do not have the {size} bytes that it says");
+    }
     let mut record = vec![0; size.min(left)];
     if log.read(pos, &mut record, ReadMode::Blocking).is_err() {
         return "no record".to_owned();
