@@ -141,6 +141,8 @@ pub struct StoreConfig {
     pub hot_bytes: usize,
     /// The log follows another one ([`crate::Store::follow`]): nothing is appended to it.
     pub follows: bool,
+    /// The sizes of files are not configured, but were taken from the files ([`crate::inspect::measured`]).
+    pub is_measured: bool,
     /// Bytes of the log that one read searches for messages whose entries are damaged; the next one goes on there.
     pub search_bytes_max: u64,
     /// Consume queue files kept open.
@@ -199,6 +201,7 @@ impl StoreConfig {
             busy_after: Duration::from_secs(1),
             hot_bytes: 8 << 20,
             follows: false,
+            is_measured: false,
             search_bytes_max: 256 << 20,
             queue_files_open_max: 1024,
             delay_levels_ms: delay_levels(),

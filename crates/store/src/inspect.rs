@@ -26,6 +26,7 @@ use crate::config::StoreConfig;
 use crate::disk::Disk;
 use crate::disk::frozen::FrozenDisk;
 use crate::env::Env;
+use crate::{reached, runs};
 use view::View;
 
 /// What mends something.
@@ -101,8 +102,23 @@ pub enum InspectError {
     /// A broker has it.
     #[error("a broker runs on {0}: stop it first")]
     Running(PathBuf),
+    /// The sizes of its files are not known.
+    #[error(
+        "{file} is the only file of the log and has {len} bytes, but the log reached {reached}: it was cut, or others are missing, \
+         and only mappedFileSizeCommitLog tells which; name the configuration of the broker with -c"
+    )]
+    Size {
+        /// The file.
+        file: PathBuf,
+        /// Its length.
+        len: u64,
+        /// The position that the log is known to have reached.
+        reached: i64,
+    },
     /// There is no store.
-    #[error("{0} is not the directory of a store: there is neither commitlog nor checkpoint in it")]
+    #[error(
+        "{0} is not the directory of a store: there is neither commitlog nor checkpoint nor queues in it"
+    )]
     NoStore(PathBuf),
     /// The disk failed.
     #[error("{what}: {source}")]
@@ -130,7 +146,8 @@ fn frozen(config: &StoreConfig, env: &Env) -> Result<Arc<dyn Disk>, InspectError
     let disk: Arc<dyn Disk> = Arc::new(FrozenDisk(Arc::clone(&env.disk)));
     let there = |path: &Path| disk.entry(path).map(|found| found.is_some());
     let mut places = config.commit_log_dirs.clone();
-    places.push(config.root.join("checkpoint"));
+    places
+        .extend(["checkpoint", "consumequeue", runs::DIR, reached::NAME].map(|name| config.root.join(name)));
     let mut is_there = false;
     for place in places {
         is_there |= tried("look for the store", there(&place))?;

@@ -70,14 +70,7 @@ impl Store {
             slots: config.index_slots,
             entries: config.index_entries,
         };
-        let mut survey = survey(&config, disk, shape.file_bytes())?;
-        let checkpoint_path = config.root.join("checkpoint");
-        let loaded = tried("read the checkpoint", checkpoint::load(disk, &checkpoint_path))?;
-        let reached = tried(
-            "read how far the log has reached",
-            reached_by(&config, disk, &loaded),
-        )?;
-        survey.check_whole(&config, &loaded, reached)?;
+        let (mut survey, loaded, reached) = look(&config, disk, &shape)?;
         // From here on the directory is changed, and an end is not an orderly one.
         tried("write the abort file", write_abort(&config.root, disk))?;
         for path in &survey.empty {
@@ -98,11 +91,12 @@ impl Store {
         times.confirmed = found.last.max(0);
         let checkpoint = tried(
             "open the checkpoint",
-            Checkpoint::open(disk, &checkpoint_path, &loaded),
+            Checkpoint::open(disk, &config.root.join("checkpoint"), &loaded),
         )?;
         let unsynced = std::mem::take(&mut found.unsynced);
         let can_wait = found.can_wait && layout == config.queue_layout;
-        let notes = Reached::new(&config.root);
+        let mut notes = Reached::new(&config.root);
+        note_end(&mut notes, disk, (&found, parts.log.min(), reached));
         let mut tidy = Tidy::new((checkpoint, notes), times, unsynced, env.clock.instant());
         tidy.note_layout(layout);
         tracing::info!(
@@ -222,6 +216,36 @@ fn tell_missing_front(log: &Log, begun: Option<i64>) {
             min,
             "the first files of the commit log were removed by somebody else: their messages are lost unless they had expired"
         );
+    }
+}
+
+/// Looks at what is there, and refuses what lacks the end of its log.
+fn look(
+    config: &StoreConfig,
+    disk: &dyn Disk,
+    shape: &Shape,
+) -> Result<(Survey, Loaded, Option<i64>), OpenError> {
+    let survey = survey(config, disk, shape.file_bytes())?;
+    let loaded = tried(
+        "read the checkpoint",
+        checkpoint::load(disk, &config.root.join("checkpoint")),
+    )?;
+    let what = "read how far the log has reached";
+    let reached = tried(what, reached_by(config, disk, &loaded))?;
+    let noted = tried(what, reached::load(disk, &config.root))?;
+    survey.check_whole(config, &loaded, (reached, noted))?;
+    Ok((survey, loaded, reached))
+}
+
+/// Where what lies behind the last record cannot be read: the checkpoint will say where that record ends, and only the note how far
+/// the log was.
+fn note_end(notes: &mut Reached, disk: &dyn Disk, (found, min, reached): (&Recovered, i64, Option<i64>)) {
+    if found.end <= found.last_end {
+        return;
+    }
+    let end = reached.unwrap_or(0).max(found.durable).min(found.end);
+    if let Err(error) = notes.note_durably(disk, (min, end)) {
+        tracing::warn!(file = reached::NAME, %error, "how far the log has reached cannot be noted");
     }
 }
 

@@ -67,8 +67,18 @@ impl Reached {
         }
     }
 
-    /// Notes where the log begins, and that everything below a position is durable.
+    /// As [`Reached::note`], and it is there after a power cut: what no checkpoint tells.
+    pub(crate) fn note_durably(&mut self, disk: &dyn Disk, bounds: (i64, i64)) -> io::Result<()> {
+        self.note(disk, bounds)?;
+        if let Some(file) = &self.file {
+            file.sync()?;
+        }
+        self.path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir))
+    }
+
+    /// Notes where the log begins, and that everything below a position is durable. What is noted never goes back.
     pub(crate) fn note(&mut self, disk: &dyn Disk, (begin, pos): (i64, i64)) -> io::Result<()> {
+        let pos = pos.max(self.noted.1);
         if (begin, pos) == self.noted {
             return Ok(());
         }

@@ -31,7 +31,7 @@ use crate::queue_batch::{self, QueueKind};
 use crate::queues::Queues;
 
 /// The directory of the runs, in that of the store.
-const DIR: &str = "barque-queues";
+pub(crate) const DIR: &str = "barque-queues";
 /// Number of a queue that no run has.
 const NO_NUMBER: u32 = 0;
 const NO_NUMBERS_LEFT: &str =
@@ -71,6 +71,14 @@ pub(crate) fn are_there(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
         .iter()
         .filter_map(|entry| parse_name(&entry.name))
         .any(|(first, _)| first == 0))
+}
+
+/// Whether something was written to runs: the first one is made before there is a log, and has nothing but its foot.
+pub(crate) fn have_units(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
+    let entries = disk.list(&root.join(DIR))?;
+    Ok(entries
+        .iter()
+        .any(|entry| parse_name(&entry.name).is_some() && entry.len > file::FOOT_BYTES as u64))
 }
 
 /// Removes all runs: first the one that says that they count.

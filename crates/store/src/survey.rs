@@ -82,6 +82,8 @@ pub(crate) struct Survey {
     pub(crate) queues: Vec<FoundQueue>,
     /// Whether there are runs.
     pub(crate) has_runs: bool,
+    /// Whether there was ever something in them.
+    pub(crate) runs_have_units: bool,
     pub(crate) index: Vec<i64>,
     /// Empty files, left by an end between making a file and giving it its size.
     pub(crate) empty: Vec<PathBuf>,
@@ -96,15 +98,17 @@ impl Survey {
         &self,
         config: &StoreConfig,
         loaded: &Loaded,
-        reached: Option<i64>,
+        (reached, noted): (Option<i64>, Option<i64>),
     ) -> Result<(), OpenError> {
         let last = self.segments.last_key_value();
         let end = last.map_or(0, |(base, _)| base + config.segment_bytes as i64);
         let has_queues = self.queues.iter().any(|queue| !queue.bases.is_empty());
         let reached = match reached {
             Some(reached) => reached,
-            // By what a broker of the reference leaves.
-            None => i64::from(last.is_none() && (has_queues || loaded.times.log_ms > 0)),
+            None if last.is_some() => end,
+            // By what a broker of the reference leaves, or ours without its checkpoint.
+            None => noted
+                .unwrap_or_else(|| i64::from(has_queues || self.runs_have_units || loaded.times.log_ms > 0)),
         };
         if reached <= end {
             return Ok(());
@@ -145,6 +149,10 @@ pub(crate) fn survey(config: &StoreConfig, disk: &dyn Disk, index_bytes: u64) ->
     found.has_runs = tried(
         "look at the compact consume queues",
         runs::are_there(disk, &config.root),
+    )?;
+    found.runs_have_units = tried(
+        "look at the compact consume queues",
+        runs::have_units(disk, &config.root),
     )?;
     survey_queues(config, disk, QueueKind::Batch, &mut found)?;
     survey_queues(config, disk, QueueKind::Plain, &mut found)?;

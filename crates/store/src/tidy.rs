@@ -416,7 +416,9 @@ impl Store {
         let (removed, done) = self.remove_files(remove, copied);
         if removed > 0 {
             tracing::info!(files = removed, min = self.log.min(), "old log files removed");
-            self.note_bounds(tidy)?;
+            // What is gone is gone, whether that can be noted or not.
+            let noted = self.note_bounds(tidy);
+            noted.unwrap_or_else(|error| self.note_failure("how far the log has reached", &error));
             self.after_removal(tidy)?;
         }
         done

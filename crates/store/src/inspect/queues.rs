@@ -189,6 +189,17 @@ pub(super) fn compare(view: &mut View) -> io::Result<Compared> {
         });
     }
     let mut wrong: Vec<Wrong> = wrong.into_iter().chain(bogus).collect();
+    if view.is_log_gone()? {
+        findings.push(Finding {
+            kind: "commit log",
+            file: view.config.commit_log_dirs.first().cloned().unwrap_or_default(),
+            at: None,
+            what: "there is none, but what was derived of one".to_owned(),
+            lost: "all messages".to_owned(),
+            mend: Mend::Repair,
+        });
+        wrong.clear();
+    }
     findings.extend(lost);
     findings.extend(refused.iter().map(|refused| of_refused(view, refused)));
     wrong.sort_by(|one, other| {

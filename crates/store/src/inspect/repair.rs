@@ -18,7 +18,7 @@ use wire::record::{
 
 use super::queues::Wrong;
 use super::tables::{State, tables};
-use super::view::{View, read_around};
+use super::view::{View, doubtful_file, read_around};
 use super::walk::Damage;
 use super::{Examined, InspectError, Mend, Report, examine, frozen, tried};
 use crate::calendar::calendar;
@@ -27,6 +27,8 @@ use crate::disk::{Disk, backup_of};
 use crate::env::Env;
 use crate::log::file_name;
 use crate::queue_batch::{self, BATCH_UNIT_BYTES, QueueKind};
+use crate::runs;
+use crate::survey::queue_dir;
 
 /// Every broker has this topic, and nothing of it is in a queue.
 pub(super) const FILLER_TOPIC: &str = "TBW102";
@@ -58,6 +60,10 @@ pub struct Repaired {
 /// Mends what can be mended, or with `is_dry` only says what it would do.
 pub fn repair(config: &StoreConfig, env: &Env, is_dry: bool) -> Result<Repaired, InspectError> {
     let looking = frozen(config, env)?;
+    let doubtful = tried("look at the size of the log", doubtful_file(config, &*looking))?;
+    if let Some((file, len, reached)) = doubtful {
+        return Err(InspectError::Size { file, len, reached });
+    }
     let mut repaired = Repaired::default();
     let lock_path = config.root.join("lock");
     let lock = match is_dry {
@@ -112,6 +118,17 @@ struct Work<'a> {
 impl Work<'_> {
     fn round(&mut self, examined: &Examined, looking: &Arc<dyn Disk>) -> io::Result<()> {
         let view = View::open(self.config, looking)?;
+        if view.is_log_gone()? {
+            for name in [
+                queue_dir(QueueKind::Plain),
+                queue_dir(QueueKind::Batch),
+                runs::DIR,
+                "checkpoint",
+            ] {
+                self.put_aside(&self.config.root.join(name))?;
+            }
+            return self.tables(&view);
+        }
         self.lengthen()?;
         for range in &examined.damage {
             self.fill(range)?;

@@ -144,6 +144,7 @@ pub fn measured(mut config: StoreConfig, disk: &dyn Disk) -> io::Result<StoreCon
         lens.extend(disk.list(dir)?.iter().map(|entry| entry.len));
     }
     config.segment_bytes = most(&lens).unwrap_or(config.segment_bytes);
+    config.is_measured = true;
     for kind in [QueueKind::Plain, QueueKind::Batch] {
         let mut lens = Vec::new();
         for (_, _, dir) in dirs_of(&config, disk, kind)? {
@@ -180,6 +181,32 @@ pub fn measured(mut config: StoreConfig, disk: &dyn Disk) -> io::Result<StoreCon
     Ok(config)
 }
 
+/// The only file of a log whose size was taken from it although more is known to have been in the log: whether it was cut, or
+/// others are missing, the configuration has to tell. With its length and what the log reached.
+pub(super) fn doubtful_file(
+    config: &StoreConfig,
+    disk: &dyn Disk,
+) -> io::Result<Option<(PathBuf, u64, i64)>> {
+    if !config.is_measured || config.segment_bytes >= StoreConfig::at(&config.root).segment_bytes {
+        return Ok(None);
+    }
+    let mut files = Vec::new();
+    for dir in &config.commit_log_dirs {
+        for entry in disk.list(dir)?.into_iter().filter(|entry| entry.len > 0) {
+            let base = parse_file_name(&entry.name).filter(|_| !entry.is_dir);
+            files.extend(base.map(|base| (dir.join(&entry.name), entry.len, base)));
+        }
+    }
+    let safe = checkpoint::load(disk, &config.root.join("checkpoint"))?.safe;
+    let reached = reached::load(disk, &config.root)?.max(safe.map(|safe| safe.pos));
+    Ok(match (files.as_slice(), reached) {
+        ([(path, len, base)], Some(reached)) if reached > base + *len as i64 => {
+            Some((path.clone(), *len, reached))
+        }
+        _ => None,
+    })
+}
+
 /// The length that most have.
 fn most(lens: &[u64]) -> Option<u64> {
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
@@ -204,13 +231,15 @@ pub(super) fn dirs_of(
 impl View {
     pub(super) fn open(config: &StoreConfig, disk: &Arc<dyn Disk>) -> io::Result<View> {
         let loaded = checkpoint::load(&**disk, &config.root.join("checkpoint"))?;
-        let reached = match &loaded.safe {
-            Some(safe) => reached::load(&**disk, &config.root)?.max(Some(safe.pos)),
-            None => None,
-        };
         let mut findings = Vec::new();
         let unread = Arc::default();
         let log = open_log(config, disk, &unread, &mut findings)?;
+        let noted = reached::load(&**disk, &config.root)?;
+        let reached = match &loaded.safe {
+            Some(safe) => noted.max(Some(safe.pos)),
+            // Without any file of the log, that is what a start asks.
+            None => noted.filter(|_| log.is_empty()),
+        };
         let home = |kind, file_bytes: u64| Home {
             root: config.root.join(queue_dir(kind)),
             file_bytes: file_bytes as i64,
@@ -244,6 +273,14 @@ impl View {
             view.find_queues()?;
         }
         Ok(view)
+    }
+
+    /// Whether all of the log is gone, and nobody knows how far it was: then a repair gives up what was derived of it, too.
+    pub(super) fn is_log_gone(&self) -> io::Result<bool> {
+        let has_queues = self.queues.all().iter().any(|queue| self.extent(queue).1 > 0);
+        let is_known =
+            has_queues || self.loaded.times.log_ms > 0 || runs::have_units(&*self.disk, &self.config.root)?;
+        Ok(self.log.is_empty() && self.reached.is_none() && is_known)
     }
 
     /// What the log begins and ends with, by its files.

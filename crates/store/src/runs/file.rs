@@ -33,7 +33,7 @@ const MAGIC: [u8; 8] = *b"BRQRUNS\x01";
 /// Where in the magic the version is.
 const VERSION_AT: usize = 7;
 pub(super) const ENTRY_BYTES: usize = 24;
-const FOOT_BYTES: usize = 68;
+pub(crate) const FOOT_BYTES: usize = 68;
 /// Entries of which one is kept in memory.
 const FENCE: usize = 128;
 /// Numbers of queues end here, far from where a sum would.
