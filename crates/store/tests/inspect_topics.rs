@@ -191,3 +191,36 @@ fn a_record_that_says_a_wrong_offset_moves_no_entry() {
         assert_eq!(found.len(), 19, "{why}");
     }
 }
+
+#[test]
+fn a_batch_queue_whose_first_messages_have_expired_is_sound_and_mended_where_it_is_not() {
+    for harmed in [None, Some(0), Some(5)] {
+        let mut rig = rig_in(QueueLayout::Files);
+        rig.config.batch_queue_file_bytes = 46 * 1000;
+        let store = rig.open();
+        for number in 0..40 {
+            append_inner(&store, BATCHED, 0, (&format!("{number} {}", "x".repeat(600)), 3)).unwrap();
+            store.drive();
+            rig.tidy_after(&store, 2);
+        }
+        store.clean_soon();
+        rig.tidy_after(&store, 100 * 3600);
+        let kept = bodies(&store, BATCHED, 0);
+        assert!(kept.len() < 40, "old files are gone");
+        store.close().unwrap();
+        drop(store);
+        if let Some(harmed) = harmed {
+            let entry = (40 - kept.len()) as u64 + harmed;
+            harm(&rig, "/store/batchconsumequeue/BATCHED/0", 46, &[entry]);
+            let report = check(&rig);
+            assert!(
+                matches!(report.findings.as_slice(), [found] if found.at == Some(entry * 46)),
+                "{harmed:?}: {:?}",
+                report.findings
+            );
+            inspect::repair(&rig.config, &rig.env(), false).unwrap();
+        }
+        assert_eq!(check(&rig).findings, [], "{harmed:?}");
+        assert_eq!(bodies(&rig.open(), BATCHED, 0), kept, "{harmed:?}");
+    }
+}

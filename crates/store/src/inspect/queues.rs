@@ -280,12 +280,11 @@ impl Comparison<'_> {
         let mut what = self.view.compare(cursor, &queue, (index, &unit, &span))?;
         if what.is_some() && is_batch {
             let found = self.view.batch_index(&queue, span.base)?;
-            if self
-                .view
-                .compare(cursor, &queue, (found, &unit, &span))?
-                .is_none()
-            {
-                (index, what) = (found, None);
+            let then = self.view.compare(cursor, &queue, (found, &unit, &span))?;
+            // Right or not: that is where the record has its entry, if it says so.
+            let entry = cursor.units.get((found - cursor.from) as usize);
+            if entry.is_some_and(|(entry, said)| entry.is_written() && said.base == span.base) {
+                (index, what) = (found, then);
             }
         }
         let Some(what) = what else {
