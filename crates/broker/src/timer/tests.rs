@@ -322,12 +322,12 @@ fn a_disk_that_cannot_read_for_a_moment_delays_and_loses_nothing() {
 fn long_trouble(world: &World, b: &Broker) {
     let path = std::path::Path::new(FIRST);
     for _ in 0..100 {
-        // One would only cost the search its hint of where to begin.
-        world.disk.fail_reads(path, 2);
+        // A read tries more than once.
+        world.disk.fail_reads(path, 1000);
         turns(b);
         world.pass(6_000);
     }
-    world.disk.fail_reads(path, 2);
+    world.disk.fail_reads(path, 1000);
     turns(b);
     let before = world.disk.bytes_read();
     let turn = turns(b);
