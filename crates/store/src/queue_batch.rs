@@ -13,6 +13,7 @@
 use std::io;
 
 use wire::properties;
+use wire::record::RECORD_BYTES_MIN;
 
 use crate::log::ReadMode;
 use crate::lookup::Boundary;
@@ -86,6 +87,25 @@ pub(crate) fn decode(bytes: &[u8; BATCH_UNIT_BYTES as usize]) -> (Unit, Span) {
     (unit, span)
 }
 
+/// Whether one record of a queue can come behind another: what lies between their offsets has been between them in the log.
+pub(crate) fn can_follow((before, first): &(Unit, Span), (unit, span): &(Unit, Span)) -> bool {
+    let room = unit
+        .pos
+        .saturating_sub(before.pos.saturating_add(i64::from(before.size)));
+    let is_sound = first.is_sound() && span.is_sound() && room >= 0;
+    is_sound && (0..=offsets_in(room)).contains(&span.base.saturating_sub(first.end()))
+}
+
+/// Whether a record can be the first that is known of its queue.
+pub(crate) fn can_be_first((unit, span): &(Unit, Span)) -> bool {
+    span.is_sound() && span.base <= offsets_in(unit.pos)
+}
+
+/// How many offsets the records of so many bytes can have at most.
+fn offsets_in(bytes: i64) -> i64 {
+    (bytes / RECORD_BYTES_MIN as i64).saturating_mul(i64::from(i16::MAX))
+}
+
 /// How many messages an inner batch says it holds; one when it does not say, as in the reference.
 pub(crate) fn inner_count(properties: &[u8]) -> i16 {
     let said = properties::get(properties, properties::name::INNER_NUM);
@@ -122,6 +142,41 @@ impl Store {
         if let Some(index) = queue.held_index(&is_behind) {
             return Ok(index);
         }
+        let mut index = self.batch_index_between(queue, mode, (first, end), &is_behind)?;
+        // A damaged unit may have said that all in front of it is behind, too.
+        while let Some(earlier) = self.batch_astray(queue, mode, (first, index), &is_behind)? {
+            index = self.batch_index_between(queue, mode, (first, earlier), &is_behind)?;
+        }
+        Ok(index)
+    }
+
+    /// One of the units right in front of an index that is not behind, if there is.
+    fn batch_astray(
+        &self,
+        queue: &Queue,
+        mode: ReadMode,
+        (first, index): (i64, i64),
+        is_behind: impl Fn(&Span) -> bool,
+    ) -> io::Result<Option<i64>> {
+        for earlier in [index - 2, index - 1] {
+            if earlier >= first
+                && let Some((_, span)) = self.batch_units(queue, earlier, 1, mode)?.first()
+                && span.is_sound()
+                && !is_behind(span)
+            {
+                return Ok(Some(earlier));
+            }
+        }
+        Ok(None)
+    }
+
+    fn batch_index_between(
+        &self,
+        queue: &Queue,
+        mode: ReadMode,
+        (first, end): (i64, i64),
+        is_behind: impl Fn(&Span) -> bool,
+    ) -> io::Result<i64> {
         let (mut low, mut high) = (first, end);
         let mut is_gone = false;
         while low < high {

@@ -311,14 +311,66 @@ impl QueueFiles {
         }
     }
 
-    /// What a unit of a batch queue stands for.
-    fn span(&self, queue: &Queue, index: i64) -> io::Result<Option<Span>> {
+    /// A unit of a batch queue, if there is one.
+    fn batch_unit(&self, queue: &Queue, index: i64) -> io::Result<Option<(Unit, Span)>> {
+        if index < queue.indexes().0 {
+            return Ok(None);
+        }
         let units = match queue.in_memory_batch(index, 1) {
             Ok(units) if !units.is_empty() => units,
             // Or nobody has said yet how far the files reach.
             _ => self.read_batch(queue, index, 1, ReadMode::Blocking)?,
         };
-        Ok(units.first().map(|(_, span)| *span))
+        Ok(units.first().copied())
+    }
+
+    /// Where the last unit of a batch queue ends. A damaged one may say anything: then it follows on the one in front of it.
+    fn batch_end(&self, queue: &Queue, index: i64) -> io::Result<i64> {
+        let Some(last) = self.batch_unit(queue, index)? else {
+            return Ok(0);
+        };
+        let [before, earlier] = [1, 2].map(|back| self.batch_unit(queue, index - back));
+        let (before, earlier) = (before?, earlier?);
+        let is_right = match (&before, &earlier) {
+            (None, _) => queue_batch::can_be_first(&last),
+            (Some(before), None) => queue_batch::can_follow(before, &last),
+            (Some(before), Some(earlier)) => {
+                queue_batch::can_follow(before, &last) || queue_batch::can_follow(earlier, &last)
+            }
+        };
+        let end = |(_, span): &(Unit, Span)| span.base.saturating_add(i64::from(span.count.max(1)));
+        Ok(match before {
+            Some(before) if !is_right => end(&before).saturating_add(i64::from(last.1.count.max(1))),
+            None if !is_right => i64::from(last.1.count.max(1)),
+            _ => end(&last),
+        })
+    }
+
+    /// Where a unit of a batch queue begins, the first of those that are left. A damaged one may say anything: then it ends where
+    /// the one behind it begins.
+    fn batch_begin(&self, queue: &Queue, (index, end): (i64, i64), max: i64) -> io::Result<i64> {
+        let Some(first) = self.batch_unit(queue, index)? else {
+            return Ok(max);
+        };
+        let behind = |by| {
+            let is_there = index + by < end;
+            let unit = is_there.then(|| self.batch_unit(queue, index + by));
+            unit.transpose().map(Option::flatten)
+        };
+        let (next, later) = (behind(1)?, behind(2)?);
+        let is_right = match (&next, &later) {
+            (None, _) => queue_batch::can_be_first(&first) && first.1.end() <= max,
+            (Some(next), None) => queue_batch::can_follow(&first, next),
+            (Some(next), Some(later)) => {
+                queue_batch::can_follow(&first, next) || queue_batch::can_follow(&first, later)
+            }
+        };
+        let base = match next {
+            _ if is_right => first.1.base,
+            Some((_, next)) => next.base.saturating_sub(i64::from(first.1.count.max(1))),
+            None => max.saturating_sub(i64::from(first.1.count.max(1))),
+        };
+        Ok(base.clamp(0, max.max(0)))
     }
 
     /// The offset that ends a queue whose units end at an index.
@@ -326,7 +378,7 @@ impl QueueFiles {
         let offset = match queue.kind() {
             QueueKind::Plain => index,
             QueueKind::Batch if index <= queue.indexes().0 => 0,
-            QueueKind::Batch => self.span(queue, index - 1)?.map_or(0, |span| span.end()),
+            QueueKind::Batch => self.batch_end(queue, index - 1)?,
         };
         Ok(End { index, offset })
     }
@@ -546,10 +598,8 @@ impl QueueFiles {
         }
         let min = match queue.kind() {
             QueueKind::Plain => self.skip_blanks(queue, low, end)?,
-            QueueKind::Batch => self
-                .span(queue, low)?
-                .filter(|_| low < end)
-                .map_or(max, |span| span.base),
+            QueueKind::Batch if low < end => self.batch_begin(queue, (low, end), max)?,
+            QueueKind::Batch => max,
         };
         queue.min.store(min, Ordering::Release);
         Ok(())

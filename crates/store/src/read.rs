@@ -344,16 +344,16 @@ impl Reading<'_> {
             let (mut wanted_count, mut wanted_bytes) = (0, 0);
             let mut is_full = false;
             for step in steps {
-                if step.offset >= stop {
-                    // Behind a gap.
-                    self.next = stop;
-                    break;
-                }
                 if step.next <= self.next.max(step.offset) || step.next > max {
                     // A unit of a batch queue that cannot be.
                     self.index += 1;
                     self.damaged += 1;
                     continue;
+                }
+                if step.offset >= stop {
+                    // Behind a gap.
+                    self.next = stop;
+                    break;
                 }
                 let unit = step.unit;
                 let size = usize::try_from(unit.size).unwrap_or(0);

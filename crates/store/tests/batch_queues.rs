@@ -287,3 +287,48 @@ fn a_unit_that_cannot_be_costs_no_other() {
         assert_eq!(seen, ["a", "single", "c", "d"], "count {count}");
     }
 }
+
+#[test]
+fn an_impossible_offset_of_one_unit_hides_no_other_message() {
+    if layout() == QueueLayout::Compact {
+        // Units lie elsewhere there, with a sum of their own.
+        return;
+    }
+    let names = ["a", "b", "single", "c", "d"];
+    for unit in 0..names.len() {
+        for (byte, bit) in [(28, 0x80), (29, 1), (32, 0x80), (33, 0x80)] {
+            let rig = Rig::new(1, FlushMode::Async);
+            let store = filled_batches(&rig);
+            store.close().unwrap();
+            drop(store);
+            let first = Path::new(BATCH_FILE);
+            let len = rig.disk.open(first).unwrap().len().unwrap();
+            let (base, at) = (unit as u64 * 46 / len * len, unit as u64 * 46 % len + byte);
+            let file = rig
+                .disk
+                .open(&first.with_file_name(format!("{base:020}")))
+                .unwrap();
+            let mut found = [0];
+            file.read_exact_at(&mut found, at).unwrap();
+            file.write_at(&[found[0] ^ bit], at).unwrap();
+            let store = rig.open();
+            let queue = store.find_queue(BATCHED, 0).unwrap();
+            let why = format!("byte {byte} of unit {unit}");
+            assert_eq!((queue.min(), queue.max()), (0, 11), "{why}");
+            let (mut all, mut next) = (Vec::new(), 0);
+            for _ in 0..names.len() + 1 {
+                if next < queue.max() {
+                    let (found, _, after) = read(&store, &queue, next, &MANY);
+                    all.extend(found.into_iter().map(|(_, name)| name));
+                    next = after;
+                }
+            }
+            assert_eq!(next, queue.max(), "{why}");
+            let lacking: Vec<_> = names
+                .iter()
+                .filter(|name| !all.contains(&(**name).to_owned()))
+                .collect();
+            assert!(lacking.is_empty() || lacking == [&names[unit]], "{why}: {all:?}");
+        }
+    }
+}
