@@ -50,6 +50,15 @@ impl Span {
         self.base.saturating_add(i64::from(self.count.max(1)))
     }
 
+    /// Whether the next record of the queue bears out one that does not follow: it goes on behind it, and right behind one that says
+    /// it is the first.
+    pub(crate) fn is_borne_out_by(&self, next: &Span) -> bool {
+        match self.base {
+            0 => next.base == self.end(),
+            _ => next.base >= self.end(),
+        }
+    }
+
     /// Whether it can be that of a record, as far as it tells by itself.
     pub(crate) fn is_sound(&self) -> bool {
         self.base >= 0 && self.count > 0
@@ -93,17 +102,21 @@ pub(crate) fn can_follow((before, first): &(Unit, Span), (unit, span): &(Unit, S
         .pos
         .saturating_sub(before.pos.saturating_add(i64::from(before.size)));
     let is_sound = first.is_sound() && span.is_sound() && room >= 0;
-    is_sound && (0..=offsets_in(room)).contains(&span.base.saturating_sub(first.end()))
+    is_sound && (0..=offsets_in(QueueKind::Batch, room)).contains(&span.base.saturating_sub(first.end()))
 }
 
 /// Whether a record can be the first that is known of its queue.
 pub(crate) fn can_be_first((unit, span): &(Unit, Span)) -> bool {
-    span.is_sound() && span.base <= offsets_in(unit.pos)
+    span.is_sound() && span.base <= offsets_in(QueueKind::Batch, unit.pos)
 }
 
-/// How many offsets the records of so many bytes can have at most.
-fn offsets_in(bytes: i64) -> i64 {
-    (bytes / RECORD_BYTES_MIN as i64).saturating_mul(i64::from(i16::MAX))
+/// How many offsets of a queue the records of so many bytes can have at most.
+pub(crate) fn offsets_in(kind: QueueKind, bytes: i64) -> i64 {
+    let each = match kind {
+        QueueKind::Plain => 1,
+        QueueKind::Batch => i64::from(i16::MAX),
+    };
+    (bytes / RECORD_BYTES_MIN as i64).saturating_mul(each)
 }
 
 /// How many messages an inner batch says it holds; one when it does not say, as in the reference.

@@ -989,3 +989,24 @@ fn an_offset_that_the_log_has_no_room_for_moves_no_queue() {
         }
     }
 }
+
+#[test]
+fn a_repair_makes_no_room_for_an_offset_that_the_log_has_none_for() {
+    let world = World::new(End::Orderly, false);
+    let last = world.sent.last().expect("one of many");
+    let (path, at) = world.log_file(last.pos);
+    world.harm(&path, at + 25, Harm::Flip(0x80));
+    let report = world.check();
+    let of_file = report.findings.iter().find(|finding| finding.file == path);
+    assert_eq!(
+        of_file.map(|finding| finding.mend),
+        Some(inspect::Mend::Copy),
+        "{report:?}"
+    );
+    let repaired = inspect::repair(&world.rig.config, &world.rig.env(), false).expect("it is looked at");
+    assert!(repaired.actions.is_empty(), "{:?}", repaired.actions);
+    let (topic, id) = last.queue;
+    let store = world.rig.open();
+    let queue = store.find_queue(topic, id).unwrap();
+    assert_eq!(queue.max(), ROUNDS as i64);
+}

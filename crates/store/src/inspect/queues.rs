@@ -18,7 +18,7 @@ use super::walk::{Damage, walk};
 use super::{Finding, Mend};
 use crate::log::{ReadMode, file_name};
 use crate::queue::{Queue, Unit};
-use crate::queue_batch::{QueueKind, Span};
+use crate::queue_batch::{QueueKind, Span, offsets_in};
 use crate::read::EXT_ADDRESS_MAX;
 use crate::recover::{GAP_MAX, OFFSET_MAX, count_for};
 use crate::scan::says_record;
@@ -64,8 +64,9 @@ struct Cursor {
     /// Of a batch queue, its first entry of a record that is in the log, and that of the next record.
     first: i64,
     next: i64,
-    /// The offset behind the last record; before the first one nobody knows.
+    /// The offset behind the last record; before the first one nobody knows. And the position of that record.
     max: Option<i64>,
+    pos: i64,
     /// Entries that are as they should be.
     right: u64,
     /// Entries that are not, ascending.
@@ -78,13 +79,22 @@ struct Cursor {
 
 impl Cursor {
     /// Whether a record has a place where the queue ends. Otherwise it has none, or is in doubt.
-    fn follows(&self, base: i64) -> Follows {
+    fn follows(&self, wrong: &Wrong) -> Follows {
+        let base = wrong.span.base;
+        let room = offsets_in(wrong.queue.kind(), wrong.unit.pos - self.pos).min(GAP_MAX);
         match self.max {
             None => Follows::Yes,
             Some(max) if base == max => Follows::Yes,
-            Some(max) if base == 0 || base > max && base <= max + GAP_MAX => Follows::Perhaps,
+            Some(max) if base == 0 || base > max && base - max <= room => Follows::Perhaps,
             Some(_) => Follows::No,
         }
+    }
+
+    /// A record has the entry at an index.
+    fn go_on(&mut self, index: i64, (unit, span): (&Unit, &Span)) {
+        self.next = index + 1;
+        self.max = Some(span.end());
+        self.pos = unit.pos;
     }
 
     /// What was found so far is of an earlier topic of this name.
@@ -98,22 +108,16 @@ impl Cursor {
     /// Takes in what is in doubt if the next record bears it out; otherwise gives it back.
     fn resolve(&mut self, next: &Span) -> Option<Wrong> {
         let mut doubt = self.doubt.take()?;
-        let (begin, end) = (doubt.span.base, doubt.span.end());
-        let is_borne_out = match begin {
-            0 => next.base == end,
-            _ => next.base >= end,
-        };
-        if !is_borne_out {
+        if !doubt.span.is_borne_out_by(next) {
             return Some(doubt);
         }
-        if begin == 0 {
+        if doubt.span.base == 0 {
             self.begin_anew();
         }
         if doubt.queue.is_batch() {
             doubt.index = self.next;
         }
-        self.next = doubt.index + 1;
-        self.max = Some(end);
+        self.go_on(doubt.index, (&doubt.unit, &doubt.span));
         self.add([doubt]);
         None
     }
@@ -289,8 +293,7 @@ impl Comparison<'_> {
         }
         let Some(what) = what else {
             cursor.agree(index);
-            cursor.next = index + 1;
-            cursor.max = Some(span.end());
+            cursor.go_on(index, (&unit, &span));
             return Ok(());
         };
         let wrong = Wrong {
@@ -300,7 +303,7 @@ impl Comparison<'_> {
             span,
             what,
         };
-        match cursor.follows(span.base) {
+        match cursor.follows(&wrong) {
             Follows::Yes => {}
             Follows::Perhaps => {
                 cursor.doubt = Some(wrong);
@@ -312,8 +315,7 @@ impl Comparison<'_> {
                 return Ok(());
             }
         }
-        cursor.next = index + 1;
-        cursor.max = Some(span.end());
+        cursor.go_on(index, (&unit, &span));
         if self.view.is_abnormal && unit.pos >= self.safe && matches!(what, MISSING | NEVER_WRITTEN) {
             cursor.behind.push(wrong);
             cursor.behind.truncate(WRONG_MAX);

@@ -6,11 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
-use wire::record::RECORD_BYTES_MIN;
-
 use super::{GAP_MAX, Gaps, Known, OFFSET_MAX, Recovery};
 use crate::queue::{End, Unit};
-use crate::queue_batch::Span;
+use crate::queue_batch::{Span, offsets_in};
 
 /// A record whose offset does not follow on what its queue has.
 #[derive(Debug, Clone, Copy)]
@@ -19,23 +17,13 @@ pub(super) struct Doubt {
     span: Span,
 }
 
-impl Doubt {
-    /// Whether the next record of the queue bears it out: it goes on behind, and right behind one that says it is the first.
-    fn is_borne_out(&self, next: &Span) -> bool {
-        match self.span.base {
-            0 => next.base == self.span.end(),
-            _ => next.base >= self.span.end(),
-        }
-    }
-}
-
 impl Recovery<'_> {
     pub(super) fn give(&mut self, known: &mut Known, unit: Unit, span: Span, gaps: Gaps) -> io::Result<()> {
         if unit.pos <= known.newest || self.is_lacking(known) {
             return Ok(());
         }
         if let Some(doubt) = known.doubt.take() {
-            if doubt.is_borne_out(&span) {
+            if doubt.span.is_borne_out_by(&span) {
                 self.place(known, (doubt.unit, doubt.span), gaps)?;
             } else {
                 refuse(
@@ -126,8 +114,7 @@ fn is_possible(known: &Known, unit: &Unit, offset: i64) -> bool {
         return false;
     }
     let room = unit.pos - known.newest.max(0);
-    // A record of a batch queue takes as many offsets as it has messages.
-    known.queue.is_batch() || offset - max <= room / RECORD_BYTES_MIN as i64
+    offset - max <= offsets_in(known.queue.kind(), room)
 }
 
 fn refuse(known: &Known, (unit, span): (Unit, Span), why: &'static str) {
