@@ -2,14 +2,15 @@
 //! The built program under floods: how much memory they make it take, and that a client next door, which sends and pulls all the
 //! while, sees no failure. What connections may hold together is set low, so that the bounds are near.
 
-use std::io::{BufRead, BufReader};
+#[path = "support/running.rs"]
+mod running;
+
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use net::Channel;
+use running::Broker;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -29,77 +30,16 @@ const BUDGET: usize = 64 * MIB;
 const BESIDE: usize = 160 * MIB;
 const CONNECTIONS_MAX: usize = 800;
 
-struct Broker {
-    child: Child,
-    addr: SocketAddr,
-    _home: TempDir,
+/// With bounds that are near.
+fn start(home: &TempDir) -> Broker {
+    let (budget, connections) = (BUDGET.to_string(), CONNECTIONS_MAX.to_string());
+    let settings = [("connectionBytesMax", &*budget), ("connectionsMax", &connections)];
+    Broker::start(home.path(), &settings)
 }
 
-impl Broker {
-    fn start() -> Broker {
-        let home = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_barque"));
-        command.arg("broker");
-        let (budget, connections) = (BUDGET.to_string(), CONNECTIONS_MAX.to_string());
-        let settings = [
-            ("listenPort", "0"),
-            ("bindAddress", "127.0.0.1"),
-            ("brokerIP1", "127.0.0.1"),
-            ("brokerName", "a"),
-            ("storePathRootDir", "store"),
-            ("connectionBytesMax", &budget),
-            ("connectionsMax", &connections),
-        ];
-        for (key, value) in settings {
-            command.args(["--set", &format!("{key}={value}")]);
-        }
-        Broker::run(command, home)
-    }
-
-    fn run(mut command: Command, home: TempDir) -> Broker {
-        let place: &Path = home.path();
-        command
-            .current_dir(place)
-            .env("HOME", place)
-            .env_remove("NAMESRV_ADDR");
-        let spawned = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = spawned.expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let line = lines
-            .map(|line| line.expect("a line"))
-            .find(|line| line.contains("boot success"));
-        let line = line.expect("it starts");
-        let addr = line.split("a, ").nth(1).and_then(|rest| rest.split(']').next());
-        Broker {
-            child,
-            addr: addr.expect("an address").parse().expect("an address"),
-            _home: home,
-        }
-    }
-
-    /// The most memory that it ever had.
-    fn memory_max(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        1024 * number.and_then(|kb| kb.parse::<usize>().ok()).expect("a number")
-    }
-
-    fn assert_bounded(&self) {
-        let most = self.memory_max();
-        assert!(most < BUDGET + BESIDE, "{} MiB", most / MIB);
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it ends");
-    }
+fn assert_bounded(broker: &Broker) {
+    let most = broker.memory("VmHWM");
+    assert!(most < BUDGET + BESIDE, "{} MiB", most / MIB);
 }
 
 fn send(body: Vec<u8>) -> Frame {
@@ -180,7 +120,8 @@ fn unfinished() -> bytes::Bytes {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_are_never_finished_take_what_connections_may_hold_and_no_more() {
-    let broker = Broker::start();
+    let home = tempfile::tempdir().expect("a folder");
+    let broker = start(&home);
     let next_door = NextDoor::start(broker.addr).await;
     let (frame, mut peers) = (unfinished(), JoinSet::new());
     let mut cut = 0;
@@ -207,13 +148,14 @@ async fn frames_that_are_never_finished_take_what_connections_may_hold_and_no_mo
         open.push(stream);
     }
     next_door.end().await;
-    broker.assert_bounded();
+    assert_bounded(&broker);
     assert!(cut > 0, "somebody was cut off while he sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_that_pull_and_never_read_take_what_connections_may_hold_and_no_more() {
-    let broker = Broker::start();
+    let home = tempfile::tempdir().expect("a folder");
+    let broker = start(&home);
     let next_door = NextDoor::start(broker.addr).await;
     let channel = Channel::connect(broker.addr, SECONDS)
         .await
@@ -239,7 +181,7 @@ async fn peers_that_pull_and_never_read_take_what_connections_may_hold_and_no_mo
         peers.push(stream);
     }
     next_door.end().await;
-    broker.assert_bounded();
+    assert_bounded(&broker);
     // Nobody was closed for it: whoever reads has answers.
     for stream in &mut peers {
         let mut bytes = [0; 1000];
@@ -250,7 +192,8 @@ async fn peers_that_pull_and_never_read_take_what_connections_may_hold_and_no_mo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_are_bounded_in_number_and_small() {
-    let broker = Broker::start();
+    let home = tempfile::tempdir().expect("a folder");
+    let broker = start(&home);
     let next_door = NextDoor::start(broker.addr).await;
     let mut open = Vec::new();
     let mut closed = 0;
@@ -266,13 +209,14 @@ async fn idle_connections_are_bounded_in_number_and_small() {
     }
     assert_eq!(closed, 200, "those that are too many");
     next_door.end().await;
-    let most = broker.memory_max();
+    let most = broker.memory("VmHWM");
     assert!(most < BESIDE, "{} MiB", most / MIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn storms_of_requests_that_want_no_answer_leave_nothing_behind() {
-    let broker = Broker::start();
+    let home = tempfile::tempdir().expect("a folder");
+    let broker = start(&home);
     let next_door = NextDoor::start(broker.addr).await;
     let mut storm = JoinSet::new();
     for (code, _) in broker::ROUTES {
@@ -326,5 +270,5 @@ async fn storms_of_requests_that_want_no_answer_leave_nothing_behind() {
         done.expect("a storm passes");
     }
     next_door.end().await;
-    broker.assert_bounded();
+    assert_bounded(&broker);
 }

@@ -2,11 +2,11 @@
 //! Very many topics and groups: what the built program needs for them. Times are measured by hand (docs/benchmarks.md): a
 //! test machine may be slow; memory is not.
 
+#[path = "support/running.rs"]
+mod running;
+
 use net::Channel;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use running::Broker;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,81 +22,12 @@ const SECONDS: Duration = Duration::from_secs(60);
 const TOPICS: usize = 10_000;
 const AT_ONCE: usize = 500;
 
-struct Broker {
-    child: Child,
-    addr: SocketAddr,
-}
+/// So many queues with files of the usual size are no trouble for a real disk; a test folder may be in memory.
+const SMALL: [(&str, &str); 1] = [("mappedFileSizeConsumeQueue", "2000")];
 
-impl Broker {
-    fn start(home: &Path) -> Broker {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_barque"));
-        command.args([
-            "broker",
-            "--set",
-            "listenPort=0",
-            "--set",
-            "bindAddress=127.0.0.1",
-        ]);
-        command.args([
-            "--set",
-            "brokerIP1=127.0.0.1",
-            "--set",
-            "brokerName=a",
-            "--set",
-            "metricsPromExporterPort=0",
-        ]);
-        // So many queues with files of the usual size are no trouble for a real disk; a test folder may be in memory.
-        command.args([
-            "--set",
-            "mappedFileSizeConsumeQueue=2000",
-            "--set",
-            "storePathRootDir=store",
-        ]);
-        command
-            .current_dir(home)
-            .env("HOME", home)
-            .env_remove("NAMESRV_ADDR");
-        let spawned = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = spawned.expect("the program starts");
-        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let line = lines
-            .map(|line| line.expect("a line"))
-            .find(|line| line.contains("boot success"));
-        let line = line.expect("it starts");
-        let addr = line
-            .split("a, ")
-            .nth(1)
-            .and_then(|rest| rest.split(']').next())
-            .expect("an address");
-        Broker {
-            child,
-            addr: addr.parse().expect("an address"),
-        }
-    }
-
-    /// Memory in use (kB).
-    fn memory_kb(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("a line");
-        line.split_whitespace()
-            .next()
-            .and_then(|kb| kb.parse().ok())
-            .expect("a number")
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it ends");
-    }
+fn assert_small(broker: &Broker) {
+    let bytes = broker.memory("VmRSS");
+    assert!(bytes < 300_000 * 1024, "{bytes} bytes");
 }
 
 fn topic(i: usize) -> String {
@@ -169,17 +100,17 @@ async fn scrape(channel: &Channel) -> usize {
 #[tokio::test]
 async fn ten_thousand_topics_and_groups_survive_a_kill_and_fit_in_300_megabytes() {
     let home = TempDir::new().unwrap();
-    let broker = Broker::start(home.path());
+    let broker = Broker::start(home.path(), &SMALL);
     let channel = Channel::connect(broker.addr, SECONDS).await.unwrap();
     make(&channel).await;
     for _ in 0..3 {
         let bytes = scrape(&channel).await;
         assert!(bytes > TOPICS * 1000, "the numbers of every topic: {bytes} bytes");
     }
-    assert!(broker.memory_kb() < 300_000, "{} kB", broker.memory_kb());
+    assert_small(&broker);
     drop(broker);
 
-    let broker = Broker::start(home.path());
+    let broker = Broker::start(home.path(), &SMALL);
     let channel = Channel::connect(broker.addr, SECONDS).await.unwrap();
     for i in [0, TOPICS / 2, TOPICS - 1] {
         let header = GetMaxOffset {
@@ -190,5 +121,5 @@ async fn ten_thousand_topics_and_groups_survive_a_kill_and_fit_in_300_megabytes(
         let reply = ask(&channel, Frame::request(1, &header)).await;
         assert_eq!(reply.ext.get("offset").as_deref(), Some("1"), "{}", topic(i));
     }
-    assert!(broker.memory_kb() < 300_000, "{} kB", broker.memory_kb());
+    assert_small(&broker);
 }

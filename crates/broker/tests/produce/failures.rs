@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use store::Draft;
 use store::disk::sim::{Loss, SimDisk};
 use store::disk::{Disk, Entry, File, Lock, Space};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use wire::api::config::{GetBrokerConfig, UpdateBrokerConfig};
 use wire::api::send::{SendMessageV2, SendReceipt};
@@ -123,18 +123,23 @@ async fn a_durable_send_that_waits_too_long_is_told_that_it_is_not_durable_yet()
     life.running.await.unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn while_a_disk_hangs_others_are_served_whichever_thread_waits_for_it() {
-    let disk = Tough::new();
+/// A broker with SYNC_FLUSH on two workers of its own, which nothing else keeps awake.
+async fn on_two_workers(disk: &Arc<Tough>) -> (Runtime, Life) {
     let workers = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    let life = Arc::clone(&disk);
-    let life = async move { start(life, &[("flushDiskType", "SYNC_FLUSH")]).await };
-    // Nothing but the broker keeps its threads awake.
+    let disk = Arc::clone(disk);
+    let life = async move { start(disk, &[("flushDiskType", "SYNC_FLUSH")]).await };
     let life = workers.spawn(life).await.unwrap();
+    (workers, life)
+}
+
+#[tokio::test]
+async fn while_a_disk_hangs_others_are_served_whichever_thread_waits_for_it() {
+    let disk = Tough::new();
+    let (workers, life) = on_two_workers(&disk).await;
     let client = Rig::client_at(life.addr).await;
     client.make_topic("T", 1).await;
     let patience = |ms: u32| client.ask_with(&UpdateBrokerConfig, format!("syncFlushTimeout={ms}"));
@@ -159,14 +164,7 @@ async fn while_a_disk_hangs_others_are_served_whichever_thread_waits_for_it() {
 #[tokio::test]
 async fn a_disk_that_hangs_takes_one_of_two_workers_whatever_is_asked_of_it() {
     let disk = Tough::new();
-    let workers = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let life = Arc::clone(&disk);
-    let life = async move { start(life, &[("flushDiskType", "SYNC_FLUSH")]).await };
-    let life = workers.spawn(life).await.unwrap();
+    let (workers, life) = on_two_workers(&disk).await;
     let (client, other) = (Rig::client_at(life.addr).await, Rig::client_at(life.addr).await);
     let third = Rig::client_at(life.addr).await;
     client.make_topic("T", 1).await;
