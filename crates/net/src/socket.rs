@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, tcp};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, tcp};
 
 use crate::service::BoxFuture;
 
@@ -48,6 +48,10 @@ pub trait Line: Send + Sync {
     fn shutdown(&self);
 }
 
+/// Connections that may wait to be taken; the system's own limit (`net.core.somaxconn`) where that is less. One more is not refused but
+/// tries again after a second, so clients that all come back at once need room here (the reference has 1024).
+const BACKLOG: u32 = 4096;
+
 thread_local! {
     static NETWORK: RefCell<Option<Arc<dyn Network>>> = const { RefCell::new(None) };
 }
@@ -68,7 +72,14 @@ pub(crate) async fn listen(addr: SocketAddr) -> io::Result<(Listener, SocketAddr
         let addr = port.local_addr();
         return Ok((Listener::Simulated(port), addr));
     }
-    let listener = TcpListener::bind(addr).await?;
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As a restarted server wants it: connections of the last one do not keep it from its port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    let listener = socket.listen(BACKLOG)?;
     let addr = listener.local_addr()?;
     Ok((Listener::System(listener), addr))
 }

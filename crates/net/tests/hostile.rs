@@ -202,6 +202,24 @@ async fn peers_that_never_read_are_not_served_further_and_nobody_is_closed_for_i
 }
 
 #[tokio::test]
+async fn clients_that_all_come_at_once_need_not_try_again() {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .map_or(600, |most| most.trim().parse().unwrap());
+    let listening = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let mut waiting = Vec::new();
+    for n in 0..most.min(600) {
+        // Nobody takes them yet; one too many would be tried again after a second.
+        let connecting = TcpStream::connect(listening.local_addr());
+        let connected = tokio::time::timeout(Duration::from_millis(900), connecting).await;
+        waiting.push(
+            connected
+                .unwrap_or_else(|_| panic!("connection {n} found no room"))
+                .unwrap(),
+        );
+    }
+}
+
+#[tokio::test]
 async fn long_requests_that_are_held_are_bounded_in_bytes() {
     let served = serve(Limits {
         held_bytes_max: 4 * MIB,
