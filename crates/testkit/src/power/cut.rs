@@ -238,7 +238,9 @@ impl Story {
                     story.rename(&mut now, at, NameChange::Moved(from, to, inode));
                 }
                 Note::DirSynced { dir, before } => {
-                    story.dirs_synced.insert(dir, before);
+                    // One that began earlier may end later.
+                    let synced = story.dirs_synced.entry(dir).or_default();
+                    *synced = before.max(*synced);
                 }
                 Note::Synced { file, before } => {
                     let node = story.nodes.entry(file).or_default();
@@ -315,6 +317,7 @@ fn remove_tree(dir: &Path) -> anyhow::Result<()> {
 mod tests {
     use super::super::disk::NotedDisk;
     use super::*;
+    use std::io::Write as _;
     use store::disk::Disk as _;
 
     struct Rig {
@@ -396,6 +399,22 @@ mod tests {
             rig.cut(Loss::Random, seed);
             assert_eq!(rig.read("conf").unwrap(), "newer", "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_sync_that_began_earlier_and_ends_later_takes_nothing_back() {
+        let rig = Rig::new(&[("conf", "old")]);
+        rig.disk.replace(&rig.path("conf"), b"new").unwrap();
+        let slow = Note::DirSynced {
+            dir: rig.durable.dir.clone(),
+            before: 0,
+        };
+        let notes = std::fs::File::options()
+            .append(true)
+            .open(rig.home.path().join("notes"));
+        notes.unwrap().write_all(&slow.encode()).unwrap();
+        rig.cut(Loss::Everything, 1);
+        assert_eq!(rig.read("conf").unwrap(), "new");
     }
 
     #[test]
