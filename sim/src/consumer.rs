@@ -306,7 +306,12 @@ impl Member {
         let records = Record::decode_all(body).flatten();
         let offsets: Vec<i64> = records.map(|record| record.queue_offset).collect();
         let mut history = self.client.shared.history.lock();
-        if !offsets.iter().copied().eq(wanted.clone()) && !history.rotted.contains(&place.broker) {
+        let is_there = |offset: &i64| offsets.contains(offset);
+        let is_damaged = |offset: &i64| history.is_damaged_at(&place.broker, topic, place.queue, *offset);
+        let all = wanted
+            .clone()
+            .filter(|offset| !is_damaged(offset) || is_there(offset));
+        if !offsets.iter().copied().eq(all) {
             let what = format!(
                 "a pull of {wanted:?} of {topic} at {}/{} brought {offsets:?}",
                 place.broker, place.queue

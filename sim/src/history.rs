@@ -91,13 +91,24 @@ pub(crate) struct History {
     pub(crate) untold: BTreeMap<Progress, Untold>,
     /// Brokers answer when what they say is on the disk.
     pub(crate) is_sync: bool,
-    /// For how long brokers stood still, or had a full disk, in all.
-    pub(crate) still_ms: BTreeMap<String, u64>,
-    /// Brokers on whose disks bytes have changed by themselves: what was there may be lost, and nothing else.
-    pub(crate) rotted: BTreeSet<String>,
+    /// From when to when brokers stood still, or had a full disk.
+    pub(crate) still: BTreeMap<String, Vec<(u64, u64)>>,
+    /// By broker: what has changed by itself in its log, which may be lost, and nothing else.
+    pub(crate) rotted: BTreeMap<String, Rot>,
     /// What is wrong.
     pub(crate) faults: Vec<String>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
+}
+
+/// What bits that change by themselves may cost.
+#[derive(Debug, Default)]
+pub(crate) struct Rot {
+    /// Messages of which a copy is damaged.
+    pub(crate) attempts: BTreeSet<u64>,
+    /// Where damaged messages lie: at the end of a queue others may take their offsets.
+    pub(crate) places: BTreeSet<(String, i32, i64)>,
+    /// A note that a transaction has ended is damaged.
+    pub(crate) is_end: bool,
 }
 
 /// Group, broker, topic, queue: where a group is.
@@ -157,11 +168,50 @@ impl History {
         *self.counts.entry(what).or_default() += 1;
     }
 
+    /// Whether a copy of a message was damaged at a broker.
+    pub(crate) fn is_damaged(&self, broker: &str, attempt: u64) -> bool {
+        let rot = self.rotted.get(broker);
+        rot.is_some_and(|rot| rot.attempts.contains(&attempt))
+    }
+
+    /// Whether a message at this place of a broker was damaged.
+    pub(crate) fn is_damaged_at(&self, broker: &str, topic: &str, queue: i32, offset: i64) -> bool {
+        let rot = self.rotted.get(broker);
+        rot.is_some_and(|rot| rot.places.contains(&(topic.to_owned(), queue, offset)))
+    }
+
+    /// Whether a message has taken the place of a damaged one, or is it.
+    pub(crate) fn is_at_damage(&self, one: &Found) -> bool {
+        self.is_damaged_at(&one.broker, &one.topic, one.queue, one.offset)
+    }
+
+    /// Whether any message of a queue of a broker was damaged.
+    pub(crate) fn is_damaged_in(&self, broker: &str, topic: &str, queue: i32) -> bool {
+        let from = (topic.to_owned(), queue, i64::MIN);
+        let to = (topic.to_owned(), queue, i64::MAX);
+        let rot = self.rotted.get(broker);
+        rot.is_some_and(|rot| rot.places.range(from..=to).next().is_some())
+    }
+
+    /// Whether a broker has been able to work for at most so long between two moments, which come in this order.
+    pub(crate) fn is_within(&self, broker: &str, (from_ms, to_ms): (u64, u64), within_ms: u64) -> bool {
+        let still = self.still.get(broker).map_or(&[][..], Vec::as_slice);
+        let still_ms = |(begin, end): &(u64, u64)| (*end).min(to_ms).saturating_sub((*begin).max(from_ms));
+        let still_ms: u64 = still.iter().map(still_ms).sum();
+        (from_ms..=from_ms + within_ms + still_ms).contains(&to_ms)
+    }
+
+    /// Whether the log of a broker may end at damage: after a power cut nobody can tell that from what was never synced.
+    pub(crate) fn is_cut_short(&self, broker: &str) -> bool {
+        self.rotted.contains_key(broker) && self.cuts.contains_key(broker)
+    }
+
     /// Whether a broker may have lost what it acknowledged at a moment, because it lost its power afterwards and had not
     /// promised to sync.
-    pub(crate) fn may_be_lost(&self, broker: &str, known_ms: u64, is_sync: bool) -> bool {
+    pub(crate) fn may_be_lost(&self, attempt: u64, broker: &str, known_ms: u64, is_sync: bool) -> bool {
         let cuts = self.cuts.get(broker);
-        self.rotted.contains(broker)
+        self.is_damaged(broker, attempt)
+            || self.is_cut_short(broker)
             || !is_sync && cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= known_ms))
     }
 
@@ -208,7 +258,7 @@ impl History {
                 ));
             }
         }
-        let is_lost = |broker: &str| self.may_be_lost(broker, attempt.known_ms, is_sync);
+        let is_lost = |broker: &str| self.may_be_lost(number, broker, attempt.known_ms, is_sync);
         let (must, may) = match (&attempt.fate, attempt.meant, attempt.ended) {
             (Fate::Refused, ..) | (_, Meant::Half, Ended::Rollback | Ended::Open) => (false, false),
             (Fate::Stored { broker, .. }, Meant::Now | Meant::Due(_), _)
@@ -266,13 +316,15 @@ impl History {
                 .stored_ms
                 .cast_unsigned()
                 .saturating_sub(crate::world::START_MS);
-            let crashes = self.crashed.get(&pair[0].broker);
-            let still_ms = self.still_ms.get(&pair[0].broker).copied().unwrap_or_default();
-            let recent = stored_ms..=stored_ms + REPEATED_WITHIN_MS + still_ms;
-            crashes.is_some_and(|crashes| crashes.iter().any(|crash| recent.contains(crash)))
+            let broker = &pair[0].broker;
+            let mut crashes = self.crashed.get(broker).into_iter().flatten();
+            crashes.any(|crash| self.is_within(broker, (stored_ms, *crash), REPEATED_WITHIN_MS))
         };
-        let is_rotted = places.iter().any(|place| self.rotted.contains(&place.broker));
-        attempt.meant != Meant::Now && is_rotted
+        let is_end_lost = |place: &&Found| {
+            let rot = self.rotted.get(&place.broker);
+            self.is_cut_short(&place.broker) || rot.is_some_and(|rot| rot.is_end)
+        };
+        attempt.meant == Meant::Half && places.iter().any(is_end_lost)
             || matches!(attempt.meant, Meant::Due(_)) && places.windows(2).all(is_after_crash)
     }
 
@@ -309,22 +361,24 @@ impl History {
         let Some(commits) = self.commits.get(key) else {
             return;
         };
-        let broker = &key.1;
+        let (_, broker, topic, queue) = key;
         if found > commits.iter().map(|commit| commit.offset).max().unwrap_or(0) {
             let what = format!("offset of {key:?} is {found}, and never was that far");
             return self.fault(what);
         }
         // A log that lost its end takes offsets back with it.
-        if !self.is_sync && self.cuts.contains_key(broker) || self.rotted.contains(broker) {
+        let is_shorter = !self.is_sync && self.cuts.contains_key(broker) || self.is_cut_short(broker);
+        if is_shorter || self.is_damaged_in(broker, topic, *queue) {
             return;
         }
         let crashes = self.crashed.get(broker).map_or(&[][..], Vec::as_slice);
-        let within_ms = within_ms + self.still_ms.get(broker).copied().unwrap_or_default();
         let is_kept = |commit: &&Commit| {
             commit.acked_ms.is_some_and(|acked_ms| {
-                let doubtful = acked_ms..=acked_ms + within_ms;
+                let mut crashes = crashes.iter();
                 let is_safe = self.is_sync || commit.is_reset;
-                acked_ms < asked_ms && (is_safe || !crashes.iter().any(|crash| doubtful.contains(crash)))
+                acked_ms < asked_ms
+                    && (is_safe
+                        || !crashes.any(|crash| self.is_within(broker, (acked_ms, *crash), within_ms)))
             })
         };
         let strays = commits.iter().filter(is_kept).find(|commit| {
@@ -367,7 +421,13 @@ impl History {
 
     /// Whether nobody may have got a message because a broker lost its power: it was stored where others were that were lost, and
     /// a consumer that had those already goes on behind them; or it was given back, and the copy was lost.
-    pub(crate) fn may_be_missed(&self, group: &str, one: &Found) -> bool {
+    pub(crate) fn may_be_missed(&self, group: &str, one: &Found, is_sync: bool) -> bool {
+        if self.is_damaged(&one.broker, one.attempt)
+            || self.is_at_damage(one)
+            || self.is_cut_short(&one.broker)
+        {
+            return true;
+        }
         let is_cut = |broker: &String, since_ms: u64| {
             let cuts = self.cuts.get(broker);
             cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= since_ms))
@@ -377,12 +437,9 @@ impl History {
             .cast_unsigned()
             .saturating_sub(crate::world::START_MS);
         let cuts = self.cuts.get(&one.broker);
-        self.rotted.contains(&one.broker)
-            || cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms))
-            || self
-                .given
-                .get(&(group.to_owned(), one.attempt))
-                .is_some_and(|(broker, given_ms)| is_cut(broker, *given_ms))
+        let is_behind = cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms));
+        let given = self.given.get(&(group.to_owned(), one.attempt));
+        !is_sync && (is_behind || given.is_some_and(|(broker, given_ms)| is_cut(broker, *given_ms)))
     }
 
     pub(crate) fn summary(&self) -> String {

@@ -141,11 +141,13 @@ impl History {
     /// Whether a broker may have lost what it noted of a lease: that it was given, or that it is over. Then the message is with
     /// nobody, and besides its copy in the retry topic may have outlived the note that it was written.
     fn may_forget(&self, lease: &Lease, is_sync: bool) -> bool {
-        let still_ms = self.still_ms.get(&lease.broker).copied().unwrap_or_default();
         let noted_ms = lease.acked_ms.unwrap_or(lease.from_ms);
-        let doubtful = lease.from_ms..=noted_ms + UNSYNCED_MS + still_ms;
-        let cuts = self.cuts.get(&lease.broker);
-        !is_sync && cuts.is_some_and(|cuts| cuts.iter().any(|cut| doubtful.contains(cut)))
+        let is_doubtful = |cut: &u64| {
+            let is_noted = *cut >= noted_ms && !self.is_within(&lease.broker, (noted_ms, *cut), UNSYNCED_MS);
+            *cut >= lease.from_ms && !is_noted
+        };
+        let mut cuts = self.cuts.get(&lease.broker).into_iter().flatten();
+        !is_sync && cuts.any(is_doubtful)
     }
 
     /// Nobody gets what is with somebody else, and nobody what was acknowledged; `plain` is all there is of the topic.
@@ -177,8 +179,8 @@ impl History {
     pub(crate) fn check_resets(&mut self, leases: &Leases, plain: &[Found], is_sync: bool) {
         let mut faults = Vec::new();
         for one in plain {
-            let is_lossy = !is_sync && self.cuts.contains_key(&one.broker);
-            if is_lossy || self.rotted.contains(&one.broker) {
+            let is_lossy = !is_sync && self.cuts.contains_key(&one.broker) || self.is_cut_short(&one.broker);
+            if is_lossy || self.is_damaged(&one.broker, one.attempt) || self.is_at_damage(one) {
                 continue;
             }
             let resets: Vec<&Reset> = self.resets.iter().filter(|reset| reset.is_of(one)).collect();
@@ -211,8 +213,8 @@ impl History {
         let mut queues: BTreeMap<(&str, i32), BTreeMap<i64, u64>> = BTreeMap::new();
         for one in found {
             // Others may have had the offsets before.
-            let is_lossy = !is_sync && self.cuts.contains_key(&one.broker);
-            if is_lossy || self.rotted.contains(&one.broker) {
+            let is_lossy = !is_sync && self.cuts.contains_key(&one.broker) || self.is_cut_short(&one.broker);
+            if is_lossy || self.is_at_damage(one) {
                 continue;
             }
             let queue = queues.entry((&one.broker, one.queue)).or_default();

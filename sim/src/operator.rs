@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sets groups to other offsets, as the tools of operators do it (222).
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -19,6 +22,8 @@ use crate::world::{Begin, now_ms};
 pub(crate) const PULLED: Topic = Topic::Ordered;
 /// Then nobody waits any more.
 pub(crate) const WITHIN_MS: u64 = 1500;
+/// How often somebody asks where groups are.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which group is set to another offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +128,7 @@ async fn reset(client: &Client, whom: Whom, place: &Place) -> bool {
     ));
     ends(client, whom, place, is_done);
     if is_done && whom == Whom::Pulls {
-        look(client, place).await;
+        look(client, &key_of(place), place.addr).await;
     }
     is_done
 }
@@ -194,7 +199,11 @@ async fn first_of_its_time(
     (whom, place): (Whom, &Place),
     (least, offset): (i64, i64),
 ) -> Option<(i64, i64)> {
-    if client.shared.history.lock().rotted.contains(&place.broker) {
+    let history = Arc::clone(&client.shared.history);
+    if history
+        .lock()
+        .is_damaged_in(&place.broker, whom.topic(), place.queue)
+    {
         // A message that nobody can read has no time.
         return None;
     }
@@ -223,19 +232,45 @@ async fn first_of_its_time(
     (first > from || from == least).then_some((first, time_ms))
 }
 
-/// Where the group is now.
-async fn look(client: &Client, place: &Place) {
+/// Where a group is now. `None`: nobody said.
+async fn look(client: &Client, key: &Progress, addr: SocketAddr) -> Option<()> {
+    let (group, _, topic, queue) = key;
     let ask = QueryConsumerOffset {
-        consumer_group: Whom::Pulls.group().into(),
-        topic: Whom::Pulls.topic().into(),
-        queue_id: place.queue,
+        consumer_group: group.as_str().into(),
+        topic: topic.as_str().into(),
+        queue_id: *queue,
         set_zero_if_not_found: None,
     };
     let asked_ms = now_ms();
-    if let Ok(reply) = client.ask(place.addr, &ask, Bytes::new(), TIMEOUT).await
-        && reply.code == 0
-        && let Ok(found) = reply.ext.read::<OffsetReply>()
-    {
-        play::check_commit(&client.shared, &key_of(place), found.offset, asked_ms);
-    }
+    let reply = client.ask(addr, &ask, Bytes::new(), TIMEOUT).await.ok()?;
+    let found = match reply.code {
+        0 => reply.ext.read::<OffsetReply>().ok()?.offset,
+        22 => 0,
+        _ => return None,
+    };
+    play::check_commit(&client.shared, key, found, asked_ms);
+    client.shared.history.lock().count("offsets looked at");
+    Some(())
+}
+
+/// Asks all the time where groups are: nothing that was acknowledged goes back, also where no consumer begins anew.
+pub(crate) fn onlooker(shared: Shared, brokers: BTreeMap<String, SocketAddr>) -> Begin {
+    Box::new(move |env| {
+        let (client, _asked) = Client::new("onlooker", env, shared.clone());
+        let brokers = brokers.clone();
+        Box::pin(async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let keys: Vec<Progress> = client.shared.history.lock().commits.keys().cloned().collect();
+                for (broker, addr) in &brokers {
+                    for key in keys.iter().filter(|key| key.1 == *broker) {
+                        if look(&client, key, *addr).await.is_none() {
+                            // The next one would not be heard either.
+                            break;
+                        }
+                    }
+                }
+            }
+        })
+    })
 }

@@ -263,6 +263,13 @@ impl Play {
         }
         let begin = operator::operator(self.shared.clone(), self.job.clone());
         self.operator = self.world.add("operator", begin);
+        let brokers = self.brokers.iter().map(|(node, _)| {
+            let addr = SocketAddr::new(self.world.ip(*node), BROKER_PORT);
+            (self.world.nodes[*node].name.clone(), addr)
+        });
+        let begin = operator::onlooker(self.shared.clone(), brokers.collect());
+        let onlooker = self.world.add("onlooker", begin);
+        self.world.start(onlooker);
     }
 
     fn settings(&self, name: &str, ip: &str) -> Vec<(String, String)> {
@@ -512,7 +519,12 @@ impl Play {
     /// For so long a broker can keep nothing for anybody.
     fn note_still(&self, node: usize, ms: u64) {
         let name = self.world.nodes[node].name.clone();
-        *self.shared.history.lock().still_ms.entry(name).or_default() += ms;
+        let mut history = self.shared.history.lock();
+        history
+            .still
+            .entry(name)
+            .or_default()
+            .push((now_ms(), now_ms() + ms));
     }
 
     fn note_crash(&self, node: usize, end: End) {
@@ -649,8 +661,7 @@ impl Play {
     fn check_consumed(&self, history: &mut History, plain: &[Found], dead: &BTreeSet<u64>) {
         let consumed = history.consumed.get(GROUP).cloned().unwrap_or_default();
         for one in plain {
-            let is_excused = (!self.plan.is_sync || history.rotted.contains(&one.broker))
-                && history.may_be_missed(GROUP, one);
+            let is_excused = history.may_be_missed(GROUP, one, self.plan.is_sync);
             if !consumed.contains_key(&one.attempt) && !dead.contains(&one.attempt) && !is_excused {
                 history.fault(format!("{GROUP} never got {one:?}"));
             }
@@ -664,7 +675,8 @@ impl Play {
         let leases = history.leases.remove(POPPERS).unwrap_or_default();
         history.check_resets(&leases, &plain, self.plan.is_sync);
         for one in &plain {
-            let is_excused = history.rotted.contains(&one.broker) || history.is_passed_over(one);
+            let is_damaged = history.is_damaged(&one.broker, one.attempt) || history.is_at_damage(one);
+            let is_excused = is_damaged || history.is_cut_short(&one.broker) || history.is_passed_over(one);
             if !leases.is_let_go(one.attempt) && !is_excused {
                 history.fault(format!(
                     "{POPPERS} have not settled {one:?}, and yet are behind it"
@@ -677,7 +689,7 @@ impl Play {
             ));
         }
         for (attempt, (broker, at_ms)) in history.dead.remove(POPPERS).unwrap_or_default() {
-            if !dead.contains(&attempt) && !history.may_be_lost(&broker, at_ms, self.plan.is_sync) {
+            if !dead.contains(&attempt) && !history.may_be_lost(attempt, &broker, at_ms, self.plan.is_sync) {
                 history.fault(format!(
                     "message {attempt} was given up at {broker}, and is no dead letter"
                 ));

@@ -161,6 +161,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     }
     /// Room of the file system.
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Since when the machine runs, as a number that is another one after each boot: whatever was written in the same one is there,
+    /// synced or not. `None`: nobody knows.
+    fn boot(&self) -> Option<u64> {
+        None
+    }
 
     /// Makes a directory and those above it, durably: each is durable before there is anything in it. That is seen to also for
     /// the one that is there already, because whoever made it may have failed or ended before that.

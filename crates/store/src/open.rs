@@ -81,7 +81,7 @@ impl Store {
             settle_layout(&config, disk, &mut survey, &loaded),
         )?;
         let parts = tried("open files", Parts::open(&config, &env, (&survey, layout), shape))?;
-        let recovery = Recovery::new(&parts, &config, disk, &survey).reaching(reached);
+        let recovery = Recovery::new(&parts, &config, disk, &survey).reaching(reached, survey.is_all_there);
         tried(
             "open compacted queues",
             parts.take_up_compacted(survey.is_abnormal),
@@ -225,7 +225,7 @@ fn look(
     disk: &dyn Disk,
     shape: &Shape,
 ) -> Result<(Survey, Loaded, Option<i64>), OpenError> {
-    let survey = survey(config, disk, shape.file_bytes())?;
+    let mut survey = survey(config, disk, shape.file_bytes())?;
     let loaded = tried(
         "read the checkpoint",
         checkpoint::load(disk, &config.root.join("checkpoint")),
@@ -234,17 +234,20 @@ fn look(
     let reached = tried(what, reached_by(config, disk, &loaded))?;
     let noted = tried(what, reached::load(disk, &config.root))?;
     survey.check_whole(config, &loaded, (reached, noted))?;
+    // An end in order tells all there is to know.
+    survey.is_all_there = survey.is_abnormal && tried(what, reached::is_of_this_boot(disk, &config.root))?;
     Ok((survey, loaded, reached))
 }
 
-/// Where what lies behind the last record cannot be read: the checkpoint will say where that record ends, and only the note how far
-/// the log was.
+/// In which boot that was, and how far the log was: where what lies behind the last record cannot be read the checkpoint will say
+/// where that record ends, and only the note tells that.
 fn note_end(notes: &mut Reached, disk: &dyn Disk, (found, min, reached): (&Recovered, i64, Option<i64>)) {
-    if found.end <= found.last_end {
-        return;
-    }
     let end = reached.unwrap_or(0).max(found.durable).min(found.end);
-    if let Err(error) = notes.note_durably(disk, (min, end)) {
+    let noted = match found.end > found.last_end {
+        true => notes.note_durably(disk, (min, end)),
+        false => notes.note(disk, (min, end)),
+    };
+    if let Err(error) = noted {
         tracing::warn!(file = reached::NAME, %error, "how far the log has reached cannot be noted");
     }
 }

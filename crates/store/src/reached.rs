@@ -2,13 +2,14 @@
 //! How far the log is known to have reached, and where it began: `barque-reached`.
 //!
 //! ```text
-//! 20 bytes for each: magic 8 | position 8 | crc32 4
+//! 20 bytes for each: magic 8 | position or boot 8 | crc32 4
 //! ```
 //!
 //! Everything below that position was durable when it was noted. So what cannot be read there is damage, and the log goes on
 //! behind it; what cannot be read behind it may be what a power cut left of the last writes, and there the log ends. A note
 //! is written now and then and not synced: it is gone after a power cut, or older, and then the checkpoint tells, which is
-//! synced but comes less often. That the log begins later than was noted means that somebody else has removed its first files.
+//! synced but comes less often. In the boot of the machine in which the last note was written no power cut has been: everything
+//! that was written is there, and what cannot be read is damage wherever it lies. That the log begins later than was noted means that somebody else has removed its first files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::disk::{Disk, File};
 
 const MAGIC: &[u8; 8] = b"BRQREACH";
 const BEGIN_MAGIC: &[u8; 8] = b"BRQBEGIN";
+const BOOT_MAGIC: &[u8; 8] = b"BRQ_BOOT";
 const BYTES: usize = 20;
 /// In the directory of the store.
 pub(crate) const NAME: &str = "barque-reached";
@@ -32,6 +34,13 @@ pub(crate) fn load(disk: &dyn Disk, root: &Path) -> io::Result<Option<i64>> {
 pub(crate) fn load_begin(disk: &dyn Disk, root: &Path) -> io::Result<Option<i64>> {
     let bytes = disk.load(&root.join(NAME))?.unwrap_or_default();
     Ok(read(bytes.get(BYTES..2 * BYTES).unwrap_or_default(), BEGIN_MAGIC))
+}
+
+/// Whether the last note was written since the machine was started.
+pub(crate) fn is_of_this_boot(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
+    let bytes = disk.load(&root.join(NAME))?.unwrap_or_default();
+    let noted = read(bytes.get(2 * BYTES..3 * BYTES).unwrap_or_default(), BOOT_MAGIC);
+    Ok(noted.is_some() && noted == disk.boot().map(u64::cast_signed))
 }
 
 fn read(bytes: &[u8], expected: &[u8; 8]) -> Option<i64> {
@@ -89,9 +98,14 @@ impl Reached {
                 None => disk.create(&self.path, 0)?,
             },
         };
-        let mut bytes = Vec::with_capacity(2 * BYTES);
+        let mut bytes = Vec::with_capacity(3 * BYTES);
         write(&mut bytes, MAGIC, pos);
         write(&mut bytes, BEGIN_MAGIC, begin);
+        match disk.boot() {
+            Some(boot) => write(&mut bytes, BOOT_MAGIC, boot.cast_signed()),
+            // One from before does not stay.
+            None => bytes.resize(3 * BYTES, 0),
+        }
         file.write_at(&bytes, 0)?;
         self.file = Some(file);
         self.noted = (begin, pos);

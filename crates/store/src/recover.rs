@@ -8,8 +8,8 @@
 //!   knows to be dispatched.
 //! * What queues or index lack although the log has it is derived again, from the start of the log if need be.
 //!
-//! Reading stops at the first thing that is no record, unless the log is known to have reached further ([`crate::reached`]):
-//! then that is damage, which is told, and the next sound record is looked for. Where it stops is the new end, but never in
+//! Reading stops at the first thing that is no record, unless the log is known to have reached further ([`crate::reached`]), or no
+//! power cut can have taken anything: then that is damage, which is told, and the next sound record is looked for. Where it stops is the new end, but never in
 //! front of where the log is known to have reached: no position and no offset is given out twice. What lies behind the end
 //! is zeroed, so that it can never be taken for a continuation.
 
@@ -77,6 +77,8 @@ pub(crate) struct Recovery<'a> {
     pub(crate) unsynced: Unsynced,
     /// The log is known to have reached this position, if anybody says so.
     reached: Option<i64>,
+    /// Whatever was written is there, so that all that cannot be read is damage.
+    is_all_there: bool,
     /// Position of the newest unit of a queue, by its key.
     newest: HashMap<u64, i64>,
     /// Queues that lack units in front of what was read.
@@ -175,6 +177,7 @@ impl<'a> Recovery<'a> {
             compaction,
             unsynced: Unsynced::default(),
             reached: None,
+            is_all_there: false,
             newest: HashMap::new(),
             lacking: HashMap::new(),
             held: 0,
@@ -185,9 +188,13 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// The same of a log that is known to have reached a position.
-    pub(crate) fn reaching(self, reached: Option<i64>) -> Recovery<'a> {
-        Recovery { reached, ..self }
+    /// The same of a log that is known to have reached a position; and whether all that was written behind it is there, too.
+    pub(crate) fn reaching(self, reached: Option<i64>, is_all_there: bool) -> Recovery<'a> {
+        Recovery {
+            reached,
+            is_all_there,
+            ..self
+        }
     }
 
     pub(crate) fn run(mut self, loaded: &Loaded, is_abnormal: bool) -> io::Result<Recovered> {
@@ -528,8 +535,13 @@ impl<'a> Recovery<'a> {
     /// Reads the log to its end and gives every record to the queue and index that lack it.
     fn dispatch_from(&mut self, from: i64, gaps: Gaps) -> io::Result<LogEnd> {
         let reached = self.reached.unwrap_or(i64::MAX);
+        let scanner = Scanner::new(self.log, self.verify(), from).reaching(reached);
         let ahead = Ahead {
-            scanner: Scanner::new(self.log, self.verify(), from).reaching(reached),
+            scanner: if self.is_all_there {
+                scanner.all_there()
+            } else {
+                scanner
+            },
             numbers: Numbers::new(self.queues),
             deriving: Deriving {
                 delay_levels_ms: &self.config.delay_levels_ms,

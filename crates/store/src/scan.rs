@@ -17,6 +17,8 @@ use crate::record::lengths_add_up;
 
 /// Read at once: few enough that what was read is still in the cache of the processor when it is looked at.
 const CHUNK_BYTES: usize = 512 << 10;
+/// How far behind damage records are looked for where nobody knows that there are any: more than the largest of them.
+const LOOKED_AHEAD: i64 = 64 << 20;
 /// A record has said its position after so many bytes.
 const POSITION_END: usize = PHYSICAL_OFFSET_AT + 8;
 /// Where the time of storing ends behind flags, time of birth and the longest host.
@@ -58,6 +60,8 @@ pub(crate) struct Scanner<'a> {
     chunk_len: usize,
     /// The log is known to have reached this position.
     reached: i64,
+    /// Whatever was written behind it is there, too.
+    is_all_there: bool,
     /// Nobody wants to know what lies behind this.
     end: i64,
     /// Store time of the last record.
@@ -86,6 +90,7 @@ impl<'a> Scanner<'a> {
             chunk_at: from,
             chunk_len: 0,
             reached: from,
+            is_all_there: false,
             end: i64::MAX,
             stored_at: 0,
         }
@@ -94,6 +99,14 @@ impl<'a> Scanner<'a> {
     /// The same of a log that is known to have reached a position: damage in front of it can be passed over.
     pub(crate) fn reaching(self, reached: i64) -> Scanner<'a> {
         Scanner { reached, ..self }
+    }
+
+    /// The same of a log that no power cut has been at: damage behind that position can be passed over, too.
+    pub(crate) fn all_there(self) -> Scanner<'a> {
+        Scanner {
+            is_all_there: true,
+            ..self
+        }
     }
 
     /// The same, which looks for no record from a position on.
@@ -125,10 +138,12 @@ impl<'a> Scanner<'a> {
     /// the end of the log.
     pub(crate) fn pass_over(&mut self) -> io::Result<Option<(i64, i64)>> {
         let from = self.pos;
-        if from >= self.reached {
-            return Ok(None);
-        }
-        let Some(to) = self.find_sound(from + 1)? else {
+        let until = match from < self.reached {
+            true => self.end,
+            false if self.is_all_there => self.end.min(from.saturating_add(LOOKED_AHEAD)),
+            false => return Ok(None),
+        };
+        let Some(to) = self.find_sound(from + 1, until)? else {
             return Ok(None);
         };
         self.behind = Behind::Nothing;
@@ -137,11 +152,11 @@ impl<'a> Scanner<'a> {
         Ok(Some((from, to)))
     }
 
-    /// The first position from one on at which a sound record lies.
-    fn find_sound(&self, from: i64) -> io::Result<Option<i64>> {
+    /// The first position from one on at which a sound record lies; not looked for from `until` on.
+    fn find_sound(&self, from: i64, until: i64) -> io::Result<Option<i64>> {
         let mut at = from;
         let mut room = vec![0; CHUNK_BYTES];
-        while let Some(segment) = self.log.segment_at(at).filter(|_| at < self.end) {
+        while let Some(segment) = self.log.segment_at(at).filter(|_| at < until) {
             let end = segment.base + self.log.segment_bytes();
             let written = segment.file.next_written((at - segment.base).unsigned_abs())?;
             let Some(next) = written.filter(|next| (*next as i64) < end - segment.base) else {

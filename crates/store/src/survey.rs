@@ -89,6 +89,8 @@ pub(crate) struct Survey {
     pub(crate) empty: Vec<PathBuf>,
     /// The last run did not end in order.
     pub(crate) is_abnormal: bool,
+    /// No power cut has been since the last run: whatever it wrote is there.
+    pub(crate) is_all_there: bool,
 }
 
 impl Survey {
@@ -143,6 +145,7 @@ pub(crate) fn queue_dir(kind: QueueKind) -> &'static str {
 pub(crate) fn survey(config: &StoreConfig, disk: &dyn Disk, index_bytes: u64) -> Result<Survey, OpenError> {
     let mut found = Survey {
         is_abnormal: tried("look for the abort file", disk.entry(&config.root.join("abort")))?.is_some(),
+        is_all_there: false,
         ..Survey::default()
     };
     survey_log(config, disk, &mut found)?;

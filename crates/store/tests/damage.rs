@@ -380,6 +380,37 @@ fn a_torn_end_of_the_log_is_cut_in_silence() {
     }
 }
 
+#[test]
+fn what_lies_behind_damage_counts_however_late_it_came_unless_the_power_was_cut() {
+    let behind_damage = |loss: Loss| {
+        let world = World::new(End::Killed, false);
+        let store = world.rig.open();
+        let (topic, id) = QUEUES[0];
+        // Nobody notes any more how far the log is.
+        let fresh: Vec<_> = (0..4)
+            .map(|nth| send(&store, topic, id, &format!("fresh {nth}")))
+            .collect();
+        let (path, at) = world.log_file(fresh[1].pos.0);
+        world.harm(&path, at + 90, Harm::Flip(1));
+        world.rig.disk.crash(loss);
+        drop(store);
+        let store = world.rig.open();
+        let found = world.read(&store, &[], "behind damage");
+        assert!(found.is_empty());
+        let all = read_all(&store, topic, id);
+        let all = all.iter().map(|record| text(&record.body));
+        (
+            all.filter(|name| name.starts_with("fresh")).collect::<Vec<_>>(),
+            store.written().0 > fresh[2].pos.0,
+        )
+    };
+    let (names, goes_on) = behind_damage(Loss::Nothing);
+    assert!(names == ["fresh 0", "fresh 2", "fresh 3"] && goes_on, "{names:?}");
+    // There is no telling damage from what the power cut left of the last writes.
+    let (names, goes_on) = behind_damage(Loss::Everything);
+    assert!(names == ["fresh 0"] && !goes_on, "{names:?}");
+}
+
 /// Where the entry of a message is.
 fn entry_of(world: &World, (topic, id): (&str, u32), offset: u64) -> (PathBuf, u64) {
     let bytes = world.rig.config.queue_file_bytes;

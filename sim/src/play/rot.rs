@@ -8,7 +8,8 @@ use std::sync::Arc;
 use store::disk::Disk;
 use wire::record::RecordHead;
 
-use super::Play;
+use super::{Play, attempt_of};
+use crate::history::Rot;
 
 impl Play {
     /// Some bits on a disk are other ones than were written: of messages in the log, or of what is derived from it.
@@ -43,6 +44,7 @@ impl Play {
             let len = 20 - 8 * usize::from(path.starts_with("/store/consumequeue/SCHEDULE_TOPIC_XXXX"));
             (0..end / 20).map(|unit| unit * 20..unit * 20 + len).collect()
         };
+        let mut rot = Rot::default();
         for _ in 0..8 {
             let Some(place) = places.get(self.below(1 + places.len() as u64) as usize) else {
                 continue;
@@ -51,16 +53,25 @@ impl Play {
             let Some(byte) = bytes.get(at as usize) else {
                 continue;
             };
+            if is_log {
+                note(&bytes, at as usize, &mut rot);
+            }
             // A halted or full disk takes no damage either.
             let _undamaged = file.write_at(&[byte ^ (1 << self.below(8))], at);
         }
         let _lost_with_the_power = file.sync();
         let owner = self.world.nodes[broker].name.clone();
-        self.say(format!("{owner}: bits change in {}", path.display()));
+        self.say(format!(
+            "{owner}: bits change in {}: {rot:?} parts {:?}",
+            path.display(),
+            places.last()
+        ));
         // What is derived costs no message.
-        if is_log {
-            self.shared.history.lock().rotted.insert(owner);
-        }
+        let mut history = self.shared.history.lock();
+        let all = history.rotted.entry(owner).or_default();
+        all.attempts.append(&mut rot.attempts);
+        all.places.append(&mut rot.places);
+        all.is_end |= rot.is_end;
     }
 }
 
@@ -79,6 +90,22 @@ fn files_below(disk: &dyn Disk, dir: &Path, paths: &mut Vec<PathBuf>) {
         } else {
             paths.push(path);
         }
+    }
+}
+
+/// Which message of a file of the log it is that has a byte at this place.
+fn note(log: &[u8], place: usize, rot: &mut Rot) {
+    let mut at = 0;
+    while let Some(Ok(head)) = log.get(at..).map(RecordHead::scan) {
+        if place < at + head.total_size {
+            rot.attempts.extend(attempt_of(head.parts.body));
+            let queue = head.parts.queue_id.cast_signed();
+            rot.places
+                .insert((head.parts.topic.to_owned(), queue, head.stamp.queue_offset));
+            rot.is_end |= head.parts.topic == "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+            return;
+        }
+        at += head.total_size;
     }
 }
 

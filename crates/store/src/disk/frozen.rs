@@ -108,4 +108,8 @@ impl Disk for FrozenDisk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.0.space(path)
     }
+
+    fn boot(&self) -> Option<u64> {
+        self.0.boot()
+    }
 }

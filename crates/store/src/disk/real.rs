@@ -279,6 +279,12 @@ impl Disk for RealDisk {
             available: found.f_bavail.saturating_mul(found.f_frsize),
         })
     }
+
+    fn boot(&self) -> Option<u64> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+        u64::from_str_radix(&digits, 16).ok()
+    }
 }
 
 /// Record locks belong to a process, not to a handle: a second one of the same process would be granted, and closing

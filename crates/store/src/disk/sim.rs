@@ -97,6 +97,8 @@ struct World {
     locked: BTreeSet<PathBuf>,
     /// Counts crashes: handles of a former life are dead.
     life: u64,
+    /// Counts those in which something was lost.
+    boot: u64,
     ops: u64,
     halt_at: Option<u64>,
     is_halted: bool,
@@ -184,6 +186,7 @@ impl SimDisk {
             unsynced_names: BTreeMap::new(),
             locked: BTreeSet::new(),
             life: 0,
+            boot: 0,
             ops: 0,
             halt_at: None,
             is_halted: false,
@@ -330,6 +333,7 @@ impl SimDisk {
     pub fn crash(&self, loss: Loss) {
         let mut world = self.world.lock();
         world.life += 1;
+        world.boot += u64::from(loss != Loss::Nothing);
         world.locked.clear();
         world.halt_at = None;
         world.is_halted = false;
@@ -741,6 +745,10 @@ impl Disk for SimDisk {
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
         Ok(self.world.lock().space)
+    }
+
+    fn boot(&self) -> Option<u64> {
+        Some(self.world.lock().boot)
     }
 }
 
