@@ -97,7 +97,7 @@ pub(crate) fn update_consumer_offset(
         let step = b.config().consumer_offset_update_version_step;
         b.offsets.commit(group, topic, (*queue_id, *commit_offset), step);
     }
-    let is_popped = b.pop.committed(&b.offsets, place);
+    let is_popped = b.pop.committed(&b.offsets, place)?;
     if call.oneway || !b.offsets.answers_when_durable() || store::seeded!("commit-before-sync") {
         return Ok(Reply::ok(Empty {}).into());
     }

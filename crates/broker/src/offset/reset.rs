@@ -95,9 +95,11 @@ fn on_server(b: &Broker, header: &InvokeBrokerToResetOffset) -> Result<BTreeMap<
     if offsets.is_empty() {
         return Err(Fault::new(ResponseCode::SYSTEM_ERROR, "No queues to reset."));
     }
+    let mut not_moved = None;
     for (id, offset) in &offsets {
         b.offsets.reset(group, topic, *id, *offset);
-        b.pop.reset(&b.offsets, (group, topic, *id));
+        let moved = b.pop.reset(&b.offsets, (group, topic, *id));
+        not_moved = not_moved.or(moved.err());
         if let Some(queue) = find_queue(b, topic, *id) {
             queue.nudge();
         }
@@ -105,6 +107,7 @@ fn on_server(b: &Broker, header: &InvokeBrokerToResetOffset) -> Result<BTreeMap<
     if store::seeded!("reset-not-kept") {
         return Ok(offsets);
     }
+    not_moved.map_or(Ok(()), Err)?;
     b.keep_offsets()
         .map_err(|e| not_kept(&e, Subject::topic(topic).of(group)))?;
     Ok(offsets)
@@ -241,7 +244,7 @@ fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
         b.offsets.copy(&topic, src_group, dest_group);
         for (queue_id, offset) in b.offsets.committed(dest_group, &topic) {
             if before.get(&queue_id) != Some(&offset) {
-                b.pop.reset(&b.offsets, (dest_group, &topic, queue_id));
+                b.pop.reset(&b.offsets, (dest_group, &topic, queue_id))?;
             }
         }
     }

@@ -417,8 +417,9 @@ impl Pop {
         let reset = offsets.take_reset(group, topic, *queue_id);
         let committed = offsets.query(group, topic, *queue_id);
         if (reset.is_some() || committed != state.published) && !state.is_dropped {
-            state.published = committed;
             if let Some(committed) = committed {
+                // Until it is there it is tried at each look; that nobody set it again does not end that.
+                state.published = None;
                 self.move_to(line, state, committed)?;
                 self.orders.clear(Of {
                     topic,
@@ -426,52 +427,55 @@ impl Pop {
                     queue_id: *queue_id,
                 });
             }
+            state.published = committed;
             self.publish(offsets, line, state);
         }
         Ok(())
     }
 
     /// An operator has set the group to another offset: that it goes on there must outlast a crash, although it is told
-    /// only when it asks.
-    pub(crate) fn reset(&self, offsets: &Offsets, (group, topic, queue_id): (&str, &str, i32)) {
+    /// only when it asks. An error when it may not; the group goes there all the same as soon as it can.
+    pub(crate) fn reset(
+        &self,
+        offsets: &Offsets,
+        (group, topic, queue_id): (&str, &str, i32),
+    ) -> Result<(), Fault> {
         let Some(line) = self.line(group, topic, queue_id) else {
-            return;
+            return Ok(());
         };
         let mut state = line.state.lock();
         let Some(committed) = offsets.query(group, topic, queue_id) else {
-            return;
+            return Ok(());
         };
+        state.published = None;
         let moved = if store::seeded!("pop-reset-in-memory") {
             state.flight.move_to(committed);
             Ok(Written::default())
         } else {
             self.move_to(&line, &mut state, committed)
         };
-        match moved {
-            Ok(_) => {
-                state.published = Some(committed);
-                // An acknowledgement of what is out would take the group back to where its batch was.
-                self.orders.clear(Of {
-                    topic,
-                    group,
-                    queue_id,
-                });
-            }
-            Err(fault) => {
-                error!(group, topic, queue = queue_id, offset = committed, remark = %fault.remark, "a new offset is not in the pop journal: a kill may undo it");
-            }
-        }
+        moved?;
+        state.published = Some(committed);
+        // An acknowledgement of what is out would take the group back to where its batch was.
+        self.orders.clear(Of {
+            topic,
+            group,
+            queue_id,
+        });
+        Ok(())
     }
 
     /// The same for a queue that a client has committed an offset of. Whether the group pops from it.
-    pub(crate) fn committed(&self, offsets: &Offsets, (group, topic, queue_id): (&str, &str, i32)) -> bool {
+    pub(crate) fn committed(
+        &self,
+        offsets: &Offsets,
+        (group, topic, queue_id): (&str, &str, i32),
+    ) -> Result<bool, Fault> {
         let Some(line) = self.line(group, topic, queue_id) else {
-            return false;
+            return Ok(false);
         };
-        if let Err(fault) = self.follow(offsets, &line, &mut line.state.lock()) {
-            error!(group, topic, queue = queue_id, remark = %fault.remark, "a new offset is not in the pop journal: a kill may undo it");
-        }
-        true
+        let followed = self.follow(offsets, &line, &mut line.state.lock());
+        followed.map(|()| true)
     }
 
     /// Under SYNC_FLUSH where groups were set to is on disk then: after a power cut the journal counts, and not an offset that is

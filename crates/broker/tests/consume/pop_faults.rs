@@ -255,6 +255,27 @@ async fn a_reset_outlasts_an_end_at_any_moment() {
     life.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_goes_where_it_was_set_to_once_a_full_disk_has_room() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let life = start(&disk).await.unwrap();
+    make_topic(&life).await;
+    for body in ["a", "b", "c"] {
+        life.client.send("T", 0, body).await;
+    }
+    for got in &life.client.pop(&pop("T", 0)).await.messages {
+        life.client.ack(got).await;
+    }
+    disk.set_full(true);
+    let reply = life.client.ask(&reset_to(1)).await;
+    assert_ne!(reply.code, 0, "it would not outlast a kill");
+    let popped = life.client.ask(&pop("T", 0)).await;
+    assert_ne!(popped.code, 0, "nothing can be lent");
+    disk.set_full(false);
+    assert_eq!(life.client.pop(&pop("T", 0)).await.bodies(), ["b", "c"]);
+    life.end().await;
+}
+
 /// Under SYNC_FLUSH, where the file of offsets is not written meanwhile: all messages were popped and acknowledged, then a client
 /// of the operator sets the group back, and the power goes.
 async fn set_back_before_a_power_cut(set_back: impl AsyncFn(&Client)) {
