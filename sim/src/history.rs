@@ -109,6 +109,17 @@ pub(crate) struct Rot {
     pub(crate) places: BTreeSet<(String, i32, i64)>,
     /// A note that a transaction has ended is damaged.
     pub(crate) is_end: bool,
+    pub(crate) moments: Vec<Moment>,
+}
+
+/// Bits have changed.
+#[derive(Debug)]
+pub(crate) struct Moment {
+    pub(crate) at_ms: u64,
+    /// The broker did not run.
+    pub(crate) is_down: bool,
+    /// When the oldest message was stored that they belong to.
+    pub(crate) from_ms: u64,
 }
 
 /// Group, broker, topic, queue: where a group is.
@@ -185,25 +196,40 @@ impl History {
         self.is_damaged_at(&one.broker, &one.topic, one.queue, one.offset)
     }
 
-    /// Whether any message of a queue of a broker was damaged.
-    pub(crate) fn is_damaged_in(&self, broker: &str, topic: &str, queue: i32) -> bool {
+    /// The first damaged message of a queue.
+    pub(crate) fn least_damaged(&self, broker: &str, topic: &str, queue: i32) -> Option<i64> {
         let from = (topic.to_owned(), queue, i64::MIN);
         let to = (topic.to_owned(), queue, i64::MAX);
         let rot = self.rotted.get(broker);
-        rot.is_some_and(|rot| rot.places.range(from..=to).next().is_some())
+        let (_, _, offset) = rot?.places.range(from..=to).next()?;
+        Some(*offset)
     }
 
     /// Whether a broker has been able to work for at most so long between two moments, which come in this order.
     pub(crate) fn is_within(&self, broker: &str, (from_ms, to_ms): (u64, u64), within_ms: u64) -> bool {
         let still = self.still.get(broker).map_or(&[][..], Vec::as_slice);
-        let still_ms = |(begin, end): &(u64, u64)| (*end).min(to_ms).saturating_sub((*begin).max(from_ms));
-        let still_ms: u64 = still.iter().map(still_ms).sum();
+        let (mut still_ms, mut counted_ms) = (0, from_ms);
+        for (begin, end) in still {
+            // They come in order, and one may begin in another.
+            let (begin, end) = ((*begin).max(counted_ms), (*end).min(to_ms));
+            still_ms += end.saturating_sub(begin);
+            counted_ms = counted_ms.max(end);
+        }
         (from_ms..=from_ms + within_ms + still_ms).contains(&to_ms)
     }
 
-    /// Whether the log of a broker may end at damage: after a power cut nobody can tell that from what was never synced.
-    pub(crate) fn is_cut_short(&self, broker: &str) -> bool {
-        self.rotted.contains_key(broker) && self.cuts.contains_key(broker)
+    /// Whether the log of a broker may have ended at damage: after a power cut nobody can tell that from what was never synced. With
+    /// a moment: also whether what was acknowledged then may have lain behind it.
+    pub(crate) fn is_cut_short(&self, broker: &str, known_ms: Option<u64>) -> bool {
+        let moments = self.rotted.get(broker).map_or(&[][..], |rot| &rot.moments);
+        let cuts = self.cuts.get(broker).map_or(&[][..], Vec::as_slice);
+        moments.iter().any(|moment| {
+            let behind =
+                |cut: u64| known_ms.is_none_or(|known_ms| (moment.from_ms..=cut).contains(&known_ms));
+            let mut later = cuts.iter().filter(|cut| **cut >= moment.at_ms);
+            let is_down_after_cut = moment.is_down && cuts.iter().any(|cut| *cut <= moment.at_ms);
+            later.any(|cut| behind(*cut)) || is_down_after_cut && behind(moment.at_ms)
+        })
     }
 
     /// Whether a broker may have lost what it acknowledged at a moment, because it lost its power afterwards and had not
@@ -211,7 +237,7 @@ impl History {
     pub(crate) fn may_be_lost(&self, attempt: u64, broker: &str, known_ms: u64, is_sync: bool) -> bool {
         let cuts = self.cuts.get(broker);
         self.is_damaged(broker, attempt)
-            || self.is_cut_short(broker)
+            || self.is_cut_short(broker, Some(known_ms))
             || !is_sync && cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= known_ms))
     }
 
@@ -258,7 +284,12 @@ impl History {
                 ));
             }
         }
-        let is_lost = |broker: &str| self.may_be_lost(number, broker, attempt.known_ms, is_sync);
+        // What comes later lies in the log a second time.
+        let is_twice = attempt.meant != Meant::Now;
+        let is_lost = |broker: &str| {
+            self.may_be_lost(number, broker, attempt.known_ms, is_sync)
+                || is_twice && self.is_cut_short(broker, None)
+        };
         let (must, may) = match (&attempt.fate, attempt.meant, attempt.ended) {
             (Fate::Refused, ..) | (_, Meant::Half, Ended::Rollback | Ended::Open) => (false, false),
             (Fate::Stored { broker, .. }, Meant::Now | Meant::Due(_), _)
@@ -322,7 +353,7 @@ impl History {
         };
         let is_end_lost = |place: &&Found| {
             let rot = self.rotted.get(&place.broker);
-            self.is_cut_short(&place.broker) || rot.is_some_and(|rot| rot.is_end)
+            self.is_cut_short(&place.broker, None) || rot.is_some_and(|rot| rot.is_end)
         };
         attempt.meant == Meant::Half && places.iter().any(is_end_lost)
             || matches!(attempt.meant, Meant::Due(_)) && places.windows(2).all(is_after_crash)
@@ -367,8 +398,10 @@ impl History {
             return self.fault(what);
         }
         // A log that lost its end takes offsets back with it.
-        let is_shorter = !self.is_sync && self.cuts.contains_key(broker) || self.is_cut_short(broker);
-        if is_shorter || self.is_damaged_in(broker, topic, *queue) {
+        let is_shorter = !self.is_sync && self.cuts.contains_key(broker) || self.is_cut_short(broker, None);
+        // A queue may end at a damaged message.
+        let least = self.least_damaged(broker, topic, *queue);
+        if is_shorter || least.is_some_and(|least| found >= least) {
             return;
         }
         let crashes = self.crashed.get(broker).map_or(&[][..], Vec::as_slice);
@@ -424,7 +457,7 @@ impl History {
     pub(crate) fn may_be_missed(&self, group: &str, one: &Found, is_sync: bool) -> bool {
         if self.is_damaged(&one.broker, one.attempt)
             || self.is_at_damage(one)
-            || self.is_cut_short(&one.broker)
+            || self.is_cut_short(&one.broker, None)
         {
             return true;
         }

@@ -179,7 +179,8 @@ impl History {
     pub(crate) fn check_resets(&mut self, leases: &Leases, plain: &[Found], is_sync: bool) {
         let mut faults = Vec::new();
         for one in plain {
-            let is_lossy = !is_sync && self.cuts.contains_key(&one.broker) || self.is_cut_short(&one.broker);
+            let is_lossy =
+                !is_sync && self.cuts.contains_key(&one.broker) || self.is_cut_short(&one.broker, None);
             if is_lossy || self.is_damaged(&one.broker, one.attempt) || self.is_at_damage(one) {
                 continue;
             }
@@ -213,7 +214,8 @@ impl History {
         let mut queues: BTreeMap<(&str, i32), BTreeMap<i64, u64>> = BTreeMap::new();
         for one in found {
             // Others may have had the offsets before.
-            let is_lossy = !is_sync && self.cuts.contains_key(&one.broker) || self.is_cut_short(&one.broker);
+            let is_lossy =
+                !is_sync && self.cuts.contains_key(&one.broker) || self.is_cut_short(&one.broker, None);
             if is_lossy || self.is_at_damage(one) {
                 continue;
             }

@@ -202,7 +202,8 @@ async fn first_of_its_time(
     let history = Arc::clone(&client.shared.history);
     if history
         .lock()
-        .is_damaged_in(&place.broker, whom.topic(), place.queue)
+        .least_damaged(&place.broker, whom.topic(), place.queue)
+        .is_some()
     {
         // A message that nobody can read has no time.
         return None;

@@ -514,6 +514,12 @@ impl Play {
         self.say(format!("{}: {end:?}", self.world.nodes[node].name));
         self.note_crash(node, end);
         self.world.end(node, end);
+        let name = &self.world.nodes[node].name;
+        let mut history = self.shared.history.lock();
+        for (_, end_ms) in history.still.get_mut(name).into_iter().flatten() {
+            // The next one does not stand still.
+            *end_ms = now_ms().min(*end_ms);
+        }
     }
 
     /// For so long a broker can keep nothing for anybody.
@@ -676,7 +682,8 @@ impl Play {
         history.check_resets(&leases, &plain, self.plan.is_sync);
         for one in &plain {
             let is_damaged = history.is_damaged(&one.broker, one.attempt) || history.is_at_damage(one);
-            let is_excused = is_damaged || history.is_cut_short(&one.broker) || history.is_passed_over(one);
+            let is_excused =
+                is_damaged || history.is_cut_short(&one.broker, None) || history.is_passed_over(one);
             if !leases.is_let_go(one.attempt) && !is_excused {
                 history.fault(format!(
                     "{POPPERS} have not settled {one:?}, and yet are behind it"

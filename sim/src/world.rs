@@ -79,6 +79,8 @@ pub(crate) struct Node {
     life: Option<Life>,
     /// Stands still until then: a process that is stopped, or waits for its disk.
     pub(crate) frozen_until_ms: u64,
+    /// When it was started last.
+    pub(crate) since_ms: u64,
     lives: u64,
     seed: u64,
 }
@@ -127,6 +129,7 @@ impl World {
             begin,
             life: None,
             frozen_until_ms: 0,
+            since_ms: 0,
             lives: 0,
             seed,
         });
@@ -145,6 +148,7 @@ impl World {
         }
         node.lives += 1;
         node.frozen_until_ms = 0;
+        node.since_ms = now_ms();
         let seed = node.seed.wrapping_mul(7919).wrapping_add(node.lives);
         let runtime = Builder::new_current_thread()
             .enable_time()

@@ -234,8 +234,9 @@ fn look(
     let reached = tried(what, reached_by(config, disk, &loaded))?;
     let noted = tried(what, reached::load(disk, &config.root))?;
     survey.check_whole(config, &loaded, (reached, noted))?;
-    // An end in order tells all there is to know.
-    survey.is_all_there = survey.is_abnormal && tried(what, reached::is_of_this_boot(disk, &config.root))?;
+    // An end in order tells all there is to know, and a slave gets what it cuts off from its master again.
+    survey.is_all_there =
+        survey.is_abnormal && !config.follows && tried(what, reached::is_of_this_boot(disk, &config.root))?;
     Ok((survey, loaded, reached))
 }
 
@@ -243,7 +244,9 @@ fn look(
 /// where that record ends, and only the note tells that.
 fn note_end(notes: &mut Reached, disk: &dyn Disk, (found, min, reached): (&Recovered, i64, Option<i64>)) {
     let end = reached.unwrap_or(0).max(found.durable).min(found.end);
-    let noted = match found.end > found.last_end {
+    // A power cut shall not have it end at what was passed over now.
+    let is_needed = found.end > found.last_end || found.has_passed_over;
+    let noted = match is_needed {
         true => notes.note_durably(disk, (min, end)),
         false => notes.note(disk, (min, end)),
     };

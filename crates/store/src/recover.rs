@@ -91,6 +91,8 @@ pub(crate) struct Recovery<'a> {
     last: Option<Last>,
     /// Whether a queue was emptied that had been durable.
     is_emptied: bool,
+    /// Whether there are records behind something that is damaged.
+    has_passed_over: bool,
 }
 
 /// The last record.
@@ -139,6 +141,8 @@ pub(crate) struct Recovered {
     pub(crate) durable: i64,
     /// Whether the last checkpoint is good for another recovery, whatever is done now: then the next one can wait.
     pub(crate) can_wait: bool,
+    /// Whether there are records behind something that is damaged.
+    pub(crate) has_passed_over: bool,
 }
 
 impl<'a> Recovery<'a> {
@@ -185,6 +189,7 @@ impl<'a> Recovery<'a> {
             index_end: -1,
             last: None,
             is_emptied: false,
+            has_passed_over: false,
         }
     }
 
@@ -535,7 +540,10 @@ impl<'a> Recovery<'a> {
     /// Reads the log to its end and gives every record to the queue and index that lack it.
     fn dispatch_from(&mut self, from: i64, gaps: Gaps) -> io::Result<LogEnd> {
         let reached = self.reached.unwrap_or(i64::MAX);
-        let scanner = Scanner::new(self.log, self.verify(), from).reaching(reached);
+        let before = self.last.filter(|last| last.end <= from);
+        let scanner = Scanner::new(self.log, self.verify(), from)
+            .reaching(reached)
+            .behind(before.map_or(0, |last| last.stored_at));
         let ahead = Ahead {
             scanner: if self.is_all_there {
                 scanner.all_there()
@@ -571,6 +579,7 @@ impl<'a> Recovery<'a> {
 
     fn take_in(&mut self, mut batch: Batch, known: &mut Vec<Known>, gaps: Gaps) -> io::Result<()> {
         for (from, to) in &batch.damaged {
+            self.has_passed_over = true;
             tell_of_damage(self.log, *from, *to);
         }
         let begin = batch.seen.first().map_or(0, |first| first.unit.pos);
@@ -757,6 +766,7 @@ impl<'a> Recovery<'a> {
             is_cut: false,
             durable: end,
             can_wait: false,
+            has_passed_over: self.has_passed_over,
         })
     }
 }

@@ -101,6 +101,11 @@ impl<'a> Scanner<'a> {
         Scanner { reached, ..self }
     }
 
+    /// The same behind a record that was stored at that time: what is older and lies behind damage is not of this log any more.
+    pub(crate) fn behind(self, stored_at: i64) -> Scanner<'a> {
+        Scanner { stored_at, ..self }
+    }
+
     /// The same of a log that no power cut has been at: damage behind that position can be passed over, too.
     pub(crate) fn all_there(self) -> Scanner<'a> {
         Scanner {

@@ -411,6 +411,31 @@ fn what_lies_behind_damage_counts_however_late_it_came_unless_the_power_was_cut(
     assert!(names == ["fresh 0"] && !goes_on, "{names:?}");
 }
 
+#[test]
+fn what_comes_behind_damage_that_was_passed_over_outlives_a_power_cut() {
+    let rig = Rig::new(1, FlushMode::Sync);
+    let store = rig.open();
+    let sent: Vec<_> = (0..4).map(|nth| send(&store, "A", 0, &nth.to_string())).collect();
+    store.turn_flush();
+    let file = rig
+        .disk
+        .open(Path::new("/store/commitlog/00000000000000000000"))
+        .unwrap();
+    file.write_at(b"?", sent[1].pos.0.unsigned_abs() + 88).unwrap();
+    file.sync().unwrap();
+    rig.disk.crash(Loss::Nothing);
+    drop(store);
+    let store = rig.open();
+    send(&store, "A", 0, "late");
+    store.turn_flush();
+    rig.disk.crash(Loss::Everything);
+    drop(store);
+    let store = rig.open();
+    let all = read_all(&store, "A", 0);
+    let all: Vec<_> = all.iter().map(|record| text(&record.body)).collect();
+    assert_eq!(all, ["0", "2", "3", "late"]);
+}
+
 /// Where the entry of a message is.
 fn entry_of(world: &World, (topic, id): (&str, u32), offset: u64) -> (PathBuf, u64) {
     let bytes = world.rig.config.queue_file_bytes;

@@ -119,3 +119,10 @@ fn a_real_file_tells_what_was_written_from_what_was_not() {
     assert!(rest.is_none_or(|at| at == 600_000), "{rest:?}");
     assert_eq!(file.next_written(1 << 20).unwrap(), None);
 }
+
+#[test]
+fn a_real_disk_says_in_which_boot_of_the_machine_it_is() {
+    let boot = RealDisk.boot();
+    assert!(boot.is_some_and(|boot| boot != 0), "{boot:?}");
+    assert_eq!(RealDisk.boot(), boot);
+}

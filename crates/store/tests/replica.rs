@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rig::*;
+use store::disk::Disk as _;
 use store::disk::sim::Loss;
 use store::env::Rng as _;
 use store::env::sim::SimRng;
@@ -129,6 +130,28 @@ fn after_a_link_that_ended_within_a_record_it_comes_again() {
             copy.replicate(&mut replica, at, &some(&master, at, 333)).unwrap();
         }
     }
+    assert_same(&master, &copy);
+    assert_same_queues(&master, &copy);
+}
+
+#[test]
+fn what_is_damaged_at_the_end_of_a_log_that_follows_comes_from_its_master_again() {
+    let (_rig, master) = filled(60);
+    let rig = slave(1, FlushMode::Async);
+    let copy = rig.open();
+    feed_all(&master, &copy);
+    let records = read_all(&master, "A", 0);
+    let damaged = &records[records.len() - 3];
+    let at = damaged.physical_offset / SEGMENT * SEGMENT;
+    rig.disk.crash(Loss::Nothing);
+    drop(copy);
+    let path = format!("/store/commitlog/{at:020}");
+    let file = rig.disk.open(std::path::Path::new(&path)).unwrap();
+    let place = (damaged.physical_offset - at).unsigned_abs() + 88;
+    file.write_at(b"?", place).unwrap();
+    let copy = rig.open();
+    assert!(copy.written().0 <= damaged.physical_offset, "it ends there");
+    feed_all(&master, &copy);
     assert_same(&master, &copy);
     assert_same_queues(&master, &copy);
 }

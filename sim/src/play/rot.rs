@@ -9,7 +9,8 @@ use store::disk::Disk;
 use wire::record::RecordHead;
 
 use super::{Play, attempt_of};
-use crate::history::Rot;
+use crate::history::{Moment, Rot};
+use crate::world::{START_MS, now_ms};
 
 impl Play {
     /// Some bits on a disk are other ones than were written: of messages in the log, or of what is derived from it.
@@ -45,6 +46,12 @@ impl Play {
             (0..end / 20).map(|unit| unit * 20..unit * 20 + len).collect()
         };
         let mut rot = Rot::default();
+        let mut moment = Moment {
+            at_ms: now_ms(),
+            // One that was started in this moment has not read anything yet.
+            is_down: !self.world.nodes[broker].is_up() || self.world.nodes[broker].since_ms == now_ms(),
+            from_ms: u64::MAX,
+        };
         for _ in 0..8 {
             let Some(place) = places.get(self.below(1 + places.len() as u64) as usize) else {
                 continue;
@@ -54,7 +61,8 @@ impl Play {
                 continue;
             };
             if is_log {
-                note(&bytes, at as usize, &mut rot);
+                let stored_ms = note(&bytes, at as usize, &mut rot);
+                moment.from_ms = moment.from_ms.min(stored_ms.unwrap_or(u64::MAX));
             }
             // A halted or full disk takes no damage either.
             let _undamaged = file.write_at(&[byte ^ (1 << self.below(8))], at);
@@ -67,11 +75,15 @@ impl Play {
             places.last()
         ));
         // What is derived costs no message.
+        if rot.places.is_empty() {
+            return;
+        }
         let mut history = self.shared.history.lock();
         let all = history.rotted.entry(owner).or_default();
         all.attempts.append(&mut rot.attempts);
         all.places.append(&mut rot.places);
         all.is_end |= rot.is_end;
+        all.moments.push(moment);
     }
 }
 
@@ -93,20 +105,22 @@ fn files_below(disk: &dyn Disk, dir: &Path, paths: &mut Vec<PathBuf>) {
     }
 }
 
-/// Which message of a file of the log it is that has a byte at this place.
-fn note(log: &[u8], place: usize, rot: &mut Rot) {
+/// Which message of a file of the log it is that has a byte at this place, and when it was stored.
+fn note(log: &[u8], place: usize, rot: &mut Rot) -> Option<u64> {
     let mut at = 0;
     while let Some(Ok(head)) = log.get(at..).map(RecordHead::scan) {
         if place < at + head.total_size {
             rot.attempts.extend(attempt_of(head.parts.body));
             let queue = head.parts.queue_id.cast_signed();
+            let stored_ms = head.stamp.stored_at.cast_unsigned().saturating_sub(START_MS);
             rot.places
                 .insert((head.parts.topic.to_owned(), queue, head.stamp.queue_offset));
             rot.is_end |= head.parts.topic == "RMQ_SYS_TRANS_OP_HALF_TOPIC";
-            return;
+            return Some(stored_ms);
         }
         at += head.total_size;
     }
+    None
 }
 
 /// The parts of each message in a file of the log that a reader checks: all of it if it is sealed, else what is in front of the

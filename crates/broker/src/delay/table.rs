@@ -124,16 +124,17 @@ impl Delays {
             return 0;
         };
         let id = u32::try_from(level - 1).unwrap_or_default();
-        if let Some(queue) = store.find_queue(SCHEDULE_TOPIC, id) {
-            let (saved, min, max) = (progress.now.offset, queue.min(), queue.max());
-            let offset = saved.clamp(min, max.max(min));
-            if offset != saved {
-                warn!(
-                    level,
-                    saved, min, max, "offset of a delay level lies outside of its queue, going on inside"
-                );
-                *progress = Progress::at(offset);
-            }
+        let queue = store.find_queue(SCHEDULE_TOPIC, id);
+        // If it is not there the next message will be its first.
+        let (min, max) = queue.map_or((0, 0), |queue| (queue.min(), queue.max()));
+        let saved = progress.now.offset;
+        let offset = saved.clamp(min, max.max(min));
+        if offset != saved {
+            warn!(
+                level,
+                saved, min, max, "offset of a delay level lies outside of its queue, going on inside"
+            );
+            *progress = Progress::at(offset);
         }
         progress.now.offset
     }

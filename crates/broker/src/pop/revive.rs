@@ -103,7 +103,7 @@ pub(super) async fn keep_reviving(b: Arc<Broker>, stop: CancellationToken) {
                 b.pop.hint(&line, &mut line.state.lock());
             }
             if stop.is_cancelled() {
-                return;
+                return settle_owed(&b, &mut owed);
             }
         }
         tails.clear();
@@ -121,7 +121,7 @@ pub(super) async fn keep_reviving(b: Arc<Broker>, stop: CancellationToken) {
             }
         };
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return settle_owed(&b, &mut owed),
             () = b.pop.earlier.notified(), if !is_stuck => {}
             () = nap => {}
         }
@@ -221,7 +221,12 @@ fn is_safe(b: &Broker, back: Back) -> bool {
 }
 
 fn dues_of(b: &Broker, line: &Line, lease: &Lease) -> Vec<Due> {
-    let doubtful_since = Some(lease.visible_at).filter(|ended| *ended <= b.pop.doubtful_until);
+    let doubtful_since = if lease.popped_at < 0 {
+        // Somebody was at it before, in this life or the last one, and put its end off for this long.
+        Some(lease.visible_at.saturating_sub(TURN_MS))
+    } else {
+        Some(lease.visible_at).filter(|ended| *ended <= b.pop.doubtful_until)
+    };
     let due = |offset| Due {
         name: line.name.clone(),
         offset,
@@ -557,6 +562,44 @@ mod tests {
             );
         }
         assert_eq!(copies(u64::MAX / 2).await, (1, 0), "when nothing fails");
+    }
+
+    /// One operation fails as in [`copies`], and then the broker is stopped in order and started. `None`: it was a sync, which ends
+    /// the store.
+    async fn copies_after_a_stop(number: u64) -> Option<i64> {
+        let world = World::new(1, &[]);
+        let b = world.open(&[]);
+        let (line, retry) = hand_out_one(&b);
+        b.offsets.commit("G", "T", (0, 0), 0);
+        world.disk.fail_at(world.disk.ops() + number, Fault::Broken);
+        world.pass(TURN_MS.unsigned_abs() + 1);
+        let turns = take_turns(&b, b.env.clock.now_ms());
+        revive(&b, turns, Tails::default(), &mut Owed::new()).await;
+        world.disk.fail_no_more();
+        drop(line);
+        if b.store.failure().is_some() {
+            return None;
+        }
+        b.close().unwrap();
+        drop(b);
+        let b = world.open(&[]);
+        world.pass(2 * TURN_MS.unsigned_abs());
+        let turns = take_turns(&b, b.env.clock.now_ms());
+        revive(&b, turns, Tails::default(), &mut Owed::new()).await;
+        Some(b.store.find_queue(&retry, 0).map_or(0, |queue| queue.max()))
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_copy_could_not_be_noted_comes_once_although_the_broker_stops_in_order() {
+        let mut played = 0;
+        for number in 0..8 {
+            let Some(written) = copies_after_a_stop(number).await else {
+                continue;
+            };
+            assert_eq!(written, 1, "operation {number} failed");
+            played += 1;
+        }
+        assert!(played > 3, "{played}");
     }
 
     /// How often the disk is asked in ten seconds when nothing works any more from one operation on, while another line is due;

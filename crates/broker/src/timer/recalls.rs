@@ -13,7 +13,7 @@ use wire::record::{Parts, RecordHead};
 
 use super::deliver::{Unread, record_of};
 use crate::broker::Broker;
-use crate::send::properties::name::TIMER_DEL_UNIQKEY;
+use crate::send::properties::name::{TIMER_DEL_UNIQKEY, TIMER_OUT_MS};
 
 /// Messages that are read at once.
 const STEP: usize = 1024;
@@ -132,4 +132,27 @@ impl Recalls {
             .filter_map(of_topic)
             .filter(|(_, count)| *count > 0)
     }
+}
+
+/// What the messages of a batch take back: the key, and the tick.
+pub(super) fn recalls_in(mut batch: &[u8]) -> Vec<(&str, &str)> {
+    let mut recalls = Vec::new();
+    while let Ok(head) = RecordHead::scan(batch) {
+        let key = get(head.parts.properties, TIMER_DEL_UNIQKEY);
+        recalls.extend(key.zip(get(head.parts.properties, TIMER_OUT_MS)));
+        batch = batch.get(head.total_size..).unwrap_or_default();
+    }
+    recalls
+}
+
+/// Whether a message is among what is taken back, by its unique id with or without its topic.
+pub(super) fn is_recalled(parts: &Parts<'_>, recalls: &[(&str, &str)]) -> bool {
+    let property = |name| get(parts.properties, name);
+    let (Some(unique), Some(out_ms)) = (property(UNIQ_KEY), property(TIMER_OUT_MS)) else {
+        return false;
+    };
+    recalls.iter().any(|(key, tick)| {
+        let with_topic = key.strip_suffix(unique).and_then(|front| front.strip_suffix('+'));
+        *tick == out_ms && (*key == unique || with_topic.is_some() && with_topic == property(REAL_TOPIC))
+    })
 }

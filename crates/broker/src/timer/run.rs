@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use store::{All, Batch, GateState, LogPos, Queue, ReadError, ReadLimit, Timed, TimerMark, Timers};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
-use wire::properties::name::{REAL_TOPIC, UNIQ_KEY};
+use wire::properties::name::REAL_TOPIC;
 use wire::properties::{get, java_hash};
-use wire::record::{Parts, RecordHead};
+use wire::record::RecordHead;
 
 use super::deliver::{Staged, Unread, deliver, is_missing, may_get, record_of, state};
-use super::recalls::Recalls;
+use super::recalls::{Recalls, is_recalled, recalls_in};
 use crate::broker::Broker;
 use crate::names::TIMER_TOPIC;
 use crate::send::properties::MessageType;
@@ -328,11 +328,10 @@ impl Running {
         if self.unread_topic.left(now).is_some() || self.unsent.left(now).is_some() {
             return Ok(None);
         }
-        let Some(queue) = b.store.find_queue(TIMER_TOPIC, 0) else {
-            return Ok(None);
-        };
         let from = self.timers.queue_offset();
-        let batch = match self.read_topic(b, &queue, from) {
+        let queue = b.store.find_queue(TIMER_TOPIC, 0);
+        let read = queue.map_or(Err(ReadError::NoQueue), |queue| self.read_topic(b, &queue, from));
+        let batch = match read.map_err(|error| or_beyond_end(error, from)) {
             Ok(batch) => batch,
             // Older messages are gone from the log, or it has lost its end.
             Err(ReadError::TooSmall { min: to, .. } | ReadError::BeyondEnd { max: to, .. }) => {
@@ -688,29 +687,6 @@ fn claims(properties: &[u8]) -> Option<(i64, &str)> {
     Some((out_ms, real))
 }
 
-/// What the messages of a batch take back: the key, and the tick.
-fn recalls_in(mut batch: &[u8]) -> Vec<(&str, &str)> {
-    let mut recalls = Vec::new();
-    while let Ok(head) = RecordHead::scan(batch) {
-        let key = get(head.parts.properties, TIMER_DEL_UNIQKEY);
-        recalls.extend(key.zip(get(head.parts.properties, TIMER_OUT_MS)));
-        batch = batch.get(head.total_size..).unwrap_or_default();
-    }
-    recalls
-}
-
-/// Whether a message is among what is taken back, by its unique id with or without its topic.
-fn is_recalled(parts: &Parts<'_>, recalls: &[(&str, &str)]) -> bool {
-    let property = |name| get(parts.properties, name);
-    let (Some(unique), Some(out_ms)) = (property(UNIQ_KEY), property(TIMER_OUT_MS)) else {
-        return false;
-    };
-    recalls.iter().any(|(key, tick)| {
-        let with_topic = key.strip_suffix(unique).and_then(|front| front.strip_suffix('+'));
-        *tick == out_ms && (*key == unique || with_topic.is_some() && with_topic == property(REAL_TOPIC))
-    })
-}
-
 /// Where in the timer topic the message behind the one at a place of the log lies.
 fn offset_behind(b: &Broker, pos: LogPos) -> Option<i64> {
     let record = record_of(b, pos).ok()?;
@@ -796,4 +772,12 @@ fn turns(b: &Broker) -> Turn {
         }
     }
     Turn::Again
+}
+
+/// In a queue of which nothing is left the next message will be the first.
+fn or_beyond_end(error: ReadError, from: i64) -> ReadError {
+    match error {
+        ReadError::Empty | ReadError::NoQueue if from > 0 => ReadError::BeyondEnd { min: 0, max: 0 },
+        error => error,
+    }
 }

@@ -21,7 +21,7 @@ use wire::message_id::decode_offset_id;
 
 use crate::batches::make;
 use crate::life::Life;
-use crate::rig::{Rig, SOON, pull};
+use crate::rig::{Client, Rig, SOON, held_pull, pull};
 use crate::sends::{send, stored};
 
 async fn start(disk: Arc<Tough>, settings: &[(&str, &str)]) -> Life {
@@ -490,4 +490,47 @@ impl File for ToughFile {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
+}
+
+/// What comes later comes, although all that came before it is lost with its queues: in a log of zeros, or one that a power cut took.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_delayed_comes_although_all_before_it_was_lost() {
+    let disk = Arc::new(SimDisk::seeded(7));
+    let settings = [
+        ("timerWheelEnable", "true"),
+        ("timerPrecisionMs", "100"),
+        ("messageDelayLevel", "1s"),
+    ];
+    let life = Life::start(Arc::clone(&disk) as _, &settings).await.unwrap();
+    life.client.make_topic("T", 1).await;
+    send_later(&life.client, 0).await;
+    life.end().await;
+    for dir in ["commitlog", "consumequeue", "index"] {
+        disk.remove_tree(&Path::new("/store").join(dir)).unwrap();
+    }
+    for name in ["checkpoint", "barque-reached"] {
+        disk.remove(&Path::new("/store").join(name)).unwrap();
+    }
+    let life = Life::start(Arc::clone(&disk) as _, &settings).await.unwrap();
+    send_later(&life.client, 0).await;
+    life.end().await;
+}
+
+/// One message of a level and one of a time are sent, and come.
+async fn send_later(client: &Client, from: i64) {
+    client
+        .send_with("T", 0, "level", "DELAY\u{1}1\u{2}UNIQ_KEY\u{1}A\u{2}")
+        .await;
+    client
+        .send_with("T", 0, "time", "TIMER_DELAY_MS\u{1}500\u{2}UNIQ_KEY\u{1}B\u{2}")
+        .await;
+    let mut came = Vec::new();
+    while came.len() < 2 {
+        let next = from + came.len() as i64;
+        let pulled = client.pull(&held_pull("READER", "T", next, SOON)).await;
+        assert_eq!(pulled.code, 0, "{}, after {came:?}", pulled.remark);
+        came.extend(pulled.bodies());
+    }
+    came.sort();
+    assert_eq!(came, ["level", "time"]);
 }
