@@ -23,13 +23,31 @@ const LOCKED_BYTES: usize = 64 * 1024;
 /// Stands in for the offset of the first message inside until it is known: none has more digits.
 const LONGEST_OFFSET: i64 = i64::MAX;
 
+/// Which of the messages that somebody sends together it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Later,
+}
+
+impl Turn {
+    /// How much of a bound may be used up. The last eighth is for the first message of everybody: who sends one at a time is not
+    /// refused because others send thousands.
+    fn share_of(self, most: usize) -> usize {
+        match self {
+            Turn::First => most,
+            Turn::Later => most - most / 8,
+        }
+    }
+}
+
 impl Store {
     /// Appends a message. It is in the log when the gate of the receipt has passed, for which somebody has to
     /// [`Store::drive`].
     pub fn append(&self, draft: &Draft<'_>) -> Result<Receipt, AppendError> {
         let prepared = self.prepare(*draft)?;
         let now_ms = self.admit()?;
-        self.put(&mut self.tail.lock(), prepared, now_ms)
+        self.put(&mut self.tail.lock(), (prepared, Turn::First), now_ms)
     }
 
     /// Appends messages that have nothing to do with each other, each as [`Store::append`] does, and so with less waiting
@@ -42,6 +60,7 @@ impl Store {
         let prepared: Vec<_> = drafts.map(|draft| self.prepare(draft)).collect();
         let now_ms = self.admit();
         let mut prepared = prepared.into_iter().peekable();
+        let mut turn = Turn::First;
         while prepared.peek().is_some() {
             let mut tail = self.tail.lock();
             let start = tail.waiting_bytes();
@@ -50,16 +69,22 @@ impl Store {
             {
                 let receipt = prepared.and_then(|prepared| {
                     let now_ms = *now_ms.as_ref().map_err(Clone::clone)?;
-                    self.put(&mut tail, prepared, now_ms)
+                    self.put(&mut tail, (prepared, turn), now_ms)
                 });
+                turn = Turn::Later;
                 receipts.push(receipt);
             }
         }
         receipts
     }
 
-    fn put(&self, tail: &mut Tail, mut prepared: Prepared<'_>, now_ms: i64) -> Result<Receipt, AppendError> {
-        self.check_tail(tail, &prepared.draft)?;
+    fn put(
+        &self,
+        tail: &mut Tail,
+        (mut prepared, turn): (Prepared<'_>, Turn),
+        now_ms: i64,
+    ) -> Result<Receipt, AppendError> {
+        self.check_tail(tail, &prepared.draft, turn)?;
         if prepared.base_at.is_some() {
             prepared.note_base(prepared.draft.queue.next.load(Ordering::Relaxed));
         }
@@ -89,7 +114,7 @@ impl Store {
         let now_ms = self.admit()?;
         let mut tail = self.tail.lock();
         for draft in drafts {
-            self.check_tail(&tail, draft)?;
+            self.check_tail(&tail, draft, Turn::First)?;
         }
         tail.make_room(len)?;
         let placed: Vec<_> = prepared
@@ -212,7 +237,7 @@ impl Store {
         Ok(now_ms)
     }
 
-    fn check_tail(&self, tail: &Tail, draft: &Draft<'_>) -> Result<(), AppendError> {
+    fn check_tail(&self, tail: &Tail, draft: &Draft<'_>, turn: Turn) -> Result<(), AppendError> {
         if tail.is_closed {
             return Err(AppendError::Closed);
         }
@@ -223,13 +248,14 @@ impl Store {
             return Err(AppendError::Deleted);
         }
         let pending_bytes = tail.waiting_bytes();
-        if pending_bytes > self.config.pending_bytes_max {
+        if pending_bytes > turn.share_of(self.waiting_max.load(Ordering::Relaxed)) {
             return Err(AppendError::Busy { pending_bytes });
         }
         if self.config.flush == FlushMode::Sync {
             let unsynced = tail.pos - self.log.durable.load(Ordering::Relaxed);
-            if unsynced > self.unsynced_max.load(Ordering::Relaxed) {
-                let pending_bytes = unsynced.unsigned_abs() as usize;
+            let pending_bytes = unsynced.unsigned_abs() as usize;
+            let most = self.unsynced_max.load(Ordering::Relaxed).unsigned_abs() as usize;
+            if pending_bytes > turn.share_of(most) {
                 return Err(AppendError::Busy { pending_bytes });
             }
         }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use tokio::sync::futures::OwnedNotified;
@@ -31,6 +32,25 @@ enum Writes {
 
 /// Batches one caller writes for the others.
 const BATCHES_AT_ONCE: usize = 8;
+
+/// Who waits to be written shall not wait for longer than about this.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Bytes that may wait to be written however slow that is.
+const WAITING_MIN: usize = 2 << 20;
+
+/// How many bytes may wait to be written, after so many were before and a write of some took so long: what is written in
+/// [`PATIENCE`], and `most` where the system only takes them into its memory. When that is full writes are as slow as the disk, and
+/// stand still now and then.
+fn waiting_max(before: usize, (bytes, took): (usize, Duration), most: usize) -> usize {
+    let fits = bytes as f64 * PATIENCE.as_secs_f64() / took.max(Duration::from_micros(1)).as_secs_f64();
+    let is_slow = (fits as usize) < most && (bytes >= WAITING_MIN / 8 || took >= PATIENCE / 4);
+    let next = if is_slow {
+        before / 4 * 3 + fits as usize / 4
+    } else {
+        before + before / 16
+    };
+    next.clamp(WAITING_MIN.min(most), most)
+}
 
 /// What the holder of the writer lock knows.
 #[derive(Debug, Default)]
@@ -166,7 +186,16 @@ impl Store {
         }
         self.writing_since_ms
             .store(self.env.clock.now_ms().max(1), Ordering::Relaxed);
+        let began = self.env.clock.instant();
         let written = self.write_batch(writer, &batch);
+        let took = self.env.clock.instant().duration_since(began);
+        let most = self.config.pending_bytes_max;
+        let may_wait = waiting_max(
+            self.waiting_max.load(Ordering::Relaxed),
+            (batch.bytes, took),
+            most,
+        );
+        self.waiting_max.store(may_wait, Ordering::Relaxed);
         self.writing_since_ms.store(0, Ordering::Relaxed);
         let mut is_urgent = false;
         match written {
@@ -428,5 +457,31 @@ impl Store {
                 GateState::Waiting => progress.await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_wait_is_what_is_written_in_the_time_that_senders_have() {
+        const MOST: usize = 64 << 20;
+        let after = |before: usize, bytes: usize, us: u64| {
+            (0..100).fold(before, |before, _| {
+                waiting_max(before, (bytes, Duration::from_micros(us)), MOST)
+            })
+        };
+        assert_eq!(after(MOST, 1 << 20, 500), MOST, "two gigabytes a second");
+        let slow = after(MOST, 4 << 20, 20_000);
+        assert!((9 << 20..=10 << 20).contains(&slow), "200 MiB a second: {slow}");
+        assert_eq!(after(MOST, 2000, 200_000), WAITING_MIN, "it stands still");
+        assert_eq!(after(MOST, 2000, 1000), MOST, "few bytes say little");
+        assert_eq!(after(WAITING_MIN, 2000, 10), MOST, "it is as it was");
+        assert_eq!(
+            waiting_max(1000, (1000, PATIENCE), 1000),
+            1000,
+            "a small bound holds"
+        );
     }
 }

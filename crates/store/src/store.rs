@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -68,6 +68,8 @@ pub struct Store {
     pub(crate) is_cleaning_due: AtomicBool,
     /// With SYNC_FLUSH: bytes that may wait for the disk, from what it has done lately.
     pub(crate) unsynced_max: AtomicI64,
+    /// Bytes that may wait to be written now; see [`waiting_max`](crate::drive).
+    pub(crate) waiting_max: AtomicUsize,
     /// Whether a thread that is not the store's own is in a sync; see [`Store::sync_soon`].
     pub(crate) is_caller_syncing: AtomicBool,
     pub(crate) manual_cleanings: AtomicU32,
@@ -130,6 +132,7 @@ impl Store {
         let now = env.clock.instant();
         let tail = Tail::new(log.segment_bytes(), found.end, found.last_stored_at);
         Store {
+            waiting_max: AtomicUsize::new(config.pending_bytes_max),
             busy_after_ms: i64::try_from(config.busy_after.as_millis()).unwrap_or(i64::MAX),
             config,
             env,

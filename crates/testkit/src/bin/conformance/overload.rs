@@ -51,7 +51,8 @@ const SHORT: Lengths = Lengths {
     alone: Duration::from_secs(1),
 };
 const LONG: Lengths = Lengths {
-    peak: Duration::from_secs(3),
+    // As long as the flood: a disk takes much for a while, which is not what it can take.
+    peak: Duration::from_secs(10),
     flood: Duration::from_secs(10),
     alone: Duration::from_secs(2),
 };
