@@ -348,6 +348,10 @@ impl Member {
                 let given = (self.group.clone(), attempt);
                 history.given.insert(given, (place.broker.clone(), now_ms()));
                 history.count("given back");
+                drop(history);
+                let times = record.reconsume_times;
+                self.client
+                    .say(format!("gives {attempt} of {topic} back, {times} times before"));
             } else {
                 let times = history.consumed.entry(self.group.clone()).or_default();
                 *times.entry(attempt).or_default() += 1;

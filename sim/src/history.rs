@@ -472,7 +472,11 @@ impl History {
         let cuts = self.cuts.get(&one.broker);
         let is_behind = cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms));
         let given = self.given.get(&(group.to_owned(), one.attempt));
-        !is_sync && (is_behind || given.is_some_and(|(broker, given_ms)| is_cut(broker, *given_ms)))
+        // A copy may have taken the place of a damaged one, behind which the group was.
+        let again = format!("%RETRY%{group}");
+        let is_astray = given.is_some_and(|(broker, _)| self.least_damaged(broker, &again, 0).is_some());
+        is_astray
+            || !is_sync && (is_behind || given.is_some_and(|(broker, given_ms)| is_cut(broker, *given_ms)))
     }
 
     pub(crate) fn summary(&self) -> String {

@@ -681,7 +681,9 @@ impl Play {
         let leases = history.leases.remove(POPPERS).unwrap_or_default();
         history.check_resets(&leases, &plain, self.plan.is_sync);
         for one in &plain {
-            let is_damaged = history.is_damaged(&one.broker, one.attempt) || history.is_at_damage(one);
+            let is_damaged = history.is_damaged(&one.broker, one.attempt)
+                || history.is_at_damage(one)
+                || history.least_damaged(&one.broker, POPPED_AGAIN, 0).is_some();
             let is_excused =
                 is_damaged || history.is_cut_short(&one.broker, None) || history.is_passed_over(one);
             if !leases.is_let_go(one.attempt) && !is_excused {

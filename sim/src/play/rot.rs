@@ -48,8 +48,8 @@ impl Play {
         let mut rot = Rot::default();
         let mut moment = Moment {
             at_ms: now_ms(),
-            // One that was started in this moment has not read anything yet.
-            is_down: !self.world.nodes[broker].is_up() || self.world.nodes[broker].since_ms == now_ms(),
+            // One that has only just been started has not read anything yet.
+            is_down: !self.world.nodes[broker].is_up() || !self.world.nodes[broker].has_run,
             from_ms: u64::MAX,
         };
         for _ in 0..8 {
