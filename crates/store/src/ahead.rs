@@ -12,7 +12,7 @@ use wire::record::RecordHead;
 use crate::index::file::Put;
 use crate::log::Log;
 use crate::queue::{Queue, Unit};
-use crate::queue_batch::Span;
+use crate::queue_batch::{QueueKind, Span};
 use crate::queues::Queues;
 use crate::recover::count_for;
 use crate::scan::{Behind, Scanner};
@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) queue: usize,
     /// Whether it has a place there.
     pub(crate) is_queued: bool,
+    /// It is damaged, and nothing that it says is certain.
+    pub(crate) is_lost: bool,
     pub(crate) unit: Unit,
     pub(crate) span: Span,
 }
@@ -83,6 +85,7 @@ impl Ahead<'_> {
                     return Ok((batch, true));
                 };
                 batch.damaged.push((from, to));
+                self.look_at_lost((from, to), &mut batch);
                 continue;
             };
             let (number, queue) = self.numbers.of(&head, &mut batch.fresh);
@@ -98,6 +101,7 @@ impl Ahead<'_> {
             batch.seen.push(Seen {
                 queue: number,
                 is_queued: count.is_some(),
+                is_lost: false,
                 unit: Unit {
                     pos,
                     size: head.total_size as i32,
@@ -111,6 +115,40 @@ impl Ahead<'_> {
             });
         }
         Ok((batch, false))
+    }
+
+    /// What damaged records say of themselves: which places in queues they may have had, of queues that are there. The first of them
+    /// that says nothing ends it.
+    fn look_at_lost(&mut self, (from, to): (i64, i64), batch: &mut Batch) {
+        let mut at = from;
+        while at < to && batch.seen.len() < BATCH_RECORDS {
+            let Some(record) = self.scanner.bytes_of_lost(at, to) else {
+                return;
+            };
+            let Ok(head) = RecordHead::scan(&record) else {
+                return;
+            };
+            let (topic, id) = (head.parts.topic, head.parts.queue_id);
+            if head.stamp.physical_offset != at || self.numbers.queues.find(topic, id).is_none() {
+                return;
+            }
+            let (number, queue) = self.numbers.of(&head, &mut batch.fresh);
+            batch.seen.push(Seen {
+                queue: number,
+                is_queued: queue.kind() == QueueKind::Plain && count_for(queue, &head).is_some(),
+                is_lost: true,
+                unit: Unit {
+                    pos: at,
+                    ..Unit::BLANK
+                },
+                span: Span {
+                    stored_at: head.stamp.stored_at,
+                    base: head.stamp.queue_offset,
+                    count: 1,
+                },
+            });
+            at += head.total_size as i64;
+        }
     }
 }
 

@@ -599,6 +599,12 @@ impl<'a> Recovery<'a> {
         self.index.push(&mut batch.puts);
         for seen in &batch.seen {
             let (pos, stored_at) = (seen.unit.pos, seen.span.stored_at);
+            if seen.is_lost {
+                if let Some(known) = known.get_mut(seen.queue).filter(|_| seen.is_queued) {
+                    self.leave_place(known, (pos, seen.span))?;
+                }
+                continue;
+            }
             self.index_end = self.index_end.max(pos);
             // What is read again does not bring back an earlier end. Units that are written meanwhile are those up to here.
             if self.last.is_none_or(|last| last.pos <= pos) {

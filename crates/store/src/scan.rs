@@ -157,6 +157,14 @@ impl<'a> Scanner<'a> {
         Ok(Some((from, to)))
     }
 
+    /// What lies where a damaged record begins, up to where it says that it ends, if that is in front of `end`.
+    pub(crate) fn bytes_of_lost(&self, pos: i64, end: i64) -> Option<Vec<u8>> {
+        let size = i64::from(says_record(self.log, pos)?);
+        let mut record = vec![0; usize::try_from(size).ok().filter(|_| pos + size <= end)?];
+        self.log.read(pos, &mut record, ReadMode::Blocking).ok()?;
+        Some(record)
+    }
+
     /// The first position from one on at which a sound record lies; not looked for from `until` on.
     fn find_sound(&self, from: i64, until: i64) -> io::Result<Option<i64>> {
         let mut at = from;

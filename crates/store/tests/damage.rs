@@ -436,6 +436,54 @@ fn what_comes_behind_damage_that_was_passed_over_outlives_a_power_cut() {
     assert_eq!(all, ["0", "2", "3", "late"]);
 }
 
+#[test]
+fn a_damaged_message_keeps_its_place_in_its_queue() {
+    for is_sealed in [false, true] {
+        for behind in 0..4 {
+            let world = World::new(End::Killed, is_sealed);
+            let store = world.rig.open();
+            let (topic, id) = QUEUES[0];
+            let fresh: Vec<_> = (0..=behind)
+                .map(|nth| send(&store, topic, id, &format!("fresh {nth}")))
+                .collect();
+            // Or it would be the rest of a write that was never finished.
+            send(&store, QUEUES[1].0, QUEUES[1].1, "fresh behind all");
+            let (path, at) = world.log_file(fresh[0].pos.0);
+            // Of the body, so that it says of itself what it was.
+            world.harm(&path, at + 90, Harm::Flip(1));
+            world.rig.disk.crash(Loss::Nothing);
+            drop(store);
+            let (store, lines) = Warnings::of(|| world.rig.open());
+            assert!(lines.iter().all(|line| !line.contains("rebuilt")), "{lines:?}");
+            let next = send(&store, topic, id, "next");
+            assert_eq!(
+                next.queue_offset,
+                fresh[0].queue_offset + 1 + behind,
+                "{behind} behind it"
+            );
+            let all = read_all(&store, topic, id);
+            let all: Vec<i64> = all.iter().map(|record| record.queue_offset).collect();
+            assert!(!all.contains(&fresh[0].queue_offset) && all.contains(&next.queue_offset));
+            assert_eq!(all.len() as i64, next.queue_offset, "one is missing");
+            // And so it stays.
+            store.turn_tidy();
+            world.rig.disk.crash(Loss::Nothing);
+            drop(store);
+            let store = world.rig.open();
+            let again = read_all(&store, topic, id);
+            assert_eq!(
+                again.last().map(|record| record.queue_offset),
+                Some(next.queue_offset)
+            );
+            assert_eq!(again.len() as i64, next.queue_offset);
+            store.close().expect("store closes");
+            let report = world.check();
+            let others = report.findings.iter().filter(|finding| finding.file != path);
+            assert_eq!(others.count(), 0, "{:?}", report.findings);
+        }
+    }
+}
+
 /// Where the entry of a message is.
 fn entry_of(world: &World, (topic, id): (&str, u32), offset: u64) -> (PathBuf, u64) {
     let bytes = world.rig.config.queue_file_bytes;

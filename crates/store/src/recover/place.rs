@@ -42,6 +42,17 @@ impl Recovery<'_> {
         self.place(known, (unit, span), gaps)
     }
 
+    /// A damaged record leaves an empty place if it says that it had the next one of its queue: so the next message does not take it,
+    /// which those would miss who have read further, and those behind it lack nothing. Another place is not believed.
+    pub(super) fn leave_place(&mut self, known: &mut Known, (pos, span): (i64, Span)) -> io::Result<()> {
+        let is_next = span.base == known.queue.max() && known.doubt.is_none();
+        if !is_next || pos <= known.newest || self.is_lacking(known) {
+            return Ok(());
+        }
+        known.newest = pos;
+        self.push(&known.queue, Unit::BLANK, span)
+    }
+
     /// Nothing follows: what is in doubt is believed.
     pub(super) fn settle_doubts(&mut self, known: &mut [Known], gaps: Gaps) -> io::Result<()> {
         for known in known {
