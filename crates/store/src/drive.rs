@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 use tokio::sync::futures::OwnedNotified;
@@ -38,14 +38,19 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Bytes that may wait to be written however slow that is.
 const WAITING_MIN: usize = 2 << 20;
 
-/// How many bytes may wait to be written, after so many were before and a write of some took so long: what is written in
-/// [`PATIENCE`], and `most` where the system only takes them into its memory. When that is full writes are as slow as the disk, and
-/// stand still now and then.
-fn waiting_max(before: usize, (bytes, took): (usize, Duration), most: usize) -> usize {
-    let fits = bytes as f64 * PATIENCE.as_secs_f64() / took.max(Duration::from_micros(1)).as_secs_f64();
-    let is_slow = (fits as usize) < most && (bytes >= WAITING_MIN / 8 || took >= PATIENCE / 4);
-    let next = if is_slow {
-        before / 4 * 3 + fits as usize / 4
+/// A write of fewer bytes is not timed: where nothing has piled up nobody waits.
+const TELLING_BYTES: usize = WAITING_MIN / 8;
+
+/// How many bytes may wait to be written, after so many were before and a write of some took so long, if it was timed: what is written
+/// in [`PATIENCE`], and `most` where the system only takes them into its memory. When that is full writes are as slow as the disk,
+/// and stand still now and then.
+fn waiting_max(before: usize, wrote: Option<(usize, Duration)>, most: usize) -> usize {
+    let fits = wrote.map_or(most, |(bytes, took)| {
+        let turns = PATIENCE.as_secs_f64() / took.max(Duration::from_micros(1)).as_secs_f64();
+        (bytes as f64 * turns) as usize
+    });
+    let next = if fits < most {
+        before / 4 * 3 + fits / 4
     } else {
         before + before / 16
     };
@@ -186,16 +191,9 @@ impl Store {
         }
         self.writing_since_ms
             .store(self.env.clock.now_ms().max(1), Ordering::Relaxed);
-        let began = self.env.clock.instant();
+        let began = (batch.bytes >= TELLING_BYTES).then(|| self.env.clock.instant());
         let written = self.write_batch(writer, &batch);
-        let took = self.env.clock.instant().duration_since(began);
-        let most = self.config.pending_bytes_max;
-        let may_wait = waiting_max(
-            self.waiting_max.load(Ordering::Relaxed),
-            (batch.bytes, took),
-            most,
-        );
-        self.waiting_max.store(may_wait, Ordering::Relaxed);
+        self.note_pace(batch.bytes, began);
         self.writing_since_ms.store(0, Ordering::Relaxed);
         let mut is_urgent = false;
         match written {
@@ -221,6 +219,18 @@ impl Store {
         // Nobody may come again soon, and all of it is written.
         self.tail.lock().in_flight = 0;
         is_urgent
+    }
+
+    fn note_pace(&self, bytes: usize, began: Option<Instant>) {
+        let (before, most) = (
+            self.waiting_max.load(Ordering::Relaxed),
+            self.config.pending_bytes_max,
+        );
+        if began.is_some() || before != most {
+            let took = began.map(|began| self.env.clock.instant().duration_since(began));
+            let next = waiting_max(before, took.map(|took| (bytes, took)), most);
+            self.waiting_max.store(next, Ordering::Relaxed);
+        }
     }
 
     fn write_batch(&self, writer: &mut Writer, batch: &Pending) -> io::Result<()> {
@@ -467,21 +477,20 @@ mod tests {
     #[test]
     fn what_may_wait_is_what_is_written_in_the_time_that_senders_have() {
         const MOST: usize = 64 << 20;
-        let after = |before: usize, bytes: usize, us: u64| {
-            (0..100).fold(before, |before, _| {
-                waiting_max(before, (bytes, Duration::from_micros(us)), MOST)
-            })
+        let after = |before: usize, wrote: Option<(usize, u64)>| {
+            let wrote = wrote.map(|(bytes, us)| (bytes, Duration::from_micros(us)));
+            (0..100).fold(before, |before, _| waiting_max(before, wrote, MOST))
         };
-        assert_eq!(after(MOST, 1 << 20, 500), MOST, "two gigabytes a second");
-        let slow = after(MOST, 4 << 20, 20_000);
+        assert_eq!(after(MOST, Some((1 << 20, 500))), MOST, "two gigabytes a second");
+        let slow = after(MOST, Some((4 << 20, 20_000)));
         assert!((9 << 20..=10 << 20).contains(&slow), "200 MiB a second: {slow}");
-        assert_eq!(after(MOST, 2000, 200_000), WAITING_MIN, "it stands still");
-        assert_eq!(after(MOST, 2000, 1000), MOST, "few bytes say little");
-        assert_eq!(after(WAITING_MIN, 2000, 10), MOST, "it is as it was");
         assert_eq!(
-            waiting_max(1000, (1000, PATIENCE), 1000),
-            1000,
-            "a small bound holds"
+            after(MOST, Some((1 << 20, 200_000))),
+            WAITING_MIN,
+            "it stands still"
         );
+        assert_eq!(after(WAITING_MIN, None), MOST, "nothing piles up any more");
+        let small = waiting_max(1000, Some((1000, PATIENCE)), 1000);
+        assert_eq!(small, 1000, "a small bound holds");
     }
 }
