@@ -222,8 +222,9 @@ fn is_safe(b: &Broker, back: Back) -> bool {
 
 fn dues_of(b: &Broker, line: &Line, lease: &Lease) -> Vec<Due> {
     let doubtful_since = if lease.popped_at < 0 {
-        // Somebody was at it before, in this life or the last one, and put its end off for this long.
-        Some(lease.visible_at.saturating_sub(TURN_MS))
+        // Somebody was at it before, in this life or the last one, and may have written a copy. One from before it was handed out is
+        // of another time, which an operator has taken the group back to.
+        Some(lease.popped_at.saturating_abs())
     } else {
         Some(lease.visible_at).filter(|ended| *ended <= b.pop.doubtful_until)
     };
