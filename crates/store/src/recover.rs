@@ -9,9 +9,9 @@
 //! * What queues or index lack although the log has it is derived again, from the start of the log if need be.
 //!
 //! Reading stops at the first thing that is no record, unless the log is known to have reached further ([`crate::reached`]), or no
-//! power cut can have taken anything: then that is damage, which is told, and the next sound record is looked for. Where it stops is the new end, but never in
-//! front of where the log is known to have reached: no position and no offset is given out twice. What lies behind the end
-//! is zeroed, so that it can never be taken for a continuation.
+//! power cut can have taken anything: then that is damage, which is told, and the next sound record is looked for. Where it
+//! stops is the new end, but never in front of where the log is known to have reached: no position and no offset is given out
+//! twice. What lies behind the end is zeroed, so that it can never be taken for a continuation.
 
 mod lacking;
 mod place;

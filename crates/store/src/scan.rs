@@ -159,8 +159,13 @@ impl<'a> Scanner<'a> {
 
     /// What lies where a damaged record begins, up to where it says that it ends, if that is in front of `end`.
     pub(crate) fn bytes_of_lost(&self, pos: i64, end: i64) -> Option<Vec<u8>> {
-        let size = i64::from(says_record(self.log, pos)?);
-        let mut record = vec![0; usize::try_from(size).ok().filter(|_| pos + size <= end)?];
+        let size = usize::try_from(says_record(self.log, pos)?).ok()?;
+        if pos.saturating_add(size as i64) > end
+            || size > SIZE_TO_CHECK && !lengths_add_up(self.log, pos, size, ReadMode::Blocking).ok()?
+        {
+            return None;
+        }
+        let mut record = vec![0; size];
         self.log.read(pos, &mut record, ReadMode::Blocking).ok()?;
         Some(record)
     }

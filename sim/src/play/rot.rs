@@ -70,9 +70,9 @@ impl Play {
         let _lost_with_the_power = file.sync();
         let owner = self.world.nodes[broker].name.clone();
         self.say(format!(
-            "{owner}: bits change in {}: {rot:?} parts {:?}",
+            "{owner}: bits change in {}: {:?}",
             path.display(),
-            places.last()
+            rot.places
         ));
         // What is derived costs no message.
         if rot.places.is_empty() {
