@@ -2,6 +2,7 @@
 //! Finding messages by store time and by key. Both may wait for the disk.
 
 use std::io;
+use std::iter;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -13,9 +14,11 @@ use crate::index::{Found, key_code};
 use crate::log::ReadMode;
 use crate::queue::Queue;
 use crate::read::ReadError;
+use crate::scan::is_as_stored;
+use crate::seek::is_of;
 use crate::store::Store;
 
-/// Damaged records in a row that a search by time looks past.
+/// Damaged entries in a row that a search by time looks past one by one.
 const DAMAGED_MAX: i64 = 64;
 
 /// Which side of a time.
@@ -36,34 +39,54 @@ impl Store {
         if queue.is_batch() {
             return self.batch_stored_at(queue, offset);
         }
+        // When it was stored is known even if its body is damaged.
+        self.time_of(queue, offset, |_, _| true)
+    }
+
+    /// Store time of the message that an entry names, if it is the right one.
+    fn time_of(
+        &self,
+        queue: &Queue,
+        offset: i64,
+        is_believed: impl Fn(&RecordHead<'_>, &[u8]) -> bool,
+    ) -> Option<i64> {
         let unit = *self.units(queue, offset, 1, ReadMode::Blocking).ok()?.first()?;
         if unit.is_blank() {
             return None;
         }
-        // When it was stored is known even if its body is damaged.
         let (record, _) = self.any_record_at(LogPos(unit.pos), ReadMode::Blocking).ok()?;
-        RecordHead::scan(&record).ok().map(|head| head.stamp.stored_at)
+        let head = RecordHead::scan(&record).ok()?;
+        let is_it = head.stamp.queue_offset == offset && is_of(queue, &head) && is_believed(&head, &record);
+        is_it.then_some(head.stamp.stored_at)
     }
 
-    /// The offset for a time, by binary search: store times only grow. Waits for the disk.
+    /// The offset for a time, by binary search: store times only grow. Damaged entries and records say nothing about it, but
+    /// the messages of damaged entries are found when they are read: a lower boundary never lies behind one that may be meant.
+    /// Waits for the disk.
     pub fn offset_by_time(&self, queue: &Queue, stored_ms: i64, boundary: Boundary) -> i64 {
         if queue.is_batch() {
             return self.batch_offset_by_time(queue, stored_ms, boundary);
         }
         let (min, max) = (queue.min(), queue.max());
+        let sound = |offset| self.time_of(queue, offset, is_as_stored);
         // The first offset stored after the time (upper) or at it (lower).
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
             // Where a record is damaged the next one says it.
-            let mut readable = middle..high.min(middle.saturating_add(DAMAGED_MAX));
-            let at = readable.find_map(|offset| self.stored_at(queue, offset));
-            let is_before = at.is_none_or(|at| match boundary {
-                Boundary::Lower => at < stored_ms,
-                Boundary::Upper => at <= stored_ms,
+            let near = middle..middle.saturating_add(DAMAGED_MAX);
+            let far = iter::successors(Some(DAMAGED_MAX), |ahead| ahead.checked_mul(2));
+            let behind = near.chain(far.map(|ahead| middle.saturating_add(ahead)));
+            let said = behind
+                .take_while(|offset| *offset < high)
+                .find_map(|offset| Some((offset, sound(offset)?)));
+            let before = said.filter(|(_, at)| match boundary {
+                Boundary::Lower => *at < stored_ms,
+                Boundary::Upper => *at <= stored_ms,
             });
-            if is_before {
-                low = middle + 1;
+            // Where none says it, messages that are meant may be among them.
+            if let Some((offset, _)) = before {
+                low = offset + 1;
             } else {
                 high = middle;
             }

@@ -255,7 +255,8 @@ fn go_on_at(found: &mut BTreeMap<i64, Unit>, offset: i64) {
     }
 }
 
-fn is_of(queue: &Queue, head: &RecordHead<'_>) -> bool {
+/// Whether a record says that it is one of the queue.
+pub(crate) fn is_of(queue: &Queue, head: &RecordHead<'_>) -> bool {
     head.parts.queue_id == queue.id() && head.parts.topic == queue.topic()
 }
 

@@ -573,6 +573,45 @@ fn a_whole_page_of_damaged_entries_costs_nothing() {
 }
 
 #[test]
+fn a_search_by_time_leaves_out_no_message_of_a_damaged_entry() {
+    for (first, count) in [(0, 1), (0, 2), (1, 2), (3, 1), (4, 4), (7, 1), (0, 8)] {
+        // A flipped bit of the position names another place.
+        for harm in [Harm::Zero(20), Harm::Noise(20), Harm::Flip(1)] {
+            let rig = Rig::new(1, FlushMode::Async);
+            let store = rig.open();
+            for nth in 0..8 {
+                send(&store, "T", 0, &nth.to_string());
+                rig.tidy_after(&store, 1);
+            }
+            store.close().unwrap();
+            let world = World {
+                rig,
+                sent: Vec::new(),
+                end: 0,
+            };
+            for offset in first..first + count {
+                let (path, at) = entry_of(&world, ("T", 0), offset);
+                world.harm(&path, at, harm);
+            }
+            let store = world.rig.open();
+            let queue = store.find_queue("T", 0).unwrap();
+            for nth in 0..8 {
+                let why = format!("{count} entries from {first}, {harm:?}, message {nth}");
+                let time = START_MS + nth * 1000;
+                let found = store.offset_by_time(&queue, time, store::Boundary::Lower);
+                // Behind damaged ones it may be one of them.
+                let is_unsure = (first as i64..=(first + count) as i64).contains(&nth);
+                let least = if is_unsure { first as i64 } else { nth };
+                assert!((least..=nth).contains(&found), "{why}: {found}");
+                let read = store.read(&queue, found, &MANY, &All).unwrap();
+                let first = Record::decode_all(&read.bytes).next().expect("a message");
+                assert_eq!(first.expect("record is sound").queue_offset, found, "{why}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_oldest_offset_is_not_led_astray_by_damaged_entries() {
     let world = World::new(End::Orderly, false);
     let (path, at) = entry_of(&world, ("T", 0), 16);
