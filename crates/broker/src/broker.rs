@@ -236,7 +236,8 @@ impl Broker {
         let offsets = Offsets::open(&config, env.clone())?;
         rebuild::complete(&config, (&topics, &groups), &offsets, &store)?;
         offset::reconcile(&offsets, &store);
-        let timing = Timing::open(&config, &env, store.max_pos())?;
+        delays.reconcile(&store);
+        let timing = Timing::open(&config, &env, &store)?;
         let transactions = Transactions::open(&config, &store, &offsets, host)?;
         let pop = Arc::new(Pop::open(&config, &env, &offsets, &store)?);
         let modes = Modes::open(&config, env.clone())?;

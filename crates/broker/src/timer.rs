@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use net::Fault;
 use parking_lot::Mutex;
-use store::{LogPos, TimerConfig, TimerMark, Timers, tick_of};
+use store::{Store, TimerConfig, TimerMark, Timers, tick_of};
+use tracing::error;
 use wire::Str;
 use wire::body::timer::TimerMetrics;
 use wire::code::ResponseCode;
@@ -69,12 +70,12 @@ pub enum TimerError {
 
 impl Timing {
     /// Opens the files and recovers, unless timers are switched off. Blocks.
-    pub(crate) fn open(config: &Config, env: &store::Env, log_end: LogPos) -> Result<Timing, TimerError> {
+    pub(crate) fn open(config: &Config, env: &store::Env, store: &Store) -> Result<Timing, TimerError> {
         let counts = Counts::open(config, env.clone())?;
         if !config.timer_wheel_enable {
             return Ok(Timing::new(None, counts));
         }
-        let timers = Timers::open(
+        let mut timers = Timers::open(
             TimerConfig {
                 config_dir: config.config_dir(),
                 precision_ms: i64::from(config.timer_precision_ms),
@@ -83,8 +84,12 @@ impl Timing {
                 ..TimerConfig::at(config.store_path_root_dir.as_str())
             },
             env.clone(),
-            log_end,
+            store.max_pos(),
         )?;
+        let end = store.find_queue(TIMER_TOPIC, 0).map_or(0, |queue| queue.max());
+        if let Err(error) = timers.end_at(end) {
+            error!(topic = TIMER_TOPIC, offset = end, %error, "where the timers go on is not noted; trying again");
+        }
         let running = Mutex::new(Running::new(timers, env.clock.instant()));
         Ok(Timing::new(Some(running), counts))
     }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! For tests: a broker on a disk that does what it is told, with a clock that moves when told.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use store::Env;
+use store::disk::Disk as _;
 use store::disk::sim::SimDisk;
 use store::env::sim::{SimClock, SimRng};
 
@@ -56,6 +58,17 @@ impl World {
             config.set(key, value).unwrap();
         }
         Broker::open(config, env)
+    }
+
+    /// Takes the log away, and what is derived of it. Nothing may run.
+    pub(crate) fn lose_log(&self) {
+        let root = Path::new("/store");
+        for dir in ["commitlog", "consumequeue", "index"] {
+            self.disk.remove_tree(&root.join(dir)).unwrap();
+        }
+        for name in ["checkpoint", "barque-reached"] {
+            self.disk.remove(&root.join(name)).unwrap();
+        }
     }
 
     pub(crate) fn pass(&self, ms: u64) {

@@ -154,6 +154,25 @@ impl Timers {
         self.queue_offset = offset;
     }
 
+    /// Goes back to the end of the timer topic if that has lost what is behind, and notes it before there are new messages:
+    /// after another crash nobody could tell these from those that were read. Blocks.
+    pub fn end_at(&mut self, end: i64) -> io::Result<()> {
+        let from = self.queue_offset;
+        if from <= end {
+            return Ok(());
+        }
+        tracing::warn!(from, to = end, "the timer topic has lost its end; going on there");
+        self.set_queue_offset(end);
+        let mark = TimerMark {
+            queue_offset: end,
+            master_queue_offset: self.mark.master_queue_offset.min(end),
+            ..self.mark
+        };
+        self.mark_file.lock().write(&mark, &self.fired)?;
+        self.mark = mark;
+        Ok(())
+    }
+
     /// Length of a tick, ms.
     pub fn precision_ms(&self) -> i64 {
         self.config.precision_ms

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 use store::{Env, LogPos, Store};
 use tokio::sync::{Notify, Semaphore};
-use tracing::warn;
+use tracing::{error, warn};
 use wire::body::stats::DelayOffsetTable;
 use wire::body::topic::DataVersion;
 use wire::fastjson;
@@ -117,6 +117,18 @@ impl Delays {
         })
     }
 
+    /// Levels that are outside of their queues go on inside. That is noted before there are new messages: after another crash
+    /// nobody could tell these from those that were delivered. Blocks.
+    pub(crate) fn reconcile(&self, store: &Store) {
+        let levels: Vec<i32> = self.table.lock().levels.keys().copied().collect();
+        for level in levels {
+            self.start(store, level);
+        }
+        if let Err(error) = self.save(store.durable()) {
+            error!(file = %error.path.display(), error = %error.source, "delay offsets are not saved; trying again");
+        }
+    }
+
     /// Where a level goes on: where the file says, as far as its queue is there.
     pub(super) fn start(&self, store: &Store, level: i32) -> i64 {
         let mut table = self.table.lock();
@@ -135,8 +147,9 @@ impl Delays {
                 saved, min, max, "offset of a delay level lies outside of its queue, going on inside"
             );
             *progress = Progress::at(offset);
+            self.changed.notify_one();
         }
-        progress.now.offset
+        offset
     }
 
     /// Notes that a level has got to an offset, by copies that end at a position of the log.

@@ -366,3 +366,28 @@ async fn invented_queues_and_topics_are_not_made_without_end() {
     assert_eq!(bodies(&b.store, "A", 0).len(), 100);
     b.close().unwrap();
 }
+
+#[tokio::test]
+async fn what_waits_since_the_log_was_lost_is_delivered_also_after_another_crash() {
+    let world = world(1);
+    let b = world.open(&[]);
+    for n in 0..3 {
+        assert!(send(&b, 2, QUEUES[0], &format!("old {n}")));
+    }
+    world.pass(6000);
+    deliver(&b, &mut lines(&b)).await;
+    b.close().unwrap();
+    drop(b);
+    world.lose_log();
+    let b = world.open(&[]);
+    for n in 0..2 {
+        assert!(send(&b, 2, QUEUES[0], &format!("new {n}")));
+    }
+    // Before anything of any level is delivered.
+    drop(b);
+    world.disk.crash(Loss::Nothing);
+    let b = world.open(&[]);
+    world.pass(6000);
+    deliver(&b, &mut lines(&b)).await;
+    assert_eq!(bodies(&b.store, "A", 0), ["new 0", "new 1"]);
+}

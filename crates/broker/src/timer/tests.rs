@@ -744,3 +744,27 @@ fn a_tick_that_was_cut_short_is_over_when_the_master_has_fired_it() {
     turns(&b);
     assert_eq!(delivered(&b).into_keys().collect::<Vec<_>>(), ["late"]);
 }
+
+#[test]
+fn what_waits_since_the_log_was_lost_comes_also_after_a_power_cut() {
+    let world = world(1);
+    let b = world.open(&[]);
+    send_some(&b, 3);
+    world.pass(3_000);
+    turns(&b);
+    b.close().unwrap();
+    drop(b);
+    world.lose_log();
+    let b = world.open(&[]);
+    for name in ["new 0", "new 1"] {
+        assert!(send(&b, START_MS + 5_000, name));
+    }
+    // Before anything of the timers is noted.
+    drop(b);
+    world.disk.crash(Loss::Everything);
+    let b = world.open(&[]);
+    world.pass(4_000);
+    turns(&b);
+    let expected = [("new 0".to_owned(), 1), ("new 1".to_owned(), 1)];
+    assert_eq!(delivered(&b), BTreeMap::from(expected));
+}
