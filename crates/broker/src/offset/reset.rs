@@ -227,6 +227,7 @@ fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
         Some(topic) => [topic.clone()].into(),
         None => b.offsets.topics_of(src_group),
     };
+    let mut not_moved = None;
     for topic in topics {
         // A group that is online and has left a topic is not the one to copy.
         let has_left = *offline != Some(true)
@@ -240,14 +241,16 @@ fn copy(b: &Broker, header: &CloneGroupOffset) -> Result<(), Fault> {
         if !b.offsets.committed(src_group, &topic).is_empty() {
             b.group(dest_group).ok_or_else(|| no_group(dest_group))?;
         }
-        let before = b.offsets.committed(dest_group, &topic);
         b.offsets.copy(&topic, src_group, dest_group);
-        for (queue_id, offset) in b.offsets.committed(dest_group, &topic) {
-            if before.get(&queue_id) != Some(&offset) {
-                b.pop.reset(&b.offsets, (dest_group, &topic, queue_id))?;
+        // Also where nothing is new: a copy that failed before may have been told to the offsets only.
+        for queue_id in b.offsets.committed(dest_group, &topic).into_keys() {
+            let of = (&**dest_group, &*topic, queue_id);
+            if b.pop.standing(&b.offsets, of).is_none() {
+                not_moved = not_moved.or(b.pop.reset(&b.offsets, of).err());
             }
         }
     }
+    not_moved.map_or(Ok(()), Err)?;
     b.keep_offsets()
         .map_err(|e| not_kept(&e, Subject::group(dest_group)))
 }

@@ -20,7 +20,7 @@ use wire::record::RecordHead;
 
 use super::check;
 use super::flight::Lease;
-use super::line::Line;
+use super::line::{Line, State};
 use super::log::Name;
 use crate::attributes::QUEUE_TYPE;
 use crate::blocking::run_own;
@@ -70,9 +70,9 @@ pub(super) type Tails = HashMap<Str, HashMap<(Str, i32), i64>>;
 /// What became of a message that comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Back {
-    /// It is in the retry topic, as safe as a send that is acknowledged.
+    /// It is in the retry topic, perhaps since before, as safe as a send that is acknowledged.
     Written(Gate),
-    /// It is there since before, or gone, or nobody can want it any more.
+    /// It is gone, or nobody can want it any more.
     Settled,
     /// It has to be tried again.
     Failed,
@@ -169,7 +169,9 @@ async fn revive(
         let mut left = Vec::new();
         for lease in &ended {
             for (offset, back) in lease.offsets().zip(&mut back) {
-                if is_safe(b, back) {
+                if !is_ours(&state, offset) {
+                    // An operator has taken the group back meanwhile, and somebody else has it.
+                } else if is_safe(b, back) {
                     settled.push(offset);
                 } else {
                     left.push((offset, lease.popped_at));
@@ -199,16 +201,19 @@ fn settle_owed(b: &Broker, owed: &mut Owed) {
             return true;
         }
         let mut state = line.state.lock();
-        let is_ours = |offset: &&i64| {
-            let lease = state.flight.lease_of(**offset);
-            lease.is_some_and(|lease| lease.popped_at < 0)
-        };
-        let offsets: Vec<i64> = offsets.iter().filter(is_ours).copied().collect();
+        let offsets = offsets.iter().filter(|offset| is_ours(&state, **offset));
+        let offsets: Vec<i64> = offsets.copied().collect();
         let is_settled = b.pop.settle(line, &mut state, &offsets).is_ok();
         b.pop.publish(&b.offsets, line, &mut state);
         has_failed = !is_settled;
         has_failed
     });
+}
+
+/// Whether a message is still being brought back, and not handed out anew.
+fn is_ours(state: &State, offset: i64) -> bool {
+    let lease = state.flight.lease_of(offset);
+    lease.is_some_and(|lease| lease.popped_at < 0)
 }
 
 fn is_safe(b: &Broker, back: Back) -> bool {
@@ -313,7 +318,8 @@ fn try_stage(b: &Broker, due: &Due, tails: &mut Tails) -> Result<Option<Gate>, n
         .doubtful_since
         .is_some_and(|since| is_written(b, tails, &retry, &head, since))
     {
-        return Ok(None);
+        // It may be in the memory of the system only.
+        return Ok(Some(b.store.tail_gate()));
     }
     match put(b, due, &retry, &head) {
         Ok(gate) => Ok(Some(gate)),
@@ -485,7 +491,7 @@ fn tail_of(b: &Broker, retry: &str) -> HashMap<(Str, i32), i64> {
 
 #[cfg(test)]
 mod tests {
-    use store::disk::sim::Fault;
+    use store::disk::sim::{Fault, Loss};
 
     use super::*;
     use crate::pop::flight::Handout;
@@ -574,8 +580,7 @@ mod tests {
         b.offsets.commit("G", "T", (0, 0), 0);
         world.disk.fail_at(world.disk.ops() + number, Fault::Broken);
         world.pass(TURN_MS.unsigned_abs() + 1);
-        let turns = take_turns(&b, b.env.clock.now_ms());
-        revive(&b, turns, Tails::default(), &mut Owed::new()).await;
+        revive_once(&b).await;
         world.disk.fail_no_more();
         drop(line);
         if b.store.failure().is_some() {
@@ -585,8 +590,7 @@ mod tests {
         drop(b);
         let b = world.open(&[]);
         world.pass(2 * TURN_MS.unsigned_abs());
-        let turns = take_turns(&b, b.env.clock.now_ms());
-        revive(&b, turns, Tails::default(), &mut Owed::new()).await;
+        revive_once(&b).await;
         Some(b.store.find_queue(&retry, 0).map_or(0, |queue| queue.max()))
     }
 
@@ -601,6 +605,65 @@ mod tests {
             played += 1;
         }
         assert!(played > 3, "{played}");
+    }
+
+    /// Leases that have ended are looked at.
+    async fn revive_once(b: &Arc<Broker>) {
+        let turns = take_turns(b, b.env.clock.now_ms());
+        revive(b, turns, Tails::default(), &mut Owed::new()).await;
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_is_found_is_on_the_disk_before_its_message_is_settled() {
+        let world = World::new(1, &[]);
+        let b = world.open(&[]);
+        let (_, retry) = hand_out_one(&b);
+        world.pass(TURN_MS.unsigned_abs());
+        // With a checkpoint the next start does not sync the log.
+        b.store.turn_flush();
+        b.store.turn_tidy();
+        b.pop.flush().unwrap();
+        // The copy is written, and nobody notes it before the broker is killed.
+        let turns = take_turns(&b, b.env.clock.now_ms());
+        let due = turns
+            .iter()
+            .flat_map(|(line, ended)| dues_of(&b, line, ended.first().unwrap()));
+        let (back, _) = bring_back(&b, due.collect(), Tails::default()).await;
+        assert!(matches!(back[..], [Back::Written(_)]));
+        drop((b, turns));
+        world.disk.crash(Loss::Nothing);
+        let b = world.open(&[]);
+        world.pass(TURN_MS.unsigned_abs());
+        revive_once(&b).await;
+        b.pop.flush().unwrap();
+        assert_eq!(b.store.find_queue(&retry, 0).unwrap().max(), 1, "it was found");
+        drop(b);
+        world.disk.crash(Loss::Everything);
+        let b = world.open(&[]);
+        world.pass(2 * TURN_MS.unsigned_abs());
+        revive_once(&b).await;
+        let copies = b.store.find_queue(&retry, 0).map_or(0, |queue| queue.max());
+        assert_eq!(copies, 1, "neither it nor its copy comes");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_handed_out_anew_while_its_copy_is_written_stays_with_its_consumer() {
+        let world = World::new(1, &[]);
+        let b = world.open(&[]);
+        let (line, _) = hand_out_one(&b);
+        world.pass(TURN_MS.unsigned_abs());
+        let turns = take_turns(&b, b.env.clock.now_ms());
+        // Meanwhile an operator takes the group back, and it pops.
+        b.offsets.reset("G", "T", 0, 0);
+        b.pop.reset(&b.offsets, ("G", "T", 0)).unwrap();
+        let now_ms = b.env.clock.now_ms();
+        let handout = Handout::new((0, 1), &[0], (now_ms, now_ms + 60_000));
+        b.pop.hand_out(&line, &mut line.state.lock(), &handout).unwrap();
+        revive(&b, turns, Tails::default(), &mut Owed::new()).await;
+        assert!(
+            line.state.lock().flight.holds(0, now_ms),
+            "nobody acknowledged it"
+        );
     }
 
     /// How often the disk is asked in ten seconds when nothing works any more from one operation on, while another line is due;

@@ -276,6 +276,51 @@ async fn a_group_goes_where_it_was_set_to_once_a_full_disk_has_room() {
     life.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_offsets_that_is_asked_for_again_after_a_full_disk_outlasts_a_kill() {
+    let disk = Arc::new(SimDisk::seeded(1));
+    let life = start(&disk).await.unwrap();
+    make_topic(&life).await;
+    for body in ["a", "b", "c"] {
+        life.client.send("T", 0, body).await;
+    }
+    for got in &life.client.pop(&pop("T", 0)).await.messages {
+        life.client.ack(got).await;
+    }
+    // A group that has settled one message only.
+    let behind = PopMessage {
+        consumer_group: "H".into(),
+        max_msg_nums: 1,
+        ..pop("T", 0)
+    };
+    let one = life.client.pop(&behind).await;
+    let settled = BatchAck {
+        consumer_group: "H".into(),
+        ..entry(&one, "AQ==")
+    };
+    assert_eq!(batch_ack(&life.client, vec![settled]).await.code, 0);
+    let copy = CloneGroupOffset {
+        src_group: "H".into(),
+        dest_group: "G".into(),
+        topic: Some("T".into()),
+        offline: Some(true),
+    };
+    disk.set_full(true);
+    assert_ne!(
+        life.client.ask(&copy).await.code,
+        0,
+        "it would not outlast a kill"
+    );
+    disk.set_full(false);
+    assert_eq!(life.client.ask(&copy).await.code, 0);
+    disk.halt_at(disk.ops());
+    life.end().await;
+    disk.crash(Loss::Nothing);
+    let life = start(&disk).await.unwrap();
+    assert_eq!(life.client.pop(&pop("T", 0)).await.bodies(), ["b", "c"]);
+    life.end().await;
+}
+
 /// Under SYNC_FLUSH, where the file of offsets is not written meanwhile: all messages were popped and acknowledged, then a client
 /// of the operator sets the group back, and the power goes.
 async fn set_back_before_a_power_cut(set_back: impl AsyncFn(&Client)) {

@@ -24,7 +24,7 @@ use crate::env::sim::SimRng;
 /// What a crash does to everything that was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// It is kept: only the process ended.
+    /// It is kept, and is lost with the power later if nobody syncs it: only the process ended.
     Nothing,
     /// It is lost.
     Everything,
@@ -338,15 +338,17 @@ impl SimDisk {
         world.halt_at = None;
         world.is_halted = false;
         world.faults.clear();
+        if loss == Loss::Nothing {
+            // The machine went on: what only its system knew may still be lost with its power.
+            return;
+        }
         let World { rng, nodes, .. } = &mut *world;
         for node in nodes
             .iter_mut()
             .filter(|node| node.is_torn || !node.unsynced.is_empty())
         {
-            match loss {
-                Loss::Nothing => node.durable.clone_from(&node.content),
-                Loss::Everything => {}
-                Loss::Random => keep_some(node, rng),
+            if loss == Loss::Random {
+                keep_some(node, rng);
             }
             node.unsynced.clear();
             node.is_torn = false;
@@ -376,9 +378,8 @@ impl World {
     fn crash_names(&mut self, loss: Loss) {
         for (_, changes) in std::mem::take(&mut self.unsynced_names) {
             let kept = match loss {
-                Loss::Nothing => changes.len(),
-                Loss::Everything => 0,
                 Loss::Random => self.rng.below(changes.len() as u64 + 1) as usize,
+                Loss::Nothing | Loss::Everything => 0,
             };
             for change in &changes[..kept] {
                 apply_name(&mut self.durable_names, change);
