@@ -40,7 +40,7 @@ use crate::queues::{Queues, is_directory_name};
 use crate::scan::{Behind, Scanner, Verify, says_record, stored_at};
 use crate::survey::Survey;
 use crate::tail::Deriving;
-use place::Doubt;
+use place::{Doubt, Lost, NOWHERE};
 
 /// Units of a queue that are read at once to find where it ends: a page of memory.
 const HEAD_UNITS: usize = 200;
@@ -110,6 +110,8 @@ struct Known {
     newest: i64,
     /// A record that has to wait for the next one of the queue.
     doubt: Option<Doubt>,
+    /// Places that may have been those of damaged records.
+    lost: Lost,
 }
 
 /// How the reading of the log ended.
@@ -594,6 +596,7 @@ impl<'a> Recovery<'a> {
                 queue,
                 newest,
                 doubt: None,
+                lost: Lost::default(),
             });
         }
         self.index.push(&mut batch.puts);
@@ -601,7 +604,7 @@ impl<'a> Recovery<'a> {
             let (pos, stored_at) = (seen.unit.pos, seen.span.stored_at);
             if seen.is_lost {
                 if let Some(known) = known.get_mut(seen.queue).filter(|_| seen.is_queued) {
-                    self.leave_place(known, (pos, seen.span))?;
+                    self.leave_place(known, (pos, seen.span));
                 }
                 continue;
             }
@@ -647,13 +650,8 @@ impl<'a> Recovery<'a> {
         if queue.max() == 0 && end > 0 {
             queue.reset(End::plain(end - 1));
         }
-        let nowhere = Span {
-            stored_at: 0,
-            base: 0,
-            count: 0,
-        };
         while queue.max() < end {
-            self.push(queue, Unit::BLANK, nowhere)?;
+            self.push(queue, Unit::BLANK, NOWHERE)?;
         }
         self.count();
         Ok(())

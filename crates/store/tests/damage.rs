@@ -19,7 +19,7 @@ use rig::*;
 use store::disk::Disk;
 use store::disk::sim::Loss;
 use store::inspect;
-use store::{All, FlushMode, IndexKind, OpenError, ReadError, Store};
+use store::{All, FlushMode, IndexKind, OpenError, QueueLayout, ReadError, Store};
 use warnings::Warnings;
 use wire::record::Record;
 
@@ -482,6 +482,93 @@ fn a_damaged_message_keeps_its_place_in_its_queue() {
             assert_eq!(others.count(), 0, "{:?}", report.findings);
         }
     }
+}
+
+/// One flipped bit makes queue 1 of queue 3, which is as long: what the damaged record says fits there, and is not true.
+#[test]
+fn a_damaged_record_that_names_another_queue_takes_no_place_there() {
+    // Queues in the order of sending; bits flipped: in the queue id, or in the body.
+    let id = (15, 2);
+    let body = (90, 1);
+    let cases: [(&[u32], &[(usize, (u64, u8))]); 8] = [
+        (&[1, 3], &[(0, id)]),
+        (&[1, 3, 1, 3], &[(0, id)]),
+        (&[1, 1, 3, 3], &[(0, id), (1, id)]),
+        (&[1, 1, 3, 3, 3, 1], &[(0, id), (1, id)]),
+        (&[1, 1, 3, 1, 3], &[(0, id), (1, id)]),
+        // The same place is said twice, and once that is true.
+        (&[1, 3, 3, 3], &[(0, id), (1, body)]),
+        (&[1, 1, 3, 3, 3], &[(0, id), (1, id), (2, body)]),
+        (&[1, 3, 3, 1, 3], &[(1, body), (2, body), (0, id)]),
+    ];
+    for layout in [QueueLayout::Files, QueueLayout::Compact] {
+        for (order, damaged) in cases {
+            let mut rig = Rig::new(5, FlushMode::Async);
+            rig.config.seal_records = true;
+            rig.config.queue_layout = layout;
+            let store = rig.open();
+            for nth in 0..4 {
+                send(&store, "T", 1, &format!("first {nth}"));
+                send(&store, "T", 3, &format!("first {nth}"));
+            }
+            rig.tidy_after(&store, 61);
+            let mut sent: Vec<_> = order
+                .iter()
+                .map(|queue| (*queue, send(&store, "T", *queue, &format!("of queue {queue}"))))
+                .collect();
+            // Or it would be the rest of a write that was never finished.
+            send(&store, "Other", 0, "behind all");
+            for (nth, (at, bits)) in damaged {
+                let path = "/store/commitlog/00000000000000000000";
+                flip(&rig, path, sent[*nth].1.pos.0.unsigned_abs() + at, *bits);
+            }
+            rig.disk.crash(Loss::Nothing);
+            drop(store);
+            let why = format!("{order:?}, {damaged:?}, {layout:?}");
+            let store = rig.open();
+            for queue in [1, 3] {
+                let receipt = send(&store, "T", queue, "next");
+                let known = sent.iter().filter(|(of, _)| *of == queue).count() as i64 + 4;
+                assert!(receipt.queue_offset + 2 >= known, "{why}: {receipt:?}");
+                sent.push((queue, receipt));
+            }
+            let expected = |queue: u32| -> Vec<i64> {
+                let is_lost = |nth: &usize| damaged.iter().any(|(lost, _)| lost == nth);
+                let of_queue = sent.iter().enumerate().filter(|(_, (of, _))| *of == queue);
+                let sound = of_queue.filter(|(nth, _)| !is_lost(nth));
+                (0..4)
+                    .chain(sound.map(|(_, (_, receipt))| receipt.queue_offset))
+                    .collect()
+            };
+            let read = |store: &Arc<Store>, queue: u32| -> Vec<i64> {
+                let all = read_all(store, "T", queue);
+                all.iter().map(|record| record.queue_offset).collect()
+            };
+            for queue in [1, 3] {
+                assert_eq!(read(&store, queue), expected(queue), "{why}: queue {queue}");
+            }
+            // And so it stays.
+            store.turn_tidy();
+            rig.disk.crash(Loss::Nothing);
+            drop(store);
+            let store = rig.open();
+            for queue in [1, 3] {
+                assert_eq!(
+                    read(&store, queue),
+                    expected(queue),
+                    "{why}: queue {queue}, again"
+                );
+            }
+        }
+    }
+}
+
+fn flip(rig: &Rig, path: &str, at: u64, bits: u8) {
+    let file = rig.disk.open(Path::new(path)).expect("file is there");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("it is there");
+    file.write_at(&[byte[0] ^ bits], at).expect("file is written");
+    file.sync().expect("file is synced");
 }
 
 /// Where the entry of a message is.

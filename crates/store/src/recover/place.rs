@@ -10,11 +10,27 @@ use super::{GAP_MAX, Gaps, Known, OFFSET_MAX, Recovery};
 use crate::queue::{End, Unit};
 use crate::queue_batch::{Span, offsets_in};
 
+/// Of an empty place.
+pub(super) const NOWHERE: Span = Span {
+    stored_at: 0,
+    base: 0,
+    count: 0,
+};
+
 /// A record whose offset does not follow on what its queue has.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Doubt {
     unit: Unit,
     span: Span,
+}
+
+/// Places behind the end of a queue that damaged records said they had, one behind the other. What they say may be damaged, too: a
+/// sound record that has one of them comes later, and those from there on are nobody's.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lost {
+    count: i64,
+    /// Position of the last.
+    pos: i64,
 }
 
 impl Recovery<'_> {
@@ -34,8 +50,9 @@ impl Recovery<'_> {
             }
         }
         let max = known.queue.max();
-        let is_next = span.base == max;
-        if !is_next && (span.base > max || span.base == 0) && is_possible(known, &unit, span.base) {
+        let next = max + known.lost.count;
+        let is_next = (max..=next).contains(&span.base);
+        if !is_next && (span.base > next || span.base == 0) && is_possible(known, &unit, span.base) {
             known.doubt = Some(Doubt { unit, span });
             return Ok(());
         }
@@ -44,13 +61,12 @@ impl Recovery<'_> {
 
     /// A damaged record leaves an empty place if it says that it had the next one of its queue: so the next message does not take it,
     /// which those would miss who have read further, and those behind it lack nothing. Another place is not believed.
-    pub(super) fn leave_place(&mut self, known: &mut Known, (pos, span): (i64, Span)) -> io::Result<()> {
-        let is_next = span.base == known.queue.max() && known.doubt.is_none();
-        if !is_next || pos <= known.newest || self.is_lacking(known) {
-            return Ok(());
+    pub(super) fn leave_place(&self, known: &mut Known, (pos, span): (i64, Span)) {
+        let is_next = span.base == known.queue.max() + known.lost.count && known.doubt.is_none();
+        if is_next && pos > known.newest && !self.is_lacking(known) {
+            let count = known.lost.count + 1;
+            known.lost = Lost { count, pos };
         }
-        known.newest = pos;
-        self.push(&known.queue, Unit::BLANK, span)
     }
 
     /// Nothing follows: what is in doubt is believed.
@@ -59,6 +75,20 @@ impl Recovery<'_> {
             if let Some(Doubt { unit, span }) = known.doubt.take() {
                 self.place(known, (unit, span), gaps)?;
             }
+            self.settle_lost(known, i64::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the places of damaged records empty that lie in front of an offset. The others are not theirs.
+    fn settle_lost(&mut self, known: &mut Known, offset: i64) -> io::Result<()> {
+        let Lost { count, pos } = std::mem::take(&mut known.lost);
+        if self.is_lacking(known) {
+            return Ok(());
+        }
+        for _ in 0..count.min(offset - known.queue.max()) {
+            known.newest = pos;
+            self.push(&known.queue, Unit::BLANK, NOWHERE)?;
         }
         Ok(())
     }
@@ -68,8 +98,7 @@ impl Recovery<'_> {
     }
 
     fn place(&mut self, known: &mut Known, (unit, span): (Unit, Span), gaps: Gaps) -> io::Result<()> {
-        let queue = &known.queue;
-        let (max, offset) = (queue.max(), span.base);
+        let offset = span.base;
         if self.is_lacking(known) {
             return Ok(());
         }
@@ -81,6 +110,11 @@ impl Recovery<'_> {
             );
             return Ok(());
         }
+        if offset == 0 || offset >= known.queue.max() {
+            self.settle_lost(known, offset)?;
+        }
+        let queue = &known.queue;
+        let max = queue.max();
         if offset > max && gaps == Gaps::Lacking {
             tracing::warn!(
                 topic = queue.topic(),
@@ -111,7 +145,7 @@ impl Recovery<'_> {
             }
         }
         while !queue.is_batch() && queue.max() < offset {
-            self.push(queue, Unit::BLANK, span)?;
+            self.push(queue, Unit::BLANK, NOWHERE)?;
         }
         known.newest = unit.pos;
         self.push(queue, unit, span)
