@@ -60,6 +60,12 @@ pub(crate) struct Ahead<'a> {
     pub(crate) deriving: Deriving<'a>,
     /// Records up to this position are in the index.
     pub(crate) index_end: i64,
+    /// The log is known to go on at these ascending positions, or to have ended there.
+    pub(crate) starts: &'a [i64],
+    /// What cannot be read and was not asked yet what it was.
+    pub(crate) lost: Option<(i64, i64)>,
+    /// Nothing can be read any more.
+    pub(crate) is_over: bool,
 }
 
 impl Ahead<'_> {
@@ -80,12 +86,20 @@ impl Ahead<'_> {
             ..Batch::default()
         };
         while batch.seen.len() < BATCH_RECORDS && batch.puts.len() < BATCH_PUTS {
+            if let Some(stretch) = self.lost.take() {
+                self.look_at_lost(stretch, &mut batch);
+                continue;
+            }
+            if self.is_over {
+                return Ok((batch, true));
+            }
             let Some((pos, head)) = self.scanner.next()? else {
-                let Some((from, to)) = self.scanner.pass_over()? else {
-                    return Ok((batch, true));
-                };
-                batch.damaged.push((from, to));
-                self.look_at_lost((from, to), &mut batch);
+                self.lost = self.scanner.pass_over()?;
+                batch.damaged.extend(self.lost);
+                if self.lost.is_none() {
+                    self.is_over = true;
+                    self.lost = self.lost_at_end();
+                }
                 continue;
             };
             let (number, queue) = self.numbers.of(&head, &mut batch.fresh);
@@ -117,11 +131,22 @@ impl Ahead<'_> {
         Ok((batch, false))
     }
 
+    /// What was written behind the last sound record, where that is known.
+    fn lost_at_end(&self) -> Option<(i64, i64)> {
+        let end = self.scanner.pos;
+        let to = self.starts.iter().find(|start| **start > end)?;
+        Some((end, *to))
+    }
+
     /// What damaged records say of themselves: which places in queues they may have had, of queues that are there. The first of them
-    /// that says nothing ends it.
+    /// that says nothing ends it. What does not fit into the batch is left for the next one.
     fn look_at_lost(&mut self, (from, to): (i64, i64), batch: &mut Batch) {
         let mut at = from;
-        while at < to && batch.seen.len() < BATCH_RECORDS {
+        while at < to {
+            if batch.seen.len() >= BATCH_RECORDS {
+                self.lost = Some((at, to));
+                return;
+            }
             let Some(record) = self.scanner.bytes_of_lost(at, to) else {
                 return;
             };
@@ -207,6 +232,7 @@ mod tests {
 
     use super::*;
     use crate::config::StoreConfig;
+    use crate::disk::Disk;
     use crate::disk::sim::SimDisk;
     use crate::draft::Draft;
     use crate::env::Env;
@@ -216,57 +242,103 @@ mod tests {
 
     const KEYS: usize = 16_000;
 
-    #[test]
-    fn what_lies_ready_is_bounded_in_keys_too() {
+    fn opened() -> (Arc<Store>, Arc<SimDisk>) {
         let config = StoreConfig {
             segment_bytes: 4 << 20,
             queue_file_bytes: 20_000,
             index_enabled: false,
+            hot_bytes: 0,
             ..StoreConfig::at("/store")
         };
+        let disk = Arc::new(SimDisk::seeded(1));
         let env = Env {
             clock: Arc::new(SimClock::at(1)),
-            disk: Arc::new(SimDisk::seeded(1)),
+            disk: Arc::clone(&disk) as Arc<dyn Disk>,
             rng: Arc::new(SimRng::seeded(1)),
         };
-        let store = Store::open_manual(config, env).unwrap();
-        let queue = store.queue("T", 0);
-        let properties = format!("KEYS\u{1}{}\u{2}", "k ".repeat(KEYS));
-        for _ in 0..30 {
-            let draft = Draft {
-                queue: &queue,
-                flag: 0,
-                sys_flag: 0,
-                born_at: 1,
-                born_host: ([127, 0, 0, 1], 1).into(),
-                store_host: ([127, 0, 0, 1], 2).into(),
-                reconsume_times: 0,
-                prepared_pos: 0,
-                body: b"",
-                properties: properties.as_bytes(),
-                wait: true,
-            };
-            store.append(&draft).unwrap();
+        (Store::open_manual(config, env).unwrap(), disk)
+    }
+
+    fn draft<'a>(queue: &'a Arc<Queue>, body: &'a [u8], properties: &'a [u8]) -> Draft<'a> {
+        Draft {
+            queue,
+            flag: 0,
+            sys_flag: 0,
+            born_at: 1,
+            born_host: ([127, 0, 0, 1], 1).into(),
+            store_host: ([127, 0, 0, 1], 2).into(),
+            reconsume_times: 0,
+            prepared_pos: 0,
+            body,
+            properties,
+            wait: true,
         }
-        store.drive();
-        let queues = Queues::default();
+    }
+
+    fn batches(store: &Store, queues: &Queues, starts: &[i64]) -> Vec<Batch> {
+        let scanner = Scanner::new(&store.log, Verify::Body, 0);
         let ahead = Ahead {
-            scanner: Scanner::new(&store.log, Verify::Body, 0),
-            numbers: Numbers::new(&queues),
+            scanner: scanner.reaching(starts.last().copied().unwrap_or_default()),
+            numbers: Numbers::new(queues),
             deriving: Deriving {
                 delay_levels_ms: &[],
                 index_enabled: true,
             },
             index_end: -1,
+            starts,
+            lost: None,
+            is_over: false,
         };
         let (to, batches) = sync_channel(100);
         ahead.run(&to).unwrap();
         drop(to);
-        let batches: Vec<Batch> = batches.iter().collect();
+        batches.iter().collect()
+    }
+
+    #[test]
+    fn what_lies_ready_is_bounded_in_keys_too() {
+        let (store, _) = opened();
+        let queue = store.queue("T", 0);
+        let properties = format!("KEYS\u{1}{}\u{2}", "k ".repeat(KEYS));
+        for _ in 0..30 {
+            store.append(&draft(&queue, b"", properties.as_bytes())).unwrap();
+        }
+        store.drive();
+        let batches = batches(&store, &Queues::default(), &[]);
         let most = batches.iter().map(|batch| batch.puts.len()).max();
         assert!(most < Some(BATCH_PUTS + KEYS), "{most:?}");
         let sum = |of: fn(&Batch) -> usize| batches.iter().map(of).sum::<usize>();
         assert_eq!(sum(|batch| batch.seen.len()), 30);
         assert_eq!(sum(|batch| batch.puts.len()), 30 * KEYS);
+    }
+
+    #[test]
+    fn all_records_of_a_damaged_stretch_are_asked_what_they_were() {
+        const LOST: usize = 2 * BATCH_RECORDS + 10;
+        for is_at_end in [false, true] {
+            let (store, disk) = opened();
+            let queue = store.queue("T", 0);
+            let append = || store.append(&draft(&queue, b"body", b"")).unwrap().pos.0;
+            append();
+            let lost: Vec<i64> = (0..LOST).map(|_| append()).collect();
+            if !is_at_end {
+                append();
+            }
+            store.drive();
+            let path = "/store/commitlog/00000000000000000000";
+            let file = disk.open(path.as_ref()).unwrap();
+            for pos in lost {
+                file.write_at(b"?", pos.unsigned_abs() + 88).unwrap();
+            }
+            let queues = Queues::default();
+            queues.get("T", 0);
+            let batches = batches(&store, &queues, &[0, store.written().0]);
+            let seen = batches.iter().flat_map(|batch| &batch.seen);
+            let (lost, sound): (Vec<&Seen>, Vec<&Seen>) = seen.partition(|seen| seen.is_lost);
+            assert_eq!((lost.len(), sound.len()), (LOST, 2 - usize::from(is_at_end)));
+            let bases = lost.iter().map(|lost| lost.span.base);
+            assert!(bases.eq(1..=LOST as i64), "each once, in order");
+            assert!(batches.iter().all(|batch| batch.seen.len() <= BATCH_RECORDS));
+        }
     }
 }

@@ -531,16 +531,19 @@ impl<'a> Recovery<'a> {
         for start in starts {
             match found {
                 Some((end, _)) if end >= *start => continue,
-                Some((end, _)) => tell_of_damage(self.log, end, *start),
+                Some((end, _)) => {
+                    self.has_passed_over = true;
+                    tell_of_damage(self.log, end, *start);
+                }
                 None => {}
             }
-            found = Some(self.dispatch_from(*start, gaps)?);
+            found = Some(self.dispatch_from(*start, starts, gaps)?);
         }
         found.ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
     /// Reads the log to its end and gives every record to the queue and index that lack it.
-    fn dispatch_from(&mut self, from: i64, gaps: Gaps) -> io::Result<LogEnd> {
+    fn dispatch_from(&mut self, from: i64, starts: &[i64], gaps: Gaps) -> io::Result<LogEnd> {
         let reached = self.reached.unwrap_or(i64::MAX);
         let before = self.last.filter(|last| last.end <= from);
         let scanner = Scanner::new(self.log, self.verify(), from)
@@ -558,6 +561,9 @@ impl<'a> Recovery<'a> {
                 index_enabled: self.index.is_enabled(),
             },
             index_end: self.index_end,
+            starts,
+            lost: None,
+            is_over: false,
         };
         let mut known = Vec::new();
         let ended = std::thread::scope(|scope| {

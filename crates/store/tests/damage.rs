@@ -484,6 +484,50 @@ fn a_damaged_message_keeps_its_place_in_its_queue() {
     }
 }
 
+/// Nothing sound follows, but the note says that the log went on: so it is damage, and not the rest of a write.
+#[test]
+fn a_damaged_message_at_the_end_of_the_log_keeps_its_place_if_the_log_is_known_to_go_on() {
+    for layout in [QueueLayout::Files, QueueLayout::Compact] {
+        for loss in [Loss::Nothing, Loss::Everything] {
+            for damaged in 1..4 {
+                let mut rig = Rig::new(5, FlushMode::Async);
+                rig.config.queue_layout = layout;
+                let store = rig.open();
+                send(&store, "T", 0, "0");
+                rig.tidy_after(&store, 61);
+                let fresh = ["1", "2", "3"].map(|name| send(&store, "T", 0, name));
+                // Notes how far the log is.
+                rig.tidy_after(&store, 2);
+                for receipt in &fresh[3 - damaged..] {
+                    let path = "/store/commitlog/00000000000000000000";
+                    flip(&rig, path, receipt.pos.0.unsigned_abs() + 88, 1);
+                }
+                let note = rig.disk.open("/store/barque-reached".as_ref()).unwrap();
+                note.sync().unwrap();
+                rig.disk.crash(loss);
+                drop(store);
+                let why = format!("{damaged} damaged, {layout:?}, {loss:?}");
+                let store = rig.open();
+                assert_eq!(store.queue("T", 0).max(), 4, "{why}");
+                assert_eq!(send(&store, "T", 0, "next").queue_offset, 4, "{why}");
+                let read = |store: &Arc<Store>| -> Vec<i64> {
+                    let all = read_all(store, "T", 0);
+                    all.iter().map(|record| record.queue_offset).collect()
+                };
+                let mut expected: Vec<i64> = (0..4 - damaged as i64).collect();
+                expected.push(4);
+                assert_eq!(read(&store), expected, "{why}");
+                // And so it stays.
+                rig.disk.crash(Loss::Nothing);
+                drop(store);
+                let store = rig.open();
+                assert_eq!(read(&store), expected, "{why}, again");
+                assert_eq!(send(&store, "T", 0, "another").queue_offset, 5, "{why}, again");
+            }
+        }
+    }
+}
+
 /// One flipped bit makes queue 1 of queue 3, which is as long: what the damaged record says fits there, and is not true.
 #[test]
 fn a_damaged_record_that_names_another_queue_takes_no_place_there() {
