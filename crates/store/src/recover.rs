@@ -739,12 +739,11 @@ impl<'a> Recovery<'a> {
         if is_dirty {
             self.log.zero(end, self.log.capacity_end())?;
         }
+        let is_slow_to_sync = ending.is_abnormal && self.config.flush == FlushMode::Async;
         let durable = match ending.safe {
             // What only the system knows after a kill was promised to nobody as more than that, and a sync of all of it takes
-            // longer than everything else. The flusher does it.
-            Some(safe) if !is_dirty && ending.is_abnormal && self.config.flush == FlushMode::Async => {
-                safe.min(end)
-            }
+            // longer than everything else. The flusher does it. But what lies behind damage has to be noted now.
+            Some(safe) if is_slow_to_sync && !is_dirty && !self.has_passed_over => safe.min(end),
             _ if is_dirty || ending.is_abnormal => {
                 self.log.sync(ending.from, self.log.capacity_end())?;
                 end

@@ -413,27 +413,25 @@ fn what_lies_behind_damage_counts_however_late_it_came_unless_the_power_was_cut(
 
 #[test]
 fn what_comes_behind_damage_that_was_passed_over_outlives_a_power_cut() {
-    let rig = Rig::new(1, FlushMode::Sync);
-    let store = rig.open();
-    let sent: Vec<_> = (0..4).map(|nth| send(&store, "A", 0, &nth.to_string())).collect();
-    store.turn_flush();
-    let file = rig
-        .disk
-        .open(Path::new("/store/commitlog/00000000000000000000"))
-        .unwrap();
-    file.write_at(b"?", sent[1].pos.0.unsigned_abs() + 88).unwrap();
-    file.sync().unwrap();
-    rig.disk.crash(Loss::Nothing);
-    drop(store);
-    let store = rig.open();
-    send(&store, "A", 0, "late");
-    store.turn_flush();
-    rig.disk.crash(Loss::Everything);
-    drop(store);
-    let store = rig.open();
-    let all = read_all(&store, "A", 0);
-    let all: Vec<_> = all.iter().map(|record| text(&record.body)).collect();
-    assert_eq!(all, ["0", "2", "3", "late"]);
+    for flush in [FlushMode::Sync, FlushMode::Async] {
+        let rig = Rig::new(1, flush);
+        let store = rig.open();
+        let sent: Vec<_> = (0..4).map(|nth| send(&store, "A", 0, &nth.to_string())).collect();
+        store.turn_flush();
+        let path = "/store/commitlog/00000000000000000000";
+        flip(&rig, path, sent[1].pos.0.unsigned_abs() + 88, 1);
+        rig.disk.crash(Loss::Nothing);
+        drop(store);
+        let store = rig.open();
+        send(&store, "A", 0, "late");
+        store.turn_flush();
+        rig.disk.crash(Loss::Everything);
+        drop(store);
+        let store = rig.open();
+        let all = read_all(&store, "A", 0);
+        let all: Vec<_> = all.iter().map(|record| text(&record.body)).collect();
+        assert_eq!(all, ["0", "2", "3", "late"], "{flush:?}");
+    }
 }
 
 #[test]
