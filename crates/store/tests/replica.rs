@@ -299,6 +299,53 @@ fn a_damaged_record_is_asked_for_twice_and_keeps_its_place_and_is_in_no_queue() 
     assert_eq!(copy.queue("A", 0).max(), 3);
 }
 
+/// Gives a slave bytes of which some are damaged: each of those records is asked for a second time.
+fn feed_damaged(bytes: &[u8], slave: &Store) {
+    loop {
+        let mut replica = slave.follow();
+        let from = replica.next();
+        let mut done = slave.replicate(&mut replica, from, &bytes[from.0 as usize..]);
+        while let Err(ReplicateError::Topic { .. }) = done {
+            replica.asked();
+            let at = replica.next();
+            done = slave.replicate(&mut replica, at, &[]);
+        }
+        match done {
+            Ok(()) => return,
+            Err(ReplicateError::Record { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_newest_message_keeps_its_place_on_a_slave_that_becomes_the_master() {
+    for damaged in [1, 2] {
+        let rig = Rig::new(1, FlushMode::Async);
+        let master = rig.open();
+        let receipts = ["0", "1", "2"].map(|name| send(&master, "A", 0, name));
+        let mut bytes = some(&master, LogPos(0), 1 << 20);
+        for receipt in &receipts[3 - damaged..] {
+            bytes[receipt.pos.0 as usize + 88] ^= 1;
+        }
+        let mut rig = slave(2, FlushMode::Async);
+        let copy = rig.open();
+        feed_damaged(&bytes, &copy);
+        assert_eq!(copy.written(), master.written());
+        copy.turn_flush();
+        // Notes how far the log is.
+        rig.tidy_after(&copy, 2);
+        copy.close().unwrap();
+        drop(copy);
+        rig.config.follows = false;
+        let copy = rig.open();
+        assert_eq!(send(&copy, "A", 0, "next").queue_offset, 3, "{damaged} damaged");
+        let mut expected: Vec<String> = (0..3 - damaged).map(|name| name.to_string()).collect();
+        expected.push("next".to_owned());
+        assert_eq!(bodies(&copy, "A", 0), expected, "{damaged} damaged");
+    }
+}
+
 /// Which queue hears of it first is chance: one that had no messages before may have new ones by then.
 #[test]
 fn a_topic_that_was_made_again_begins_anew_queue_by_queue() {
