@@ -41,20 +41,37 @@ const WAITING_MIN: usize = 2 << 20;
 /// A write of fewer bytes is not timed: where nothing has piled up nobody waits.
 const TELLING_BYTES: usize = WAITING_MIN / 8;
 
-/// How many bytes may wait to be written, after so many were before and a write of some took so long, if it was timed: what is written
-/// in [`PATIENCE`], and `most` where the system only takes them into its memory. When that is full writes are as slow as the disk,
-/// and stand still now and then.
-fn waiting_max(before: usize, wrote: Option<(usize, Duration)>, most: usize) -> usize {
-    let fits = wrote.map_or(most, |(bytes, took)| {
-        let turns = PATIENCE.as_secs_f64() / took.max(Duration::from_micros(1)).as_secs_f64();
-        (bytes as f64 * turns) as usize
-    });
-    let next = if fits < most {
-        before / 4 * 3 + fits / 4
-    } else {
-        before + before / 16
-    };
-    next.clamp(WAITING_MIN.min(most), most)
+/// What the last writes say of the disk.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Less than all that may wait was written in time, when a write was timed last.
+    is_slow: bool,
+}
+
+impl Pace {
+    /// How many bytes may wait to be written, after so many were before and a write of some took so long, if it was timed: what is
+    /// written in [`PATIENCE`], and `most` where the system only takes them into its memory. When that is full writes are as slow
+    /// as the disk, and stand still now and then; what is not timed does not say that this is over.
+    fn waiting_max(&mut self, before: usize, wrote: Option<(usize, Duration)>, most: usize) -> usize {
+        if let Some((bytes, took)) = wrote {
+            let turns = PATIENCE.as_secs_f64() / took.max(Duration::from_micros(1)).as_secs_f64();
+            let fits = (bytes as f64 * turns) as usize;
+            self.is_slow = fits < most;
+            if took > PATIENCE {
+                // Who came meanwhile has waited for too long already.
+                return fits.min(before).clamp(WAITING_MIN.min(most), most);
+            }
+            if self.is_slow {
+                return (before / 4 * 3 + fits / 4).clamp(WAITING_MIN.min(most), most);
+            }
+        }
+        let next = if self.is_slow {
+            before
+        } else {
+            before + before / 16
+        };
+        next.clamp(WAITING_MIN.min(most), most)
+    }
 }
 
 /// What the holder of the writer lock knows.
@@ -64,6 +81,7 @@ pub(crate) struct Writer {
     dirty_end: i64,
     /// Buffers to give back.
     done: Pending,
+    pace: Pace,
 }
 
 /// What is written and not visible yet, and how far visibility got.
@@ -193,7 +211,7 @@ impl Store {
             .store(self.env.clock.now_ms().max(1), Ordering::Relaxed);
         let began = (batch.bytes >= TELLING_BYTES).then(|| self.env.clock.instant());
         let written = self.write_batch(writer, &batch);
-        self.note_pace(batch.bytes, began);
+        self.note_pace(writer, batch.bytes, began);
         self.writing_since_ms.store(0, Ordering::Relaxed);
         let mut is_urgent = false;
         match written {
@@ -221,14 +239,15 @@ impl Store {
         is_urgent
     }
 
-    fn note_pace(&self, bytes: usize, began: Option<Instant>) {
+    fn note_pace(&self, writer: &mut Writer, bytes: usize, began: Option<Instant>) {
         let (before, most) = (
             self.waiting_max.load(Ordering::Relaxed),
             self.config.pending_bytes_max,
         );
         if began.is_some() || before != most {
             let took = began.map(|began| self.env.clock.instant().duration_since(began));
-            let next = waiting_max(before, took.map(|took| (bytes, took)), most);
+            let wrote = took.map(|took| (bytes, took));
+            let next = writer.pace.waiting_max(before, wrote, most);
             self.waiting_max.store(next, Ordering::Relaxed);
         }
     }
@@ -479,7 +498,8 @@ mod tests {
         const MOST: usize = 64 << 20;
         let after = |before: usize, wrote: Option<(usize, u64)>| {
             let wrote = wrote.map(|(bytes, us)| (bytes, Duration::from_micros(us)));
-            (0..100).fold(before, |before, _| waiting_max(before, wrote, MOST))
+            let mut pace = Pace::default();
+            (0..100).fold(before, |before, _| pace.waiting_max(before, wrote, MOST))
         };
         assert_eq!(after(MOST, Some((1 << 20, 500))), MOST, "two gigabytes a second");
         let slow = after(MOST, Some((4 << 20, 20_000)));
@@ -490,7 +510,26 @@ mod tests {
             "it stands still"
         );
         assert_eq!(after(WAITING_MIN, None), MOST, "nothing piles up any more");
-        let small = waiting_max(1000, Some((1000, PATIENCE)), 1000);
+        let small = Pace::default().waiting_max(1000, Some((1000, PATIENCE)), 1000);
         assert_eq!(small, 1000, "a small bound holds");
+    }
+
+    #[test]
+    fn small_writes_do_not_say_that_a_slow_disk_is_quick_again() {
+        const MOST: usize = 64 << 20;
+        let mut pace = Pace::default();
+        let slow = Some((1 << 20, Duration::from_millis(200)));
+        let max = pace.waiting_max(MOST, slow, MOST);
+        assert_eq!(max, WAITING_MIN, "at once");
+        let idle = (0..1000).fold(max, |max, _| pace.waiting_max(max, None, MOST));
+        assert_eq!(idle, WAITING_MIN);
+        let saturated = Some((256 << 10, Duration::from_millis(30)));
+        let max = pace.waiting_max(idle, saturated, MOST);
+        let idle = (0..1000).fold(max, |max, _| pace.waiting_max(max, None, MOST));
+        assert_eq!(idle, WAITING_MIN, "no slower than senders may wait, but slow");
+        let quick = Some((1 << 20, Duration::from_micros(500)));
+        let max = pace.waiting_max(idle, quick, MOST);
+        let idle = (0..100).fold(max, |max, _| pace.waiting_max(max, None, MOST));
+        assert_eq!(idle, MOST, "quick again");
     }
 }
