@@ -19,7 +19,7 @@ use rig::*;
 use store::disk::Disk;
 use store::disk::sim::Loss;
 use store::inspect;
-use store::{All, FlushMode, IndexKind, OpenError, QueueLayout, ReadError, Store};
+use store::{All, FlushMode, IndexKind, OpenError, QueueLayout, ReadError, Receipt, Store};
 use warnings::Warnings;
 use wire::record::Record;
 
@@ -508,31 +508,30 @@ fn a_damaged_message_at_the_end_of_the_log_keeps_its_place_if_the_log_is_known_t
                 let store = rig.open();
                 assert_eq!(store.queue("T", 0).max(), 4, "{why}");
                 assert_eq!(send(&store, "T", 0, "next").queue_offset, 4, "{why}");
-                let read = |store: &Arc<Store>| -> Vec<i64> {
-                    let all = read_all(store, "T", 0);
-                    all.iter().map(|record| record.queue_offset).collect()
-                };
                 let mut expected: Vec<i64> = (0..4 - damaged as i64).collect();
                 expected.push(4);
-                assert_eq!(read(&store), expected, "{why}");
+                assert_eq!(offsets(&store, 0), expected, "{why}");
                 // And so it stays.
                 rig.disk.crash(Loss::Nothing);
                 drop(store);
                 let store = rig.open();
-                assert_eq!(read(&store), expected, "{why}, again");
+                assert_eq!(offsets(&store, 0), expected, "{why}, again");
                 assert_eq!(send(&store, "T", 0, "another").queue_offset, 5, "{why}, again");
             }
         }
     }
 }
 
+/// Messages by their place in the order of sending, and what of them is flipped.
+type Flips<'a> = &'a [(usize, (u64, u8))];
+
 /// One flipped bit makes queue 1 of queue 3, which is as long: what the damaged record says fits there, and is not true.
 #[test]
 fn a_damaged_record_that_names_another_queue_takes_no_place_there() {
-    // Queues in the order of sending; bits flipped: in the queue id, or in the body.
     let id = (15, 2);
     let body = (90, 1);
-    let cases: [(&[u32], &[(usize, (u64, u8))]); 8] = [
+    // Queues in the order of sending.
+    let cases: [(&[u32], Flips<'_>); 8] = [
         (&[1, 3], &[(0, id)]),
         (&[1, 3, 1, 3], &[(0, id)]),
         (&[1, 1, 3, 3], &[(0, id), (1, id)]),
@@ -545,28 +544,11 @@ fn a_damaged_record_that_names_another_queue_takes_no_place_there() {
     ];
     for layout in [QueueLayout::Files, QueueLayout::Compact] {
         for (order, damaged) in cases {
+            let why = format!("{order:?}, {damaged:?}, {layout:?}");
             let mut rig = Rig::new(5, FlushMode::Async);
             rig.config.seal_records = true;
             rig.config.queue_layout = layout;
-            let store = rig.open();
-            for nth in 0..4 {
-                send(&store, "T", 1, &format!("first {nth}"));
-                send(&store, "T", 3, &format!("first {nth}"));
-            }
-            rig.tidy_after(&store, 61);
-            let mut sent: Vec<_> = order
-                .iter()
-                .map(|queue| (*queue, send(&store, "T", *queue, &format!("of queue {queue}"))))
-                .collect();
-            // Or it would be the rest of a write that was never finished.
-            send(&store, "Other", 0, "behind all");
-            for (nth, (at, bits)) in damaged {
-                let path = "/store/commitlog/00000000000000000000";
-                flip(&rig, path, sent[*nth].1.pos.0.unsigned_abs() + at, *bits);
-            }
-            rig.disk.crash(Loss::Nothing);
-            drop(store);
-            let why = format!("{order:?}, {damaged:?}, {layout:?}");
+            let mut sent = sent_and_damaged(&rig, order, damaged);
             let store = rig.open();
             for queue in [1, 3] {
                 let receipt = send(&store, "T", queue, "next");
@@ -582,27 +564,47 @@ fn a_damaged_record_that_names_another_queue_takes_no_place_there() {
                     .chain(sound.map(|(_, (_, receipt))| receipt.queue_offset))
                     .collect()
             };
-            let read = |store: &Arc<Store>, queue: u32| -> Vec<i64> {
-                let all = read_all(store, "T", queue);
-                all.iter().map(|record| record.queue_offset).collect()
-            };
-            for queue in [1, 3] {
-                assert_eq!(read(&store, queue), expected(queue), "{why}: queue {queue}");
-            }
+            assert_eq!(
+                [1, 3].map(|id| offsets(&store, id)),
+                [1, 3].map(expected),
+                "{why}"
+            );
             // And so it stays.
             store.turn_tidy();
             rig.disk.crash(Loss::Nothing);
             drop(store);
             let store = rig.open();
-            for queue in [1, 3] {
-                assert_eq!(
-                    read(&store, queue),
-                    expected(queue),
-                    "{why}: queue {queue}, again"
-                );
-            }
+            let again = [1, 3].map(|id| offsets(&store, id));
+            assert_eq!(again, [1, 3].map(expected), "{why}, again");
         }
     }
+}
+
+/// A store with four messages each in two queues and then some more, which is killed.
+fn sent_and_damaged(rig: &Rig, order: &[u32], damaged: Flips<'_>) -> Vec<(u32, Receipt)> {
+    let store = rig.open();
+    for _ in 0..4 {
+        send(&store, "T", 1, "first");
+        send(&store, "T", 3, "first");
+    }
+    rig.tidy_after(&store, 61);
+    let sent: Vec<_> = order
+        .iter()
+        .map(|queue| (*queue, send(&store, "T", *queue, "later")))
+        .collect();
+    // Or it would be the rest of a write that was never finished.
+    send(&store, "Other", 0, "behind all");
+    for (nth, (at, bits)) in damaged {
+        let path = "/store/commitlog/00000000000000000000";
+        flip(rig, path, sent[*nth].1.pos.0.unsigned_abs() + at, *bits);
+    }
+    rig.disk.crash(Loss::Nothing);
+    sent
+}
+
+fn offsets(store: &Store, id: u32) -> Vec<i64> {
+    let all = read_all(store, "T", id);
+    all.iter().map(|record| record.queue_offset).collect()
 }
 
 fn flip(rig: &Rig, path: &str, at: u64, bits: u8) {
