@@ -214,6 +214,7 @@ impl Member {
                         place.broker, place.queue, header.next_begin_offset
                     ));
                     next = header.next_begin_offset;
+                    self.note_read(&topic, &place, next);
                 }
                 // Nothing new, nothing that matches, or an offset that is not there: the answer says where to go on.
                 (19..=21, Ok(header)) => {
@@ -223,6 +224,7 @@ impl Member {
                             place.broker, place.queue, reply.code, header.next_begin_offset
                         ));
                         next = header.next_begin_offset;
+                        self.note_read(&topic, &place, next);
                     }
                     if reply.code == 21 {
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -256,6 +258,7 @@ impl Member {
                     place.broker, place.queue, found.offset
                 ));
                 play::check_commit(&self.client.shared, &key, found.offset, asked_ms);
+                self.note_read(topic, place, found.offset);
                 Some(found.offset)
             }
             // It never committed: it begins with the first message.
@@ -293,6 +296,13 @@ impl Member {
             Err(AskError::Connect(_)) => play::not_committed(&self.client.shared, key, offset),
             _ => {}
         }
+    }
+
+    /// It goes on from there.
+    fn note_read(&self, topic: &str, place: &Place, next: i64) {
+        let key = self.key(topic, place);
+        let mut history = self.client.shared.history.lock();
+        history.reads.entry(key).or_default().push((now_ms(), next));
     }
 
     /// What it begins with, or what it did not hear, is where it was set to.

@@ -65,6 +65,15 @@ pub(crate) struct Found {
     pub(crate) stored_ms: i64,
 }
 
+impl Found {
+    /// When it was stored, since the beginning.
+    pub(crate) fn at_ms(&self) -> u64 {
+        self.stored_ms
+            .cast_unsigned()
+            .saturating_sub(crate::world::START_MS)
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct History {
     pub(crate) attempts: BTreeMap<u64, Attempt>,
@@ -73,6 +82,8 @@ pub(crate) struct History {
     pub(crate) cuts: BTreeMap<String, Vec<u64>>,
     /// When brokers were ended without order.
     pub(crate) crashed: BTreeMap<String, Vec<u64>>,
+    /// When brokers had read what is on their disks, and noted that.
+    pub(crate) opened: BTreeMap<String, Vec<u64>>,
     /// By group: which attempts it has consumed or given up, each time.
     pub(crate) consumed: BTreeMap<String, BTreeMap<u64, u32>>,
     /// By group and attempt: where it was given back last, and when.
@@ -87,6 +98,8 @@ pub(crate) struct History {
     pub(crate) dead: BTreeMap<String, BTreeMap<u64, (String, u64)>>,
     /// In the order in which they were tried.
     pub(crate) commits: BTreeMap<Progress, Vec<Commit>>,
+    /// When consumers had read up to where.
+    pub(crate) reads: BTreeMap<Progress, Vec<(u64, i64)>>,
     /// Resets that consumers may not have been told yet.
     pub(crate) untold: BTreeMap<Progress, Untold>,
     /// Brokers answer when what they say is on the disk.
@@ -107,8 +120,8 @@ pub(crate) struct Rot {
     pub(crate) attempts: BTreeSet<u64>,
     /// Where damaged messages lie: at the end of a queue others may take their offsets.
     pub(crate) places: BTreeSet<(String, i32, i64)>,
-    /// A note that a transaction has ended is damaged.
-    pub(crate) is_end: bool,
+    /// When a note that a transaction has ended was damaged last.
+    pub(crate) end_ms: Option<u64>,
     pub(crate) moments: Vec<Moment>,
 }
 
@@ -116,8 +129,6 @@ pub(crate) struct Rot {
 #[derive(Debug)]
 pub(crate) struct Moment {
     pub(crate) at_ms: u64,
-    /// The broker did not run.
-    pub(crate) is_down: bool,
     /// When the oldest message was stored that they belong to.
     pub(crate) from_ms: u64,
 }
@@ -218,27 +229,59 @@ impl History {
         (from_ms..=from_ms + within_ms + still_ms).contains(&to_ms)
     }
 
-    /// Whether the log of a broker may have ended at damage: after a power cut nobody can tell that from what was never synced. With
-    /// a moment: also whether what was acknowledged then may have lain behind it.
-    pub(crate) fn is_cut_short(&self, broker: &str, known_ms: Option<u64>) -> bool {
+    /// Where the log of a broker may have ended at damage: after a power cut nobody can tell that from what was never synced. From
+    /// when to when that was stored which it lost so: to the cut.
+    ///
+    /// Only the first start after the damage can take it for the end. What that start passes over it notes, and without a cut
+    /// since the last one it passes over everything.
+    fn shortened(&self, broker: &str) -> impl Iterator<Item = (u64, u64)> {
         let moments = self.rotted.get(broker).map_or(&[][..], |rot| &rot.moments);
         let cuts = self.cuts.get(broker).map_or(&[][..], Vec::as_slice);
-        moments.iter().any(|moment| {
-            let behind =
-                |cut: u64| known_ms.is_none_or(|known_ms| (moment.from_ms..=cut).contains(&known_ms));
-            let mut later = cuts.iter().filter(|cut| **cut >= moment.at_ms);
-            let is_down_after_cut = moment.is_down && cuts.iter().any(|cut| *cut <= moment.at_ms);
-            later.any(|cut| behind(*cut)) || is_down_after_cut && behind(moment.at_ms)
+        let opened = self.opened.get(broker).map_or(&[][..], Vec::as_slice);
+        moments.iter().filter_map(|moment| {
+            let next = opened.partition_point(|opened_ms| *opened_ms <= moment.at_ms);
+            let last_ms = next.checked_sub(1).map_or(0, |last| opened[last]);
+            let next_ms = opened.get(next).copied().unwrap_or(u64::MAX);
+            let cut = cuts.iter().rfind(|cut| (last_ms..next_ms).contains(cut))?;
+            Some((moment.from_ms, *cut))
         })
+    }
+
+    /// Whether what a broker acknowledged at a moment may have lain behind damage at which its log has ended.
+    fn is_cut_short(&self, broker: &str, known_ms: u64) -> bool {
+        self.shortened(broker)
+            .any(|(from_ms, cut)| (from_ms..=cut).contains(&known_ms))
+    }
+
+    /// Whether the log of a broker may have ended at damage with a power cut after a moment: then what followed from something
+    /// of that moment may be lost.
+    pub(crate) fn is_cut_short_since(&self, broker: &str, since_ms: u64) -> bool {
+        self.shortened(broker).any(|(_, cut)| cut >= since_ms)
+    }
+
+    /// Whether the log of a broker may have lost its end with a power cut after a moment, to damage or because nothing was synced.
+    pub(crate) fn is_shorter_since(&self, broker: &str, since_ms: u64) -> bool {
+        self.is_shorter_within(broker, (since_ms, u64::MAX))
+    }
+
+    fn is_shorter_within(&self, broker: &str, (from_ms, to_ms): (u64, u64)) -> bool {
+        let cuts = self.cuts.get(broker).filter(|_| !self.is_sync);
+        let unsynced = cuts.into_iter().flatten().copied();
+        let mut all = unsynced.chain(self.shortened(broker).map(|(_, cut)| cut));
+        all.any(|cut| (from_ms..=to_ms).contains(&cut))
+    }
+
+    fn is_cut_since(&self, broker: &str, since_ms: u64) -> bool {
+        let cuts = self.cuts.get(broker);
+        cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= since_ms))
     }
 
     /// Whether a broker may have lost what it acknowledged at a moment, because it lost its power afterwards and had not
     /// promised to sync.
     pub(crate) fn may_be_lost(&self, attempt: u64, broker: &str, known_ms: u64, is_sync: bool) -> bool {
-        let cuts = self.cuts.get(broker);
         self.is_damaged(broker, attempt)
-            || self.is_cut_short(broker, Some(known_ms))
-            || !is_sync && cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= known_ms))
+            || self.is_cut_short(broker, known_ms)
+            || !is_sync && self.is_cut_since(broker, known_ms)
     }
 
     /// Holds what was promised against all that lies in the queues in the end.
@@ -284,11 +327,15 @@ impl History {
                 ));
             }
         }
-        // What comes later lies in the log a second time.
-        let is_twice = attempt.meant != Meant::Now;
+        // What comes later lies in the log a second time, from then on when it is due.
+        let copied_ms = match attempt.meant {
+            Meant::Now => None,
+            Meant::Due(due_ms) => Some(due_ms.max(attempt.known_ms)),
+            Meant::Half => Some(attempt.known_ms),
+        };
         let is_lost = |broker: &str| {
             self.may_be_lost(number, broker, attempt.known_ms, is_sync)
-                || is_twice && self.is_cut_short(broker, None)
+                || copied_ms.is_some_and(|copied_ms| self.is_cut_short_since(broker, copied_ms))
         };
         let (must, may) = match (&attempt.fate, attempt.meant, attempt.ended) {
             (Fate::Refused, ..) | (_, Meant::Half, Ended::Rollback | Ended::Open) => (false, false),
@@ -343,19 +390,19 @@ impl History {
         let mut places = places.to_vec();
         places.sort_by_key(|place| place.stored_ms);
         let is_after_crash = |pair: &[&Found]| {
-            let stored_ms = pair[0]
-                .stored_ms
-                .cast_unsigned()
-                .saturating_sub(crate::world::START_MS);
-            let broker = &pair[0].broker;
+            let (broker, stored_ms) = (&pair[0].broker, pair[0].at_ms());
             let mut crashes = self.crashed.get(broker).into_iter().flatten();
             crashes.any(|crash| self.is_within(broker, (stored_ms, *crash), REPEATED_WITHIN_MS))
         };
-        let is_end_lost = |place: &&Found| {
-            let rot = self.rotted.get(&place.broker);
-            self.is_cut_short(&place.broker, None) || rot.is_some_and(|rot| rot.is_end)
+        // The note that it has ended was lost, or damaged, between the two.
+        let is_end_lost = |pair: &[&Found]| {
+            let (broker, between) = (&pair[0].broker, pair[0].at_ms()..=pair[1].at_ms());
+            let rot = self.rotted.get(broker);
+            let damaged = rot.and_then(|rot| rot.end_ms);
+            self.shortened(broker).any(|(_, cut)| between.contains(&cut))
+                || damaged.is_some_and(|damaged_ms| damaged_ms >= pair[0].at_ms())
         };
-        attempt.meant == Meant::Half && places.iter().any(is_end_lost)
+        attempt.meant == Meant::Half && places.windows(2).all(is_end_lost)
             || matches!(attempt.meant, Meant::Due(_)) && places.windows(2).all(is_after_crash)
     }
 
@@ -397,11 +444,8 @@ impl History {
             let what = format!("offset of {key:?} is {found}, and never was that far");
             return self.fault(what);
         }
-        // A log that lost its end takes offsets back with it.
-        let is_shorter = !self.is_sync && self.cuts.contains_key(broker) || self.is_cut_short(broker, None);
-        // A queue may end at a damaged message.
-        let least = self.least_damaged(broker, topic, *queue);
-        if is_shorter || least.is_some_and(|least| found >= least) {
+        // A queue whose newest messages are damaged may end there, and takes offsets back to its end.
+        if self.is_damaged_at(broker, topic, *queue, found) {
             return;
         }
         let crashes = self.crashed.get(broker).map_or(&[][..], Vec::as_slice);
@@ -409,7 +453,9 @@ impl History {
             commit.acked_ms.is_some_and(|acked_ms| {
                 let mut crashes = crashes.iter();
                 let is_safe = self.is_sync || commit.is_reset;
+                // A log that lost its end takes offsets back with it.
                 acked_ms < asked_ms
+                    && !self.is_shorter_since(broker, commit.tried_ms)
                     && (is_safe
                         || !crashes.any(|crash| self.is_within(broker, (acked_ms, *crash), within_ms)))
             })
@@ -454,29 +500,28 @@ impl History {
 
     /// Whether nobody may have got a message because a broker lost its power: it was stored where others were that were lost, and
     /// a consumer that had those already goes on behind them; or it was given back, and the copy was lost.
-    pub(crate) fn may_be_missed(&self, group: &str, one: &Found, is_sync: bool) -> bool {
-        if self.is_damaged(&one.broker, one.attempt)
-            || self.is_at_damage(one)
-            || self.is_cut_short(&one.broker, None)
-        {
+    pub(crate) fn may_be_missed(&self, group: &str, one: &Found, copies: &[Found]) -> bool {
+        if self.is_damaged(&one.broker, one.attempt) || self.is_at_damage(one) {
             return true;
         }
-        let is_cut = |broker: &String, since_ms: u64| {
-            let cuts = self.cuts.get(broker);
-            cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut >= since_ms))
-        };
-        let stored_ms = one
-            .stored_ms
-            .cast_unsigned()
-            .saturating_sub(crate::world::START_MS);
-        let cuts = self.cuts.get(&one.broker);
-        let is_behind = cuts.is_some_and(|cuts| cuts.iter().any(|cut| *cut <= stored_ms));
         let given = self.given.get(&(group.to_owned(), one.attempt));
-        // A copy may have taken the place of a damaged one, behind which the group was.
+        // A copy may have taken the place of a damaged one, behind which the group was; or that of one that was lost.
         let again = format!("%RETRY%{group}");
-        let is_astray = given.is_some_and(|(broker, _)| self.least_damaged(broker, &again, 0).is_some());
-        is_astray
-            || !is_sync && (is_behind || given.is_some_and(|(broker, given_ms)| is_cut(broker, *given_ms)))
+        let mut copies = copies
+            .iter()
+            .filter(|copy| copy.topic == again && copy.attempt == one.attempt);
+        self.is_overtaken(group, one)
+            || copies.any(|copy| self.is_at_damage(copy) || self.is_overtaken(group, copy))
+            || given.is_some_and(|(broker, given_ms)| self.is_shorter_since(broker, *given_ms))
+    }
+
+    /// Whether a message has a place up to which somebody had read before, when others lay there that a broker then lost with its
+    /// power.
+    fn is_overtaken(&self, group: &str, one: &Found) -> bool {
+        let key = (group.to_owned(), one.broker.clone(), one.topic.clone(), one.queue);
+        let reads = self.reads.get(&key).map_or(&[][..], Vec::as_slice);
+        let mut beyond = reads.iter().filter(|(_, next)| *next > one.offset);
+        beyond.any(|(read_ms, _)| self.is_shorter_within(&one.broker, (*read_ms, one.at_ms())))
     }
 
     pub(crate) fn summary(&self) -> String {

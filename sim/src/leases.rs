@@ -132,6 +132,12 @@ impl Leases {
         }
     }
 
+    /// When somebody first had it.
+    pub(crate) fn lent_ms(&self, attempt: u64) -> Option<u64> {
+        let leases = self.by_attempt.get(&attempt)?;
+        leases.iter().map(|lease| lease.from_ms).min()
+    }
+
     pub(crate) fn is_let_go(&self, attempt: u64) -> bool {
         self.let_go.contains_key(&attempt)
     }
@@ -176,12 +182,10 @@ impl History {
 
     /// Whoever is taken back to an offset gets everything from there on again, and whoever is taken forward to one gets nothing
     /// before it that is not out already.
-    pub(crate) fn check_resets(&mut self, leases: &Leases, plain: &[Found], is_sync: bool) {
+    pub(crate) fn check_resets(&mut self, leases: &Leases, plain: &[Found]) {
         let mut faults = Vec::new();
         for one in plain {
-            let is_lossy =
-                !is_sync && self.cuts.contains_key(&one.broker) || self.is_cut_short(&one.broker, None);
-            if is_lossy || self.is_damaged(&one.broker, one.attempt) || self.is_at_damage(one) {
+            if self.is_damaged(&one.broker, one.attempt) || self.is_at_damage(one) {
                 continue;
             }
             let resets: Vec<&Reset> = self.resets.iter().filter(|reset| reset.is_of(one)).collect();
@@ -189,6 +193,10 @@ impl History {
                 let Some(answered_ms) = reset.answered_ms else {
                     continue;
                 };
+                // A log that lost its end takes the group back to it.
+                if self.is_shorter_since(&one.broker, reset.sent_ms) {
+                    continue;
+                }
                 let is_back = reset.offset <= one.offset;
                 let may_follow = |other: &&&Reset| other.answered_ms.is_none_or(|ms| ms >= reset.sent_ms);
                 let mut later = resets.iter().filter(may_follow);
@@ -210,41 +218,38 @@ impl History {
     }
 
     /// Nobody gets messages in order before somebody has at least tried to settle everything in front of them.
-    pub(crate) fn check_batches(&mut self, leases: &Leases, found: &[Found], is_sync: bool) {
-        let mut queues: BTreeMap<(&str, i32), BTreeMap<i64, u64>> = BTreeMap::new();
+    pub(crate) fn check_batches(&mut self, leases: &Leases, found: &[Found]) {
+        let mut queues: BTreeMap<(&str, i32), BTreeMap<i64, &Found>> = BTreeMap::new();
         for one in found {
-            // Others may have had the offsets before.
-            let is_lossy =
-                !is_sync && self.cuts.contains_key(&one.broker) || self.is_cut_short(&one.broker, None);
-            if is_lossy || self.is_at_damage(one) {
+            if self.is_at_damage(one) {
                 continue;
             }
             let queue = queues.entry((&one.broker, one.queue)).or_default();
-            queue.insert(one.offset, one.attempt);
+            queue.insert(one.offset, one);
         }
         let mut faults = Vec::new();
         for batch in &self.batches {
             let Some(queue) = queues.get(&(batch.broker.as_str(), batch.queue)) else {
                 continue;
             };
-            let is_settled = |attempt: &u64| {
-                leases
-                    .let_go
-                    .get(attempt)
-                    .is_some_and(|let_go_ms| *let_go_ms <= batch.got_ms)
+            let is_settled = |one: &Found| {
+                let let_go = leases.let_go.get(&one.attempt);
+                let_go.is_some_and(|let_go_ms| *let_go_ms <= batch.got_ms)
             };
-            let mut before = queue.range(..batch.offset);
-            if let Some((offset, attempt)) = before.find(|(_, attempt)| !is_settled(attempt)) {
+            // Others may have had the offsets then, and be lost.
+            let mut before = queue
+                .range(..batch.offset)
+                .filter(|(_, one)| one.at_ms() <= batch.got_ms);
+            if let Some((offset, one)) = before.find(|(_, one)| !is_settled(one)) {
                 faults.push(format!(
-                    "message {attempt} at {offset} was not settled yet, and {batch:?} came"
+                    "message {} at {offset} was not settled yet, and {batch:?} came",
+                    one.attempt
                 ));
             }
         }
         for (queue, messages) in queues {
-            for (offset, attempt) in messages
-                .iter()
-                .filter(|(_, attempt)| !leases.is_let_go(**attempt))
-            {
+            for (offset, one) in messages.iter().filter(|(_, one)| !leases.is_let_go(one.attempt)) {
+                let attempt = one.attempt;
                 faults.push(format!(
                     "message {attempt} at {queue:?} {offset} was not popped in order"
                 ));

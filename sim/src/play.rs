@@ -221,7 +221,7 @@ impl Play {
             let name = format!("broker-{index}");
             // The address is that of the node that comes next.
             let ip = format!("10.0.0.{}", self.world.nodes.len() + 1);
-            let (begin, stop) = server::broker(&name, self.settings(&name, &ip), log.clone());
+            let (begin, stop) = server::broker(&name, self.settings(&name, &ip), self.shared.clone());
             let node = self.world.add(&name, begin);
             self.brokers.push((node, stop));
         }
@@ -656,36 +656,34 @@ impl Play {
             let of_group = dead.iter().filter(|found| found.topic == topic);
             of_group.map(|found| found.attempt).collect()
         };
-        self.check_consumed(&mut history, &plain, &dead_of(GROUP));
-        self.check_popped(&mut history, &plain, &dead_of(POPPERS));
+        check_consumed(&mut history, &all, &dead_of(GROUP));
+        self.check_popped(&mut history, &all, &dead_of(POPPERS));
         let leases = history.leases.remove(LINED).unwrap_or_default();
         let of_topic = plain.iter().filter(|one| one.topic == Topic::Ordered.name());
         let of_topic: Vec<Found> = of_topic.cloned().collect();
-        history.check_batches(&leases, &of_topic, self.plan.is_sync);
+        history.check_batches(&leases, &of_topic);
     }
 
-    fn check_consumed(&self, history: &mut History, plain: &[Found], dead: &BTreeSet<u64>) {
-        let consumed = history.consumed.get(GROUP).cloned().unwrap_or_default();
-        for one in plain {
-            let is_excused = history.may_be_missed(GROUP, one, self.plan.is_sync);
-            if !consumed.contains_key(&one.attempt) && !dead.contains(&one.attempt) && !is_excused {
-                history.fault(format!("{GROUP} never got {one:?}"));
-            }
-        }
-    }
-
-    fn check_popped(&self, history: &mut History, plain: &[Found], dead: &BTreeSet<u64>) {
-        let of_topic = plain.iter().filter(|one| one.topic == Topic::Plain.name());
-        let plain: Vec<Found> = of_topic.cloned().collect();
+    fn check_popped(&self, history: &mut History, all: &[Found], dead: &BTreeSet<u64>) {
+        let of_topic = |topic: &str| -> Vec<Found> {
+            let found = all.iter().filter(|one| one.topic == topic);
+            found.cloned().collect()
+        };
+        let (plain, copies) = (of_topic(Topic::Plain.name()), of_topic(POPPED_AGAIN));
         history.check_leases(&plain, self.plan.is_sync);
         let leases = history.leases.remove(POPPERS).unwrap_or_default();
-        history.check_resets(&leases, &plain, self.plan.is_sync);
+        history.check_resets(&leases, &plain);
         for one in &plain {
+            // A copy may have taken the place of a damaged one, behind which the group was.
+            let mut copies = copies.iter().filter(|copy| copy.attempt == one.attempt);
             let is_damaged = history.is_damaged(&one.broker, one.attempt)
                 || history.is_at_damage(one)
-                || history.least_damaged(&one.broker, POPPED_AGAIN, 0).is_some();
-            let is_excused =
-                is_damaged || history.is_cut_short(&one.broker, None) || history.is_passed_over(one);
+                || copies.any(|copy| history.is_at_damage(copy));
+            // What was handed out may have had a copy there that was lost.
+            let lent_ms = leases.lent_ms(one.attempt);
+            let is_copy_lost =
+                lent_ms.is_some_and(|lent_ms| history.is_cut_short_since(&one.broker, lent_ms));
+            let is_excused = is_damaged || is_copy_lost || history.is_passed_over(one);
             if !leases.is_let_go(one.attempt) && !is_excused {
                 history.fault(format!(
                     "{POPPERS} have not settled {one:?}, and yet are behind it"
@@ -703,6 +701,16 @@ impl Play {
                     "message {attempt} was given up at {broker}, and is no dead letter"
                 ));
             }
+        }
+    }
+}
+
+fn check_consumed(history: &mut History, all: &[Found], dead: &BTreeSet<u64>) {
+    let consumed = history.consumed.get(GROUP).cloned().unwrap_or_default();
+    for one in all.iter().filter(|one| !one.topic.starts_with('%')) {
+        let is_excused = history.may_be_missed(GROUP, one, all);
+        if !consumed.contains_key(&one.attempt) && !dead.contains(&one.attempt) && !is_excused {
+            history.fault(format!("{GROUP} never got {one:?}"));
         }
     }
 }

@@ -11,7 +11,8 @@ use net::Server;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Begin, Log};
+use crate::client::Shared;
+use crate::world::{Begin, Log, now_ms};
 
 pub(crate) const NAMES_PORT: u16 = 9876;
 pub(crate) const BROKER_PORT: u16 = 10911;
@@ -67,12 +68,13 @@ pub(crate) fn names(log: Log) -> (Begin, Stop) {
 }
 
 /// A broker with these settings. Why it ended is in the log.
-pub(crate) fn broker(name: &str, settings: Vec<(String, String)>, log: Log) -> (Begin, Stop) {
+pub(crate) fn broker(name: &str, settings: Vec<(String, String)>, shared: Shared) -> (Begin, Stop) {
     let stop = Stop::default();
     let stopping = stop.clone();
     let name = name.to_owned();
     let begin: Begin = Box::new(move |env| {
-        let (stop, log, name) = (stopping.renew(), log.clone(), name.clone());
+        let (stop, log, name) = (stopping.renew(), shared.log.clone(), name.clone());
+        let history = Arc::clone(&shared.history);
         let is_closed = Arc::clone(&stopping.is_closed);
         let mut config = Config::default();
         for (key, value) in &settings {
@@ -89,6 +91,12 @@ pub(crate) fn broker(name: &str, settings: Vec<(String, String)>, log: Log) -> (
                 Ok(broker) => broker,
                 Err(error) => return log.line(&name, format!("does not open: {error}")),
             };
+            history
+                .lock()
+                .opened
+                .entry(name.clone())
+                .or_default()
+                .push(now_ms());
             if let Err(error) = Arc::clone(&broker).run(ports, stop).await {
                 return log.line(&name, format!("ended: {error}"));
             }

@@ -79,8 +79,6 @@ pub(crate) struct Node {
     life: Option<Life>,
     /// Stands still until then: a process that is stopped, or waits for its disk.
     pub(crate) frozen_until_ms: u64,
-    /// It has done something since it was started.
-    pub(crate) has_run: bool,
     lives: u64,
     seed: u64,
 }
@@ -129,7 +127,6 @@ impl World {
             begin,
             life: None,
             frozen_until_ms: 0,
-            has_run: false,
             lives: 0,
             seed,
         });
@@ -148,7 +145,6 @@ impl World {
         }
         node.lives += 1;
         node.frozen_until_ms = 0;
-        node.has_run = false;
         let seed = node.seed.wrapping_mul(7919).wrapping_add(node.lives);
         let runtime = Builder::new_current_thread()
             .enable_time()
@@ -202,7 +198,6 @@ impl World {
                 continue;
             }
             let Some(life) = &mut node.life else { continue };
-            node.has_run = true;
             net::socket::enter(Some(self.net.host(node.ip)));
             TURN_OF.with_borrow_mut(|name| name.clone_from(&node.name));
             node.disk.set_now_ms((START_MS + now).cast_signed());

@@ -48,8 +48,6 @@ impl Play {
         let mut rot = Rot::default();
         let mut moment = Moment {
             at_ms: now_ms(),
-            // One that has only just been started has not read anything yet.
-            is_down: !self.world.nodes[broker].is_up() || !self.world.nodes[broker].has_run,
             from_ms: u64::MAX,
         };
         for _ in 0..8 {
@@ -82,7 +80,7 @@ impl Play {
         let all = history.rotted.entry(owner).or_default();
         all.attempts.append(&mut rot.attempts);
         all.places.append(&mut rot.places);
-        all.is_end |= rot.is_end;
+        all.end_ms = rot.end_ms.or(all.end_ms);
         all.moments.push(moment);
     }
 }
@@ -115,7 +113,9 @@ fn note(log: &[u8], place: usize, rot: &mut Rot) -> Option<u64> {
             let stored_ms = head.stamp.stored_at.cast_unsigned().saturating_sub(START_MS);
             rot.places
                 .insert((head.parts.topic.to_owned(), queue, head.stamp.queue_offset));
-            rot.is_end |= head.parts.topic == "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+            if head.parts.topic == "RMQ_SYS_TRANS_OP_HALF_TOPIC" {
+                rot.end_ms = Some(now_ms());
+            }
             return Some(stored_ms);
         }
         at += head.total_size;
