@@ -50,6 +50,8 @@ pub(crate) struct Attempt {
     pub(crate) fate: Fate,
     pub(crate) known_ms: u64,
     pub(crate) ended: Ended,
+    /// When that was first decided.
+    pub(crate) ended_ms: u64,
     /// Sender and number: attempts of a sender to one queue are in this order.
     pub(crate) order: Option<(String, u64)>,
 }
@@ -180,6 +182,15 @@ impl History {
             known.fate = fate;
             known.known_ms = now_ms;
         }
+    }
+
+    /// A transaction is to end so, unless that was decided before. How it ends.
+    pub(crate) fn decide(&mut self, attempt: u64, wish: Ended, now_ms: u64) -> Option<Ended> {
+        let known = self.attempts.get_mut(&attempt)?;
+        if known.ended == Ended::Open {
+            (known.ended, known.ended_ms) = (wish, now_ms);
+        }
+        Some(known.ended)
     }
 
     pub(crate) fn fault(&mut self, what: String) {
@@ -327,11 +338,11 @@ impl History {
                 ));
             }
         }
-        // What comes later lies in the log a second time, from then on when it is due.
+        // What comes later lies in the log a second time, from then on when it is due or committed.
         let copied_ms = match attempt.meant {
             Meant::Now => None,
             Meant::Due(due_ms) => Some(due_ms.max(attempt.known_ms)),
-            Meant::Half => Some(attempt.known_ms),
+            Meant::Half => Some(attempt.ended_ms.max(attempt.known_ms)),
         };
         let is_lost = |broker: &str| {
             self.may_be_lost(number, broker, attempt.known_ms, is_sync)
@@ -530,5 +541,44 @@ impl History {
             let _in_memory = write!(text, "{count} {what}, ");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BROKER: &str = "broker";
+
+    /// Of a broker under SYNC_FLUSH of which a message that was stored at 400 is damaged at 500.
+    fn damaged(opened: &[u64], cuts: &[u64]) -> History {
+        let mut history = History::new(true);
+        history.opened.insert(BROKER.to_owned(), opened.to_vec());
+        history.cuts.insert(BROKER.to_owned(), cuts.to_vec());
+        let rot = history.rotted.entry(BROKER.to_owned()).or_default();
+        rot.moments.push(Moment {
+            at_ms: 500,
+            from_ms: 400,
+        });
+        history
+    }
+
+    #[test]
+    fn what_came_after_a_power_cut_over_damage_is_not_excused() {
+        let history = damaged(&[0, 700], &[600]);
+        assert!(!history.is_cut_short(BROKER, 399));
+        assert!(history.is_cut_short(BROKER, 600));
+        assert!(!history.is_cut_short(BROKER, 701));
+        assert!(history.is_shorter_since(BROKER, 100));
+        assert!(!history.is_shorter_since(BROKER, 701));
+    }
+
+    #[test]
+    fn a_log_ends_at_damage_only_at_its_first_start_and_after_a_power_cut() {
+        // Damaged while it was down: after the cut, and after a kill of the run that came behind the cut.
+        assert!(damaged(&[0, 700], &[450]).is_cut_short(BROKER, 450));
+        assert!(!damaged(&[0, 470, 700], &[450]).is_cut_short(BROKER, 450));
+        // A start after a kill has passed over the damage and noted that.
+        assert!(!damaged(&[0, 600, 900], &[800]).is_cut_short(BROKER, 450));
     }
 }

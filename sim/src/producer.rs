@@ -112,13 +112,7 @@ async fn answer_checks(client: Arc<Client>, mut asked: mpsc::UnboundedReceiver<(
             } else {
                 Ended::Commit
             };
-            let known = history.attempts.get_mut(&attempt);
-            known.map(|known| {
-                if known.ended == Ended::Open {
-                    known.ended = wish;
-                }
-                known.ended
-            })
+            history.decide(attempt, wish, now_ms())
         };
         let Some(decided) = decided else {
             client.fault(format!(
@@ -224,6 +218,7 @@ impl Sender {
             fate: Fate::Unknown,
             known_ms: u64::MAX,
             ended: Ended::Open,
+            ended_ms: 0,
             order: message.order.clone(),
         })
     }
@@ -393,14 +388,8 @@ impl Sender {
         };
         let ended = {
             let mut history = self.client.shared.history.lock();
-            let known = history.attempts.get_mut(&attempt);
             // The broker may have asked meanwhile.
-            known.map_or(ended, |known| {
-                if known.ended == Ended::Open {
-                    known.ended = ended;
-                }
-                known.ended
-            })
+            history.decide(attempt, ended, now_ms()).unwrap_or(ended)
         };
         let Some(position) = position_of(&receipt.msg_id) else {
             return;
