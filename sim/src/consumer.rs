@@ -313,14 +313,23 @@ impl Member {
 
     /// A pull brings what comes next, and passes nothing over.
     fn check_run(&self, topic: &str, place: &Place, wanted: Range<i64>, body: &Bytes) {
-        let records = Record::decode_all(body).flatten();
-        let offsets: Vec<i64> = records.map(|record| record.queue_offset).collect();
+        let records: Vec<Record> = Record::decode_all(body).flatten().collect();
+        let offsets: Vec<i64> = records.iter().map(|record| record.queue_offset).collect();
         let mut history = self.client.shared.history.lock();
         let is_there = |offset: &i64| offsets.contains(offset);
         let is_damaged = |offset: &i64| history.is_damaged_at(&place.broker, topic, place.queue, *offset);
+        // Without a seal nothing guards the offset that a record says; what is in front of a wrong one never was.
+        let is_astray = |record: &&Record| {
+            let attempt = play::attempt_of(&record.body);
+            attempt.is_some_and(|attempt| history.is_damaged(&place.broker, attempt))
+                && !is_damaged(&record.queue_offset)
+        };
+        let astray = records.iter().filter(is_astray);
+        let behind = astray.map(|record| record.queue_offset).max();
+        let may_lack = |offset: &i64| is_damaged(offset) || behind.is_some_and(|behind| *offset < behind);
         let all = wanted
             .clone()
-            .filter(|offset| !is_damaged(offset) || is_there(offset));
+            .filter(|offset| !may_lack(offset) || is_there(offset));
         if !offsets.iter().copied().eq(all) {
             let what = format!(
                 "a pull of {wanted:?} of {topic} at {}/{} brought {offsets:?}",

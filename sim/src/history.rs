@@ -106,7 +106,7 @@ pub(crate) struct History {
     pub(crate) untold: BTreeMap<Progress, Untold>,
     /// Brokers answer when what they say is on the disk.
     pub(crate) is_sync: bool,
-    /// From when to when brokers stood still, or had a full disk.
+    /// From when to when brokers stood still, had a full disk, or were not there after a crash.
     pub(crate) still: BTreeMap<String, Vec<(u64, u64)>>,
     /// By broker: what has changed by itself in its log, which may be lost, and nothing else.
     pub(crate) rotted: BTreeMap<String, Rot>,
@@ -238,6 +238,16 @@ impl History {
             counted_ms = counted_ms.max(end);
         }
         (from_ms..=from_ms + within_ms + still_ms).contains(&to_ms)
+    }
+
+    /// A broker has read what is on its disk, and works.
+    pub(crate) fn note_opened(&mut self, broker: &str, now_ms: u64) {
+        self.opened.entry(broker.to_owned()).or_default().push(now_ms);
+        for (_, end_ms) in self.still.get_mut(broker).into_iter().flatten() {
+            if *end_ms == u64::MAX {
+                *end_ms = now_ms;
+            }
+        }
     }
 
     /// Where the log of a broker may have ended at damage: after a power cut nobody can tell that from what was never synced. From

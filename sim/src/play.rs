@@ -520,6 +520,12 @@ impl Play {
             // The next one does not stand still.
             *end_ms = now_ms().min(*end_ms);
         }
+        // Until it is there again nobody makes durable what it left in the memory of the system.
+        history
+            .still
+            .entry(name.clone())
+            .or_default()
+            .push((now_ms(), u64::MAX));
     }
 
     /// For so long a broker can keep nothing for anybody.

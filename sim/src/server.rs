@@ -91,12 +91,7 @@ pub(crate) fn broker(name: &str, settings: Vec<(String, String)>, shared: Shared
                 Ok(broker) => broker,
                 Err(error) => return log.line(&name, format!("does not open: {error}")),
             };
-            history
-                .lock()
-                .opened
-                .entry(name.clone())
-                .or_default()
-                .push(now_ms());
+            history.lock().note_opened(&name, now_ms());
             if let Err(error) = Arc::clone(&broker).run(ports, stop).await {
                 return log.line(&name, format!("ended: {error}"));
             }
