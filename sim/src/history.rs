@@ -470,13 +470,16 @@ impl History {
             return;
         }
         let crashes = self.crashed.get(broker).map_or(&[][..], Vec::as_slice);
+        let reads = self.reads.get(key).map_or(&[][..], Vec::as_slice);
         let is_kept = |commit: &&Commit| {
             commit.acked_ms.is_some_and(|acked_ms| {
                 let mut crashes = crashes.iter();
                 let is_safe = self.is_sync || commit.is_reset;
-                // A log that lost its end takes offsets back with it.
+                let read = reads.iter().find(|(_, next)| *next >= commit.offset);
+                let read_ms = read.map_or(commit.tried_ms, |(ms, _)| commit.tried_ms.min(*ms));
+                // A log that lost its end takes offsets back with it, also when a consumer that had read further says so later.
                 acked_ms < asked_ms
-                    && !self.is_shorter_since(broker, commit.tried_ms)
+                    && !self.is_shorter_since(broker, read_ms)
                     && (is_safe
                         || !crashes.any(|crash| self.is_within(broker, (acked_ms, *crash), within_ms)))
             })

@@ -18,6 +18,8 @@ use parking_lot::{Mutex, RwLock};
 use crate::disk::{Disk, File, synced};
 use crate::hot::Hot;
 
+/// Bytes that are written once more at a time.
+const AGAIN_STEP: usize = 1 << 20;
 /// Read at once, and how often, to find out whether a file goes on: 64 MiB.
 const BLANK_STEP: usize = 64 << 10;
 const BLANK_STEPS_MAX: usize = 1024;
@@ -229,6 +231,23 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Writes what can be read of `[from, to)` once more and makes it durable.
+    pub(crate) fn write_again(&self, from: i64, to: i64) -> io::Result<()> {
+        let mut bytes = vec![0; AGAIN_STEP];
+        for segment in self.segments() {
+            let mut at = from.max(segment.base);
+            let end = to.min(segment.base + self.segment_bytes);
+            while at < end {
+                let step = (end - at).min(AGAIN_STEP as i64) as usize;
+                let place = (at - segment.base).unsigned_abs();
+                let read = segment.read_at(&mut bytes[..step], place, ReadMode::Blocking)?;
+                segment.file.write_at(&bytes[..read], place)?;
+                at += step as i64;
+            }
+        }
+        self.sync(from, to)
     }
 
     /// Makes `[from, to)` read as zero, wherever there are files.

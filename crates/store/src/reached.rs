@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, File};
+use crate::log::Log;
 
 const MAGIC: &[u8; 8] = b"BRQREACH";
 const BEGIN_MAGIC: &[u8; 8] = b"BRQBEGIN";
@@ -23,6 +24,32 @@ const BOOT_MAGIC: &[u8; 8] = b"BRQ_BOOT";
 const BYTES: usize = 20;
 /// In the directory of the store.
 pub(crate) const NAME: &str = "barque-reached";
+
+/// There since a sync has failed. What it was to write stays readable, but no later sync writes it: the system takes it for written.
+/// Empty and not synced, because with the power goes what could still be read.
+const UNSYNCED_NAME: &str = "barque-unsynced";
+
+/// Notes that a sync has failed, as far as that is possible.
+pub(crate) fn note_unsynced(disk: &dyn Disk, root: &Path) {
+    if let Err(error) = disk.create(&root.join(UNSYNCED_NAME), 0) {
+        tracing::warn!(file = UNSYNCED_NAME, %error, "that a sync has failed cannot be noted");
+    }
+}
+
+/// After a failed sync: writes what can be read behind the checkpoint once more. New messages behind it would be lost with it.
+pub(crate) fn write_again(disk: &dyn Disk, root: &Path, log: &Log, (from, to): (i64, i64)) -> io::Result<()> {
+    let path = root.join(UNSYNCED_NAME);
+    if disk.entry(&path)?.is_none() {
+        return Ok(());
+    }
+    tracing::warn!(
+        from,
+        to,
+        "a sync has failed before the last end; the end of the log is written once more"
+    );
+    log.write_again(from, to)?;
+    disk.remove(&path)
+}
 
 /// How far the log reached; nothing when the file is missing or damaged.
 pub(crate) fn load(disk: &dyn Disk, root: &Path) -> io::Result<Option<i64>> {

@@ -290,6 +290,8 @@ impl Store {
         if self.failure.set(format!("{what}: {error}")).is_ok() {
             let root = self.config.root.display();
             tracing::error!(what, file = %root, %error, "the store has failed and stops acknowledging; look at the disk");
+            self.notify_all();
+            crate::reached::note_unsynced(&*self.env.disk, &self.config.root);
         }
         self.notify_all();
         self.failing.notify_waiters();

@@ -530,6 +530,32 @@ fn a_failed_sync_of_a_caller_is_the_end_too() {
 }
 
 #[test]
+fn what_is_acknowledged_after_a_failed_sync_and_a_new_start_outlives_a_power_cut() {
+    for layout in [QueueLayout::Files, QueueLayout::Compact] {
+        let mut rig = Rig::new(3, FlushMode::Sync);
+        rig.config.queue_layout = layout;
+        let store = rig.open();
+        send(&store, "T", 0, "kept");
+        rig.tidy_after(&store, 61);
+        append(&store, "T", 0, "refused").unwrap();
+        store.drive();
+        rig.disk.fail_at(rig.disk.ops(), Fault::Broken);
+        assert!(!store.turn_flush());
+        drop(store);
+        // Only the process ends: what was not synced can be read, and seems to be.
+        rig.disk.crash(Loss::Nothing);
+        let store = rig.open();
+        let found = bodies(&store, "T", 0);
+        send(&store, "T", 0, "new");
+        drop(store);
+        rig.disk.crash(Loss::Everything);
+        let store = rig.open();
+        let expected: Vec<_> = found.iter().map(String::as_str).chain(["new"]).collect();
+        assert_eq!(bodies(&store, "T", 0), expected, "{layout:?}");
+    }
+}
+
+#[test]
 fn one_sync_serves_everybody_who_waits() {
     let mut rig = Rig::new(3, FlushMode::Sync);
     rig.config.segment_bytes = 1 << 20;
