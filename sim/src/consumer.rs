@@ -319,10 +319,12 @@ impl Member {
         let is_there = |offset: &i64| offsets.contains(offset);
         let is_damaged = |offset: &i64| history.is_damaged_at(&place.broker, topic, place.queue, *offset);
         // Without a seal nothing guards the offset that a record says; what is in front of a wrong one never was.
+        let least = history.least_damaged(&place.broker, topic, place.queue);
         let is_astray = |record: &&Record| {
             let attempt = play::attempt_of(&record.body);
             attempt.is_some_and(|attempt| history.is_damaged(&place.broker, attempt))
                 && !is_damaged(&record.queue_offset)
+                && least.is_some_and(|least| least < record.queue_offset)
         };
         let astray = records.iter().filter(is_astray);
         let behind = astray.map(|record| record.queue_offset).max();

@@ -41,35 +41,41 @@ const WAITING_MIN: usize = 2 << 20;
 /// A write of fewer bytes is not timed: where nothing has piled up nobody waits.
 const TELLING_BYTES: usize = WAITING_MIN / 8;
 
+/// A disk that was slow counts as slow for so long, unless a timed write says something else.
+const SLOW_FOR: Duration = Duration::from_secs(5);
+
 /// What the last writes say of the disk.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Less than all that may wait was written in time, when a write was timed last.
-    is_slow: bool,
+    /// Until when the disk counts as slow: less than all that may wait was written in time, when a write was timed last.
+    slow_until: Option<Instant>,
 }
 
 impl Pace {
     /// How many bytes may wait to be written, after so many were before and a write of some took so long, if it was timed: what is
     /// written in [`PATIENCE`], and `most` where the system only takes them into its memory. When that is full writes are as slow
-    /// as the disk, and stand still now and then; what is not timed does not say that this is over.
-    fn waiting_max(&mut self, before: usize, wrote: Option<(usize, Duration)>, most: usize) -> usize {
+    /// as the disk, and stand still now and then; what is not timed does not say so soon that this is over.
+    fn waiting_max(
+        &mut self,
+        before: usize,
+        wrote: Option<(usize, Duration)>,
+        most: usize,
+        now: Instant,
+    ) -> usize {
         if let Some((bytes, took)) = wrote {
             let turns = PATIENCE.as_secs_f64() / took.max(Duration::from_micros(1)).as_secs_f64();
             let fits = (bytes as f64 * turns) as usize;
-            self.is_slow = fits < most;
+            self.slow_until = (fits < most).then(|| now + SLOW_FOR);
             if took > PATIENCE {
                 // Who came meanwhile has waited for too long already.
                 return fits.min(before).clamp(WAITING_MIN.min(most), most);
             }
-            if self.is_slow {
+            if self.slow_until.is_some() {
                 return (before / 4 * 3 + fits / 4).clamp(WAITING_MIN.min(most), most);
             }
         }
-        let next = if self.is_slow {
-            before
-        } else {
-            before + before / 16
-        };
+        let is_slow = self.slow_until.is_some_and(|until| now < until);
+        let next = if is_slow { before } else { before + before / 16 };
         next.clamp(WAITING_MIN.min(most), most)
     }
 }
@@ -245,9 +251,9 @@ impl Store {
             self.config.pending_bytes_max,
         );
         if began.is_some() || before != most {
-            let took = began.map(|began| self.env.clock.instant().duration_since(began));
-            let wrote = took.map(|took| (bytes, took));
-            let next = writer.pace.waiting_max(before, wrote, most);
+            let now = self.env.clock.instant();
+            let wrote = began.map(|began| (bytes, now.duration_since(began)));
+            let next = writer.pace.waiting_max(before, wrote, most, now);
             self.waiting_max.store(next, Ordering::Relaxed);
         }
     }
@@ -498,8 +504,8 @@ mod tests {
         const MOST: usize = 64 << 20;
         let after = |before: usize, wrote: Option<(usize, u64)>| {
             let wrote = wrote.map(|(bytes, us)| (bytes, Duration::from_micros(us)));
-            let mut pace = Pace::default();
-            (0..100).fold(before, |before, _| pace.waiting_max(before, wrote, MOST))
+            let (mut pace, now) = (Pace::default(), Instant::now());
+            (0..100).fold(before, |before, _| pace.waiting_max(before, wrote, MOST, now))
         };
         assert_eq!(after(MOST, Some((1 << 20, 500))), MOST, "two gigabytes a second");
         let slow = after(MOST, Some((4 << 20, 20_000)));
@@ -510,26 +516,30 @@ mod tests {
             "it stands still"
         );
         assert_eq!(after(WAITING_MIN, None), MOST, "nothing piles up any more");
-        let small = Pace::default().waiting_max(1000, Some((1000, PATIENCE)), 1000);
+        let small = Pace::default().waiting_max(1000, Some((1000, PATIENCE)), 1000, Instant::now());
         assert_eq!(small, 1000, "a small bound holds");
     }
 
     #[test]
     fn small_writes_do_not_say_that_a_slow_disk_is_quick_again() {
         const MOST: usize = 64 << 20;
-        let mut pace = Pace::default();
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
         let slow = Some((1 << 20, Duration::from_millis(200)));
-        let max = pace.waiting_max(MOST, slow, MOST);
+        let max = pace.waiting_max(MOST, slow, MOST, now);
         assert_eq!(max, WAITING_MIN, "at once");
-        let idle = (0..1000).fold(max, |max, _| pace.waiting_max(max, None, MOST));
+        let idle = (0..1000).fold(max, |max, _| pace.waiting_max(max, None, MOST, now));
         assert_eq!(idle, WAITING_MIN);
         let saturated = Some((256 << 10, Duration::from_millis(30)));
-        let max = pace.waiting_max(idle, saturated, MOST);
-        let idle = (0..1000).fold(max, |max, _| pace.waiting_max(max, None, MOST));
+        let max = pace.waiting_max(idle, saturated, MOST, now);
+        let idle = (0..1000).fold(max, |max, _| pace.waiting_max(max, None, MOST, now));
         assert_eq!(idle, WAITING_MIN, "no slower than senders may wait, but slow");
         let quick = Some((1 << 20, Duration::from_micros(500)));
-        let max = pace.waiting_max(idle, quick, MOST);
-        let idle = (0..100).fold(max, |max, _| pace.waiting_max(max, None, MOST));
+        let max = pace.waiting_max(idle, quick, MOST, now);
+        let idle = (0..100).fold(max, |max, _| pace.waiting_max(max, None, MOST, now));
         assert_eq!(idle, MOST, "quick again");
+        let max = pace.waiting_max(idle, slow, MOST, now);
+        now += SLOW_FOR;
+        let idle = (0..100).fold(max, |max, _| pace.waiting_max(max, None, MOST, now));
+        assert_eq!(idle, MOST, "long ago");
     }
 }

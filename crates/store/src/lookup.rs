@@ -73,22 +73,25 @@ impl Store {
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
-            // Where a record is damaged the next one says it.
+            // Where a record is damaged others say it: the next one, or one in front of what is known.
             let near = middle..middle.saturating_add(DAMAGED_MAX);
-            let far = iter::successors(Some(DAMAGED_MAX), |ahead| ahead.checked_mul(2));
-            let behind = near.chain(far.map(|ahead| middle.saturating_add(ahead)));
-            let said = behind
-                .take_while(|offset| *offset < high)
+            let twice = |steps: &i64| steps.checked_mul(2);
+            let far = iter::successors(Some(DAMAGED_MAX), twice).map(|steps| middle.saturating_add(steps));
+            let ahead = near.chain(far).take_while(|offset| *offset < high);
+            let back = iter::successors(Some(1), twice).map(|steps| high.saturating_sub(steps));
+            let back = back.take_while(|offset| *offset > middle);
+            let said = ahead
+                .chain(back)
                 .find_map(|offset| Some((offset, sound(offset)?)));
-            let before = said.filter(|(_, at)| match boundary {
-                Boundary::Lower => *at < stored_ms,
-                Boundary::Upper => *at <= stored_ms,
-            });
-            // Where none says it, messages that are meant may be among them.
-            if let Some((offset, _)) = before {
-                low = offset + 1;
-            } else {
-                high = middle;
+            let is_before = |at: i64| match boundary {
+                Boundary::Lower => at < stored_ms,
+                Boundary::Upper => at <= stored_ms,
+            };
+            match said {
+                Some((offset, at)) if is_before(at) => low = offset + 1,
+                Some((offset, _)) => high = offset,
+                // Messages that are meant may be among them.
+                None => high = middle,
             }
         }
         match boundary {

@@ -743,6 +743,45 @@ fn a_search_by_time_leaves_out_no_message_of_a_damaged_entry() {
 }
 
 #[test]
+fn a_search_by_time_behind_a_damaged_stretch_does_not_begin_in_front_of_it() {
+    const ALL: i64 = 1000;
+    for (first, count) in [(600, 300), (0, 940), (100, 700), (850, 64)] {
+        let mut rig = Rig::new(1, FlushMode::Async);
+        rig.config.queue_file_bytes = 50 * 20;
+        let store = rig.open();
+        for nth in 0..ALL {
+            send(&store, "T", 0, &nth.to_string());
+            rig.clock.advance(std::time::Duration::from_secs(1));
+        }
+        rig.tidy_after(&store, 1);
+        store.close().unwrap();
+        drop(store);
+        let world = World {
+            rig,
+            sent: Vec::new(),
+            end: 0,
+        };
+        // While it runs: a start would find so much and derive the queue anew.
+        let store = world.rig.open();
+        for offset in first..first + count {
+            let (path, at) = entry_of(&world, ("T", 0), offset);
+            world.harm(&path, at, Harm::Noise(20));
+        }
+        let queue = store.find_queue("T", 0).unwrap();
+        assert_eq!(store.stored_at(&queue, first as i64), None);
+        let damaged = first as i64..(first + count) as i64;
+        let edges = [damaged.start, damaged.end, damaged.end + 1, ALL];
+        for nth in (0..ALL).step_by(31).chain(edges) {
+            let found = store.offset_by_time(&queue, START_MS + nth * 1000, store::Boundary::Lower);
+            // In front of the first that can be read behind it, and in it, all of it may be meant.
+            let is_unsure = damaged.contains(&nth) || nth == damaged.end;
+            let least = if is_unsure { damaged.start } else { nth };
+            assert!((least..=nth).contains(&found), "{damaged:?}, {nth}: {found}");
+        }
+    }
+}
+
+#[test]
 fn the_oldest_offset_is_not_led_astray_by_damaged_entries() {
     let world = World::new(End::Orderly, false);
     let (path, at) = entry_of(&world, ("T", 0), 16);

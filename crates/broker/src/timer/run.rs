@@ -567,9 +567,13 @@ impl Running {
                     Err(_) if fired > 0 => break,
                     Err(error) => return Err(error),
                 };
+                // The log may have lost the message since, and another lies there now, which has an entry of its own.
+                let end_ms = tick.saturating_add(self.timers.precision_ms());
+                let is_it = |out_ms: i64| is_roll || out_ms < end_ms;
                 if let Some(record) = record
                     && let Ok(head) = RecordHead::scan(&record)
-                    && let Some(real) = get(head.parts.properties, REAL_TOPIC).filter(|real| may_get(real))
+                    && let Some((out_ms, real)) = claims(head.parts.properties)
+                    && is_it(out_ms)
                 {
                     if deliver(b, &head.parts, (entry.written_ms, is_roll), &mut staged).is_err() {
                         staged.is_cut_short = true;

@@ -768,3 +768,28 @@ fn what_waits_since_the_log_was_lost_comes_also_after_a_power_cut() {
     let expected = [("new 0".to_owned(), 1), ("new 1".to_owned(), 1)];
     assert_eq!(delivered(&b), BTreeMap::from(expected));
 }
+
+#[test]
+fn what_waited_in_a_log_that_was_lost_delivers_nothing_else_in_its_place() {
+    let world = world(1);
+    let b = world.open(&[]);
+    for name in ["old 0", "old 1"] {
+        assert!(send(&b, START_MS + 60_000, name));
+    }
+    turns(&b);
+    b.close().unwrap();
+    drop(b);
+    world.lose_log();
+    let b = world.open(&[]);
+    for name in ["new 0", "new 1"] {
+        assert!(send(&b, START_MS + 120_000, name));
+    }
+    turns(&b);
+    world.pass(62_000);
+    turns(&b);
+    assert_eq!(delivered(&b), BTreeMap::new());
+    world.pass(60_000);
+    turns(&b);
+    let expected = [("new 0".to_owned(), 1), ("new 1".to_owned(), 1)];
+    assert_eq!(delivered(&b), BTreeMap::from(expected));
+}
