@@ -498,13 +498,14 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::Env;
 
     #[test]
     fn what_may_wait_is_what_is_written_in_the_time_that_senders_have() {
         const MOST: usize = 64 << 20;
         let after = |before: usize, wrote: Option<(usize, u64)>| {
             let wrote = wrote.map(|(bytes, us)| (bytes, Duration::from_micros(us)));
-            let (mut pace, now) = (Pace::default(), Instant::now());
+            let (mut pace, now) = (Pace::default(), Env::real().clock.instant());
             (0..100).fold(before, |before, _| pace.waiting_max(before, wrote, MOST, now))
         };
         assert_eq!(after(MOST, Some((1 << 20, 500))), MOST, "two gigabytes a second");
@@ -516,14 +517,15 @@ mod tests {
             "it stands still"
         );
         assert_eq!(after(WAITING_MIN, None), MOST, "nothing piles up any more");
-        let small = Pace::default().waiting_max(1000, Some((1000, PATIENCE)), 1000, Instant::now());
+        let small =
+            Pace::default().waiting_max(1000, Some((1000, PATIENCE)), 1000, Env::real().clock.instant());
         assert_eq!(small, 1000, "a small bound holds");
     }
 
     #[test]
     fn small_writes_do_not_say_that_a_slow_disk_is_quick_again() {
         const MOST: usize = 64 << 20;
-        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let (mut pace, mut now) = (Pace::default(), Env::real().clock.instant());
         let slow = Some((1 << 20, Duration::from_millis(200)));
         let max = pace.waiting_max(MOST, slow, MOST, now);
         assert_eq!(max, WAITING_MIN, "at once");
