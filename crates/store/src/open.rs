@@ -88,11 +88,8 @@ impl Store {
         )?;
         let mut found = tried("recover", recovery.run(&loaded, survey.is_abnormal))?;
         let safe = loaded.safe.as_ref().map_or(0, |safe| safe.pos);
-        let behind = (safe.max(parts.log.min()).min(found.end), found.end);
-        tried(
-            "write again what a failed sync left",
-            reached::write_again(disk, &config.root, &parts.log, behind),
-        )?;
+        let again = reached::write_again(disk, &config.root, &parts.log, (safe, found.end));
+        tried("write again what a failed sync left", again)?;
         let mut times = loaded.times;
         times.confirmed = found.last.max(0);
         let checkpoint = tried(

@@ -290,6 +290,7 @@ impl Store {
         if self.failure.set(format!("{what}: {error}")).is_ok() {
             let root = self.config.root.display();
             tracing::error!(what, file = %root, %error, "the store has failed and stops acknowledging; look at the disk");
+            // The disk may take its time, and whoever waits is told first.
             self.notify_all();
             crate::reached::note_unsynced(&*self.env.disk, &self.config.root);
         }

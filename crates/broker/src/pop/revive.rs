@@ -168,10 +168,10 @@ async fn revive(
         let mut settled = Vec::new();
         let mut left = Vec::new();
         for lease in &ended {
-            for (offset, back) in lease.offsets().zip(&mut back) {
-                if !is_ours(&state, offset) {
-                    // An operator has taken the group back meanwhile, and somebody else has it.
-                } else if is_safe(b, back) {
+            // Where an operator has taken the group back meanwhile somebody else may have it.
+            let ours = lease.offsets().zip(&mut back);
+            for (offset, back) in ours.filter(|(offset, _)| is_ours(&state, *offset)) {
+                if is_safe(b, back) {
                     settled.push(offset);
                 } else {
                     left.push((offset, lease.popped_at));

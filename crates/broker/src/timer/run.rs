@@ -542,8 +542,8 @@ impl Running {
         if !recalls.read_some(deletes, |pos| reading(b, unread, pos, record_of(b, pos)))? {
             return Ok(Some(Staged::default()));
         }
-        let mut staged = Staged::default();
-        let mut fired = 0;
+        let tick_end = tick.saturating_add(self.timers.precision_ms());
+        let (mut staged, mut fired) = (Staged::default(), 0);
         // Others wait for the timers while messages are on their way to another broker.
         let batch = if b.is_slave() { SENT_TOGETHER } else { BATCH };
         for entry in self.timers.batch(batch)? {
@@ -567,13 +567,11 @@ impl Running {
                     Err(_) if fired > 0 => break,
                     Err(error) => return Err(error),
                 };
-                // The log may have lost the message since, and another lies there now, which has an entry of its own.
-                let end_ms = tick.saturating_add(self.timers.precision_ms());
-                let is_it = |out_ms: i64| is_roll || out_ms < end_ms;
                 if let Some(record) = record
                     && let Ok(head) = RecordHead::scan(&record)
                     && let Some((out_ms, real)) = claims(head.parts.properties)
-                    && is_it(out_ms)
+                    // The log may have lost the message since, and another lies there now, which has an entry of its own.
+                    && (is_roll || out_ms < tick_end)
                 {
                     if deliver(b, &head.parts, (entry.written_ms, is_roll), &mut staged).is_err() {
                         staged.is_cut_short = true;

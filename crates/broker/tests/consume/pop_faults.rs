@@ -226,18 +226,22 @@ async fn make_topic(life: &Life) {
     life.client.make_topic("T", 1).await;
 }
 
+/// Three messages, which are popped and acknowledged.
+async fn send_and_settle(life: &Life) {
+    make_topic(life).await;
+    for body in ["a", "b", "c"] {
+        life.client.send("T", 0, body).await;
+    }
+    for got in &life.client.pop(&pop("T", 0)).await.messages {
+        life.client.ack(got).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_outlasts_an_end_at_any_moment() {
     let disk = Arc::new(SimDisk::seeded(1));
     let life = start(&disk).await.unwrap();
-    make_topic(&life).await;
-    for body in ["a", "b", "c"] {
-        life.client.send("T", 0, body).await;
-    }
-    let popped = life.client.pop(&pop("T", 0)).await;
-    for got in &popped.messages {
-        life.client.ack(got).await;
-    }
+    send_and_settle(&life).await;
     reset(&life.client, "T", 1).await;
     // Saved, and nobody has popped since.
     let config = std::path::Path::new("/store/config/consumerOffset.json");
@@ -259,13 +263,7 @@ async fn a_reset_outlasts_an_end_at_any_moment() {
 async fn a_group_goes_where_it_was_set_to_once_a_full_disk_has_room() {
     let disk = Arc::new(SimDisk::seeded(1));
     let life = start(&disk).await.unwrap();
-    make_topic(&life).await;
-    for body in ["a", "b", "c"] {
-        life.client.send("T", 0, body).await;
-    }
-    for got in &life.client.pop(&pop("T", 0)).await.messages {
-        life.client.ack(got).await;
-    }
+    send_and_settle(&life).await;
     disk.set_full(true);
     let reply = life.client.ask(&reset_to(1)).await;
     assert_ne!(reply.code, 0, "it would not outlast a kill");
@@ -280,13 +278,7 @@ async fn a_group_goes_where_it_was_set_to_once_a_full_disk_has_room() {
 async fn a_copy_of_offsets_that_is_asked_for_again_after_a_full_disk_outlasts_a_kill() {
     let disk = Arc::new(SimDisk::seeded(1));
     let life = start(&disk).await.unwrap();
-    make_topic(&life).await;
-    for body in ["a", "b", "c"] {
-        life.client.send("T", 0, body).await;
-    }
-    for got in &life.client.pop(&pop("T", 0)).await.messages {
-        life.client.ack(got).await;
-    }
+    send_and_settle(&life).await;
     // A group that has settled one message only.
     let behind = PopMessage {
         consumer_group: "H".into(),
@@ -330,13 +322,7 @@ async fn set_back_before_a_power_cut(set_back: impl AsyncFn(&Client)) {
     ];
     let disk = Arc::new(SimDisk::seeded(1));
     let life = Life::start(Arc::clone(&disk) as _, &settings).await.unwrap();
-    make_topic(&life).await;
-    for body in ["a", "b", "c"] {
-        life.client.send("T", 0, body).await;
-    }
-    for got in &life.client.pop(&pop("T", 0)).await.messages {
-        life.client.ack(got).await;
-    }
+    send_and_settle(&life).await;
     set_back(&life.client).await;
     disk.halt_at(disk.ops());
     life.end().await;
