@@ -311,6 +311,15 @@ impl QueueFiles {
         }
     }
 
+    /// A unit, if there is one, and the first offset that it is for.
+    pub(crate) fn unit_at(&self, queue: &Queue, index: i64) -> io::Result<Option<(Unit, i64)>> {
+        if queue.is_batch() {
+            let unit = self.batch_unit(queue, index)?;
+            return Ok(unit.map(|(unit, span)| (unit, span.base)));
+        }
+        Ok(self.unit(queue, index)?.map(|unit| (unit, index)))
+    }
+
     /// A unit of a batch queue, if there is one.
     fn batch_unit(&self, queue: &Queue, index: i64) -> io::Result<Option<(Unit, Span)>> {
         if index < queue.indexes().0 {

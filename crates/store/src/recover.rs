@@ -13,6 +13,7 @@
 //! stops is the new end, but never in front of where the log is known to have reached: no position and no offset is given out
 //! twice. What lies behind the end is zeroed, so that it can never be taken for a continuation.
 
+mod behind;
 mod lacking;
 mod place;
 
@@ -37,7 +38,7 @@ use crate::queue::{End, Queue, Unit};
 use crate::queue_batch::{QueueKind, Span, inner_count};
 use crate::queue_files::{QueueFiles, Unsynced};
 use crate::queues::{Queues, is_directory_name};
-use crate::scan::{Behind, Scanner, Verify, says_record, stored_at};
+use crate::scan::{Behind, Scanner, Verify, stored_at};
 use crate::survey::Survey;
 use crate::tail::Deriving;
 use place::{Doubt, Lost, NOWHERE};
@@ -47,8 +48,6 @@ const HEAD_UNITS: usize = 200;
 /// Units derived before they are written out: 80 MB. As a rule there are not so many behind a checkpoint, and those there are
 /// are written when the store is open.
 const UNITS_HELD: usize = 4_000_000;
-/// Units at the end of a queue that are looked at for one that is right.
-const LAST_UNITS: usize = 1024;
 /// Queue files looked through from the end when there is no safe position, as in the reference.
 const FILES_LOOKED_AT: usize = 3;
 
@@ -81,6 +80,8 @@ pub(crate) struct Recovery<'a> {
     is_all_there: bool,
     /// Position of the newest unit of a queue, by its key.
     newest: HashMap<u64, i64>,
+    /// Behind the last place of a queue that a record has which was read although the queue had something there, by its key.
+    taken: HashMap<u64, i64>,
     /// Queues that lack units in front of what was read.
     lacking: HashMap<u64, Arc<Queue>>,
     /// Units in memory, and how many of them nobody has counted.
@@ -110,6 +111,8 @@ struct Known {
     newest: i64,
     /// A record that has to wait for the next one of the queue.
     doubt: Option<Doubt>,
+    /// Behind the last place for which a second record was read, or one whose unit is damaged.
+    taken: i64,
     /// Places that may have been those of damaged records.
     lost: Lost,
 }
@@ -185,6 +188,7 @@ impl<'a> Recovery<'a> {
             reached: None,
             is_all_there: false,
             newest: HashMap::new(),
+            taken: HashMap::new(),
             lacking: HashMap::new(),
             held: 0,
             uncounted: 0,
@@ -579,8 +583,13 @@ impl<'a> Recovery<'a> {
         })?;
         self.settle_doubts(&mut known, gaps)?;
         self.count();
-        for Known { queue, newest, .. } in known {
+        for Known {
+            queue, newest, taken, ..
+        } in known
+        {
             self.newest.insert(queue.key, newest);
+            let of_queue = self.taken.entry(queue.key).or_default();
+            *of_queue = taken.max(*of_queue);
         }
         Ok(ended)
     }
@@ -602,6 +611,7 @@ impl<'a> Recovery<'a> {
                 queue,
                 newest,
                 doubt: None,
+                taken: 0,
                 lost: Lost::default(),
             });
         }
@@ -626,20 +636,6 @@ impl<'a> Recovery<'a> {
         }
         self.count();
         Ok(())
-    }
-
-    /// The last unit of a queue that points to a record. A damaged one may point too far, and hide what lies in front of that.
-    fn last_unit(&self, queue: &Queue) -> io::Result<Option<Unit>> {
-        let (first, end) = queue.indexes();
-        for index in (first.max(0)..end).rev().take(LAST_UNITS) {
-            let unit = self.files.unit(queue, index)?;
-            let is_right =
-                |unit: &Unit| unit.is_written() && says_record(self.log, unit.pos) == Some(unit.size);
-            if let Some(unit) = unit.filter(is_right) {
-                return Ok(Some(unit));
-            }
-        }
-        Ok(None)
     }
 
     fn empty(&mut self, queue: &Queue) -> io::Result<()> {
@@ -706,13 +702,11 @@ impl<'a> Recovery<'a> {
     /// Removes everything that lies behind the end of the log.
     fn finish(mut self, ending: &Ending) -> io::Result<Recovered> {
         let end = ending.end;
+        // There may have been another file that is lost.
+        let reached = self.log.capacity_end() + self.log.segment_bytes();
         let (is_cut, durable) = self.end_log(ending)?;
-        let in_files = self.files.runs().is_none();
+        self.cut_behind(end, reached)?;
         for queue in self.queues.all() {
-            if in_files && self.last_unit(&queue)?.is_some_and(|unit| unit.pos >= end) {
-                let index = self.end_before(&queue, end)?;
-                self.files.truncate(&queue, index, &mut self.unsynced)?;
-            }
             self.follow_copies(&queue)?;
             self.files.correct_min(&queue, self.log.min())?;
             queue.next.store(queue.max(), Ordering::Relaxed);

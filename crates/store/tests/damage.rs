@@ -322,8 +322,11 @@ fn a_damaged_record(why: &str, end: End, (is_sealed, field, victim): (bool, Fiel
         assert_eq!(text(&record.body), sent.name, "{why}");
     }
     if is_covered {
-        let name = path.display().to_string();
-        assert!(lines.iter().any(|line| line.contains(&name)), "{why}: {lines:?}");
+        let (name, place) = (path.display().to_string(), format!("={}", sent.pos));
+        let is_told = |line: &String| {
+            line.contains(&name) && line.split_whitespace().any(|word| word.ends_with(&place))
+        };
+        assert!(lines.iter().any(is_told), "{why}, at {place}: {lines:?}");
         let world = World::new(end, is_sealed);
         world.harm(&path, at + (field.at)(sent) as u64, field.harm);
         world.repair(why);
@@ -1269,6 +1272,41 @@ fn two_damaged_entries_side_by_side_hide_no_message_from_a_rebuild() {
         drop(store);
         let store = rig.open();
         assert_eq!(bodies(&store, "T", 0), all, "bit {bit}");
+    }
+}
+
+/// What a power cut leaves, or somebody who removes the newest file of the log: units of messages that are not there any more.
+#[test]
+fn units_that_point_behind_the_end_of_the_log_are_taken_off() {
+    for (flush, damaged) in [(FlushMode::Async, 0), (FlushMode::Sync, 0), (FlushMode::Async, 1)] {
+        let rig = Rig::new(5, flush);
+        let store = rig.open();
+        let sent: Vec<_> = (0..6).map(|nth| send(&store, "T", 0, &nth.to_string())).collect();
+        rig.tidy_after(&store, 61);
+        let log = "/store/commitlog/00000000000000000000";
+        let file = rig.disk.open(Path::new(log)).unwrap();
+        let end = sent[4].pos.0.unsigned_abs();
+        file.write_at(&[0; 400], end).unwrap();
+        file.sync().unwrap();
+        if damaged > 0 {
+            // It points too far, to where the log was once; but its message is there.
+            let queue = "/store/consumequeue/T/0/00000000000000000000";
+            let file = rig.disk.open(Path::new(queue)).unwrap();
+            file.write_at(&sent[5].pos.0.to_be_bytes(), 3 * 20).unwrap();
+            file.sync().unwrap();
+        }
+        for name in ["checkpoint", "barque-reached"] {
+            rig.disk.remove(&Path::new("/store").join(name)).unwrap();
+        }
+        rig.disk.sync_dir(Path::new("/store")).unwrap();
+        rig.disk.crash(Loss::Nothing);
+        drop(store);
+        let (store, lines) = Warnings::of(|| rig.open());
+        let is_told = |line: &String| line.contains("behind the end of the log") && line.contains("units=2");
+        assert!(lines.iter().any(is_told), "{lines:?}");
+        assert_eq!(bodies(&store, "T", 0), ["0", "1", "2", "3"]);
+        assert_eq!(send(&store, "T", 0, "next").queue_offset, 4);
+        assert_eq!(bodies(&store, "T", 0), ["0", "1", "2", "3", "next"]);
     }
 }
 

@@ -132,6 +132,7 @@ impl Recovery<'_> {
             self.compaction.empty(queue)?;
             self.empty(queue)?;
         } else if offset < max {
+            known.taken = known.taken.max(offset + 1);
             refuse(
                 known,
                 (unit, span),
