@@ -213,6 +213,63 @@ async fn idle_connections_are_bounded_in_number_and_small() {
     assert!(most < BESIDE, "{} MiB", most / MIB);
 }
 
+/// Slow ones: a request that comes byte by byte is answered like any other, and holds nobody up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_come_byte_by_byte_take_little_and_are_answered() {
+    let home = tempfile::tempdir().expect("a folder");
+    let broker = start(&home);
+    let next_door = NextDoor::start(broker.addr).await;
+    let mut peers = Vec::new();
+    for _ in 0..CONNECTIONS_MAX / 2 {
+        let stream = TcpStream::connect(broker.addr).await.expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        peers.push(stream);
+    }
+    for byte in encoded(&send(vec![b'x'; 40])).freeze() {
+        for stream in &mut peers {
+            stream.write_all(&[byte]).await.expect("it is read");
+        }
+    }
+    for stream in &mut peers {
+        let mut head = [0; 8];
+        let read = tokio::time::timeout(SECONDS, stream.read_exact(&mut head)).await;
+        read.expect("in time").expect("an answer");
+    }
+    next_door.end().await;
+    let most = broker.memory("VmHWM");
+    assert!(most < BESIDE, "{} MiB", most / MIB);
+}
+
+/// Half of them closes what it writes to in the middle of a frame, half behind one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_are_half_gone_are_let_go() {
+    let home = tempfile::tempdir().expect("a folder");
+    let broker = start(&home);
+    let next_door = NextDoor::start(broker.addr).await;
+    let whole = encoded(&send(vec![b'x'; 40])).freeze();
+    let half = unfinished().slice(..64 << 10);
+    // So many have no room beside each other.
+    for round in 0..3 {
+        let mut peers = Vec::new();
+        for n in 0..CONNECTIONS_MAX - 10 {
+            let mut stream = TcpStream::connect(broker.addr).await.expect("a connection");
+            let bytes = if n % 2 == 0 { &whole } else { &half };
+            stream.write_all(bytes).await.expect("it is read");
+            stream.shutdown().await.expect("a socket");
+            peers.push(stream);
+        }
+        for (n, stream) in peers.iter_mut().enumerate() {
+            let mut answers = Vec::new();
+            let read = tokio::time::timeout(SECONDS, stream.read_to_end(&mut answers)).await;
+            read.expect("it is closed in time").expect("and in order");
+            // As in the reference, whoever stops writing before he is answered may miss the answer.
+            assert!(answers.is_empty() || n % 2 == 0, "{n} of round {round}");
+        }
+    }
+    next_door.end().await;
+    assert_bounded(&broker);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn storms_of_requests_that_want_no_answer_leave_nothing_behind() {
     let home = tempfile::tempdir().expect("a folder");

@@ -51,6 +51,7 @@ while read -r word; do
             --set mappedFileSizeCommitLog=4194304 --set mappedFileSizeConsumeQueue=20000 --set maxHashSlotNum=1000 \
             --set maxIndexNum=4000 --set cleanFileForciblyEnable=false --set maxTransferBytesOnMessageInMemory=4194304 \
             --set maxTransferBytesOnMessageInDisk=4194304 --set maxTransferCountOnMessageInDisk=32 \
+            --set flushDiskType="$5" \
             > /dev/null 2>> "$4" & broker=$! ;;
     stop) kill $broker; wait $broker; broker= ;;
     kill) kill -9 $broker; wait $broker || true; broker= ;;
@@ -86,7 +87,7 @@ fn free_port() -> u16 {
 
 impl Small {
     /// `None`: the host does not let us mount anything.
-    fn mount() -> Option<Small> {
+    fn mount(flush: &str) -> Option<Small> {
         let home = TempDir::new().expect("a directory");
         let (dir, port) = (home.path().join("small"), free_port());
         std::fs::create_dir(&dir).expect("a directory");
@@ -100,6 +101,7 @@ impl Small {
                     .arg(env!("CARGO_BIN_EXE_barque"))
                     .arg(port.to_string())
                     .arg(home.path().join("log"))
+                    .arg(flush)
                     .env("HOME", home.path())
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())
@@ -306,10 +308,17 @@ async fn assert_the_rest_goes_on(client: &Channel) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_sends_are_refused_at_once_the_rest_goes_on_and_nothing_is_lost_or_appears() {
-    let Some(mut small) = Small::mount() else {
-        println!("SKIPPED: this host lets nobody here mount a file system (unshare -m, unshare -rm)");
-        return;
-    };
+    // One after the other: both want the same ports.
+    for flush in ["ASYNC_FLUSH", "SYNC_FLUSH"] {
+        let Some(small) = Small::mount(flush) else {
+            println!("SKIPPED: this host lets nobody here mount a file system (unshare -m, unshare -rm)");
+            return;
+        };
+        fill_and_free(small).await;
+    }
+}
+
+async fn fill_and_free(mut small: Small) {
     let mut sent = Sent::default();
     let client = small.start().await;
     let made = ask(&client, &topic("T"), Vec::new()).await;

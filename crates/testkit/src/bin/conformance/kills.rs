@@ -62,7 +62,7 @@ pub(crate) struct Options {
 }
 
 /// What no run lacks: a broker that refuses everything keeps each promise.
-const PLAYED: [&str; 7] = [
+const PLAYED: [&str; 9] = [
     "messages read and compared",
     "keys found",
     "delayed messages delivered",
@@ -70,6 +70,8 @@ const PLAYED: [&str; 7] = [
     "offsets looked at",
     "leases acknowledged",
     "topics, groups, settings and keys looked at",
+    "questions about transactions",
+    "resets looked at",
 ];
 
 const SETTINGS: [(&str, &str); 12] = [
