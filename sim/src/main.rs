@@ -23,6 +23,8 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use world::Log;
 
+const USAGE: &str = "sim gate [--count N] | sim run --seed S [--log] | sim many [--from A] [--count N] [--jobs J] | sim mutations [--from A] [--count N]";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str| {
@@ -42,10 +44,12 @@ fn main() -> ExitCode {
             number("--from").unwrap_or(1),
             number("--count").unwrap_or(SEEDS_OF_A_MUTATION),
         ),
+        Some("--help" | "-h" | "help") => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
         _ => {
-            eprintln!(
-                "sim gate [--count N] | sim run --seed S [--log] | sim many [--from A] [--count N] [--jobs J] | sim mutations [--from A] [--count N]"
-            );
+            eprintln!("{USAGE}");
             ExitCode::from(2)
         }
     }

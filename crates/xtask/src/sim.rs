@@ -3,10 +3,20 @@
 
 use crate::tool::{cargo, root, step, target};
 
-/// Builds the simulation and runs it; without arguments its gate.
+/// Builds the simulation and runs it; without arguments the tests of its own and its gate.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     let gate = [String::from("gate")];
-    let args = if args.is_empty() { &gate[..] } else { args };
+    let args = if args.is_empty() {
+        let mut tests = cargo(&["test", "--quiet", "--locked", "--release"]);
+        tests
+            .current_dir(root().join("sim"))
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_TARGET_DIR", target().join("sim"));
+        step("tests of the simulation", &mut tests)?;
+        &gate[..]
+    } else {
+        args
+    };
     let mut command = cargo(&["run", "--quiet", "--locked", "--release", "--"]);
     // Its folder has settings of cargo of its own.
     command
@@ -24,7 +34,15 @@ pub(crate) fn lint() -> anyhow::Result<()> {
         "simulation: cargo fmt --check",
         fmt.current_dir(root().join("sim")),
     )?;
-    let mut clippy = cargo(&["clippy", "--locked", "--release", "--", "-D", "warnings"]);
+    let mut clippy = cargo(&[
+        "clippy",
+        "--locked",
+        "--release",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]);
     clippy
         .current_dir(root().join("sim"))
         .env("CARGO_TARGET_DIR", target().join("sim"));
