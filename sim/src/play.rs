@@ -132,6 +132,8 @@ pub(crate) struct Plan {
     pub(crate) is_sync: bool,
     /// Records have a CRC over all of their fields.
     pub(crate) is_sealed: bool,
+    /// Consume queues lie together in runs.
+    pub(crate) is_compact: bool,
     pub(crate) names: usize,
     pub(crate) brokers: usize,
     pub(crate) producers: usize,
@@ -163,6 +165,7 @@ pub(crate) fn play(seed: u64, log: &Log) -> Outcome {
         is_sync: world.rng.below(2) == 0,
         // No number of its own: what else follows from a seed stays.
         is_sealed: seed.is_multiple_of(2),
+        is_compact: seed.is_multiple_of(3),
         names: 1 + world.rng.below(2) as usize,
         brokers: 1 + world.rng.below(2) as usize,
         producers: 1 + world.rng.below(3) as usize,
@@ -295,6 +298,10 @@ impl Play {
             (
                 "enabledAppendPropCRC",
                 if self.plan.is_sealed { "true" } else { "false" },
+            ),
+            (
+                "consumeQueueLayout",
+                if self.plan.is_compact { "compact" } else { "files" },
             ),
             ("messageDelayLevel", &levels.join(" ")),
             ("mappedFileSizeCommitLog", "65536"),
@@ -455,15 +462,7 @@ impl Play {
                         self.note_crash(broker, End::Kill);
                     }
                 }
-                12 => {
-                    let disk = Arc::clone(&self.world.nodes[broker].disk);
-                    let op = disk.ops() + 1 + self.below(40);
-                    self.say(format!(
-                        "{} fails at operation {op}",
-                        self.world.nodes[broker].name
-                    ));
-                    disk.fail_at(op, store::disk::sim::Fault::Broken);
-                }
+                12 => self.fail_once(broker),
                 13 => self.rot(broker),
                 14..=15 => self.set_group(broker),
                 _ => {
@@ -476,6 +475,28 @@ impl Play {
                 }
             }
         }
+    }
+
+    /// One operation of a disk fails, or some reads of a file.
+    fn fail_once(&mut self, broker: usize) {
+        let disk = Arc::clone(&self.world.nodes[broker].disk);
+        let name = self.world.nodes[broker].name.clone();
+        if self.below(2) == 0 {
+            let op = disk.ops() + 1 + self.below(40);
+            self.say(format!("{name} fails at operation {op}"));
+            disk.fail_at(op, store::disk::sim::Fault::Broken);
+            return;
+        }
+        let paths = rot::files_of(
+            &*disk,
+            &["commitlog", "consumequeue", "barque-queues", "index", "timerlog"],
+        );
+        let Some(path) = paths.get(self.below(1 + paths.len() as u64) as usize) else {
+            return;
+        };
+        let times = 1 + self.below(8) as u32;
+        self.say(format!("{name}: {times} reads of {} fail", path.display()));
+        disk.fail_reads(path, times);
     }
 
     /// A group is set to another offset, while its consumer runs or not; and the broker may end as soon as it has said yes.

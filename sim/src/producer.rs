@@ -158,7 +158,8 @@ struct Message<'a> {
 impl Sender {
     async fn one(&mut self) {
         match self.client.below(16) {
-            0..=6 => self.plain().await,
+            0..=5 => self.plain().await,
+            6 => self.one_way().await,
             7..=9 => self.ordered().await,
             10 => self.delayed().await,
             11 => self.timed().await,
@@ -284,6 +285,29 @@ impl Sender {
             sys_flag: 0,
         };
         self.with_retries(&message).await;
+    }
+
+    /// Nobody says what becomes of it.
+    async fn one_way(&mut self) {
+        let places = self.client.places(Topic::Plain.name()).await;
+        if places.is_empty() {
+            return;
+        }
+        let place = places[self.turn % places.len()].clone();
+        self.turn += 1;
+        let message = Message {
+            topic: Topic::Plain.name(),
+            meant: Meant::Now,
+            properties: String::new(),
+            order: None,
+            sys_flag: 0,
+        };
+        let attempt = self.begin(&message);
+        self.client.say(format!("{attempt} to {}, one way", place.broker));
+        let header = header(&self.client, &message, place.queue, attempt);
+        let mut frame = Frame::request(0, &header).oneway();
+        frame.body = play::body_of(attempt).into();
+        self.client.answer(place.addr, frame).await;
     }
 
     /// To the one queue that its key chooses, and not again elsewhere.

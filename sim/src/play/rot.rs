@@ -17,13 +17,11 @@ impl Play {
     pub(super) fn rot(&mut self, broker: usize) {
         let disk = Arc::clone(&self.world.nodes[broker].disk);
         let is_log = self.below(2) == 0;
-        let mut paths = Vec::new();
-        if is_log {
-            files_below(&*disk, Path::new("/store/commitlog"), &mut paths);
+        let paths = if is_log {
+            files_of(&*disk, &["commitlog"])
         } else {
-            files_below(&*disk, Path::new("/store/consumequeue"), &mut paths);
-            files_below(&*disk, Path::new("/store/index"), &mut paths);
-        }
+            files_of(&*disk, &["consumequeue", "barque-queues", "index"])
+        };
         let Some(path) = paths.get(self.below(1 + paths.len() as u64) as usize) else {
             return;
         };
@@ -85,7 +83,15 @@ impl Play {
     }
 }
 
-/// All files below a directory, in order.
+/// All files below some directories of a store, in order.
+pub(super) fn files_of(disk: &dyn Disk, dirs: &[&str]) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for dir in dirs {
+        files_below(disk, &Path::new("/store").join(dir), &mut paths);
+    }
+    paths
+}
+
 fn files_below(disk: &dyn Disk, dir: &Path, paths: &mut Vec<PathBuf>) {
     let mut found: Vec<(bool, PathBuf)> = disk
         .list(dir)

@@ -236,9 +236,11 @@ impl SimDisk {
         self.world.lock().faults.insert(op, fault);
     }
 
-    /// Takes back what [`SimDisk::fail_at`] has set and has not come yet.
+    /// Takes back what [`SimDisk::fail_at`] and [`SimDisk::fail_reads`] have set and has not come yet.
     pub fn fail_no_more(&self) {
-        self.world.lock().faults.clear();
+        let mut world = self.world.lock();
+        world.faults.clear();
+        world.bad_reads.clear();
     }
 
     /// Lets every write and every new file fail for lack of space, or not any more.
