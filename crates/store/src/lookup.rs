@@ -3,7 +3,7 @@
 
 use std::io;
 use std::iter;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
 use wire::properties::java_hash;
@@ -14,8 +14,8 @@ use crate::index::{Found, key_code};
 use crate::log::ReadMode;
 use crate::queue::Queue;
 use crate::read::ReadError;
-use crate::scan::is_as_stored;
-use crate::seek::is_of;
+use crate::scan::{is_as_stored, stored_at};
+use crate::seek::{Seek, Sought, is_of};
 use crate::store::Store;
 
 /// Damaged entries in a row that a search by time looks past one by one.
@@ -60,15 +60,18 @@ impl Store {
         is_it.then_some(head.stamp.stored_at)
     }
 
-    /// The offset for a time, by binary search: store times only grow. Damaged entries and records say nothing about it, but
-    /// the messages of damaged entries are found when they are read: a lower boundary never lies behind one that may be meant.
-    /// Waits for the disk.
+    /// The offset for a time, by binary search: store times only grow. The messages of some damaged entries are looked for in the
+    /// log, as a read does; where that is not enough, a lower boundary never lies behind one that may be meant. Waits for the disk.
     pub fn offset_by_time(&self, queue: &Queue, stored_ms: i64, boundary: Boundary) -> i64 {
         if queue.is_batch() {
             return self.batch_offset_by_time(queue, stored_ms, boundary);
         }
         let (min, max) = (queue.min(), queue.max());
         let sound = |offset| self.time_of(queue, offset, is_as_stored);
+        let is_before = |at: i64| match boundary {
+            Boundary::Lower => at < stored_ms,
+            Boundary::Upper => at <= stored_ms,
+        };
         // The first offset stored after the time (upper) or at it (lower).
         let (mut low, mut high) = (min, max);
         while low < high {
@@ -83,10 +86,6 @@ impl Store {
             let said = ahead
                 .chain(back)
                 .find_map(|offset| Some((offset, sound(offset)?)));
-            let is_before = |at: i64| match boundary {
-                Boundary::Lower => at < stored_ms,
-                Boundary::Upper => at <= stored_ms,
-            };
             match said {
                 Some((offset, at)) if is_before(at) => low = offset + 1,
                 Some((offset, _)) => high = offset,
@@ -94,12 +93,35 @@ impl Store {
                 None => high = middle,
             }
         }
+        low = self.pass_damaged(queue, low..max, is_before);
         match boundary {
             Boundary::Lower => low,
             // The reference answers 0 for a time before the first message, whatever the oldest offset is.
             Boundary::Upper if low == min => 0,
             Boundary::Upper => low - 1,
         }
+    }
+
+    /// The first of these offsets that is not known to be before a time, where the messages of damaged entries are looked for, too.
+    fn pass_damaged(&self, queue: &Queue, offsets: Range<i64>, is_before: impl Fn(i64) -> bool) -> i64 {
+        let mut sought = Sought::new(self.config.search_bytes_max);
+        for offset in offsets.clone().take(DAMAGED_MAX as usize) {
+            let units = self.units(queue, offset, 1, ReadMode::Blocking);
+            let Some(unit) = units.ok().and_then(|units| units.first().copied()) else {
+                return offset;
+            };
+            // Nobody can read what is lost.
+            let is_passed = unit.is_blank()
+                || match self.seek_record(queue, (offset, &unit), &mut sought) {
+                    Ok(Seek::Found(unit)) => stored_at(&self.log, unit.pos).is_some_and(&is_before),
+                    Ok(Seek::Lost) => true,
+                    Ok(Seek::NotYet) | Err(_) => false,
+                };
+            if !is_passed {
+                return offset;
+            }
+        }
+        offsets.end.min(offsets.start + DAMAGED_MAX)
     }
 }
 
