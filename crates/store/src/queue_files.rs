@@ -190,6 +190,13 @@ impl QueueFiles {
         index * queue.unit_bytes() / file_bytes * file_bytes
     }
 
+    /// Where the units of a queue are.
+    pub(crate) fn place_of(&self, queue: &Queue) -> PathBuf {
+        self.runs
+            .as_ref()
+            .map_or_else(|| self.dir(queue), |runs| runs.dir().to_path_buf())
+    }
+
     /// First index behind a unit that is missing that may be there: where the next file begins.
     pub(crate) fn behind_gap(&self, queue: &Queue, index: i64, mode: ReadMode) -> io::Result<i64> {
         match &self.runs {

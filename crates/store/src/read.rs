@@ -467,7 +467,7 @@ impl Reading<'_> {
             tracing::warn!(topic, queue, from, to, count, %file, pos, "damaged records are skipped; `barque store check` tells more");
         }
         if self.mended > 0 {
-            let (count, file) = (self.mended, self.store.queue_files.dir(self.queue));
+            let (count, file) = (self.mended, self.store.queue_files.place_of(self.queue));
             let file = file.display();
             tracing::warn!(topic, queue, from, to, count, %file, "messages of damaged entries were found in the log; `barque store repair` mends the entries");
         }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use self::file::{
-    Born, Changes, Contents, Extent, NUMBERS_MAX, Run, RunEntry, RunWriter, next_born, parse_name,
+    Born, Changes, Contents, Extent, NUMBERS_MAX, Run, RunEntry, RunWriter, Says, next_born, parse_name,
 };
 use crate::disk::{Disk, synced};
 use crate::log::ReadMode;
@@ -228,7 +228,8 @@ impl Runs {
         }
     }
 
-    /// The bytes of units of one run, from an index on, at most `count` units; none when no run has them.
+    /// The bytes of units of one run, from an index on, at most `count` units; none when no run has them. Units that a damaged run
+    /// may have are zeros: so are those of damaged pages of other files, and their messages are looked for in the log.
     pub(crate) fn bytes(
         &self,
         queue: &Queue,
@@ -236,14 +237,33 @@ impl Runs {
         count: usize,
         mode: ReadMode,
     ) -> io::Result<Vec<u8>> {
-        let number = queue.held.lock().number;
+        let (number, start) = {
+            let held = queue.held.lock();
+            (held.number, held.start)
+        };
         let list = self.list();
+        let unit_bytes = queue.unit_bytes();
+        // From this index on others have the units.
+        let (mut next, mut is_damaged) = (start, false);
         for run in list.iter().rev().filter(|_| number != NO_NUMBER) {
-            let Some(entry) = run.entry(number, mode)?.filter(|entry| entry.first <= from) else {
-                continue;
+            let entry = match run.entry(number, mode)? {
+                Says::This(entry) => entry,
+                Says::Nothing => continue,
+                // Their units stand for many messages, and cannot be told one by one.
+                Says::Damaged if queue.is_batch() => return Err(io::ErrorKind::InvalidData.into()),
+                Says::Damaged => {
+                    is_damaged = true;
+                    continue;
+                }
             };
+            if entry.first > from {
+                next = next.min(entry.first);
+                continue;
+            }
             let left = usize::try_from(entry.end().saturating_sub(from)).unwrap_or(0);
-            let unit_bytes = queue.unit_bytes();
+            if left == 0 && is_damaged {
+                break;
+            }
             let mut bytes = vec![0; count.min(left) * unit_bytes as usize];
             // It is read again, and may be another one than was checked.
             let before = from.saturating_sub(entry.first).saturating_mul(unit_bytes);
@@ -251,7 +271,9 @@ impl Runs {
             run.read_units(at, &mut bytes, mode)?;
             return Ok(bytes);
         }
-        Ok(Vec::new())
+        let left = usize::try_from(next.saturating_sub(from)).unwrap_or(0);
+        let unsure = if is_damaged { count.min(left) } else { 0 };
+        Ok(vec![0; unsure * unit_bytes as usize])
     }
 
     /// First index behind one of which there is no unit: where a run has the next, or memory.
@@ -262,12 +284,15 @@ impl Runs {
         };
         let mut next = start.max(index + 1);
         for run in self.list().iter().rev().filter(|_| number != NO_NUMBER) {
-            if let Some(entry) = run.entry(number, mode)?.filter(|entry| entry.count > 0) {
-                if entry.end() <= index {
-                    break;
-                }
-                next = next.min(entry.first.max(index + 1));
+            let entry = match run.entry(number, mode)? {
+                Says::This(entry) if entry.count > 0 => entry,
+                Says::This(_) | Says::Nothing => continue,
+                Says::Damaged => return Ok(index + 1),
+            };
+            if entry.end() <= index {
+                break;
             }
+            next = next.min(entry.first.max(index + 1));
         }
         Ok(next)
     }

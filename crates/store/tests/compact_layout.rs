@@ -210,6 +210,57 @@ fn any_byte_of_a_file_of_queues_may_be_wrong() {
     }
 }
 
+/// A file is checked when it is opened; its bytes may change later.
+#[test]
+fn any_byte_of_a_file_of_queues_may_change_while_the_store_is_open() {
+    let made = || {
+        let rig = Rig::new(1, FlushMode::Async);
+        let store = rig.open();
+        for number in 0..12 {
+            for id in 0..2 {
+                send(&store, "T", id, &number.to_string());
+            }
+            if number % 4 == 3 {
+                rig.tidy_after(&store, 61);
+            }
+        }
+        store.close().unwrap();
+        rig
+    };
+    let all: Vec<String> = (0..13).map(|number| number.to_string()).collect();
+    for name in runs(&made()) {
+        let path = Path::new(RUNS).join(name);
+        let len = made().disk.open(&path).unwrap().len().unwrap();
+        for at in 0..len {
+            let rig = made();
+            let store = rig.open();
+            let file = rig.disk.open(&path).unwrap();
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_at(&[byte[0] ^ 0x21], at).unwrap();
+            file.sync().unwrap();
+            let why = format!("byte {at} of {len} of {}", path.display());
+            for id in 0..2 {
+                assert_eq!(bodies(&store, "T", id), all[..12], "{why}");
+                assert_eq!(send(&store, "T", id, "12").queue_offset, 12, "{why}");
+            }
+            // Checkpoints, and a merge.
+            for _ in 0..3 {
+                rig.tidy_after(&store, 61);
+            }
+            for id in 0..2 {
+                assert_eq!(bodies(&store, "T", id), all, "{why}, later");
+            }
+            store.close().unwrap();
+            drop(store);
+            let store = rig.open();
+            for id in 0..2 {
+                assert_eq!(bodies(&store, "T", id), all, "{why}, started again");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_file_that_an_opening_makes_below_the_safe_position_counts_only_when_it_is_whole() {
     for seed in 0..20 {

@@ -40,7 +40,9 @@ impl Play {
                 .rposition(|byte| *byte != 0)
                 .map_or(0, |last| last + 1);
             // An entry of the delay topic ends with when its message is due, and nothing else vouches for that.
-            let len = 20 - 8 * usize::from(path.starts_with("/store/consumequeue/SCHEDULE_TOPIC_XXXX"));
+            let has_due = path.starts_with("/store/consumequeue/SCHEDULE_TOPIC_XXXX")
+                || path.starts_with("/store/barque-queues");
+            let len = if has_due { 12 } else { 20 };
             (0..end / 20).map(|unit| unit * 20..unit * 20 + len).collect()
         };
         let mut rot = Rot::default();

@@ -215,7 +215,7 @@ fn ack_ordered(
     let next = match b.pop.orders.settle(of, offset, receipt.pop_time) {
         Settled::Commit(next) => next,
         // The batch was forgotten in a crash. What comes first of it may be believed, the rest comes again.
-        Settled::NoBatch if offset == old => offset + 1,
+        Settled::NoBatch if offset == old && was_there(b, about, offset, receipt.pop_time) => offset + 1,
         Settled::NoBatch | Settled::Stale => return Ok(Written::default()),
         Settled::Unknown => {
             let About {
@@ -245,6 +245,13 @@ fn ack_ordered(
         line.bell.ring();
     }
     Ok(written)
+}
+
+/// Whether the message at an offset can be one that was handed out then, and not another that has taken its place since.
+fn was_there(b: &Broker, about: About<'_>, offset: i64, pop_time: i64) -> bool {
+    let queue = find_queue(b, about.topic, about.queue_id);
+    let stored_at = queue.and_then(|queue| b.store.stored_at(&queue, offset));
+    stored_at.is_some_and(|stored_at| stored_at <= pop_time)
 }
 
 /// Code 200053.

@@ -13,12 +13,14 @@
 //! ```
 //!
 //! All numbers are big-endian. An entry without units says where a queue goes on of which nothing older is left. Of every 128th
-//! entry the number is kept in memory, so that a look for a queue is one read of 3 KiB, and its units are another.
+//! entry the number is kept in memory, so that a look for a queue is one read of 3 KiB, and its units are another. So is the CRC of
+//! these 3 KiB: a run is checked when it is opened, and what is read of it later may be other bytes.
 
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crc32fast::Hasher;
 
@@ -212,8 +214,38 @@ pub(super) struct Run {
     foot_at: u64,
     next_number: u32,
     crc: u32,
-    /// Number of each [`FENCE`]th entry.
-    fences: Vec<u32>,
+    fences: Vec<Fence>,
+    /// Whether somebody was told that entries are damaged.
+    is_told: AtomicBool,
+}
+
+/// [`FENCE`] entries, or those that are left.
+#[derive(Debug, Clone, Copy)]
+struct Fence {
+    /// Number of the first.
+    number: u32,
+    crc: u32,
+}
+
+impl Fence {
+    fn all(entries: &[u8]) -> Vec<Fence> {
+        let fence = |page: &[u8]| Fence {
+            number: page
+                .first_chunk()
+                .map_or(0, |entry| RunEntry::decode(entry).number),
+            crc: crc32fast::hash(page),
+        };
+        entries.chunks(FENCE * ENTRY_BYTES).map(fence).collect()
+    }
+}
+
+/// What a run says of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    Nothing,
+    This(RunEntry),
+    /// It is damaged where it would be.
+    Damaged,
 }
 
 impl Run {
@@ -264,6 +296,7 @@ impl Run {
             next_number: (tail >> 32) as u32,
             crc: tail as u32,
             fences: Vec::new(),
+            is_told: AtomicBool::new(false),
         }))
     }
 
@@ -285,11 +318,7 @@ impl Run {
         if !contents.is_sound(self.entries_at) {
             return Ok(None);
         }
-        self.fences = contents
-            .entries()
-            .step_by(FENCE)
-            .map(|entry| entry.number)
-            .collect();
+        self.fences = Fence::all(&contents.entries);
         Ok(Some(contents))
     }
 
@@ -299,21 +328,28 @@ impl Run {
     }
 
     /// What it has of a queue.
-    pub(super) fn entry(&self, number: u32, mode: ReadMode) -> io::Result<Option<RunEntry>> {
-        let Some(fence) = self
-            .fences
-            .partition_point(|first| *first <= number)
-            .checked_sub(1)
-        else {
-            return Ok(None);
+    pub(super) fn entry(&self, number: u32, mode: ReadMode) -> io::Result<Says> {
+        let behind = self.fences.partition_point(|fence| fence.number <= number);
+        let Some(page_at) = behind.checked_sub(1) else {
+            return Ok(Says::Nothing);
         };
-        let at = self.entries_at + (fence * FENCE * ENTRY_BYTES) as u64;
+        let at = self.entries_at + (page_at * FENCE * ENTRY_BYTES) as u64;
         let len = (FENCE * ENTRY_BYTES).min((self.born_at - at) as usize);
         let mut page = [0; FENCE * ENTRY_BYTES];
-        self.read(&mut page[..len], at, mode)?;
-        let entries = page[..len].as_chunks().0;
+        let page = &mut page[..len];
+        self.read(page, at, mode)?;
+        if crc32fast::hash(page) != self.fences[page_at].crc {
+            if !self.is_told.swap(true, Ordering::Relaxed) {
+                let file = self.path.display();
+                tracing::error!(%file, from = at, "entries of consume queues are damaged; messages are looked for in the log, those of batch queues are not given out; start again to have them made anew");
+            }
+            return Ok(Says::Damaged);
+        }
+        let entries = page.as_chunks().0;
         let found = entries.binary_search_by_key(&number, |entry| RunEntry::decode(entry).number);
-        Ok(found.ok().map(|place| RunEntry::decode(&entries[place])))
+        Ok(found.map_or(Says::Nothing, |place| {
+            Says::This(RunEntry::decode(&entries[place]))
+        }))
     }
 
     /// Where its entries are.
@@ -371,7 +407,6 @@ pub(super) struct RunWriter {
     at: u64,
     units: Vec<u8>,
     entries: Vec<u8>,
-    fences: Vec<u32>,
 }
 
 impl RunWriter {
@@ -382,7 +417,6 @@ impl RunWriter {
             at: 0,
             units: Vec::new(),
             entries: Vec::new(),
-            fences: Vec::new(),
         })
     }
 
@@ -406,9 +440,6 @@ impl RunWriter {
     }
 
     pub(super) fn add_entry(&mut self, entry: &RunEntry) {
-        if self.entries.len().is_multiple_of(FENCE * ENTRY_BYTES) {
-            self.fences.push(entry.number);
-        }
         entry.encode(&mut self.entries);
     }
 
@@ -424,6 +455,7 @@ impl RunWriter {
         self.write_out()?;
         let entries_at = self.at;
         let mut tail = std::mem::take(&mut self.entries);
+        let fences = Fence::all(&tail);
         let born_at = entries_at + tail.len() as u64;
         tail.extend_from_slice(&changes.born);
         let gone_at = entries_at + tail.len() as u64;
@@ -454,7 +486,8 @@ impl RunWriter {
             foot_at,
             next_number: changes.next_number,
             crc,
-            fences: self.fences,
+            fences,
+            is_told: AtomicBool::new(false),
         })
     }
 }
@@ -539,10 +572,10 @@ mod tests {
         );
         assert_eq!(next_born(&mut born), None);
         let entry = |number| run.entry(number, ReadMode::Blocking).unwrap();
-        assert_eq!(entry(3).map(|entry| (entry.first, entry.end())), Some((5, 7)));
-        assert_eq!(entry(300).map(|entry| (entry.first, entry.end())), Some((9, 9)));
+        let is = |entry: Says, first, end| matches!(entry, Says::This(entry) if (entry.first, entry.end()) == (first, end));
+        assert!(is(entry(3), 5, 7) && is(entry(300), 9, 9));
         for none in [0, 4, 301] {
-            assert_eq!(entry(none), None);
+            assert_eq!(entry(none), Says::Nothing);
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A store with something of everything: several topics and queues, keys and tags, delayed messages that were delivered and some
-//! that wait, timers, groups with offsets, messages that are with pop consumers. And what was acknowledged of it.
+//! that wait, timers, groups with offsets; no messages that are with pop consumers. And what was acknowledged of it.
 #![expect(clippy::disallowed_methods, reason = "a real process lives in real time")]
 
 use super::log::{Place, places};
