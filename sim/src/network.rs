@@ -204,7 +204,15 @@ impl Net {
                 line.is_gone[end] = true;
                 line.is_reset[end] = true;
                 // What it said last may have been on its way, or not have left it.
-                line.ways[end].under_way.clear();
+                let flow = &mut line.ways[end];
+                let way = (line.addrs[end].ip(), line.addrs[1 - end].ip());
+                let is_open = !state.ways.get(&way).is_some_and(|way| way.is_cut);
+                if is_dark && is_open && state.rng.below(2) == 0 {
+                    let last = std::mem::take(&mut flow.under_way);
+                    flow.arrived.extend(last.into_iter().flat_map(|(_, bytes)| bytes));
+                    wake(&mut flow.reader);
+                }
+                flow.under_way.clear();
                 line.ways[end].fin = None;
                 if !is_dark {
                     line.reset(1 - end);

@@ -335,6 +335,9 @@ impl Play {
             if own.is_some_and(|(_, stop)| !stop.is_in_order()) {
                 self.note_crash(node, End::Kill);
             }
+            if own.is_some() {
+                self.note_gone(node);
+            }
             self.world.end(node, End::Kill);
         }
     }
@@ -418,14 +421,7 @@ impl Play {
             };
             match self.below(17) {
                 0..=2 => self.end_broker(broker, End::Kill),
-                3..=4 => {
-                    let loss = if self.below(2) == 0 {
-                        Loss::Everything
-                    } else {
-                        Loss::Random
-                    };
-                    self.end_broker(broker, End::PowerCut(loss));
-                }
+                3..=4 => self.cut_power(broker),
                 5 => {
                     self.say(format!("{} is stopped", self.world.nodes[broker].name));
                     stop.stop();
@@ -475,6 +471,24 @@ impl Play {
                 }
             }
         }
+    }
+
+    /// The power goes at any moment, or within an operation of the disk: behind a write, and in front of its sync.
+    fn cut_power(&mut self, broker: usize) {
+        let loss = if self.below(2) == 0 {
+            Loss::Everything
+        } else {
+            Loss::Random
+        };
+        if self.below(2) == 0 {
+            let disk = Arc::clone(&self.world.nodes[broker].disk);
+            disk.halt_at(disk.ops() + self.below(60));
+            let until = now_ms() + 200;
+            while now_ms() < until && !disk.is_halted() {
+                self.turn();
+            }
+        }
+        self.end_broker(broker, End::PowerCut(loss));
     }
 
     /// One operation of a disk fails, or some reads of a file.
@@ -535,18 +549,19 @@ impl Play {
         self.say(format!("{}: {end:?}", self.world.nodes[node].name));
         self.note_crash(node, end);
         self.world.end(node, end);
-        let name = &self.world.nodes[node].name;
+        self.note_gone(node);
+    }
+
+    fn note_gone(&self, broker: usize) {
+        let name = &self.world.nodes[broker].name;
         let mut history = self.shared.history.lock();
-        for (_, end_ms) in history.still.get_mut(name).into_iter().flatten() {
+        let still = history.still.entry(name.clone()).or_default();
+        for (_, end_ms) in &mut *still {
             // The next one does not stand still.
             *end_ms = now_ms().min(*end_ms);
         }
         // Until it is there again nobody makes durable what it left in the memory of the system.
-        history
-            .still
-            .entry(name.clone())
-            .or_default()
-            .push((now_ms(), u64::MAX));
+        still.push((now_ms(), u64::MAX));
     }
 
     /// For so long a broker can keep nothing for anybody.
@@ -565,7 +580,8 @@ impl Play {
         let mut history = self.shared.history.lock();
         history.crashed.entry(name.clone()).or_default().push(now_ms());
         if matches!(end, End::PowerCut(_)) {
-            history.cuts.entry(name).or_default().push(now_ms());
+            // What it said last may arrive a moment later.
+            history.cuts.entry(name).or_default().push(now_ms() + 1);
         }
     }
 

@@ -143,7 +143,8 @@ impl Store {
             size: u32::try_from(unit.size).unwrap_or(0),
             code: if unit.is_blank() {
                 EntryCode::Nothing
-            } else if unit.tags_code <= EXT_ADDRESS_MAX {
+            } else if !unit.is_written() || unit.tags_code <= EXT_ADDRESS_MAX {
+                // A damaged one says nothing; its message is in the log.
                 EntryCode::Elsewhere
             } else {
                 EntryCode::Code(unit.tags_code)

@@ -40,24 +40,61 @@ impl Store {
             return self.batch_stored_at(queue, offset);
         }
         // When it was stored is known even if its body is damaged.
-        self.time_of(queue, offset, |_, _| true)
+        self.time_of(queue, offset, |_, _| true).ok().flatten()
     }
 
-    /// Store time of the message that an entry names, if it is the right one.
+    /// As [`Store::stored_at`], and the message of a damaged entry is looked for in the log; `None` if it is lost.
+    ///
+    /// # Errors
+    /// The disk fails, or the search is not over yet: the next call goes on with it.
+    pub fn stored_at_sought(&self, queue: &Queue, offset: i64) -> Result<Option<i64>, ReadError> {
+        if queue.is_batch() {
+            return Ok(self.stored_at(queue, offset));
+        }
+        match self.time_of(queue, offset, |_, _| true)? {
+            None => self.time_by_search(queue, offset, &mut Sought::new(self.config.search_bytes_max)),
+            said => Ok(said),
+        }
+    }
+
+    fn time_by_search(
+        &self,
+        queue: &Queue,
+        offset: i64,
+        sought: &mut Sought,
+    ) -> Result<Option<i64>, ReadError> {
+        let units = self.units(queue, offset, 1, ReadMode::Blocking)?;
+        let Some(unit) = units.first().filter(|unit| !unit.is_blank()) else {
+            return Ok(None);
+        };
+        match self.seek_record(queue, (offset, unit), sought)? {
+            Seek::Found(unit) => Ok(stored_at(&self.log, unit.pos)),
+            Seek::Lost => Ok(None),
+            Seek::NotYet => Err(ReadError::Io(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// Store time of the message that an entry names; `None` if it is not the right one, or cannot be believed.
     fn time_of(
         &self,
         queue: &Queue,
         offset: i64,
         is_believed: impl Fn(&RecordHead<'_>, &[u8]) -> bool,
-    ) -> Option<i64> {
-        let unit = *self.units(queue, offset, 1, ReadMode::Blocking).ok()?.first()?;
-        if unit.is_blank() {
-            return None;
-        }
-        let (record, _) = self.any_record_at(LogPos(unit.pos), ReadMode::Blocking).ok()?;
-        let head = RecordHead::scan(&record).ok()?;
-        let is_it = head.stamp.queue_offset == offset && is_of(queue, &head) && is_believed(&head, &record);
-        is_it.then_some(head.stamp.stored_at)
+    ) -> Result<Option<i64>, ReadError> {
+        let units = self.units(queue, offset, 1, ReadMode::Blocking)?;
+        let Some(unit) = units.first().filter(|unit| !unit.is_blank()) else {
+            return Ok(None);
+        };
+        let record = match self.any_record_at(LogPos(unit.pos), ReadMode::Blocking) {
+            Ok((record, _)) => record,
+            Err(error @ ReadError::Io(_)) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        Ok(RecordHead::scan(&record).ok().and_then(|head| {
+            let is_it =
+                head.stamp.queue_offset == offset && is_of(queue, &head) && is_believed(&head, &record);
+            is_it.then_some(head.stamp.stored_at)
+        }))
     }
 
     /// The offset for a time, by binary search: store times only grow. The messages of some damaged entries are looked for in the
@@ -67,7 +104,7 @@ impl Store {
             return self.batch_offset_by_time(queue, stored_ms, boundary);
         }
         let (min, max) = (queue.min(), queue.max());
-        let sound = |offset| self.time_of(queue, offset, is_as_stored);
+        let sound = |offset| self.time_of(queue, offset, is_as_stored).ok().flatten();
         let is_before = |at: i64| match boundary {
             Boundary::Lower => at < stored_ms,
             Boundary::Upper => at <= stored_ms,
@@ -93,7 +130,7 @@ impl Store {
                 None => high = middle,
             }
         }
-        low = self.pass_damaged(queue, low..max, is_before);
+        low = self.pass_damaged(queue, low..max, boundary, is_before);
         match boundary {
             Boundary::Lower => low,
             // The reference answers 0 for a time before the first message, whatever the oldest offset is.
@@ -103,25 +140,29 @@ impl Store {
     }
 
     /// The first of these offsets that is not known to be before a time, where the messages of damaged entries are looked for, too.
-    fn pass_damaged(&self, queue: &Queue, offsets: Range<i64>, is_before: impl Fn(i64) -> bool) -> i64 {
+    fn pass_damaged(
+        &self,
+        queue: &Queue,
+        offsets: Range<i64>,
+        boundary: Boundary,
+        is_before: impl Fn(i64) -> bool,
+    ) -> i64 {
         let mut sought = Sought::new(self.config.search_bytes_max);
-        for offset in offsets.clone().take(DAMAGED_MAX as usize) {
-            let units = self.units(queue, offset, 1, ReadMode::Blocking);
-            let Some(unit) = units.ok().and_then(|units| units.first().copied()) else {
-                return offset;
+        let mut passed = offsets.start;
+        for offset in offsets.take(DAMAGED_MAX as usize) {
+            let said = match self.time_of(queue, offset, is_as_stored) {
+                Ok(None) => self.time_by_search(queue, offset, &mut sought),
+                said => said,
             };
-            // Nobody can read what is lost.
-            let is_passed = unit.is_blank()
-                || match self.seek_record(queue, (offset, &unit), &mut sought) {
-                    Ok(Seek::Found(unit)) => stored_at(&self.log, unit.pos).is_some_and(&is_before),
-                    Ok(Seek::Lost) => true,
-                    Ok(Seek::NotYet) | Err(_) => false,
-                };
-            if !is_passed {
-                return offset;
+            match said {
+                Ok(Some(at)) if is_before(at) => passed = offset + 1,
+                // Nobody can read it, and nobody is to begin with it.
+                Ok(None) if boundary == Boundary::Lower => passed = offset + 1,
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => break,
             }
         }
-        offsets.end.min(offsets.start + DAMAGED_MAX)
+        passed
     }
 }
 

@@ -702,10 +702,8 @@ impl<'a> Recovery<'a> {
     /// Removes everything that lies behind the end of the log.
     fn finish(mut self, ending: &Ending) -> io::Result<Recovered> {
         let end = ending.end;
-        // There may have been another file that is lost.
-        let reached = self.log.capacity_end() + self.log.segment_bytes();
         let (is_cut, durable) = self.end_log(ending)?;
-        self.cut_behind(end, reached)?;
+        let has_cut = self.cut_behind(ending.from, end)?;
         for queue in self.queues.all() {
             self.follow_copies(&queue)?;
             self.files.correct_min(&queue, self.log.min())?;
@@ -718,7 +716,7 @@ impl<'a> Recovery<'a> {
         // Nothing below the safe position has changed.
         let can_wait = ending.safe.is_some_and(|safe| ending.from >= safe) && !self.is_emptied;
         let mut found = self.recovered(end)?;
-        found.is_cut = is_cut;
+        found.is_cut = is_cut || has_cut;
         found.durable = durable;
         found.can_wait = can_wait;
         Ok(found)

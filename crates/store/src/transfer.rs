@@ -92,7 +92,11 @@ impl Store {
             return true;
         }
         let unit = self.units(queue, last, 1, ReadMode::Blocking);
-        unit.map_or(true, |units| units.first().is_none_or(|unit| unit.pos >= pos.0))
+        unit.map_or(true, |units| {
+            units
+                .first()
+                .is_none_or(|unit| !unit.is_written() || unit.pos >= pos.0)
+        })
     }
 
     /// Up to where readers see the log; see [`Store::show`].

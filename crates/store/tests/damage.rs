@@ -1307,6 +1307,119 @@ fn units_that_point_behind_the_end_of_the_log_are_taken_off() {
     }
 }
 
+/// Somebody has removed the end of a log that was closed in order. Whoever has read further begins where the queue ends now.
+#[test]
+fn a_log_that_lacks_its_end_after_an_end_in_order_counts_as_cut() {
+    let rig = Rig::new(5, FlushMode::Async);
+    let store = rig.open();
+    let sent: Vec<_> = (0..6).map(|nth| send(&store, "T", 0, &nth.to_string())).collect();
+    store.close().unwrap();
+    drop(store);
+    let file = rig
+        .disk
+        .open(Path::new("/store/commitlog/00000000000000000000"))
+        .unwrap();
+    file.write_at(&[0; 400], sent[4].pos.0.unsigned_abs()).unwrap();
+    for name in ["checkpoint", "barque-reached"] {
+        rig.disk.remove(&Path::new("/store").join(name)).unwrap();
+    }
+    let store = rig.open();
+    assert_eq!(store.queue("T", 0).max(), 4);
+    assert!(store.follows_a_crash());
+}
+
+/// Without a checkpoint only the last file of the log is read: what a queue had before that is not known to be gone.
+#[test]
+fn a_damaged_last_entry_of_a_message_in_an_older_file_stays() {
+    let mut rig = Rig::new(5, FlushMode::Async);
+    rig.config.segment_bytes = 4096;
+    let store = rig.open();
+    for nth in 0..3 {
+        send(&store, "Quiet", 0, &nth.to_string());
+    }
+    let busy: Vec<_> = (0..80)
+        .map(|nth| send(&store, "T", 0, &nth.to_string()))
+        .collect();
+    store.close().unwrap();
+    drop(store);
+    let end = busy[79].pos.0 + 10_000;
+    let entries = Path::new("/store/consumequeue/Quiet/0/00000000000000000000");
+    let file = rig.disk.open(entries).unwrap();
+    file.write_at(&end.to_be_bytes(), 2 * 20).unwrap();
+    for name in ["checkpoint", "barque-reached"] {
+        rig.disk.remove(&Path::new("/store").join(name)).unwrap();
+    }
+    let store = rig.open();
+    assert_eq!(bodies(&store, "Quiet", 0), ["0", "1", "2"]);
+    assert_eq!(send(&store, "Quiet", 0, "next").queue_offset, 3);
+}
+
+/// Delayed messages wait for what their entry says; a zeroed one says nothing.
+#[test]
+fn the_time_of_a_message_with_a_damaged_entry_is_found_in_the_log() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    for nth in 0..8 {
+        send(&store, "T", 0, &nth.to_string());
+        rig.clock.advance(std::time::Duration::from_secs(1));
+    }
+    store.close().unwrap();
+    drop(store);
+    let store = rig.open();
+    let path = Path::new("/store/consumequeue/T/0/00000000000000000000");
+    let file = rig.disk.open(path).unwrap();
+    file.write_at(&[0; 40], 3 * 20).unwrap();
+    let queue = store.find_queue("T", 0).unwrap();
+    let entries = store.entries(&queue, 0, 8).unwrap();
+    for (nth, entry) in (0_i64..).zip(&entries) {
+        let is_damaged = (3..5).contains(&nth);
+        assert_eq!(entry.code == store::EntryCode::Elsewhere, is_damaged, "{nth}");
+        let found = store.stored_at_sought(&queue, nth).unwrap();
+        assert_eq!(found, Some(START_MS + nth * 1000));
+    }
+    assert_eq!(entries.len(), 8);
+}
+
+#[test]
+fn a_search_by_time_passes_over_no_message_that_the_disk_does_not_give_just_now() {
+    let log = Path::new("/store/commitlog/00000000000000000000");
+    for fails in 0..24 {
+        let rig = Rig::new(1, FlushMode::Async);
+        let store = rig.open();
+        for nth in 0..8 {
+            send(&store, "T", 0, &nth.to_string());
+            rig.clock.advance(std::time::Duration::from_secs(1));
+        }
+        store.close().unwrap();
+        drop(store);
+        let store = rig.open();
+        let queue = store.find_queue("T", 0).unwrap();
+        rig.disk.fail_read_after(log, fails);
+        let found = store.offset_by_time(&queue, START_MS + 5000, store::Boundary::Lower);
+        assert!(found <= 5, "read {fails} fails: {found}");
+    }
+}
+
+#[test]
+fn the_last_message_before_a_time_is_none_that_nobody_can_read() {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    let sent = ["0", "1", "2", "3"].map(|body| {
+        rig.clock.advance(std::time::Duration::from_secs(1));
+        send(&store, "T", 0, body)
+    });
+    store.close().unwrap();
+    drop(store);
+    let log = "/store/commitlog/00000000000000000000";
+    flip(&rig, log, sent[1].pos.0.unsigned_abs() + 88, 1);
+    let store = rig.open();
+    let queue = store.find_queue("T", 0).unwrap();
+    let before = |ms| store.offset_by_time(&queue, START_MS + ms, store::Boundary::Upper);
+    assert_eq!((before(2000), before(3000), before(9000)), (0, 2, 3));
+    let behind = |ms| store.offset_by_time(&queue, START_MS + ms, store::Boundary::Lower);
+    assert_eq!((behind(1000), behind(2000), behind(3000)), (0, 2, 2));
+}
+
 #[test]
 fn an_offset_that_the_log_has_no_room_for_moves_no_queue() {
     for (byte, bit) in [(21, 1), (23, 1), (25, 0x80), (26, 0x10)] {

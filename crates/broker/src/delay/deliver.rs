@@ -190,10 +190,12 @@ impl Line {
                 blocking(move || {
                     let entries = b.store.entries(&queue, at, count)?;
                     let dues = entries.iter().map(|entry| match entry.code {
-                        EntryCode::Elsewhere => (entry.offset, stored_due(&b.store, &queue, entry, delay_ms)),
-                        _ => (entry.offset, due(entry)),
+                        EntryCode::Elsewhere => {
+                            Ok((entry.offset, stored_due(&b.store, &queue, entry, delay_ms)?))
+                        }
+                        _ => Ok((entry.offset, due(entry))),
                     });
-                    Ok(dues.collect())
+                    dues.collect()
                 })
                 .await
             }
@@ -371,10 +373,10 @@ fn due(entry: &Entry) -> Option<i64> {
     }
 }
 
-/// The same for an entry whose time stands in a file that is not kept here.
-fn stored_due(store: &Store, queue: &Queue, entry: &Entry, delay_ms: i64) -> Option<i64> {
-    let stored_at = store.stored_at(queue, entry.offset)?;
-    Some(stored_at.saturating_add(delay_ms))
+/// The same for an entry that does not say it: it is damaged, or its time stands in a file that is not kept here.
+fn stored_due(store: &Store, queue: &Queue, entry: &Entry, delay_ms: i64) -> Result<Option<i64>, ReadError> {
+    let stored_at = store.stored_at_sought(queue, entry.offset)?;
+    Ok(stored_at.map(|at| at.saturating_add(delay_ms)))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -27,15 +27,15 @@ impl Recovery<'_> {
     }
 
     /// Takes such units off the ends of queues: else the next messages, which come to lie where they point, would be taken for damaged
-    /// ones. The log ends at `end`, and has never been further than `reached`.
-    pub(super) fn cut_behind(&mut self, end: i64, reached: i64) -> io::Result<()> {
+    /// ones. The log was read from `from` to its end. Returns whether there were any.
+    pub(super) fn cut_behind(&mut self, from: i64, end: i64) -> io::Result<bool> {
         let (mut queues, mut units) = (0, 0);
         // Runs are taken up only as far as the log is there.
         let in_files = self.files.runs().is_none();
         for queue in self.queues.all().into_iter().filter(|_| in_files) {
             let max = queue.indexes().1;
-            let index = self.end_in_front(&queue, end..reached)?;
-            if index < max {
+            let index = self.end_in_front(&queue, end)?;
+            if index < max && self.was_read_behind(&queue, index, from)? {
                 self.files.truncate(&queue, index, &mut self.unsynced)?;
                 queues += 1;
                 units += max - index;
@@ -50,19 +50,21 @@ impl Recovery<'_> {
                 "consume queues went on behind the end of the log; what they pointed to is not there any more"
             );
         }
-        Ok(())
+        Ok(units > 0)
     }
 
-    /// Where a queue ends when the units behind its last record that point to somewhere in `gone` are none. A unit whose record was
-    /// read is only damaged, and one that points elsewhere is, too.
-    fn end_in_front(&self, queue: &Queue, gone: std::ops::Range<i64>) -> io::Result<i64> {
+    /// Where a queue ends without the units behind its last record that point to somewhere behind the end of the log. One whose record
+    /// was read is only damaged.
+    fn end_in_front(&self, queue: &Queue, end: i64) -> io::Result<i64> {
         let (first, mut index) = queue.indexes();
         if queue.unwritten() > 0 {
             // What was derived from the log just now comes last.
             return Ok(index);
         }
         let taken = self.taken.get(&queue.key).copied().unwrap_or_default();
-        let is_gone = |unit: &Unit| unit.is_written() && !unit.is_blank() && gone.contains(&unit.pos);
+        let is_gone = |unit: &Unit| unit.is_written() && !unit.is_blank() && unit.pos >= end;
+        // A batch queue knows where it ends by its last unit.
+        let first = first + i64::from(queue.is_batch() && first > 0);
         while index > first {
             let Some((unit, offset)) = self.files.unit_at(queue, index - 1)? else {
                 break;
@@ -73,5 +75,15 @@ impl Recovery<'_> {
             index -= 1;
         }
         Ok(index)
+    }
+
+    /// Whether all of the log behind the last record of a queue that ends there was read: else a unit that points nowhere may be a
+    /// damaged one of a message that is there.
+    fn was_read_behind(&self, queue: &Queue, index: i64, from: i64) -> io::Result<bool> {
+        if from <= self.log.min() {
+            return Ok(true);
+        }
+        let last = self.files.unit(queue, index - 1)?;
+        Ok(last.is_some_and(|unit| unit.pos >= from && self.is_of_record(&unit)))
     }
 }

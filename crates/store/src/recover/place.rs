@@ -62,6 +62,9 @@ impl Recovery<'_> {
     /// A damaged record leaves an empty place if it says that it had the next one of its queue: so the next message does not take it,
     /// which those would miss who have read further, and those behind it lack nothing. Another place is not believed.
     pub(super) fn leave_place(&self, known: &mut Known, (pos, span): (i64, Span)) {
+        if span.base < known.queue.max() {
+            known.taken = known.taken.max(span.base + 1);
+        }
         let is_next = span.base == known.queue.max() + known.lost.count && known.doubt.is_none();
         if is_next && pos > known.newest && !self.is_lacking(known) {
             let count = known.lost.count + 1;
