@@ -314,9 +314,9 @@ fn try_stage(b: &Broker, due: &Due, tails: &mut Tails) -> Result<Option<Gate>, n
     let Some(retry) = retry_topic(b, &due.name)? else {
         return Ok(None);
     };
-    if due
-        .doubtful_since
-        .is_some_and(|since| is_written(b, tails, &retry, &head, since))
+    if let Some(since) = due.doubtful_since
+        && is_written(b, tails, &retry, &head, since)
+            .map_err(|error| not_read(&error, Subject::topic(&retry).of(&due.name.group)))?
     {
         // It may be in the memory of the system only.
         return Ok(Some(b.store.tail_gate()));
@@ -452,22 +452,32 @@ fn put(b: &Broker, due: &Due, retry: &str, head: &RecordHead<'_>) -> Result<Gate
 }
 
 /// Whether the copy of a message was written before the broker ended.
-fn is_written(b: &Broker, tails: &mut Tails, retry: &Str, head: &RecordHead<'_>, since: i64) -> bool {
+fn is_written(
+    b: &Broker,
+    tails: &mut Tails,
+    retry: &Str,
+    head: &RecordHead<'_>,
+    since: i64,
+) -> Result<bool, ReadError> {
     let Some(unique) = get(head.parts.properties, UNIQ_KEY) else {
-        return false;
+        return Ok(false);
     };
     if tails.len() >= TAILS_MAX && !tails.contains_key(retry) {
         tails.clear();
     }
-    let tail = tails.entry(retry.clone()).or_insert_with(|| tail_of(b, retry));
+    if !tails.contains_key(retry) {
+        tails.insert(retry.clone(), tail_of(b, retry)?);
+    }
     let copy = (Str::from(unique), head.parts.reconsume_times.saturating_add(1));
-    tail.get(&copy).is_some_and(|written| *written >= since)
+    let written = tails.get(retry).and_then(|tail| tail.get(&copy));
+    Ok(written.is_some_and(|written| *written >= since))
 }
 
-fn tail_of(b: &Broker, retry: &str) -> HashMap<(Str, i32), i64> {
+/// The last copies, with when they were stored. One that the disk does not give now may be among them: then nobody knows.
+fn tail_of(b: &Broker, retry: &str) -> Result<HashMap<(Str, i32), i64>, ReadError> {
     let mut tail = HashMap::new();
     let Some(queue) = b.store.find_queue(retry, 0) else {
-        return tail;
+        return Ok(tail);
     };
     let mut from = queue.min().max(queue.max() - TAIL);
     let limit = ReadLimit {
@@ -476,7 +486,12 @@ fn tail_of(b: &Broker, retry: &str) -> HashMap<(Str, i32), i64> {
         scan: 256,
         far: None,
     };
-    while let Ok(batch) = b.store.read(&queue, from, &limit, &All) {
+    loop {
+        let batch = match b.store.read(&queue, from, &limit, &All) {
+            Ok(batch) => batch,
+            Err(error @ (ReadError::Io(_) | ReadError::NotCached)) => return Err(error),
+            Err(_) => return Ok(tail),
+        };
         let mut rest = &batch.bytes[..];
         while let Ok(head) = RecordHead::scan(rest) {
             if let Some(unique) = get(head.parts.properties, UNIQ_KEY) {
@@ -486,7 +501,6 @@ fn tail_of(b: &Broker, retry: &str) -> HashMap<(Str, i32), i64> {
         }
         from = batch.next_offset;
     }
-    tail
 }
 
 #[cfg(test)]
@@ -644,6 +658,32 @@ mod tests {
         revive_once(&b).await;
         let copies = b.store.find_queue(&retry, 0).map_or(0, |queue| queue.max());
         assert_eq!(copies, 1, "neither it nor its copy comes");
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_cannot_be_read_just_now_is_not_written_again() {
+        for fails in 0..6 {
+            let world = World::new(1, &[("hotBytes", "0")]);
+            let b = world.open(&[]);
+            let (_, retry) = hand_out_one(&b);
+            world.pass(TURN_MS.unsigned_abs());
+            let turns = take_turns(&b, b.env.clock.now_ms());
+            let due = turns
+                .iter()
+                .flat_map(|(line, ended)| dues_of(&b, line, ended.first().unwrap()));
+            drop(bring_back(&b, due.collect(), Tails::default()).await);
+            drop((b, turns));
+            world.disk.crash(Loss::Nothing);
+            let b = world.open(&[]);
+            let log = std::path::Path::new("/store/commitlog/00000000000000000000");
+            world.disk.fail_read_after(log, fails);
+            for turn in 2..6 {
+                world.pass(turn * TURN_MS.unsigned_abs());
+                revive_once(&b).await;
+            }
+            let copies = b.store.find_queue(&retry, 0).map_or(0, |queue| queue.max());
+            assert_eq!(copies, 1, "read {fails} fails");
+        }
     }
 
     #[tokio::test]
