@@ -247,6 +247,15 @@ impl OffsetJournal {
         bytes
     }
 
+    /// Before the file has its name: else a power cut may leave it without its mark, as if somebody else had written it.
+    pub(super) fn keep_mark(&self) {
+        if self.needs_sync()
+            && let Err(error) = self.journal.sync()
+        {
+            told(&self.broken(error));
+        }
+    }
+
     /// The file is there: whatever was missing is in it, and what is older than it goes.
     pub(super) fn keep_from(&self, file: &[u8]) {
         self.file_bytes.store(file.len() as u64, Ordering::Relaxed);

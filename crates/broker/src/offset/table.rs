@@ -445,6 +445,7 @@ impl Offsets {
         let bytes = self.journal.cut(|| self.take_unwritten(), file);
         let is_durable = make_durable();
         let saved = if is_durable {
+            self.journal.keep_mark();
             saved::save_bytes(&self.env, &self.path, &bytes)
         } else {
             Ok(())

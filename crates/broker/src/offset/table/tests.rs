@@ -537,6 +537,27 @@ fn what_must_be_kept_goes_to_a_file_when_the_journal_cannot_be_written() {
     }
 }
 
+/// Whoever ran last is known by it.
+#[test]
+fn a_file_has_its_mark_in_the_journal_wherever_a_power_cut_comes() {
+    for loss in [Loss::Everything, Loss::Random] {
+        for op in 0..40 {
+            let disk = Arc::new(SimDisk::seeded(op));
+            let offsets = on(&disk, FlushDiskType::Sync);
+            offsets.commit("G", "T", (0, 5), 500);
+            offsets.save_over(|| true).unwrap();
+            offsets.commit("G", "T", (0, 6), 500);
+            offsets.write_journal().unwrap();
+            disk.halt_at(disk.ops() + op);
+            let _fails = offsets.save_over(|| true);
+            disk.crash(loss);
+            let offsets = on(&disk, FlushDiskType::Sync);
+            assert!(offsets.is_only_ours(), "operation {op}, {loss:?}");
+            assert_eq!(offsets.query("G", "T", 0), Some(6), "operation {op}, {loss:?}");
+        }
+    }
+}
+
 #[test]
 fn the_journal_is_not_made_durable_before_the_log_is() {
     let disk = Arc::new(SimDisk::seeded(1));
