@@ -335,7 +335,7 @@ impl Play {
             if own.is_some_and(|(_, stop)| !stop.is_in_order()) {
                 self.note_crash(node, End::Kill);
             }
-            if own.is_some() {
+            if own.is_some_and(|(_, stop)| !stop.is_in_order()) {
                 self.note_gone(node);
             }
             self.world.end(node, End::Kill);

@@ -68,7 +68,11 @@ impl Store {
             return Ok(None);
         };
         match self.seek_record(queue, (offset, unit), sought)? {
-            Seek::Found(unit) => Ok(stored_at(&self.log, unit.pos)),
+            // It was read a moment ago: if not now, that is the disk.
+            Seek::Found(unit) => match stored_at(&self.log, unit.pos) {
+                None => Err(ReadError::Io(io::ErrorKind::Other.into())),
+                said => Ok(said),
+            },
             Seek::Lost => Ok(None),
             Seek::NotYet => Err(ReadError::Io(io::ErrorKind::TimedOut.into())),
         }

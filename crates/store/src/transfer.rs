@@ -95,7 +95,7 @@ impl Store {
         unit.map_or(true, |units| {
             units
                 .first()
-                .is_none_or(|unit| !unit.is_written() || unit.pos >= pos.0)
+                .is_none_or(|unit| !unit.is_written() || unit.is_blank() || unit.pos >= pos.0)
         })
     }
 

@@ -189,13 +189,20 @@ impl Line {
                 let (at, delay_ms) = (self.at, self.delay_ms.unwrap_or_default());
                 blocking(move || {
                     let entries = b.store.entries(&queue, at, count)?;
-                    let dues = entries.iter().map(|entry| match entry.code {
-                        EntryCode::Elsewhere => {
-                            Ok((entry.offset, stored_due(&b.store, &queue, entry, delay_ms)?))
+                    let mut dues = Vec::with_capacity(entries.len());
+                    for entry in &entries {
+                        let due = match entry.code {
+                            EntryCode::Elsewhere => stored_due(&b.store, &queue, entry, delay_ms),
+                            _ => Ok(due(entry)),
+                        };
+                        match due {
+                            Ok(due) => dues.push((entry.offset, due)),
+                            Err(error) if dues.is_empty() => return Err(error),
+                            // What comes in front of it does not wait for it.
+                            Err(_) => break,
                         }
-                        _ => Ok((entry.offset, due(entry))),
-                    });
-                    dues.collect()
+                    }
+                    Ok(dues)
                 })
                 .await
             }

@@ -64,8 +64,9 @@ pub(super) struct Due {
 }
 
 /// What stood at the ends of retry topics before anything was written there: unique id and number of deliveries, and when
-/// that was written.
-pub(super) type Tails = HashMap<Str, HashMap<(Str, i32), i64>>;
+/// that was written. Nothing: the disk does not give them now.
+pub(super) type Tails = HashMap<Str, Option<Tail>>;
+type Tail = HashMap<(Str, i32), i64>;
 
 /// What became of a message that comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -466,15 +467,21 @@ fn is_written(
         tails.clear();
     }
     if !tails.contains_key(retry) {
-        tails.insert(retry.clone(), tail_of(b, retry)?);
+        // Others of this turn are not to ask again.
+        let tail = tail_of(b, retry);
+        let (tail, failed) = tail.map_or_else(|error| (None, Some(error)), |tail| (Some(tail), None));
+        tails.insert(retry.clone(), tail);
+        failed.map_or(Ok(()), Err)?;
     }
+    let Some(Some(tail)) = tails.get(retry) else {
+        return Err(ReadError::NotCached);
+    };
     let copy = (Str::from(unique), head.parts.reconsume_times.saturating_add(1));
-    let written = tails.get(retry).and_then(|tail| tail.get(&copy));
-    Ok(written.is_some_and(|written| *written >= since))
+    Ok(tail.get(&copy).is_some_and(|written| *written >= since))
 }
 
 /// The last copies, with when they were stored. One that the disk does not give now may be among them: then nobody knows.
-fn tail_of(b: &Broker, retry: &str) -> Result<HashMap<(Str, i32), i64>, ReadError> {
+fn tail_of(b: &Broker, retry: &str) -> Result<Tail, ReadError> {
     let mut tail = HashMap::new();
     let Some(queue) = b.store.find_queue(retry, 0) else {
         return Ok(tail);

@@ -83,6 +83,9 @@ impl Recovery<'_> {
         if from <= self.log.min() {
             return Ok(true);
         }
+        if index <= queue.indexes().0 {
+            return Ok(false);
+        }
         let last = self.files.unit(queue, index - 1)?;
         Ok(last.is_some_and(|unit| unit.pos >= from && self.is_of_record(&unit)))
     }
