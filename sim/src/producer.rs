@@ -155,7 +155,28 @@ struct Message<'a> {
     sys_flag: i32,
 }
 
+impl Message<'_> {
+    fn plain() -> Message<'static> {
+        Message {
+            topic: Topic::Plain.name(),
+            meant: Meant::Now,
+            properties: String::new(),
+            order: None,
+            sys_flag: 0,
+        }
+    }
+}
+
 impl Sender {
+    /// The queue whose turn it is.
+    async fn next_place(&mut self, topic: &str) -> Option<Place> {
+        let places = self.client.places(topic).await;
+        let turn = self.turn % places.len().max(1);
+        let place = places.get(turn).cloned()?;
+        self.turn += 1;
+        Some(place)
+    }
+
     async fn one(&mut self) {
         match self.client.below(16) {
             0..=5 => self.plain().await,
@@ -277,31 +298,16 @@ impl Sender {
     }
 
     async fn plain(&mut self) {
-        let message = Message {
-            topic: Topic::Plain.name(),
-            meant: Meant::Now,
-            properties: String::new(),
-            order: None,
-            sys_flag: 0,
-        };
+        let message = Message::plain();
         self.with_retries(&message).await;
     }
 
     /// Nobody says what becomes of it.
     async fn one_way(&mut self) {
-        let places = self.client.places(Topic::Plain.name()).await;
-        if places.is_empty() {
+        let Some(place) = self.next_place(Topic::Plain.name()).await else {
             return;
-        }
-        let place = places[self.turn % places.len()].clone();
-        self.turn += 1;
-        let message = Message {
-            topic: Topic::Plain.name(),
-            meant: Meant::Now,
-            properties: String::new(),
-            order: None,
-            sys_flag: 0,
         };
+        let message = Message::plain();
         let attempt = self.begin(&message);
         self.client.say(format!("{attempt} to {}, one way", place.broker));
         let header = header(&self.client, &message, place.queue, attempt);
@@ -353,19 +359,10 @@ impl Sender {
     }
 
     async fn batch(&mut self) {
-        let places = self.client.places(Topic::Plain.name()).await;
-        if places.is_empty() {
+        let Some(place) = self.next_place(Topic::Plain.name()).await else {
             return;
-        }
-        let place = places[self.turn % places.len()].clone();
-        self.turn += 1;
-        let message = Message {
-            topic: Topic::Plain.name(),
-            meant: Meant::Now,
-            properties: String::new(),
-            order: None,
-            sys_flag: 0,
         };
+        let message = Message::plain();
         let many = 2 + self.client.below(6);
         let attempts: Vec<u64> = (0..many).map(|_| self.begin(&message)).collect();
         let mut body = Vec::new();
@@ -397,12 +394,9 @@ impl Sender {
             order: None,
             sys_flag: sysflag::PREPARED,
         };
-        let places = self.client.places(message.topic).await;
-        if places.is_empty() {
+        let Some(place) = self.next_place(message.topic).await else {
             return;
-        }
-        let place = places[self.turn % places.len()].clone();
-        self.turn += 1;
+        };
         let (attempt, receipt) = self.send(&message, &place).await;
         let Some(receipt) = receipt else { return };
         let ended = match self.client.below(4) {

@@ -231,9 +231,13 @@ async fn requests_that_come_byte_by_byte_take_little_and_are_answered() {
         }
     }
     for stream in &mut peers {
-        let mut head = [0; 8];
-        let read = tokio::time::timeout(SECONDS, stream.read_exact(&mut head)).await;
-        read.expect("in time").expect("an answer");
+        let answer = tokio::time::timeout(SECONDS, async {
+            let mut answer = vec![0; stream.read_u32().await? as usize];
+            stream.read_exact(&mut answer).await.map(|_| answer)
+        });
+        let answer = answer.await.expect("in time").expect("an answer");
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.contains("\"code\":0,"), "{text}");
     }
     next_door.end().await;
     let most = broker.memory("VmHWM");

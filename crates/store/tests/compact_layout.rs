@@ -171,28 +171,30 @@ fn what_a_damaged_file_held_is_read_from_the_log() {
     }
 }
 
+/// A closed store with twelve messages in each of two queues.
+fn in_three_runs() -> Rig {
+    let rig = Rig::new(1, FlushMode::Async);
+    let store = rig.open();
+    for number in 0..12 {
+        for id in 0..2 {
+            send(&store, "T", id, &number.to_string());
+        }
+        if number % 4 == 3 {
+            rig.tidy_after(&store, 61);
+        }
+    }
+    store.close().unwrap();
+    rig
+}
+
 #[test]
 fn any_byte_of_a_file_of_queues_may_be_wrong() {
-    let made = |seed| {
-        let rig = Rig::new(seed, FlushMode::Async);
-        let store = rig.open();
-        for number in 0..12 {
-            for id in 0..2 {
-                send(&store, "T", id, &number.to_string());
-            }
-            if number % 4 == 3 {
-                rig.tidy_after(&store, 61);
-            }
-        }
-        store.close().unwrap();
-        rig
-    };
     let all: Vec<String> = (0..12).map(|number| number.to_string()).collect();
-    for name in runs(&made(1)) {
+    for name in runs(&in_three_runs()) {
         let path = Path::new(RUNS).join(name);
-        let len = made(1).disk.open(&path).unwrap().len().unwrap();
+        let len = in_three_runs().disk.open(&path).unwrap().len().unwrap();
         for at in 0..len {
-            let rig = made(1);
+            let rig = in_three_runs();
             let file = rig.disk.open(&path).unwrap();
             let mut byte = [0];
             file.read_exact_at(&mut byte, at).unwrap();
@@ -213,26 +215,12 @@ fn any_byte_of_a_file_of_queues_may_be_wrong() {
 /// A file is checked when it is opened; its bytes may change later.
 #[test]
 fn any_byte_of_a_file_of_queues_may_change_while_the_store_is_open() {
-    let made = || {
-        let rig = Rig::new(1, FlushMode::Async);
-        let store = rig.open();
-        for number in 0..12 {
-            for id in 0..2 {
-                send(&store, "T", id, &number.to_string());
-            }
-            if number % 4 == 3 {
-                rig.tidy_after(&store, 61);
-            }
-        }
-        store.close().unwrap();
-        rig
-    };
     let all: Vec<String> = (0..13).map(|number| number.to_string()).collect();
-    for name in runs(&made()) {
+    for name in runs(&in_three_runs()) {
         let path = Path::new(RUNS).join(name);
-        let len = made().disk.open(&path).unwrap().len().unwrap();
+        let len = in_three_runs().disk.open(&path).unwrap().len().unwrap();
         for at in 0..len {
-            let rig = made();
+            let rig = in_three_runs();
             let store = rig.open();
             let file = rig.disk.open(&path).unwrap();
             let mut byte = [0];
